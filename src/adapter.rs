@@ -1,0 +1,1 @@
+//! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.

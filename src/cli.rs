@@ -1,0 +1,137 @@
+//! The command line: arguments in, exit status out. One file per command in [`cmd`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub mod cmd;
+pub mod context;
+pub mod failure;
+
+use context::Context;
+use failure::Failure;
+
+/// Takes a git repository to a running fleet, without Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "fleetwright", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_long_help = "Exit status: 0 done, 1 failed, 2 usage or invalid input; `plan` has 0 no change, 3 changes."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// The infra repository's root; by default the nearest folder upwards that holds a fleetwright.yaml
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub repo: Option<PathBuf>,
+
+    /// The environment; by default the first in fleetwright.yaml
+    #[arg(short, long, global = true, value_name = "NAME", env = "FLEETWRIGHT_ENVIRONMENT")]
+    pub environment: Option<String>,
+
+    /// How to print: for people, or JSON (one document for a query, one event a line for an action)
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "human")]
+    pub output: Output,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Human,
+    /// JSON.
+    Json,
+}
+
+/// The commands. The first word of each help text is what it does.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(cmd::init::Args),
+    Validate(cmd::validate::Args),
+    Render(cmd::render::Args),
+    Plan(cmd::plan::Args),
+    Apply(cmd::apply::Args),
+    Destroy(cmd::destroy::Args),
+    Serve(cmd::serve::Args),
+    Pipeline(cmd::pipeline::Args),
+    Status(cmd::status::Args),
+    Rollback(cmd::rollback::Args),
+    Logs(cmd::logs::Args),
+    Machines(cmd::machines::Args),
+    Drain(cmd::drain::Args),
+    Roll(cmd::roll::Args),
+    Local(cmd::local::Args),
+    Demo(cmd::demo::Args),
+    Agent(cmd::agent::Args),
+    Completions(cmd::completions::Args),
+}
+
+/// How a command ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Status 0.
+    Ok,
+    /// Status 3: `plan` found changes.
+    Changes,
+}
+
+/// Parses the arguments, runs the command and turns its result into the exit status.
+pub fn run() -> ExitCode {
+    // aws-lc-rs is the one TLS provider in the tree; a second call only says it is installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let context = Context::new(cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Failure::failed(
+                format!("starting the runtime: {error}"),
+                "check the limit on threads (`ulimit -u`)",
+            )
+            .report(&context);
+        }
+    };
+    let result = runtime.block_on(dispatch(&context, cli.command));
+    runtime.shutdown_background();
+    match result {
+        Ok(Done::Ok) => ExitCode::SUCCESS,
+        Ok(Done::Changes) => ExitCode::from(3),
+        Err(failure) => failure.report(&context),
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> {
+    match command {
+        Command::Init(args) => cmd::init::run(context, args).await,
+        Command::Validate(args) => cmd::validate::run(context, args).await,
+        Command::Render(args) => cmd::render::run(context, args).await,
+        Command::Plan(args) => cmd::plan::run(context, args).await,
+        Command::Apply(args) => cmd::apply::run(context, args).await,
+        Command::Destroy(args) => cmd::destroy::run(context, args).await,
+        Command::Serve(args) => cmd::serve::run(context, args).await,
+        Command::Pipeline(args) => cmd::pipeline::run(context, args).await,
+        Command::Status(args) => cmd::status::run(context, args).await,
+        Command::Rollback(args) => cmd::rollback::run(context, args).await,
+        Command::Logs(args) => cmd::logs::run(context, args).await,
+        Command::Machines(args) => cmd::machines::run(context, args).await,
+        Command::Drain(args) => cmd::drain::run(context, args).await,
+        Command::Roll(args) => cmd::roll::run(context, args).await,
+        Command::Local(args) => cmd::local::run(context, args).await,
+        Command::Demo(args) => cmd::demo::run(context, args).await,
+        Command::Agent(args) => cmd::agent::run(context, args).await,
+        Command::Completions(args) => cmd::completions::run(context, args).await,
+    }
+}

@@ -1,0 +1,14 @@
+//! `fleetwright roll`.
+
+use crate::cli::Done;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+
+/// Replaces a group's machines, new ones first, each drained before it goes
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
+    Err(Failure::failed("this command is not built yet", "use a later version"))
+}

@@ -1,0 +1,35 @@
+//! What every command needs to know of how it was called.
+
+use std::io::IsTerminal;
+
+use super::{Global, Output};
+
+/// How the process was called, read once.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The global options.
+    pub global: Global,
+    /// Whether results may be coloured: stdout is a terminal and NO_COLOR is not set.
+    pub colour_out: bool,
+    /// Whether progress and diagnostics may be coloured.
+    pub colour_err: bool,
+    /// Whether progress may be redrawn: stderr is a terminal and CI is not set.
+    pub live: bool,
+}
+
+impl Context {
+    /// Reads the environment.
+    pub fn new(global: Global) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        let out = std::io::stdout().is_terminal();
+        let err = std::io::stderr().is_terminal();
+        let ci = std::env::var_os("CI").is_some();
+        Self { global, colour_out: out && !plain, colour_err: err && !plain, live: err && !ci && !plain }
+    }
+
+    /// Whether results are to be JSON.
+    pub fn json(&self) -> bool {
+        self.global.output == Output::Json
+    }
+}

@@ -1,0 +1,1 @@
+//! What happens over time: each file is a state machine, and the async shell that performs its effects.

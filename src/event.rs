@@ -1,0 +1,60 @@
+//! Events: the one record of what happens.
+//!
+//! Drivers emit them, views turn them into terminal lines, JSON, log files or web
+//! pages, and the journal keeps them. They are for users; `tracing` is for maintainers.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+pub mod stack;
+
+/// The version that every event carries; raised when a field changes its meaning.
+pub const EVENT_VERSION: u32 = 1;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// [`EVENT_VERSION`] of the writer.
+    pub version: u32,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened, by what it happened to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// To a stack.
+    Stack(stack::StackEvent),
+    /// Free words of progress, such as what is being waited for.
+    Note {
+        /// One line.
+        text: String,
+    },
+}
+
+/// The sending end of an event stream. Cheap to clone; sending never waits and never
+/// fails, since nobody listening is no reason to stop working.
+#[derive(Debug, Clone)]
+pub struct Events(mpsc::UnboundedSender<Event>);
+
+impl Events {
+    /// A stream and the end to read it from.
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Emits `kind`, stamped with the time.
+    pub fn emit(&self, kind: EventKind) {
+        let _ = self.0.send(Event { version: EVENT_VERSION, at: Utc::now(), kind });
+    }
+
+    /// Emits a line of progress.
+    pub fn note(&self, text: impl Into<String>) {
+        self.emit(EventKind::Note { text: text.into() });
+    }
+}

@@ -1,0 +1,22 @@
+//! fleetwright takes a git repository to a running fleet, without Kubernetes.
+//!
+//! Data flows one way: repository files become a [`model`], a pure [`plan`] compares it
+//! with what was observed, a [`driver`] carries the plan out through the traits of
+//! [`port`] (implemented by [`adapter`]), everything that happens is an [`event`], and a
+//! [`view`] shows it. [`cli`] is the one place that puts these together.
+//!
+//! `docs/architecture.md` gives the reasons; `tests/architecture.rs` holds the table of
+//! which module may import which.
+
+pub mod adapter;
+pub mod cli;
+pub mod driver;
+pub mod event;
+pub mod local;
+pub mod model;
+pub mod plan;
+pub mod port;
+pub mod repo;
+pub mod server;
+pub mod source;
+pub mod view;

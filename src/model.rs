@@ -1,0 +1,8 @@
+//! Values: what the repository says, what was observed, what shall be done.
+//!
+//! No I/O, no clock, no async; only [`crate::source`] may be imported.
+
+pub mod machine;
+pub mod name;
+pub mod secret;
+pub mod service;

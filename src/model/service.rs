@@ -1,0 +1,253 @@
+//! Services: what the user wants (never changed by us) and what the cluster observes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::name::{Digest, MachineId, ServiceName};
+
+/// How many instances run, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// This many, wherever they fit.
+    Replicas(u32),
+    /// One on every machine that fits.
+    EveryMachine,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The port inside the container.
+    pub container: u16,
+    /// The port on the machine; `None` lets the engine pick a free one.
+    pub host: Option<u16>,
+}
+
+/// What is asked of an instance to find out whether it is healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthProbe {
+    /// `GET path` answers 200 to 399.
+    Http {
+        /// The container's port.
+        port: u16,
+        /// The path, starting with `/`.
+        path: String,
+    },
+    /// The port accepts a connection.
+    Tcp {
+        /// The container's port.
+        port: u16,
+    },
+}
+
+/// A health check; it needs nothing inside the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: HealthProbe,
+    /// Time between two checks.
+    pub interval: Duration,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// How many failures in a row make an instance unhealthy.
+    pub retries: u32,
+    /// Time after the start in which failures do not count.
+    pub start_period: Duration,
+}
+
+/// The most an instance may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// CPU in thousandths of a core.
+    pub cpu_millis: Option<u64>,
+}
+
+/// How an update goes round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdatePolicy {
+    /// How many instances are replaced at a time.
+    pub parallel: u32,
+    /// How long a new instance is watched after it became healthy.
+    pub monitor: Duration,
+}
+
+/// A service as its file in the repository describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Its name.
+    pub name: ServiceName,
+    /// The image's repository without registry host or tag, such as `team/web`.
+    pub image: String,
+    /// Arguments in place of the image's own command.
+    pub command: Vec<String>,
+    /// How many, and where.
+    pub scale: Scale,
+    /// Environment variables; not for secrets.
+    pub environment: BTreeMap<String, String>,
+    /// Published ports.
+    pub ports: Vec<Port>,
+    /// The health check that gates updates; `None` means running is healthy.
+    pub health: Option<HealthCheck>,
+    /// Limits of one instance.
+    pub limits: Limits,
+    /// Metadata that a machine must have.
+    pub placement: BTreeMap<String, String>,
+    /// How an update goes round.
+    pub update: UpdatePolicy,
+    /// How long an instance goes on serving after it was told to stop.
+    pub drain: Duration,
+}
+
+/// What shall run: the spec with everything a pipeline decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// The user's spec.
+    pub spec: ServiceSpec,
+    /// The registry that machines pull from, `host[:port]`.
+    pub registry: String,
+    /// The image's digest.
+    pub digest: Digest,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// The change that made a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The repository's name, or `-` when deployed by hand.
+    pub repository: String,
+    /// The commit, 40 hexadecimal digits, or empty when deployed by hand.
+    pub commit: String,
+    /// The first line of the commit's message.
+    pub subject: String,
+}
+
+/// A revision of a service, numbered from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Its number.
+    pub number: u64,
+    /// Its image.
+    pub digest: Digest,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What became of it.
+    pub state: RevisionState,
+    /// Why, when there is something to say.
+    pub reason: Option<String>,
+    /// When its rollout began.
+    pub since: DateTime<Utc>,
+}
+
+/// What became of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevisionState {
+    /// Being rolled out.
+    RollingOut,
+    /// What runs.
+    Running,
+    /// Something newer took its place.
+    Replaced,
+    /// Its rollout failed and the one before was restored.
+    RolledBack,
+    /// Its rollout failed and could not be undone.
+    Failed,
+}
+
+impl RevisionState {
+    /// The words in tables.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::RollingOut => "rolling out",
+            Self::Running => "running",
+            Self::Replaced => "replaced",
+            Self::RolledBack => "rolled back",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The state of one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Not placed yet; the instance's message says why.
+    Pending,
+    /// Placed, not healthy yet.
+    Starting,
+    /// Running, and healthy where there is a check: its address is given out.
+    Healthy,
+    /// Told to stop, or about to be: its address is no longer given out.
+    Stopping,
+    /// Ended in failure; another takes its place.
+    Failed,
+}
+
+impl InstanceState {
+    /// The word in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One running copy of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Stable as long as it lives: the engine's own task id.
+    pub id: String,
+    /// `web@1`; the number is the engine's slot.
+    pub name: String,
+    /// Where it runs; `None` while it is pending.
+    pub machine: Option<MachineId>,
+    /// Where it can be reached, one entry a published port.
+    pub addresses: Vec<SocketAddr>,
+    /// Its state.
+    pub state: InstanceState,
+    /// Its image.
+    pub digest: Option<Digest>,
+    /// Why it waits or failed.
+    pub message: Option<String>,
+    /// Since when it is in that state.
+    pub since: DateTime<Utc>,
+}
+
+/// A service as observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: ServiceName,
+    /// How many instances there should be.
+    pub desired: u32,
+    /// The instances, sorted by name, then id.
+    pub instances: Vec<Instance>,
+    /// The last revisions, newest first, at most ten.
+    pub history: Vec<Revision>,
+}
+
+impl ServiceStatus {
+    /// How many instances are healthy.
+    pub fn healthy(&self) -> u32 {
+        let healthy = self.instances.iter().filter(|i| i.state == InstanceState::Healthy).count();
+        u32::try_from(healthy).unwrap_or(u32::MAX)
+    }
+
+    /// Whether as many are healthy as there should be.
+    pub fn is_whole(&self) -> bool {
+        self.healthy() >= self.desired
+    }
+}

@@ -1,0 +1,1 @@
+//! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.

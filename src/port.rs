@@ -1,0 +1,3 @@
+//! The traits behind which all I/O stands. Adapters implement them for real, tests fake them.
+
+pub mod cluster;

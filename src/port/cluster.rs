@@ -1,0 +1,91 @@
+//! The cluster that runs services, whatever engine is behind it.
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::model::machine::Machine;
+use crate::model::name::{MachineId, ServiceName};
+use crate::model::service::{Deployment, ServiceStatus};
+
+/// Why a cluster did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Nothing answered, or it stopped answering; trying again may help.
+    #[error("the cluster can't be reached at {endpoint}: {reason}")]
+    Unreachable {
+        /// What was tried.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The named thing is not there.
+    #[error("there is no {what} `{name}` in the cluster")]
+    NotFound {
+        /// `service` or `machine`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The request can't be carried out in the cluster's present state.
+    #[error("{reason}")]
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The engine failed.
+    #[error("{doing}: {reason}")]
+    Engine {
+        /// What was tried, on what.
+        doing: String,
+        /// What the engine said.
+        reason: String,
+    },
+}
+
+/// All there is to see in a cluster at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Snapshot {
+    /// Version of this document, 1.
+    pub version: u32,
+    /// Raised by every change; a watcher can tell what it has seen.
+    pub revision: u64,
+    /// The machines, sorted by role, then id.
+    pub machines: Vec<Machine>,
+    /// The services, sorted by name.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// A cluster. Every method may be called again after any failure.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// What there is now.
+    async fn snapshot(&self) -> Result<Snapshot, ClusterError>;
+
+    /// What there is now, and again after every change, until dropped. An instance is
+    /// no longer [`Healthy`](crate::model::service::InstanceState::Healthy) in it before
+    /// its process exits.
+    async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError>;
+
+    /// Makes the service what `deployment` says, and returns the number of the revision
+    /// this made, or of the present one when nothing differs. The engine carries the
+    /// rollout on by itself; it is followed through `watch`.
+    async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError>;
+
+    /// Goes back to the revision that ran before the present one; returns the new revision.
+    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError>;
+
+    /// Removes a service.
+    async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError>;
+
+    /// The service's log lines, `NAME@SLOT MACHINE | text`, the last `tail` and, when `follow`, those to come.
+    async fn logs(
+        &self,
+        service: &ServiceName,
+        tail: u32,
+        follow: bool,
+    ) -> Result<BoxStream<'static, Result<String, ClusterError>>, ClusterError>;
+
+    /// Moves everything off `machines` without taking anything away before its
+    /// replacement is healthy, and returns when they run nothing. They take no new work from then on.
+    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError>;
+}

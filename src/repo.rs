@@ -1,0 +1,1 @@
+//! Repository text to model: every problem at once, each with its place.

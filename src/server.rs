@@ -1,0 +1,1 @@
+//! HTTP: the pipeline server and its page, and the cluster API that control agents serve.

@@ -1,0 +1,3 @@
+//! What people see: terminal lines, tables, progress, JSON.
+
+pub mod diagnostics;
