@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub mod cmd;
 pub mod context;
+pub mod demo;
 pub mod failure;
 
 use context::Context;
