@@ -4,5 +4,9 @@
 
 pub mod machine;
 pub mod name;
+pub mod pipeline;
+pub mod project;
 pub mod secret;
 pub mod service;
+pub mod setting;
+pub mod stack;

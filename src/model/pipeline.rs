@@ -1,0 +1,57 @@
+//! Pipelines: what a change of a git repository sets off.
+
+use std::collections::BTreeMap;
+
+use super::name::{PipelineName, RepositoryName, ServiceName};
+use super::setting::Place;
+
+/// A pipeline as its file describes it.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: PipelineName,
+    /// The git repository whose changes it runs for.
+    pub repository: RepositoryName,
+    /// What it does, in order; at least one.
+    pub steps: Vec<Step>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// One step of a pipeline.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// What it does.
+    pub action: Action,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Builds an image and pushes it.
+    Build(Build),
+    /// Rolls a service out with the image that a step before has built.
+    Rollout(Rollout),
+}
+
+/// The build of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The image's repository without registry host or tag, such as `demo/web`.
+    pub image: String,
+    /// The build context, a folder of the git repository; `.` unless given.
+    pub context: String,
+    /// The Dockerfile, relative to the context; `Dockerfile` unless given.
+    pub dockerfile: String,
+    /// Build arguments; not for secrets.
+    pub args: BTreeMap<String, String>,
+}
+
+/// The rollout of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    /// The service, as `services/` has it at the moment of the run.
+    pub service: ServiceName,
+}

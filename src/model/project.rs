@@ -1,0 +1,147 @@
+//! The project: what `fleetwright.yaml` and the files beside it say.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::name::{
+    ClusterName, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
+};
+use super::pipeline::Pipeline;
+use super::service::ServiceSpec;
+use super::setting::{Place, Setting};
+use super::stack::Stack;
+use crate::source::SourceFile;
+
+/// An infra repository, read completely and found to be right.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    /// The folder that holds `fleetwright.yaml`.
+    pub root: PathBuf,
+    /// The project's name.
+    pub project: ProjectName,
+    /// The environments, at least one; the first is the default.
+    pub environments: Vec<Environment>,
+    /// The clusters.
+    pub clusters: Vec<Cluster>,
+    /// The git repositories that pipelines watch.
+    pub repositories: Vec<GitRepository>,
+    /// The stacks, as they stand in the files (sorted by file name).
+    pub stacks: Vec<Stack>,
+    /// The services.
+    pub services: Vec<Service>,
+    /// The pipelines.
+    pub pipelines: Vec<Pipeline>,
+    /// Everything under `templates/`, named relative to the root.
+    pub templates: Vec<Arc<SourceFile>>,
+    /// How many files were read.
+    pub files: usize,
+}
+
+impl Repository {
+    /// The environment of that name.
+    pub fn environment(&self, name: &str) -> Option<&Environment> {
+        self.environments.iter().find(|environment| environment.name.as_str() == name)
+    }
+
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &ClusterName) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.name == *name)
+    }
+
+    /// The git repository of that name.
+    pub fn repository(&self, name: &RepositoryName) -> Option<&GitRepository> {
+        self.repositories.iter().find(|repository| repository.name == *name)
+    }
+
+    /// The stack of that name.
+    pub fn stack(&self, name: &StackName) -> Option<&Stack> {
+        self.stacks.iter().find(|stack| stack.name == *name)
+    }
+
+    /// The service of that name.
+    pub fn service(&self, name: &ServiceName) -> Option<&ServiceSpec> {
+        self.services.iter().map(|service| &service.spec).find(|spec| spec.name == *name)
+    }
+
+    /// The pipeline of that name.
+    pub fn pipeline(&self, name: &PipelineName) -> Option<&Pipeline> {
+        self.pipelines.iter().find(|pipeline| pipeline.name == *name)
+    }
+
+    /// The name by which CloudFormation knows `stack` of `environment`; its group and
+    /// launch template are called the same.
+    pub fn cloud_name(&self, environment: &EnvironmentName, stack: &StackName) -> String {
+        format!("{}-{environment}-{stack}", self.project)
+    }
+}
+
+/// One place that the project runs in.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// The AWS region.
+    pub region: Setting,
+    /// The cluster that runs services there.
+    pub cluster: ClusterName,
+    /// Where images are kept; needed by pipelines only.
+    pub registry: Option<Registry>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where an environment keeps its images.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Where builds push to, `host[:port]`.
+    pub push: Setting,
+    /// Where machines pull from, `host[:port]`; the same as `push` unless given.
+    pub pull: Setting,
+    /// The SSM parameter (SecureString) with the credentials, if the registry wants any.
+    pub credentials: Option<Setting>,
+}
+
+/// A cluster as the repository describes it.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// What schedules its services.
+    pub engine: Engine,
+    /// Its API's address; `None` finds control machines through the rendezvous.
+    pub endpoint: Option<Setting>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What schedules a cluster's services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Docker's Swarm mode.
+    Swarm,
+}
+
+/// A git repository that pipelines watch.
+#[derive(Debug, Clone)]
+pub struct GitRepository {
+    /// Its name.
+    pub name: RepositoryName,
+    /// Where it is cloned from.
+    pub url: Setting,
+    /// The branch that is watched; `main` unless given.
+    pub branch: Setting,
+    /// The time between two looks; 30 s unless given.
+    pub poll: Duration,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A service and where it stands.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// What is wanted.
+    pub spec: ServiceSpec,
+    /// Where its name stands.
+    pub place: Place,
+}

@@ -1,0 +1,181 @@
+//! Stacks: as the repository describes them, and rendered for one environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::name::StackName;
+use super::setting::{Place, Setting, Unset};
+
+/// A stack as its file describes it.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// Its name.
+    pub name: StackName,
+    /// The template, relative to the repository's root.
+    pub template: String,
+    /// Where the template is named.
+    pub template_place: Place,
+    /// Variables for the template, in the file's order.
+    pub values: Vec<(String, Value)>,
+    /// CloudFormation parameters, in the file's order.
+    pub parameters: Vec<Parameter>,
+    /// Tags of the stack.
+    pub tags: Vec<(String, Setting)>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A value that a template can use.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Another number.
+    Float(f64),
+    /// A text.
+    Text(Setting),
+    /// A list.
+    List(Vec<Value>),
+    /// A mapping.
+    Map(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// Calls `visit` with every variable in it that is not set.
+    pub fn each_unset(&self, visit: &mut impl FnMut(&Unset)) {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Integer(_) | Self::Float(_) => {}
+            Self::Text(text) => text.unset().iter().for_each(visit),
+            Self::List(items) => items.iter().for_each(|item| item.each_unset(visit)),
+            Self::Map(entries) => entries.iter().for_each(|(_, value)| value.each_unset(visit)),
+        }
+    }
+}
+
+/// A parameter of a stack.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// Its name in the template.
+    pub name: String,
+    /// Its value.
+    pub value: ParameterValue,
+    /// Where each of the references in the value stands, in their order.
+    pub references: Vec<(Reference, Place)>,
+    /// Variables in the value that are not set.
+    pub unset: Vec<Unset>,
+    /// Where its name stands.
+    pub place: Place,
+}
+
+/// An output of another stack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// The stack that has the output.
+    pub stack: StackName,
+    /// The output's name.
+    pub output: String,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${{{}.{}}}", self.stack, self.output)
+    }
+}
+
+/// A parameter's value: text and other stacks' outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterValue {
+    /// The pieces, to be put together without anything between them.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece of a parameter's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A text.
+    Text(String),
+    /// An output of another stack.
+    Output(Reference),
+}
+
+impl ParameterValue {
+    /// The text, where no other stack has a part in it.
+    pub fn literal(&self) -> Option<String> {
+        self.resolve(|_| None).ok()
+    }
+
+    /// The outputs it is made of.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Output(reference) => Some(reference),
+        })
+    }
+
+    /// The text, with outputs given by `output`.
+    ///
+    /// # Errors
+    /// The first reference that `output` has nothing for.
+    pub fn resolve(&self, output: impl Fn(&Reference) -> Option<String>) -> Result<String, &Reference> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Output(reference) => text.push_str(&output(reference).ok_or(reference)?),
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl fmt::Display for ParameterValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pieces.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Output(reference) => write!(f, "{reference}"),
+        })
+    }
+}
+
+/// A stack, rendered for one environment: all there is to know of it offline.
+#[derive(Debug, Clone)]
+pub struct RenderedStack {
+    /// Its name.
+    pub name: StackName,
+    /// The name by which CloudFormation knows it, PROJECT-ENVIRONMENT-STACK.
+    pub cloud_name: String,
+    /// The template's text as CloudFormation gets it.
+    pub template: String,
+    /// The file it was rendered from, relative to the repository's root.
+    pub template_file: String,
+    /// The parameters, in the file's order.
+    pub parameters: Vec<(String, ParameterValue)>,
+    /// The stack's tags.
+    pub tags: BTreeMap<String, String>,
+    /// The stacks whose outputs it uses, in the order of their own dependency.
+    pub depends_on: Vec<StackName>,
+    /// The outputs that the template declares.
+    pub outputs: Vec<String>,
+    /// The user data of its machines, decoded.
+    pub user_data: Vec<UserData>,
+    /// Variables it needs that are not set; `<unset NAME>` stands in their places.
+    pub unset: Vec<Unset>,
+    /// Where it stands in `stacks/`.
+    pub place: Place,
+}
+
+/// The user data of one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserData {
+    /// The resource's logical id.
+    pub resource: String,
+    /// The text that the machine gets.
+    pub text: String,
+    /// The template it was rendered from, relative to the repository's root, if
+    /// `user_data(file=...)` made it.
+    pub file: Option<String>,
+}
