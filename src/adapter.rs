@@ -1,1 +1,3 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
+
+pub mod aws;

@@ -2,6 +2,9 @@
 //!
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
+pub mod changes;
+pub mod deployed;
+pub mod group;
 pub mod machine;
 pub mod name;
 pub mod pipeline;

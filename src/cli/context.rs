@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use super::{Global, Output};
+use crate::adapter::aws::Aws;
 
 /// How the process was called, read once.
 #[derive(Debug, Clone)]
@@ -26,6 +27,12 @@ impl Context {
         let err = std::io::stderr().is_terminal();
         let ci = std::env::var_os("CI").is_some();
         Self { global, colour_out: out && !plain, colour_err: err && !plain, live: err && !ci && !plain }
+    }
+
+    /// The cloud provider in `region` (from fleetwright.yaml; by default the ordinary
+    /// settings decide). Made once per command; its clients share credentials and connections.
+    pub async fn aws(&self, region: Option<&str>) -> Aws {
+        Aws::connect(region).await
     }
 
     /// Whether results are to be JSON.

@@ -1,0 +1,122 @@
+//! AWS: CloudFormation, autoscaling and the parameter store.
+//!
+//! The ordinary credential chain and AWS_ENDPOINT_URL apply; nothing here knows whether
+//! the endpoint is AWS's own.
+
+mod cloud;
+mod groups;
+mod parameters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ssm::config::http::HttpResponse;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+
+use crate::port::cloud::{Cloud, CloudError};
+use crate::port::groups::Groups;
+use crate::port::parameters::Parameters;
+
+/// Everything needed to talk to one account in one region. Cheap to clone; credentials
+/// are fetched once and connections are shared.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    config: SdkConfig,
+}
+
+impl Aws {
+    /// Reads the environment, the profile files and, on an instance, the metadata
+    /// service. `region` wins over what they say. Nothing is asked of AWS yet.
+    pub async fn connect(region: Option<&str>) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_attempt_timeout(Duration::from_secs(30))
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::adaptive().with_max_attempts(5))
+            .timeout_config(timeouts);
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        Self { config: loader.load().await }
+    }
+
+    /// The region that calls go to.
+    pub fn region(&self) -> Option<&str> {
+        self.config.region().map(Region::as_ref)
+    }
+
+    /// CloudFormation.
+    pub fn cloud(&self) -> Arc<dyn Cloud> {
+        Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config)))
+    }
+
+    /// Autoscaling groups.
+    pub fn groups(&self) -> Arc<dyn Groups> {
+        Arc::new(groups::AutoScaling::new(aws_sdk_autoscaling::Client::new(&self.config)))
+    }
+
+    /// The parameter store of Systems Manager.
+    pub fn parameters(&self) -> Arc<dyn Parameters> {
+        Arc::new(parameters::ParameterStore::new(aws_sdk_ssm::Client::new(&self.config)))
+    }
+}
+
+/// The provider's code and words, when it answered with an error at all.
+fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<(&str, &str)> {
+    match error {
+        SdkError::ServiceError(service) => {
+            let error = service.err();
+            Some((error.code().unwrap_or("no code"), error.message().unwrap_or("no message")))
+        }
+        _ => None,
+    }
+}
+
+/// Turns the SDK's error into ours; `doing` says what was tried, on what.
+fn failure<E>(doing: impl Into<String>, error: SdkError<E, HttpResponse>) -> CloudError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let doing = doing.into();
+    if let Some((code, reason)) = refusal(&error) {
+        let (code, reason) = (code.to_owned(), reason.to_owned());
+        let denied = [
+            "AccessDenied",
+            "UnauthorizedOperation",
+            "UnrecognizedClient",
+            "ExpiredToken",
+            "InvalidClientTokenId",
+        ];
+        return if denied.iter().any(|word| code.starts_with(word)) {
+            CloudError::Denied { doing, reason }
+        } else {
+            CloudError::Refused { doing, code, reason }
+        };
+    }
+    let reason = chain(&error);
+    match error {
+        // The chain of credential providers ends here when none of them has any.
+        SdkError::DispatchFailure(dispatch) if !dispatch.is_io() && !dispatch.is_timeout() => {
+            CloudError::Denied { doing, reason }
+        }
+        _ => CloudError::Unreachable { doing, reason },
+    }
+}
+
+/// The innermost causes of an error, where the SDK's outer layers say only "dispatch failure".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !words.iter().any(|said| said.contains(&text)) {
+            words.push(text);
+        }
+        next = error.source();
+    }
+    if words.is_empty() { error.to_string() } else { words.join(": ") }
+}

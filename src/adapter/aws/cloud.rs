@@ -1,0 +1,350 @@
+//! CloudFormation.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::types::{
+    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, Parameter, Replacement, Stack, StackEvent, Tag,
+};
+use chrono::DateTime;
+use sha2::{Digest, Sha256};
+
+use super::{failure, refusal};
+use crate::model::changes::differences;
+use crate::model::deployed::{
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, PropertyChange,
+    ResourceChange, ResourceEvent,
+};
+use crate::port::cloud::{Cloud, CloudError};
+
+/// CloudFormation behind the SDK's client.
+#[derive(Debug)]
+pub struct CloudFormation {
+    client: Client,
+}
+
+impl CloudFormation {
+    /// Wraps `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Cloud for CloudFormation {
+    async fn stacks(&self) -> Result<Vec<DeployedStack>, CloudError> {
+        let mut pages = self.client.describe_stacks().into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure("listing stacks", error))?;
+            found.extend(page.stacks.unwrap_or_default().into_iter().filter_map(deployed));
+        }
+        found.retain(|stack| stack.status != "DELETE_COMPLETE");
+        Ok(found)
+    }
+
+    async fn stack(&self, name: &str) -> Result<Option<DeployedStack>, CloudError> {
+        match self.client.describe_stacks().stack_name(name).send().await {
+            Ok(answer) => {
+                let by_id = name.starts_with("arn:");
+                let found = answer.stacks.unwrap_or_default().into_iter().filter_map(deployed);
+                Ok(found.into_iter().find(|stack| by_id || stack.status != "DELETE_COMPLETE"))
+            }
+            Err(error) => match refusal(&error) {
+                Some(("ValidationError", words)) if words.contains("does not exist") => Ok(None),
+                _ => Err(failure(format!("reading stack `{name}`"), error)),
+            },
+        }
+    }
+
+    async fn template(&self, stack: &str) -> Result<String, CloudError> {
+        let answer = self
+            .client
+            .get_template()
+            .stack_name(stack)
+            .send()
+            .await
+            .map_err(|error| failure(format!("reading the template of stack `{stack}`"), error))?;
+        Ok(answer.template_body.unwrap_or_default())
+    }
+
+    async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError> {
+        let kind = if request.create { ChangeSetType::Create } else { ChangeSetType::Update };
+        let answer = self
+            .client
+            .create_change_set()
+            .stack_name(&request.stack)
+            .change_set_name(&request.name)
+            .change_set_type(kind)
+            .template_body(&request.template)
+            .set_parameters(Some(request.parameters.iter().map(parameter).collect()))
+            .set_tags(Some(request.tags.iter().map(tag).collect()))
+            // Templates are the user's own and shown before they are applied, roles included.
+            .capabilities(Capability::CapabilityNamedIam)
+            .send()
+            .await
+            .map_err(|error| {
+                failure(format!("creating a change set for stack `{}`", request.stack), error)
+            })?;
+        Ok(ChangeSetId(answer.id.unwrap_or_default()))
+    }
+
+    async fn change_set(&self, id: &ChangeSetId) -> Result<ChangeSet, CloudError> {
+        let mut token = None;
+        let mut changes = Vec::new();
+        loop {
+            let page = self
+                .client
+                .describe_change_set()
+                .change_set_name(&id.0)
+                .include_property_values(true)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| failure(format!("reading change set `{}`", id.0), error))?;
+            changes.extend(
+                page.changes.unwrap_or_default().into_iter().filter_map(|c| change(c.resource_change?)),
+            );
+            if page.next_token.is_none() {
+                let reason = page.status_reason.unwrap_or_default();
+                return Ok(ChangeSet { id: id.clone(), state: state(page.status, reason), changes });
+            }
+            token = page.next_token;
+        }
+    }
+
+    async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
+        // The same token for the same change set: a repeated request (its answer was
+        // lost) is then taken for the first one.
+        let token: String = Sha256::digest(&id.0).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        self.client
+            .execute_change_set()
+            .change_set_name(&id.0)
+            .client_request_token(format!("fleetwright-{token}"))
+            .send()
+            .await
+            .map_err(|error| failure(format!("executing change set `{}`", id.0), error))?;
+        Ok(())
+    }
+
+    async fn delete_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
+        match self.client.delete_change_set().change_set_name(&id.0).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match refusal(&error) {
+                Some(("ChangeSetNotFound" | "ChangeSetNotFoundException", _)) => Ok(()),
+                _ => Err(failure(format!("deleting change set `{}`", id.0), error)),
+            },
+        }
+    }
+
+    async fn delete_stack(&self, stack: &str) -> Result<(), CloudError> {
+        self.client
+            .delete_stack()
+            .stack_name(stack)
+            .send()
+            .await
+            .map_err(|error| failure(format!("deleting stack `{stack}`"), error))?;
+        Ok(())
+    }
+
+    async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError> {
+        let mut pages = self.client.describe_stack_events().stack_name(stack).into_paginator().send();
+        let mut found = Vec::new();
+        'pages: while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|error| failure(format!("reading the events of stack `{stack}`"), error))?;
+            for event in page.stack_events.unwrap_or_default().into_iter().filter_map(resource_event) {
+                if after.is_some_and(|after| event.id == after) {
+                    break 'pages;
+                }
+                found.push(event);
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
+fn parameter((key, value): (&String, &String)) -> Parameter {
+    Parameter::builder().parameter_key(key).parameter_value(value).build()
+}
+
+fn tag((key, value): (&String, &String)) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+fn deployed(from: Stack) -> Option<DeployedStack> {
+    fn map<T>(list: Option<Vec<T>>, pair: fn(T) -> Option<(String, String)>) -> BTreeMap<String, String> {
+        list.unwrap_or_default().into_iter().filter_map(pair).collect()
+    }
+    Some(DeployedStack {
+        name: from.stack_name?,
+        id: from.stack_id?,
+        status: from.stack_status?.as_str().to_owned(),
+        status_reason: from.stack_status_reason.unwrap_or_default(),
+        parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
+        outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
+        tags: map(from.tags, |t| Some((t.key?, t.value?))),
+    })
+}
+
+fn state(status: Option<ChangeSetStatus>, reason: String) -> ChangeSetState {
+    match status {
+        Some(ChangeSetStatus::CreateComplete) => ChangeSetState::Ready,
+        Some(ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress) => ChangeSetState::Computing,
+        // There is no status for it; these are the words of all its tellings.
+        _ if reason.contains("didn't contain changes")
+            || reason.contains("No updates are to be performed") =>
+        {
+            ChangeSetState::Empty
+        }
+        _ => ChangeSetState::Failed { reason },
+    }
+}
+
+fn change(from: aws_sdk_cloudformation::types::ResourceChange) -> Option<ResourceChange> {
+    let action = match (from.action?, &from.replacement) {
+        (ChangeAction::Add | ChangeAction::Import, _) => Action::Create,
+        (ChangeAction::Remove, _) => Action::Delete,
+        (_, Some(Replacement::True)) => Action::Replace,
+        (_, Some(Replacement::Conditional)) | (ChangeAction::Dynamic, _) => Action::MaybeReplace,
+        _ => Action::Update,
+    };
+    let mut properties = details(from.details.unwrap_or_default());
+    // There are two dialects: details with values, and whole contexts before and after.
+    // AWS speaks both; the contexts also have the values where the details lack them.
+    if properties.iter().all(|property| property.before.is_none() && property.after.is_none()) {
+        let told =
+            differences(&context(from.before_context.as_deref()), &context(from.after_context.as_deref()));
+        if !told.is_empty() {
+            properties = told;
+        }
+    }
+    Some(ResourceChange {
+        resource: from.logical_resource_id?,
+        resource_type: from.resource_type.unwrap_or_default(),
+        action,
+        properties,
+    })
+}
+
+fn details(details: Vec<aws_sdk_cloudformation::types::ResourceChangeDetail>) -> Vec<PropertyChange> {
+    let mut properties: Vec<PropertyChange> = Vec::new();
+    for target in details.into_iter().filter_map(|detail| detail.target) {
+        let path = match target.path {
+            Some(path) => path.trim_start_matches("/Properties/").trim_matches('/').replace('/', "."),
+            None => {
+                target.name.or_else(|| target.attribute.map(|a| a.as_str().to_owned())).unwrap_or_default()
+            }
+        };
+        // The same property is told once a cause.
+        match properties.iter_mut().find(|property| property.path == path) {
+            Some(known) => {
+                known.before = known.before.take().or(target.before_value);
+                known.after = known.after.take().or(target.after_value);
+            }
+            None => properties.push(PropertyChange {
+                path,
+                before: target.before_value,
+                after: target.after_value,
+            }),
+        }
+    }
+    properties.sort_by(|a, b| a.path.cmp(&b.path));
+    properties
+}
+
+/// The properties in a context; an empty map where there is none.
+fn context(text: Option<&str>) -> serde_json::Value {
+    text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+        .and_then(|mut value| value.get_mut("Properties").map(serde_json::Value::take))
+        .filter(serde_json::Value::is_object)
+        .unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
+}
+
+fn resource_event(from: StackEvent) -> Option<ResourceEvent> {
+    let at = from.timestamp?;
+    Some(ResourceEvent {
+        id: from.event_id?,
+        at: DateTime::from_timestamp(at.secs(), at.subsec_nanos())?,
+        resource: from.logical_resource_id?,
+        resource_type: from.resource_type.unwrap_or_default(),
+        status: from.resource_status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
+        reason: from.resource_status_reason.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudformation::types::{
+        ResourceAttribute, ResourceChange as Told, ResourceChangeDetail, ResourceTargetDefinition,
+    };
+
+    use super::*;
+
+    fn property(path: &str, before: Option<&str>, after: Option<&str>) -> PropertyChange {
+        PropertyChange {
+            path: path.to_owned(),
+            before: before.map(str::to_owned),
+            after: after.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn both_dialects_of_details_are_understood() {
+        let target = ResourceTargetDefinition::builder()
+            .attribute(ResourceAttribute::Properties)
+            .name("MaxSize")
+            .path("/Properties/MaxSize")
+            .before_value("4")
+            .after_value("6")
+            .build();
+        let detailed = Told::builder()
+            .action(ChangeAction::Modify)
+            .logical_resource_id("Group")
+            .replacement(Replacement::False)
+            .details(ResourceChangeDetail::builder().target(target).build())
+            .build();
+        let told = change(detailed).expect("a change");
+        assert_eq!(told.action, Action::Update);
+        assert_eq!(told.properties, [property("MaxSize", Some("4"), Some("6"))]);
+
+        let contexts = Told::builder()
+            .action(ChangeAction::Modify)
+            .logical_resource_id("Group")
+            .replacement(Replacement::True)
+            .before_context(r#"{"Properties":{"MaxSize":"4","Name":"a"}}"#)
+            .after_context(r#"{"Properties":{"MaxSize":"6","Name":"a"}}"#)
+            .build();
+        let told = change(contexts).expect("a change");
+        assert_eq!(told.action, Action::Replace);
+        assert_eq!(told.properties, [property("MaxSize", Some("4"), Some("6"))]);
+    }
+
+    #[test]
+    fn a_detail_without_values_still_names_its_property() {
+        let target = ResourceTargetDefinition::builder().name("CidrBlock").build();
+        let bare = Told::builder()
+            .action(ChangeAction::Modify)
+            .logical_resource_id("Vpc")
+            .replacement(Replacement::Conditional)
+            .details(ResourceChangeDetail::builder().target(target).build())
+            .build();
+        let told = change(bare).expect("a change");
+        assert_eq!(told.action, Action::MaybeReplace);
+        assert_eq!(told.properties, [property("CidrBlock", None, None)]);
+    }
+
+    #[test]
+    fn an_empty_change_set_is_no_failure() {
+        let words = "The submitted information didn't contain changes. Submit different information to create a change set.";
+        assert_eq!(state(Some(ChangeSetStatus::Failed), words.to_owned()), ChangeSetState::Empty);
+        let words = "No updates are to be performed.";
+        assert_eq!(state(Some(ChangeSetStatus::Failed), words.to_owned()), ChangeSetState::Empty);
+        assert!(matches!(
+            state(Some(ChangeSetStatus::Failed), "Template error".to_owned()),
+            ChangeSetState::Failed { .. }
+        ));
+    }
+}

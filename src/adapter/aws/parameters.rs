@@ -1,0 +1,107 @@
+//! The parameter store of Systems Manager.
+
+use async_trait::async_trait;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::ParameterType;
+
+use super::{failure, refusal};
+use crate::model::secret::Secret;
+use crate::port::cloud::CloudError;
+use crate::port::parameters::{Parameter, Parameters, Protection};
+
+/// The parameter store behind the SDK's client.
+#[derive(Debug)]
+pub struct ParameterStore {
+    client: Client,
+}
+
+impl ParameterStore {
+    /// Wraps `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// `Ok(false)` when `overwrite` is not set and the parameter exists.
+    async fn write(
+        &self,
+        name: &str,
+        value: &Secret<String>,
+        protection: Protection,
+        overwrite: bool,
+    ) -> Result<bool, CloudError> {
+        let kind = match protection {
+            Protection::Plain => ParameterType::String,
+            Protection::Encrypted => ParameterType::SecureString,
+        };
+        let request = self.client.put_parameter().name(name).value(value.expose());
+        match request.r#type(kind).overwrite(overwrite).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match refusal(&error) {
+                Some(("ParameterAlreadyExists", _)) if !overwrite => Ok(false),
+                _ => Err(failure(format!("writing parameter `{name}`"), error)),
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Parameters for ParameterStore {
+    async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
+        match self.client.get_parameter().name(name).with_decryption(true).send().await {
+            Ok(answer) => Ok(answer.parameter.and_then(|parameter| parameter.value).map(Secret::new)),
+            Err(error) => match refusal(&error) {
+                Some(("ParameterNotFound", _)) => Ok(None),
+                _ => Err(failure(format!("reading parameter `{name}`"), error)),
+            },
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Parameter>, CloudError> {
+        let path = format!("/{}", prefix.trim_matches('/'));
+        let mut pages = self
+            .client
+            .get_parameters_by_path()
+            .path(&path)
+            .recursive(true)
+            .with_decryption(true)
+            .into_paginator()
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure(format!("listing parameters below `{path}`"), error))?;
+            found.extend(page.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
+                Some(Parameter { name: parameter.name?, value: Secret::new(parameter.value?) })
+            }));
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    async fn create_if_absent(
+        &self,
+        name: &str,
+        value: &Secret<String>,
+        protection: Protection,
+    ) -> Result<bool, CloudError> {
+        self.write(name, value, protection, false).await
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        value: &Secret<String>,
+        protection: Protection,
+    ) -> Result<(), CloudError> {
+        self.write(name, value, protection, true).await.map(|_| ())
+    }
+
+    async fn delete(&self, name: &str) -> Result<bool, CloudError> {
+        match self.client.delete_parameter().name(name).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match refusal(&error) {
+                Some(("ParameterNotFound", _)) => Ok(false),
+                _ => Err(failure(format!("deleting parameter `{name}`"), error)),
+            },
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Stacks, change sets and their events, as CloudFormation reports them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What a stack can be asked for, from its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Settled, and can be updated.
+    Settled,
+    /// CloudFormation is at work on it.
+    Busy,
+    /// A first creation that left nothing to update: it has to be deleted before it can be created again.
+    FailedCreate,
+    /// A change set of type CREATE was made for it and never executed.
+    InReview,
+    /// It stands still and needs a person.
+    Stuck,
+    /// Deleted.
+    Gone,
+}
+
+/// A stack as it is deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployedStack {
+    /// Its name in CloudFormation.
+    pub name: String,
+    /// Its id (ARN); unlike the name, it stays apart from a later stack of the same name.
+    pub id: String,
+    /// CloudFormation's status, such as `UPDATE_COMPLETE`.
+    pub status: String,
+    /// CloudFormation's words for why it has that status; often empty.
+    pub status_reason: String,
+    /// The parameters it was deployed with.
+    pub parameters: BTreeMap<String, String>,
+    /// Its outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl DeployedStack {
+    /// What it can be asked for.
+    pub fn phase(&self) -> Phase {
+        match self.status.as_str() {
+            "REVIEW_IN_PROGRESS" => Phase::InReview,
+            "DELETE_COMPLETE" => Phase::Gone,
+            "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED" | "CREATE_FAILED" => Phase::FailedCreate,
+            "UPDATE_ROLLBACK_FAILED" | "DELETE_FAILED" | "UPDATE_FAILED" => Phase::Stuck,
+            status if status.ends_with("_IN_PROGRESS") => Phase::Busy,
+            status if status.ends_with("_COMPLETE") => Phase::Settled,
+            _ => Phase::Stuck,
+        }
+    }
+}
+
+/// The id (ARN) of a change set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChangeSetId(pub String);
+
+/// What a change set is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSetRequest {
+    /// The stack's name in CloudFormation.
+    pub stack: String,
+    /// The change set's name.
+    pub name: String,
+    /// Whether the stack is new. UPDATE for a stack that does not exist fails with a
+    /// message that never says so.
+    pub create: bool,
+    /// The template.
+    pub template: String,
+    /// Every parameter.
+    pub parameters: BTreeMap<String, String>,
+    /// Every tag.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// How far a change set is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeSetState {
+    /// Being computed.
+    Computing,
+    /// Computed; it can be executed.
+    Ready,
+    /// It holds no change.
+    Empty,
+    /// It can't be computed.
+    Failed {
+        /// CloudFormation's words.
+        reason: String,
+    },
+}
+
+/// A change set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// Its id.
+    pub id: ChangeSetId,
+    /// How far it is.
+    pub state: ChangeSetState,
+    /// What it would change.
+    pub changes: Vec<ResourceChange>,
+}
+
+/// What happens to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It is created.
+    Create,
+    /// It is changed in place.
+    Update,
+    /// It may be replaced by a new one; that depends on values known only during the update.
+    MaybeReplace,
+    /// It is replaced by a new one.
+    Replace,
+    /// It is deleted (or, by its policy, left behind).
+    Delete,
+}
+
+/// One resource's change, as a change set tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceChange {
+    /// The resource's logical id.
+    pub resource: String,
+    /// Its type, such as `AWS::EC2::VPC`.
+    pub resource_type: String,
+    /// What happens to it.
+    pub action: Action,
+    /// Its properties that change, as far as they are told; sorted by path.
+    pub properties: Vec<PropertyChange>,
+}
+
+/// One property's change, as a change set tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertyChange {
+    /// Its path below the resource's properties, such as `MaxSize` or `Tags.0.Value`.
+    pub path: String,
+    /// The value before, where it is told.
+    pub before: Option<String>,
+    /// The value after, where it is told.
+    pub after: Option<String>,
+}
+
+/// Something that happened to a stack or to one of its resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceEvent {
+    /// The event's id.
+    pub id: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The logical id; the stack's own name for events of the stack itself.
+    pub resource: String,
+    /// The type, such as `AWS::EC2::VPC`.
+    pub resource_type: String,
+    /// The status, such as `CREATE_FAILED`.
+    pub status: String,
+    /// CloudFormation's words, often empty.
+    pub reason: String,
+}
+
+impl ResourceEvent {
+    /// Whether it tells of a failure.
+    pub fn is_failure(&self) -> bool {
+        self.status.ends_with("_FAILED")
+    }
+}

@@ -1,0 +1,83 @@
+//! CloudFormation, as far as stacks of ours need it.
+
+use async_trait::async_trait;
+
+use crate::model::deployed::{ChangeSet, ChangeSetId, ChangeSetRequest, DeployedStack, ResourceEvent};
+
+/// Why the cloud did not do what it was asked. Shared by every trait that a cloud
+/// provider stands behind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloudError {
+    /// Nothing answered; trying again may help.
+    #[error("{doing}: the endpoint can't be reached: {reason}")]
+    Unreachable {
+        /// What was tried, on what.
+        doing: String,
+        /// What happened.
+        reason: String,
+    },
+    /// No credentials, or ones that may not do this.
+    #[error("{doing}: not allowed: {reason}")]
+    Denied {
+        /// What was tried, on what.
+        doing: String,
+        /// What the provider said.
+        reason: String,
+    },
+    /// The provider refused, or failed.
+    #[error("{doing}: {reason} ({code})")]
+    Refused {
+        /// What was tried, on what.
+        doing: String,
+        /// The provider's code, such as `ValidationError`.
+        code: String,
+        /// What the provider said.
+        reason: String,
+    },
+}
+
+impl CloudError {
+    /// What a person can do about it.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => {
+                "check the network, the region and, if it is set, AWS_ENDPOINT_URL; then try again"
+            }
+            Self::Denied { .. } => {
+                "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...) and what they may do; then try again"
+            }
+            Self::Refused { .. } => "remove what it complains of; then try again",
+        }
+    }
+}
+
+/// CloudFormation in one account and region. Every method may be called again after any failure.
+#[async_trait]
+pub trait Cloud: Send + Sync {
+    /// Every stack that exists (deleted ones are left out).
+    async fn stacks(&self) -> Result<Vec<DeployedStack>, CloudError>;
+
+    /// One stack, by name or id; `None` when it does not exist. Asked by id, a deleted stack is returned.
+    async fn stack(&self, name: &str) -> Result<Option<DeployedStack>, CloudError>;
+
+    /// The template a stack was deployed with, byte for byte.
+    async fn template(&self, stack: &str) -> Result<String, CloudError>;
+
+    /// Creates a change set; it is computed in the background.
+    async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError>;
+
+    /// A change set, with all its changes.
+    async fn change_set(&self, id: &ChangeSetId) -> Result<ChangeSet, CloudError>;
+
+    /// Begins to carry a change set out.
+    async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError>;
+
+    /// Deletes a change set; one that is gone already is no error.
+    async fn delete_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError>;
+
+    /// Begins to delete a stack; one that does not exist is no error.
+    async fn delete_stack(&self, stack: &str) -> Result<(), CloudError>;
+
+    /// What happened to a stack after the event `after` (from the start when `None`), oldest first.
+    async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError>;
+}
