@@ -1,1 +1,140 @@
 //! Repository text to model: every problem at once, each with its place.
+//!
+//! [`load`] reads and checks the files, [`render`] makes what CloudFormation gets of
+//! them, [`check`] does both for every environment. Nothing here reaches further than
+//! the repository's folder and the environment variables that its files name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::model::project::{Environment, Repository};
+use crate::model::stack::RenderedStack;
+use crate::source::{Diagnostic, SourceFile, Span, suggest};
+
+mod cloudformation;
+mod decode;
+mod files;
+mod graph;
+mod interpolate;
+mod pipelines;
+mod project;
+mod references;
+mod rendering;
+mod services;
+mod stacks;
+mod templates;
+pub mod yaml;
+
+pub use interpolate::Variables;
+
+/// The file that makes a folder an infra repository.
+pub const PROJECT_FILE: &str = "fleetwright.yaml";
+
+/// A repository as far as it could be read.
+#[derive(Debug)]
+pub struct Loaded {
+    repository: Repository,
+    problems: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// How many files were read.
+    pub fn files(&self) -> usize {
+        self.repository.files
+    }
+
+    /// The repository and its warnings.
+    ///
+    /// # Errors
+    /// All diagnostics, when one of them is an error.
+    pub fn finish(self) -> Result<(Repository, Vec<Diagnostic>), Vec<Diagnostic>> {
+        if self.problems.iter().any(Diagnostic::is_error) {
+            return Err(sorted(self.problems));
+        }
+        Ok((self.repository, sorted(self.problems)))
+    }
+}
+
+/// Reads the repository at `root`, with the process's environment variables.
+pub fn load(root: &Path) -> Loaded {
+    load_with(root, &|name| std::env::var(name).ok())
+}
+
+/// Reads the repository at `root`, with `variables`.
+pub fn load_with(root: &Path, variables: Variables<'_>) -> Loaded {
+    let mut problems = Vec::new();
+    let files = files::read(root, &mut problems);
+    let repository = references::assemble(root, &files, variables, &mut problems);
+    Loaded { repository, problems }
+}
+
+/// Renders the stacks of `environment`, in the order of their dependency.
+///
+/// # Errors
+/// Every problem found.
+pub fn render(
+    repository: &Repository,
+    environment: &Environment,
+) -> Result<Vec<RenderedStack>, Vec<Diagnostic>> {
+    let mut problems = Vec::new();
+    let stacks = rendering::Renderer::new(repository, &mut problems).render(environment, &mut problems);
+    if problems.iter().any(Diagnostic::is_error) { Err(sorted(problems)) } else { Ok(stacks) }
+}
+
+/// Reads the repository at `root` and renders it for every environment: all problems
+/// there are, sorted by file and place, and the number of files read.
+pub fn check(root: &Path) -> (Vec<Diagnostic>, usize) {
+    check_with(root, &|name| std::env::var(name).ok())
+}
+
+/// Like [`check`], with `variables`.
+pub fn check_with(root: &Path, variables: Variables<'_>) -> (Vec<Diagnostic>, usize) {
+    let Loaded { repository, mut problems } = load_with(root, variables);
+    let renderer = rendering::Renderer::new(&repository, &mut problems);
+    for environment in &repository.environments {
+        renderer.render(environment, &mut problems);
+    }
+    (sorted(problems), repository.files)
+}
+
+/// By file and place; what several environments or stacks have in common is said once.
+fn sorted(mut problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let key = |problem: &Diagnostic| {
+        let place = problem.label.as_ref().map(|label| (label.file.name().to_owned(), label.span));
+        (place, problem.message.clone())
+    };
+    problems.sort_by_cached_key(key);
+    problems.dedup_by(|a, b| a.code == b.code && key(a) == key(b));
+    problems
+}
+
+/// Writes down a problem with a name, suggesting the nearest of `known`, or listing them.
+fn did_you_mean(
+    reader: &mut decode::Reader<'_>,
+    diagnostic: Diagnostic,
+    span: Span,
+    name: &str,
+    known: &[&str],
+    place: &str,
+) {
+    let file = Arc::clone(reader.file);
+    reader.problems.push(with_suggestion(diagnostic, &file, span, name, known, place));
+}
+
+/// The same diagnostic with a label and, when no name is near, a list of those there are in `place`.
+fn with_suggestion(
+    diagnostic: Diagnostic,
+    file: &Arc<SourceFile>,
+    span: Span,
+    name: &str,
+    known: &[&str],
+    place: &str,
+) -> Diagnostic {
+    let mut known = known.to_vec();
+    known.sort_unstable();
+    match suggest(name, known.iter().copied()) {
+        Some(near) => diagnostic.at(file, span, format!("did you mean `{near}`?")),
+        None if known.is_empty() => diagnostic.at(file, span, "").help(format!("{place} is empty")),
+        None => diagnostic.at(file, span, "").help(format!("{place} has {}", decode::list(&known))),
+    }
+}

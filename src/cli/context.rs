@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+mod repository;
+
 use super::{Global, Output};
 use crate::adapter::aws::Aws;
 

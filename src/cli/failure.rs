@@ -37,6 +37,8 @@ pub enum Failure {
     },
     /// It failed and has said so already. Status 1.
     Reported,
+    /// The input was refused, and its problems are printed already. Status 2.
+    Refused,
 }
 
 impl Failure {
@@ -70,6 +72,7 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Self::Reported => ExitCode::FAILURE,
+            Self::Refused => ExitCode::from(2),
         }
     }
 }

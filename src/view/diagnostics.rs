@@ -1,11 +1,107 @@
 //! Diagnostics, as a compiler would draw them.
 
-use crate::source::Diagnostic;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde_json::json;
+
+use crate::source::{Diagnostic, Severity};
+
+/// Version of the JSON document, raised when a field changes its meaning.
+const VERSION: u32 = 1;
 
 /// Prints `diagnostics`, found in `files` files, on stderr with a closing line that counts them.
-pub fn print(diagnostics: &[Diagnostic], files: usize, _colour: bool) {
+pub fn print(diagnostics: &[Diagnostic], files: usize, colour: bool) {
+    draw(diagnostics, colour);
+    write(&format!("{}. Nothing was changed.\n", counts(diagnostics, files)));
+}
+
+/// Draws `diagnostics` on stderr.
+pub fn draw(diagnostics: &[Diagnostic], colour: bool) {
+    let mut text = String::new();
     for diagnostic in diagnostics {
-        eprintln!("{}[{}]: {}", diagnostic.severity.word(), diagnostic.code, diagnostic.message);
+        text.push_str(&drawing(diagnostic, colour));
+        text.push_str("\n\n");
     }
-    eprintln!("{} errors in {files} files. Nothing was changed.", diagnostics.len());
+    write(&text);
+}
+
+/// Prints all that `validate` has to say on stderr.
+pub fn print_check(diagnostics: &[Diagnostic], files: usize, took: Duration, colour: bool) {
+    draw(diagnostics, colour);
+    let end = if diagnostics.iter().any(Diagnostic::is_error) { " Nothing was changed." } else { "" };
+    write(&format!("{} ({} ms).{end}\n", counts(diagnostics, files), took.as_millis()));
+}
+
+/// A closed stderr is no reason to fail.
+fn write(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// `2 errors and 1 warning in 14 files`.
+fn counts(diagnostics: &[Diagnostic], files: usize) -> String {
+    let number = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    let unit = |number: usize, unit: &str| format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
+    let mut text = unit(number(Severity::Error), "error");
+    let warnings = number(Severity::Warning);
+    if warnings > 0 {
+        let _ = write!(text, " and {}", unit(warnings, "warning"));
+    }
+    format!("{text} in {}", unit(files, "file"))
+}
+
+/// One diagnostic, without a line end.
+pub fn drawing(diagnostic: &Diagnostic, colour: bool) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = annotate_snippets::Group::with_title(
+        level.primary_title(diagnostic.message.as_str()).id(diagnostic.code),
+    );
+    if let Some(label) = &diagnostic.label {
+        let mut annotation = AnnotationKind::Primary.span(label.span.start..label.span.end);
+        if !label.text.is_empty() {
+            annotation = annotation.label(label.text.as_str());
+        }
+        group = group.element(
+            Snippet::source(label.file.text()).path(label.file.name()).line_start(1).annotation(annotation),
+        );
+    }
+    for help in &diagnostic.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    renderer.term_width(140).render(&[group])
+}
+
+/// The JSON document of a check.
+pub fn json(diagnostics: &[Diagnostic], files: usize) -> serde_json::Value {
+    let number = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    json!({
+        "version": VERSION,
+        "files": files,
+        "errors": number(Severity::Error),
+        "warnings": number(Severity::Warning),
+        "findings": diagnostics.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(diagnostic: &Diagnostic) -> serde_json::Value {
+    let mut finding = json!({ "severity": diagnostic.severity.word(), "code": diagnostic.code });
+    if let Some(label) = &diagnostic.label {
+        let position = label.file.position(label.span.start);
+        finding["file"] = label.file.name().into();
+        finding["line"] = position.line.into();
+        finding["column"] = position.column.into();
+        finding["length"] = label.file.slice(label.span).chars().count().into();
+    }
+    finding["message"] = diagnostic.message.as_str().into();
+    if let Some(label) = diagnostic.label.as_ref().filter(|label| !label.text.is_empty()) {
+        finding["label"] = label.text.as_str().into();
+    }
+    finding["help"] = diagnostic.help.clone().into();
+    finding
 }

@@ -1,14 +1,72 @@
 //! `fleetwright render`.
 
+use std::io::Write as _;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::model::stack::RenderedStack;
+use crate::source::suggest;
+use crate::view;
 
 /// Prints what the templates render to
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Prints the CloudFormation templates of one environment as they are sent to AWS, in the order of
+their dependency. Environment variables that are not set are shown as `<unset NAME>`.
+
+Examples:
+  fleetwright render                     every stack
+  fleetwright render workers             one stack's template
+  fleetwright render workers --user-data what its machines get at boot, decoded
+  fleetwright render -e production -o json")]
+pub struct Args {
+    /// The stacks; by default all
+    #[arg(value_name = "STACK")]
+    stacks: Vec<String>,
+
+    /// Print the machines' user data, decoded, instead of the templates
+    #[arg(long)]
+    user_data: bool,
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let repository = context.repository()?;
+    let environment = context.environment(&repository)?;
+    let rendered = context.rendered(&repository, environment)?;
+    let chosen = choose(&rendered, &args.stacks)?;
+    if args.user_data && chosen.iter().all(|stack| stack.user_data.is_empty()) {
+        return Err(Failure::usage(
+            "none of these stacks has machines with user data",
+            "name a stack whose template uses `user_data(file=...)`",
+        ));
+    }
+    if context.json() {
+        view::json::document(&view::render::json(environment.name.as_str(), &chosen));
+        return Ok(Done::Ok);
+    }
+    let text =
+        if args.user_data { view::render::user_data(&chosen) } else { view::render::templates(&chosen) };
+    // A reader that has gone away is no reason to fail.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(Done::Ok)
+}
+
+/// The stacks of those names, in the order of their dependency; all when there are no names.
+fn choose<'s>(stacks: &'s [RenderedStack], names: &[String]) -> Result<Vec<&'s RenderedStack>, Failure> {
+    for name in names {
+        if stacks.iter().all(|stack| stack.name.as_str() != name) {
+            let known: Vec<&str> = stacks.iter().map(|stack| stack.name.as_str()).collect();
+            let next = match suggest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the stacks are `{}`", known.join("`, `")),
+            };
+            return Err(Failure::usage(format!("there is no stack `{name}`"), next));
+        }
+    }
+    Ok(stacks
+        .iter()
+        .filter(|stack| names.is_empty() || names.iter().any(|name| name == stack.name.as_str()))
+        .collect())
 }

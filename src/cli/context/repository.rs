@@ -1,0 +1,119 @@
+//! Finding, reading and rendering the infra repository that a command works on.
+
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use crate::cli::failure::Failure;
+use crate::model::project::{Environment, Repository};
+use crate::model::stack::RenderedStack;
+use crate::repo::{self, PROJECT_FILE};
+use crate::source::suggest;
+use crate::view;
+
+impl Context {
+    /// The repository's root: `-C`, or else the nearest folder upwards that holds a fleetwright.yaml.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn root(&self) -> Result<PathBuf, Failure> {
+        let start = match &self.global.repo {
+            Some(given) if given.is_dir() => given.clone(),
+            Some(given) => {
+                return Err(Failure::usage(
+                    format!("there is no folder {}", given.display()),
+                    "give the folder of an infra repository with `-C DIR`",
+                ));
+            }
+            None => std::env::current_dir().map_err(|error| {
+                Failure::usage(
+                    format!("reading the current folder: {error}"),
+                    "change to an infra repository",
+                )
+            })?,
+        };
+        let absolute = std::path::absolute(&start).unwrap_or_else(|_| start.clone());
+        match absolute.ancestors().find(|folder| folder.join(PROJECT_FILE).is_file()) {
+            Some(root) => Ok(root.to_owned()),
+            None => Err(Failure::usage(
+                format!("there is no {PROJECT_FILE} in {} or above", start.display()),
+                "change to an infra repository or name one with `-C DIR`; `fleetwright init DIR` makes a new one",
+            )),
+        }
+    }
+
+    /// The repository, without errors; warnings are printed.
+    ///
+    /// # Errors
+    /// When there is none, or every error in it.
+    pub fn repository(&self) -> Result<Repository, Failure> {
+        self.repository_at(&self.root()?)
+    }
+
+    fn repository_at(&self, root: &Path) -> Result<Repository, Failure> {
+        let loaded = repo::load(root);
+        let files = loaded.files();
+        match loaded.finish() {
+            Ok((repository, warnings)) => {
+                view::diagnostics::draw(&warnings, self.colour_err);
+                Ok(repository)
+            }
+            Err(diagnostics) => Err(Failure::Invalid { diagnostics, files }),
+        }
+    }
+
+    /// The environment that was asked for, or the first.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn environment<'r>(&self, repository: &'r Repository) -> Result<&'r Environment, Failure> {
+        let Some(name) = &self.global.environment else {
+            return repository.environments.first().ok_or_else(|| {
+                Failure::usage(
+                    "the project has no environment",
+                    format!("add one to `environments` of {PROJECT_FILE}"),
+                )
+            });
+        };
+        repository.environment(name).ok_or_else(|| {
+            let names: Vec<&str> = repository.environments.iter().map(|known| known.name.as_str()).collect();
+            let next = match suggest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("{PROJECT_FILE} has `{}`", names.join("`, `")),
+            };
+            Failure::usage(format!("there is no environment `{name}`"), next)
+        })
+    }
+
+    /// The stacks of `environment`, rendered, in the order of their dependency. Variables
+    /// that are not set may be missing in them: see [`Context::rendered_for_use`].
+    ///
+    /// # Errors
+    /// Every error found.
+    pub fn rendered(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Vec<RenderedStack>, Failure> {
+        repo::render(repository, environment)
+            .map_err(|diagnostics| Failure::Invalid { diagnostics, files: repository.files })
+    }
+
+    /// Like [`Context::rendered`], for commands that go on to the cloud.
+    ///
+    /// # Errors
+    /// Also when a variable that a stack needs is not set.
+    pub fn rendered_for_use(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Vec<RenderedStack>, Failure> {
+        let stacks = self.rendered(repository, environment)?;
+        let unset: Vec<_> = stacks.iter().flat_map(|stack| &stack.unset).collect();
+        if unset.is_empty() {
+            return Ok(stacks);
+        }
+        let mut diagnostics: Vec<_> = unset.into_iter().map(|unset| unset.diagnostic()).collect();
+        diagnostics.dedup();
+        Err(Failure::Invalid { diagnostics, files: repository.files })
+    }
+}

@@ -1,0 +1,181 @@
+//! `${env.NAME}`, `${env.NAME:-default}` and `${stack.Output}` in texts; `$${` is a plain `${`.
+
+use std::sync::Arc;
+
+use super::decode::Reader;
+use super::yaml::Node;
+use crate::model::name::StackName;
+use crate::model::setting::{Place, Setting, Unset};
+use crate::model::stack::{Piece, Reference};
+use crate::source::{Diagnostic, SourceFile, Span};
+
+/// Where the values of environment variables come from.
+pub type Variables<'v> = &'v (dyn Fn(&str) -> Option<String> + Sync);
+
+/// A text with its variables filled in.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// Texts and references, in order; neighbouring texts are one.
+    pub pieces: Vec<Piece>,
+    /// The references with their places, in order.
+    pub references: Vec<(Reference, Place)>,
+    /// The variables used.
+    pub variables: Vec<String>,
+    /// Those that are not set.
+    pub unset: Vec<Unset>,
+}
+
+impl Filled {
+    /// Adds a text at the end.
+    pub fn push(&mut self, text: &str) {
+        match self.pieces.last_mut() {
+            Some(Piece::Text(last)) => last.push_str(text),
+            _ => self.pieces.push(Piece::Text(text.to_owned())),
+        }
+    }
+
+    /// Adds all of `other` at the end.
+    pub fn append(&mut self, other: Self) {
+        for piece in other.pieces {
+            match piece {
+                Piece::Text(text) => self.push(&text),
+                Piece::Output(_) => self.pieces.push(piece),
+            }
+        }
+        self.references.extend(other.references);
+        self.variables.extend(other.variables);
+        self.unset.extend(other.unset);
+    }
+}
+
+/// The text of `node`, in which only environment variables may be used.
+pub fn setting(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    what: &str,
+    variables: Variables<'_>,
+) -> Option<Setting> {
+    let text = reader.text(node, what)?;
+    let place = reader.place(node);
+    if !text.contains("${") {
+        return Some(Setting::new(text.to_owned(), Vec::new(), Vec::new(), place));
+    }
+    let filled = fill(reader, node, text, variables);
+    for (reference, place) in &filled.references {
+        reader.problems.push(
+            Diagnostic::error("misplaced-reference", format!("`{reference}` can't be used here"))
+                .at(&place.file, place.span, "an output is known only when its stack exists")
+                .help("outputs of other stacks can be used in `parameters` of a stack only; write `$${` for a plain `${`"),
+        );
+    }
+    let shown = filled
+        .pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Output(reference) => reference.to_string(),
+        })
+        .collect();
+    Some(Setting::new(shown, filled.variables, filled.unset, place))
+}
+
+/// Takes the text of `node` apart and fills in environment variables.
+pub fn fill(reader: &mut Reader<'_>, node: &Node, text: &str, variables: Variables<'_>) -> Filled {
+    let mut filled = Filled::default();
+    let mut rest = 0;
+    while let Some(found) = text[rest..].find("${") {
+        let at = rest + found;
+        if text[rest..at].ends_with('$') {
+            filled.push(&text[rest..at - 1]);
+            filled.push("${");
+            rest = at + 2;
+            continue;
+        }
+        filled.push(&text[rest..at]);
+        let Some(length) = text[at..].find('}') else {
+            let span = part(reader.file, node, text, at, text.len());
+            let diagnostic = Diagnostic::error("bad-reference", "`${` is never closed");
+            reader.problem(diagnostic.help("write `$${` for a plain `${`"), span, "`}` is missing");
+            return filled;
+        };
+        let end = at + length + 1;
+        let span = part(reader.file, node, text, at, end);
+        reference(reader, &mut filled, &text[at + 2..end - 1], span, variables);
+        rest = end;
+    }
+    if rest < text.len() || filled.pieces.is_empty() {
+        filled.push(&text[rest..]);
+    }
+    filled
+}
+
+fn reference(
+    reader: &mut Reader<'_>,
+    filled: &mut Filled,
+    inner: &str,
+    span: Span,
+    variables: Variables<'_>,
+) {
+    let place = Place::new(reader.file, span);
+    if let Some(variable) = inner.strip_prefix("env.") {
+        let (name, default) = match variable.split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (variable, None),
+        };
+        let valid = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !valid {
+            let diagnostic = Diagnostic::error(
+                "bad-reference",
+                format!("`{name}` is not the name of an environment variable"),
+            );
+            let help = "write `${env.NAME}` or `${env.NAME:-default}`; NAME has letters, digits and `_`";
+            reader.problem(diagnostic.help(help), span, "");
+            return;
+        }
+        filled.variables.push(name.to_owned());
+        // As in a shell, `:-` stands in for an empty value too.
+        let value = variables(name).filter(|value| default.is_none() || !value.is_empty());
+        match (value, default) {
+            (Some(value), _) => filled.push(&value),
+            (None, Some(default)) => filled.push(default),
+            (None, None) => {
+                filled.unset.push(Unset { variable: name.to_owned(), place });
+                filled.push(&format!("<unset {name}>"));
+            }
+        }
+        return;
+    }
+    let parts =
+        inner.split_once('.').and_then(|(stack, output)| Some((stack.parse::<StackName>().ok()?, output)));
+    match parts {
+        Some((stack, output)) if !output.is_empty() && output.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            let reference = Reference { stack, output: output.to_owned() };
+            filled.references.push((reference.clone(), place));
+            filled.pieces.push(Piece::Output(reference));
+        }
+        _ => {
+            let diagnostic = Diagnostic::error("bad-reference", format!("`${{{inner}}}` refers to nothing"));
+            let help = "write `${env.NAME}` for an environment variable, `${stack.Output}` for an output of another stack, or `$${` for a plain `${`";
+            reader.problem(diagnostic.help(help), span, "");
+        }
+    }
+}
+
+/// The bytes of the file for `from..to` of a scalar's text. Where escapes or folded lines
+/// make the text differ from the source, the whole scalar.
+fn part(file: &Arc<SourceFile>, node: &Node, text: &str, from: usize, to: usize) -> Span {
+    let source = file.slice(node.span);
+    let start = if source == text {
+        node.span.start
+    } else if source.len() == text.len() + 2 && source.get(1..=text.len()) == Some(text) {
+        node.span.start + 1
+    } else {
+        return match source.find(&text[from..to]) {
+            Some(at) => Span::new(node.span.start + at, node.span.start + at + to - from),
+            None => node.span,
+        };
+    };
+    Span::new(start + from, start + to)
+}

@@ -1,0 +1,83 @@
+//! `pipelines/*.yaml`: a mapping from pipeline names to their steps.
+
+use super::decode::Reader;
+use super::services::image;
+use super::yaml::Node;
+use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Step};
+use crate::model::setting::Place;
+use crate::source::{Diagnostic, Span};
+
+/// The kinds of steps.
+const STEPS: [&str; 2] = ["build", "rollout"];
+
+/// Decodes one file.
+pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<(Pipeline, Span)> {
+    let entries = reader.entries(root, "a file of pipelines");
+    entries.iter().filter_map(|(key, value)| pipeline(reader, key, value)).collect()
+}
+
+/// The pipeline, and where its repository is named.
+fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<(Pipeline, Span)> {
+    let name = reader.name(key);
+    let fields = reader.fields(value, key.span, "a pipeline", &["repository", "steps"])?;
+    let node = reader.required(&fields, "repository");
+    let repository_span = node.map_or(key.span, |node| node.span);
+    let repository = node.and_then(|node| reader.name(node));
+    let mut steps = Vec::new();
+    if let Some(node) = reader.required(&fields, "steps") {
+        let items = reader.items(node, "`steps`");
+        if items.is_empty() && node.items().is_some() {
+            let diagnostic = Diagnostic::error("missing-key", "a pipeline needs at least one step");
+            reader.problem(diagnostic, node.span, "this is empty");
+        }
+        for item in items {
+            steps.extend(step(reader, item));
+        }
+    }
+    let place = Place::new(reader.file, key.span);
+    Some((Pipeline { name: name?, repository: repository?, steps, place }, repository_span))
+}
+
+fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {
+    reader.fields(node, node.span, "a step", &STEPS)?;
+    let place = reader.place(node);
+    let entries = node.entries().unwrap_or_default();
+    let [(key, value)] = entries else {
+        let diagnostic = Diagnostic::error("wrong-type", "a step has one key, which says what it does");
+        reader.problem(diagnostic.help("the kinds of steps are `build` and `rollout`"), node.span, "");
+        return None;
+    };
+    match key.text()? {
+        "build" => build(reader, value, key.span).map(|build| Step { action: Action::Build(build), place }),
+        "rollout" => {
+            let fields = reader.fields(value, key.span, "a rollout step", &["service"])?;
+            let node = reader.required(&fields, "service")?;
+            let service = reader.name(node)?;
+            let place = reader.place(node);
+            Some(Step { action: Action::Rollout(Rollout { service }), place })
+        }
+        _ => None,
+    }
+}
+
+fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<Build> {
+    let fields = reader.fields(value, place, "a build step", &["image", "context", "dockerfile", "args"])?;
+    let image = reader.required(&fields, "image").and_then(|node| image(reader, node));
+    let context = fields.get("context").map_or(Some(".".to_owned()), |node| path(reader, node, "`context`"));
+    let dockerfile = fields
+        .get("dockerfile")
+        .map_or(Some("Dockerfile".to_owned()), |node| path(reader, node, "`dockerfile`"));
+    let args = fields.get("args").map(|node| reader.texts(node, "`args`")).unwrap_or_default();
+    Some(Build { image: image?, context: context?, dockerfile: dockerfile?, args })
+}
+
+/// A path that stays inside the git repository.
+fn path(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
+    let text = reader.text(node, what)?;
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        let diagnostic = Diagnostic::error("bad-value", format!("`{text}` leaves the git repository"));
+        reader.problem(diagnostic, node.span, "give a path inside it");
+        return None;
+    }
+    Some(text.to_owned())
+}

@@ -1,0 +1,179 @@
+//! `fleetwright.yaml`: the project, its environments, clusters and git repositories.
+
+use std::time::Duration;
+
+use super::decode::Reader;
+use super::interpolate::{Variables, setting};
+use super::yaml::Node;
+use crate::model::name::{ClusterName, ProjectName};
+use crate::model::project::{Cluster, Engine, Environment, GitRepository, Registry};
+use crate::model::setting::{Place, Setting};
+use crate::source::{Diagnostic, suggest};
+
+/// The time between two looks at a git repository, unless given.
+const POLL: Duration = Duration::from_secs(30);
+
+/// The shortest time between two looks; less would only load the server.
+const POLL_LEAST: Duration = Duration::from_millis(500);
+
+/// What `fleetwright.yaml` says.
+#[derive(Debug, Default)]
+pub struct Project {
+    /// The project's name.
+    pub name: Option<ProjectName>,
+    /// The environments; the first is the default.
+    pub environments: Vec<Environment>,
+    /// The clusters.
+    pub clusters: Vec<Cluster>,
+    /// The git repositories.
+    pub repositories: Vec<GitRepository>,
+}
+
+/// Decodes `fleetwright.yaml`.
+pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) -> Project {
+    let mut project = Project::default();
+    let keys = ["project", "environments", "clusters", "repositories"];
+    let Some(fields) = reader.fields(root, root.span, "fleetwright.yaml", &keys) else { return project };
+    project.name = reader.required(&fields, "project").and_then(|node| reader.name(node));
+    if let Some(node) = reader.required(&fields, "clusters") {
+        for (key, value) in reader.entries(node, "`clusters`") {
+            project.clusters.extend(cluster(reader, key, value, variables));
+        }
+    }
+    if let Some(node) = reader.required(&fields, "environments") {
+        let entries = reader.entries(node, "`environments`");
+        if entries.is_empty() && node.entries().is_some() {
+            let diagnostic =
+                Diagnostic::error("missing-key", "`environments` needs at least one environment");
+            reader.problem(diagnostic, node.span, "this is empty");
+        }
+        for (key, value) in entries {
+            project.environments.extend(environment(reader, key, value, variables));
+        }
+        for node in entries.iter().filter_map(|(_, value)| value.get("cluster")) {
+            unknown_cluster(reader, node, root);
+        }
+    }
+    if let Some(node) = fields.get("repositories") {
+        for (key, value) in reader.entries(node, "`repositories`") {
+            project.repositories.extend(repository(reader, key, value, variables));
+        }
+    }
+    project
+}
+
+fn environment(
+    reader: &mut Reader<'_>,
+    key: &Node,
+    value: &Node,
+    variables: Variables<'_>,
+) -> Option<Environment> {
+    let name = reader.name(key);
+    let keys = ["region", "cluster", "registry"];
+    let fields = reader.fields(value, key.span, "an environment", &keys)?;
+    let region =
+        reader.required(&fields, "region").and_then(|node| setting(reader, node, "`region`", variables));
+    let cluster = reader.required(&fields, "cluster").and_then(|node| reader.name(node));
+    let registry = fields.get("registry").and_then(|node| {
+        let place = value.entry("registry").map_or(node.span, |(key, _)| key.span);
+        registry(reader, node, place, variables)
+    });
+    Some(Environment {
+        name: name?,
+        region: region?,
+        cluster: cluster?,
+        registry,
+        place: Place::new(reader.file, key.span),
+    })
+}
+
+fn registry(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    place: crate::source::Span,
+    variables: Variables<'_>,
+) -> Option<Registry> {
+    let fields = reader.fields(node, place, "a registry", &["push", "pull", "credentials"])?;
+    let push = reader.required(&fields, "push").and_then(|node| setting(reader, node, "`push`", variables));
+    let pull = fields.get("pull").and_then(|node| setting(reader, node, "`pull`", variables));
+    let credentials =
+        fields.get("credentials").and_then(|node| setting(reader, node, "`credentials`", variables));
+    if let (Some(node), Some(setting)) = (fields.get("credentials"), &credentials)
+        && setting.unset().is_empty()
+        && !setting.shown().starts_with('/')
+    {
+        let diagnostic = Diagnostic::error(
+            "bad-value",
+            format!("`{}` is not the name of an SSM parameter", setting.shown()),
+        );
+        let help = "give the parameter's name, such as `/fleetwright/registry`; the credentials themselves must not be in the repository";
+        reader.problem(diagnostic.help(help), node.span, "it must start with `/`");
+    }
+    let push = push?;
+    Some(Registry { pull: pull.unwrap_or_else(|| push.clone()), push, credentials })
+}
+
+fn cluster(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Cluster> {
+    let name = reader.name(key);
+    let fields = reader.fields(value, key.span, "a cluster", &["engine", "endpoint"])?;
+    if let Some(node) = reader.required(&fields, "engine") {
+        match reader.text(node, "`engine`") {
+            None | Some("swarm") => {}
+            Some(other) => {
+                let diagnostic = Diagnostic::error("bad-value", format!("there is no engine `{other}`"));
+                let label = suggest(other, ["swarm"])
+                    .map_or("write `swarm`".into(), |near| format!("did you mean `{near}`?"));
+                reader.problem(diagnostic, node.span, label);
+            }
+        }
+    }
+    let endpoint = fields.get("endpoint").and_then(|node| {
+        let endpoint = setting(reader, node, "`endpoint`", variables)?;
+        if endpoint.unset().is_empty() && !endpoint.shown().starts_with("https://") {
+            let diagnostic = Diagnostic::error(
+                "bad-value",
+                format!("`{}` is not the address of a cluster's API", endpoint.shown()),
+            );
+            reader.problem(diagnostic, node.span, "it must start with `https://`");
+        }
+        Some(endpoint)
+    });
+    Some(Cluster { name: name?, engine: Engine::Swarm, endpoint, place: Place::new(reader.file, key.span) })
+}
+
+fn repository(
+    reader: &mut Reader<'_>,
+    key: &Node,
+    value: &Node,
+    variables: Variables<'_>,
+) -> Option<GitRepository> {
+    let name = reader.name(key);
+    let fields = reader.fields(value, key.span, "a repository", &["url", "branch", "poll"])?;
+    let place = Place::new(reader.file, key.span);
+    let url = reader.required(&fields, "url").and_then(|node| setting(reader, node, "`url`", variables));
+    let branch = match fields.get("branch") {
+        Some(node) => setting(reader, node, "`branch`", variables),
+        None => Some(Setting::new("main".into(), Vec::new(), Vec::new(), place.clone())),
+    };
+    let poll = fields.get("poll").map_or(Some(POLL), |node| {
+        let poll = reader.duration(node, "`poll`")?;
+        if poll < POLL_LEAST {
+            let diagnostic = Diagnostic::error("out-of-range", "`poll` must be at least `500ms`");
+            reader.problem(diagnostic, node.span, "too short");
+        }
+        Some(poll)
+    });
+    Some(GitRepository { name: name?, url: url?, branch: branch?, poll: poll?, place })
+}
+
+/// An environment naming a cluster that is not there.
+fn unknown_cluster(reader: &mut Reader<'_>, node: &Node, root: &Node) {
+    let Some(Ok(name)) = node.text().map(str::parse::<ClusterName>) else { return };
+    let entries = root.get("clusters").and_then(Node::entries).unwrap_or_default();
+    let names: Vec<&str> = entries.iter().filter_map(|(key, _)| key.text()).collect();
+    if names.contains(&name.as_str()) {
+        return;
+    }
+    let diagnostic = Diagnostic::error("unknown-cluster", format!("there is no cluster `{name}`"));
+    super::did_you_mean(reader, diagnostic, node.span, name.as_str(), &names, "`clusters`");
+}

@@ -1,0 +1,194 @@
+//! The repository put together from its files, and the names in them that refer to each other.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::decode::Reader;
+use super::files::Files;
+use super::interpolate::Variables;
+use super::yaml::{Node, Scalar};
+use super::{PROJECT_FILE, graph, pipelines, project, services, stacks, with_suggestion, yaml};
+use crate::model::name::ProjectName;
+use crate::model::pipeline::{Action, Pipeline};
+use crate::model::project::{Repository, Service};
+use crate::model::setting::Place;
+use crate::model::stack::Stack;
+use crate::source::{Diagnostic, SourceFile, Span};
+
+/// Names that files declare, whether what they stand for could be read or not: a broken
+/// service is reported once, not again by every pipeline that names it.
+#[derive(Debug, Default)]
+struct Declared {
+    stacks: Vec<(String, Place)>,
+    services: Vec<(String, Place)>,
+    pipelines: Vec<(String, Place)>,
+    repositories: Vec<(String, Place)>,
+}
+
+fn names(declared: &[(String, Place)]) -> Vec<&str> {
+    declared.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+/// Decodes all files and checks the names they use for each other.
+pub fn assemble(
+    root: &Path,
+    files: &Files,
+    variables: Variables<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Repository {
+    let mut declared = Declared::default();
+    let mut project = project::Project::default();
+    if let Some((file, node)) =
+        files.project.as_ref().and_then(|file| Some((file, document(file, problems)?)))
+    {
+        project = project::decode(&mut Reader { file, problems }, &node, variables);
+        if let Some(node) = node.get("repositories") {
+            declare(file, node, "repository", &mut declared.repositories, problems);
+        }
+    }
+    let mut all_stacks = Vec::new();
+    for file in &files.stacks {
+        let Some(node) = document(file, problems) else { continue };
+        declare(file, &node, "stack", &mut declared.stacks, problems);
+        all_stacks.extend(stacks::decode(&mut Reader { file, problems }, &node, variables));
+    }
+    let mut all_services: Vec<Service> = Vec::new();
+    for file in &files.services {
+        let Some(node) = document(file, problems) else { continue };
+        declare(file, &node, "service", &mut declared.services, problems);
+        all_services.extend(services::decode(&mut Reader { file, problems }, &node));
+    }
+    let mut all_pipelines = Vec::new();
+    for file in &files.pipelines {
+        let Some(node) = document(file, problems) else { continue };
+        declare(file, &node, "pipeline", &mut declared.pipelines, problems);
+        for (pipeline, repository) in pipelines::decode(&mut Reader { file, problems }, &node) {
+            check_pipeline(file, &pipeline, repository, &declared, &all_services, problems);
+            all_pipelines.push(pipeline);
+        }
+    }
+    check_stacks(&all_stacks, &declared, problems);
+    graph::check_cycles(&all_stacks, problems);
+    Repository {
+        root: root.to_owned(),
+        // A repository without a name has an error and is never handed out.
+        project: project.name.unwrap_or_else(placeholder),
+        environments: project.environments,
+        clusters: project.clusters,
+        repositories: project.repositories,
+        stacks: all_stacks,
+        services: all_services,
+        pipelines: all_pipelines,
+        templates: files.templates.clone(),
+        files: files.count(),
+    }
+}
+
+fn placeholder() -> ProjectName {
+    "project".parse().expect("it is a name")
+}
+
+/// The file's document. An empty `fleetwright.yaml` is an error; other files may be empty.
+fn document(file: &Arc<SourceFile>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
+    let node = yaml::parse(file, problems)?;
+    if node.scalar() != Some(Scalar::Null) {
+        return Some(node);
+    }
+    let name = file.name();
+    problems.push(if name == PROJECT_FILE {
+        Diagnostic::error("empty-file", format!("{name} is empty")).at(file, Span::new(0, 0), "").help(
+            "it needs the keys `project`, `environments` and `clusters`; `fleetwright init DIR` shows one",
+        )
+    } else {
+        Diagnostic::warning("empty-file", format!("{name} is empty"))
+            .at(file, Span::new(0, 0), "")
+            .help("fill it or remove it")
+    });
+    None
+}
+
+/// Takes the names of a mapping, which must be unique over all files.
+fn declare(
+    file: &Arc<SourceFile>,
+    node: &Node,
+    what: &str,
+    declared: &mut Vec<(String, Place)>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    for (key, _) in node.entries().unwrap_or_default() {
+        let Some(name) = key.text() else { continue };
+        match declared.iter().find(|(known, _)| known == name) {
+            Some((_, first)) => problems.push(
+                Diagnostic::error(
+                    "duplicate-name",
+                    format!("there are two definitions of the {what} `{name}`"),
+                )
+                .at(file, key.span, format!("the first is at {first}")),
+            ),
+            None => declared.push((name.to_owned(), Place::new(file, key.span))),
+        }
+    }
+}
+
+fn check_pipeline(
+    file: &Arc<SourceFile>,
+    pipeline: &Pipeline,
+    repository: Span,
+    declared: &Declared,
+    services: &[Service],
+    problems: &mut Vec<Diagnostic>,
+) {
+    let name = pipeline.repository.as_str();
+    let known = names(&declared.repositories);
+    if !known.contains(&name) {
+        let diagnostic = Diagnostic::error("unknown-repository", format!("there is no repository `{name}`"));
+        let place = format!("`repositories` of {PROJECT_FILE}");
+        problems.push(with_suggestion(diagnostic, file, repository, name, &known, &place));
+    }
+    let known = names(&declared.services);
+    let mut built: Vec<&str> = Vec::new();
+    for step in &pipeline.steps {
+        let rollout = match &step.action {
+            Action::Build(build) => {
+                built.push(&build.image);
+                continue;
+            }
+            Action::Rollout(rollout) => rollout,
+        };
+        let name = rollout.service.as_str();
+        if !known.contains(&name) {
+            let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"));
+            problems.push(with_suggestion(diagnostic, file, step.place.span, name, &known, "services/"));
+        } else if let Some(service) = services.iter().find(|service| service.spec.name == rollout.service)
+            && !built.contains(&service.spec.image.as_str())
+        {
+            let image = &service.spec.image;
+            problems.push(
+                Diagnostic::warning(
+                    "image-not-built",
+                    format!("no step before builds `{image}`, the image of `{name}`"),
+                )
+                .at(file, step.place.span, "there will be nothing to roll out")
+                .help(format!(
+                    "add a step `build: {{image: {image}}}` before, or correct `image` of {}",
+                    service.place
+                )),
+            );
+        }
+    }
+}
+
+fn check_stacks(stacks: &[Stack], declared: &Declared, problems: &mut Vec<Diagnostic>) {
+    let known = names(&declared.stacks);
+    for stack in stacks {
+        for (reference, place) in stack.parameters.iter().flat_map(|parameter| &parameter.references) {
+            let name = reference.stack.as_str();
+            if !known.contains(&name) {
+                let message =
+                    format!("stack `{}` refers to a stack `{name}`, which there is not", stack.name);
+                let diagnostic = Diagnostic::error("unknown-stack", message);
+                problems.push(with_suggestion(diagnostic, &place.file, place.span, name, &known, "stacks/"));
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Stacks rendered for an environment: what CloudFormation gets, checked.
+
+use std::collections::HashMap;
+
+use tera::Context;
+
+use super::cloudformation::{Body, USER_DATA_MOST, read};
+use super::templates::{FOLDER, MadeUserData, Templates};
+use super::{graph, with_suggestion, yaml};
+use crate::model::project::{Environment, Repository};
+use crate::model::setting::Unset;
+use crate::model::stack::{RenderedStack, Stack, UserData, Value};
+use crate::source::{Diagnostic, SourceFile};
+
+/// Renders stacks; templates are parsed once for all environments.
+pub struct Renderer<'r> {
+    repository: &'r Repository,
+    templates: Templates,
+}
+
+impl<'r> Renderer<'r> {
+    /// Parses the repository's templates.
+    pub fn new(repository: &'r Repository, problems: &mut Vec<Diagnostic>) -> Self {
+        let templates = Templates::parse(&repository.templates, problems);
+        let renderer = Self { repository, templates };
+        renderer.check_names(problems);
+        renderer
+    }
+
+    /// Renders the stacks of `environment`, in the order of their dependency; those with
+    /// problems are left out.
+    pub fn render(&self, environment: &Environment, problems: &mut Vec<Diagnostic>) -> Vec<RenderedStack> {
+        let stacks = &self.repository.stacks;
+        let mut bodies: HashMap<usize, (Body, Vec<MadeUserData>)> = HashMap::new();
+        for (index, stack) in stacks.iter().enumerate() {
+            if let Some(body) = self.body(environment, stack, problems) {
+                bodies.insert(index, body);
+            }
+        }
+        let by_name: HashMap<&str, &Body> =
+            bodies.iter().map(|(index, (body, _))| (stacks[*index].name.as_str(), body)).collect();
+        let order = graph::order(stacks);
+        let mut rendered = Vec::new();
+        for &index in &order {
+            let stack = &stacks[index];
+            let Some((body, made)) = bodies.get(&index) else { continue };
+            check_parameters(stack, body, problems);
+            check_outputs(stack, &by_name, problems);
+            let needed = |other: &&usize| {
+                let name = &stacks[**other].name;
+                stack
+                    .parameters
+                    .iter()
+                    .flat_map(|p| p.value.references())
+                    .any(|reference| reference.stack == *name)
+            };
+            let depends_on = order.iter().filter(needed).map(|&other| stacks[other].name.clone()).collect();
+            rendered.push(self.finish(environment, stack, body, made, depends_on, problems));
+        }
+        rendered
+    }
+
+    /// Stacks naming templates that are not there.
+    fn check_names(&self, problems: &mut Vec<Diagnostic>) {
+        for stack in &self.repository.stacks {
+            let name = stack.template.strip_prefix(FOLDER).unwrap_or(&stack.template);
+            if !self.templates.has_file(name) {
+                let folder = super::stacks::TEMPLATES;
+                let short = stack.template.strip_prefix(folder).unwrap_or(name);
+                let known: Vec<&str> =
+                    self.templates.names(folder.strip_prefix(FOLDER).unwrap_or_default()).collect();
+                let diagnostic =
+                    Diagnostic::error("missing-template", format!("there is no template {}", stack.template));
+                let place = &stack.template_place;
+                problems.push(with_suggestion(diagnostic, &place.file, place.span, short, &known, folder));
+            }
+        }
+    }
+
+    fn body(
+        &self,
+        environment: &Environment,
+        stack: &Stack,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<(Body, Vec<MadeUserData>)> {
+        let name = stack.template.strip_prefix(FOLDER)?;
+        let source = self.templates.file(name)?;
+        if !self.templates.is_parsed(name) {
+            return None;
+        }
+        let (text, made) = match self.templates.render(name, self.context(environment, stack)) {
+            Ok(rendered) => rendered,
+            Err(found) => {
+                let help = format!("rendered for stack `{}` at {}", stack.name, stack.place);
+                problems.extend(found.into_iter().map(|problem| problem.help(help.clone())));
+                return None;
+            }
+        };
+        let body = read(source, stack.name.as_str(), &text, problems)?;
+        Some((body, made))
+    }
+
+    fn context(&self, environment: &Environment, stack: &Stack) -> Context {
+        let mut context = Context::new();
+        context.insert("project", self.repository.project.as_str());
+        context.insert("environment", environment.name.as_str());
+        context.insert("region", environment.region.shown());
+        context.insert("cluster", environment.cluster.as_str());
+        context.insert("stack", stack.name.as_str());
+        for (name, value) in &stack.values {
+            context.insert(name.clone(), &json(value));
+        }
+        context
+    }
+
+    fn finish(
+        &self,
+        environment: &Environment,
+        stack: &Stack,
+        body: &Body,
+        made: &[MadeUserData],
+        depends_on: Vec<crate::model::name::StackName>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> RenderedStack {
+        let user_data: Vec<UserData> = body
+            .user_data
+            .iter()
+            .map(|(resource, text)| {
+                let file = made.iter().find(|made| decoded(&made.encoded).as_deref() == Some(text));
+                UserData {
+                    resource: resource.clone(),
+                    text: text.clone(),
+                    file: file.map(|made| made.file.clone()),
+                }
+            })
+            .collect();
+        for data in &user_data {
+            check_user_data(stack, data, problems);
+        }
+        let mut unset: Vec<Unset> = environment.region.unset().to_vec();
+        stack
+            .values
+            .iter()
+            .for_each(|(_, value)| value.each_unset(&mut |variable| unset.push(variable.clone())));
+        unset.extend(stack.parameters.iter().flat_map(|parameter| parameter.unset.clone()));
+        unset.extend(stack.tags.iter().flat_map(|(_, tag)| tag.unset().to_vec()));
+        RenderedStack {
+            name: stack.name.clone(),
+            cloud_name: self.repository.cloud_name(&environment.name, &stack.name),
+            template: body.file.text().to_owned(),
+            template_file: stack.template.clone(),
+            parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
+            tags: stack.tags.iter().map(|(name, tag)| (name.clone(), tag.shown().to_owned())).collect(),
+            depends_on,
+            outputs: body.outputs.iter().map(|output| output.name.clone()).collect(),
+            user_data,
+            unset,
+            place: stack.place.clone(),
+        }
+    }
+}
+
+fn decoded(encoded: &str) -> Option<String> {
+    use base64::Engine as _;
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).ok()?).ok()
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Integer(value) => (*value).into(),
+        Value::Float(value) => (*value).into(),
+        Value::Text(text) => text.shown().into(),
+        Value::List(items) => items.iter().map(json).collect(),
+        Value::Map(entries) => serde_json::Value::Object(
+            entries.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+        ),
+    }
+}
+
+fn check_parameters(stack: &Stack, body: &Body, problems: &mut Vec<Diagnostic>) {
+    let known: Vec<&str> = body.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    for parameter in &stack.parameters {
+        if !known.contains(&parameter.name.as_str()) {
+            let message = format!("{} declares no parameter `{}`", stack.template, parameter.name);
+            let diagnostic = Diagnostic::error("unknown-parameter", message);
+            let place = &parameter.place;
+            problems.push(with_suggestion(
+                diagnostic,
+                &place.file,
+                place.span,
+                &parameter.name,
+                &known,
+                "`Parameters` of the template",
+            ));
+        }
+    }
+    for declared in body.parameters.iter().filter(|declared| declared.required) {
+        if stack.parameters.iter().all(|parameter| parameter.name != declared.name) {
+            let message =
+                format!("stack `{}` gives no value for the parameter `{}`", stack.name, declared.name);
+            problems.push(
+                Diagnostic::error("missing-parameter", message)
+                    .at(
+                        &stack.place.file,
+                        stack.place.span,
+                        format!("add it to `parameters` of `{}`", stack.name),
+                    )
+                    .help(format!("it is declared at {} and has no default", body.line(declared))),
+            );
+        }
+    }
+}
+
+fn check_outputs(stack: &Stack, bodies: &HashMap<&str, &Body>, problems: &mut Vec<Diagnostic>) {
+    for (reference, place) in stack.parameters.iter().flat_map(|parameter| &parameter.references) {
+        // A stack that is not there, or could not be rendered, was reported for itself.
+        let Some(body) = bodies.get(reference.stack.as_str()) else { continue };
+        if body.outputs.iter().any(|output| output.name == reference.output) {
+            continue;
+        }
+        let message = format!(
+            "stack `{}` refers to output `{}` of stack `{}`, which has no such output",
+            stack.name, reference.output, reference.stack
+        );
+        let mut known: Vec<&str> = body.outputs.iter().map(|output| output.name.as_str()).collect();
+        known.sort_unstable();
+        let label = match known.is_empty() {
+            true => format!("`{}` has no outputs", reference.stack),
+            false => format!("`{}` has: {}", reference.stack, known.join(", ")),
+        };
+        let mut diagnostic =
+            Diagnostic::error("unresolved-reference", message).at(&place.file, place.span, label);
+        let near = crate::source::suggest(&reference.output, known);
+        if let Some(output) = near.and_then(|near| body.outputs.iter().find(|output| output.name == near)) {
+            let case = output.name.eq_ignore_ascii_case(&reference.output);
+            let rule = if case { "output names are case-sensitive; " } else { "did you mean " };
+            let end = if case { "is" } else { "which is" };
+            let comma = if case { "" } else { "," };
+            diagnostic = diagnostic.help(format!(
+                "{rule}`{}`{comma} {end} defined at {}",
+                output.name,
+                body.line(output)
+            ));
+        }
+        problems.push(diagnostic);
+    }
+}
+
+fn check_user_data(stack: &Stack, data: &UserData, problems: &mut Vec<Diagnostic>) {
+    let from = data.file.clone().unwrap_or_else(|| stack.template.clone());
+    let size = data.text.len();
+    if size > USER_DATA_MOST {
+        let message = format!(
+            "the user data of `{}` in stack `{}` has {size} bytes, EC2 takes at most {USER_DATA_MOST}",
+            data.resource, stack.name
+        );
+        problems.push(
+            Diagnostic::error("user-data-too-large", message)
+                .at(&stack.place.file, stack.place.span, format!("rendered from {from}"))
+                .help("move long files into the machine image, or fetch them at boot"),
+        );
+    }
+    if data.text.starts_with("#cloud-config") {
+        let file = SourceFile::new(format!("{from} (rendered for {})", stack.name), data.text.as_str());
+        if let Some(node) = yaml::parse(&file, problems)
+            && node.entries().is_none()
+        {
+            let message = format!("a cloud-config must be a mapping, but this is {}", node.what());
+            problems.push(Diagnostic::error("wrong-type", message).at(
+                &file,
+                yaml::first_line(&file, node.span),
+                "",
+            ));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `stacks/*.yaml`: a mapping from stack names to what they are made of.
+
+use super::decode::Reader;
+use super::interpolate::{Filled, Variables, fill, setting};
+use super::yaml::{Kind, Node, Scalar};
+use crate::model::setting::{Place, Setting};
+use crate::model::stack::{Parameter, ParameterValue, Stack, Value};
+use crate::source::Diagnostic;
+
+/// Variables that every template has; `values` can't redefine them.
+pub const GIVEN: [&str; 5] = ["project", "environment", "region", "cluster", "stack"];
+
+/// Where CloudFormation templates are, relative to the root.
+pub const TEMPLATES: &str = "templates/cloudformation/";
+
+/// Decodes one file.
+pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) -> Vec<Stack> {
+    let entries = reader.entries(root, "a file of stacks");
+    entries.iter().filter_map(|(key, value)| stack(reader, key, value, variables)).collect()
+}
+
+fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Stack> {
+    let name = reader.name(key);
+    let keys = ["template", "values", "parameters", "tags"];
+    let fields = reader.fields(value, key.span, "a stack", &keys)?;
+    let template = reader.required(&fields, "template").and_then(|node| {
+        let text = reader.text(node, "`template`")?;
+        Some((format!("{TEMPLATES}{text}"), reader.place(node)))
+    });
+    let mut values = Vec::new();
+    if let Some(node) = fields.get("values") {
+        for (key, value) in reader.entries(node, "`values`") {
+            let Some(name) = key.text() else { continue };
+            if GIVEN.contains(&name) {
+                let diagnostic =
+                    Diagnostic::error("reserved-name", format!("`{name}` is given to every template"));
+                reader.problem(diagnostic, key.span, "choose another name");
+            } else if let Some(value) = convert(reader, value, variables) {
+                values.push((name.to_owned(), value));
+            }
+        }
+    }
+    let mut parameters = Vec::new();
+    if let Some(node) = fields.get("parameters") {
+        for (key, value) in reader.entries(node, "`parameters`") {
+            parameters.extend(parameter(reader, key, value, variables));
+        }
+    }
+    let mut tags = Vec::new();
+    if let Some(node) = fields.get("tags") {
+        for (key, value) in reader.entries(node, "`tags`") {
+            let Some(name) = key.text() else { continue };
+            let text: Option<Setting> = setting(reader, value, &format!("`{name}`"), variables);
+            tags.extend(text.map(|text| (name.to_owned(), text)));
+        }
+    }
+    let (template, template_place) = template?;
+    let place = Place::new(reader.file, key.span);
+    Some(Stack { name: name?, template, template_place, values, parameters, tags, place })
+}
+
+fn parameter(
+    reader: &mut Reader<'_>,
+    key: &Node,
+    value: &Node,
+    variables: Variables<'_>,
+) -> Option<Parameter> {
+    let name = key.text()?.to_owned();
+    // CloudFormation takes lists as one text with commas.
+    let mut filled = Filled::default();
+    if let Some(items) = value.items() {
+        for (index, item) in items.iter().enumerate() {
+            let text = reader.text(item, "an item of a list parameter")?;
+            let next = fill(reader, item, text, variables);
+            if index > 0 {
+                filled.push(",");
+            }
+            filled.append(next);
+        }
+    } else {
+        let text = reader.text(value, &format!("`{name}`"))?;
+        filled = fill(reader, value, text, variables);
+    }
+    let place = Place::new(reader.file, key.span);
+    let Filled { pieces, references, unset, .. } = filled;
+    Some(Parameter { name, value: ParameterValue { pieces }, references, unset, place })
+}
+
+fn convert(reader: &mut Reader<'_>, node: &Node, variables: Variables<'_>) -> Option<Value> {
+    if let Some(tag) = &node.tag {
+        let diagnostic = Diagnostic::error("wrong-type", format!("`values` can't use the tag `{tag}`"));
+        let help = "CloudFormation's short tags belong into the template";
+        reader.problem(diagnostic.help(help), node.span, format!("tagged `{tag}`"));
+        return None;
+    }
+    Some(match &node.kind {
+        Kind::Sequence(items) => {
+            Value::List(items.iter().filter_map(|item| convert(reader, item, variables)).collect())
+        }
+        Kind::Mapping(entries) => {
+            let entry = |(key, value): &(Node, Node)| {
+                Some((key.text()?.to_owned(), convert(reader, value, variables)?))
+            };
+            Value::Map(entries.iter().filter_map(entry).collect())
+        }
+        Kind::Scalar { .. } => match node.scalar()? {
+            Scalar::Null => Value::Null,
+            Scalar::Bool(value) => Value::Bool(value),
+            Scalar::Integer(value) => Value::Integer(value),
+            Scalar::Float(value) => Value::Float(value),
+            Scalar::Text(_) => Value::Text(setting(reader, node, "a value", variables)?),
+        },
+    })
+}

@@ -1,0 +1,8 @@
+//! JSON on stdout.
+
+use std::io::Write as _;
+
+/// Prints one document. A reader that has gone away is no reason to fail.
+pub fn document(value: &serde_json::Value) {
+    let _ = writeln!(std::io::stdout().lock(), "{value:#}");
+}
