@@ -1,0 +1,47 @@
+"""Which resource types are ours, and how LocalStack comes to use them.
+
+LocalStack finds providers by entry point and takes any one of two with the same
+name, so types that it has as well can't be replaced that way. Its one look-up
+function asks here first.
+"""
+
+import functools
+
+
+
+@functools.cache
+def providers() -> dict:
+    """The provider class for each resource type of ours."""
+    from fleetwright_localstack.cloudformation import autoscaling, iam, launch_template, network
+
+    classes = [
+        autoscaling.GroupProvider,
+        autoscaling.HookProvider,
+        launch_template.LaunchTemplateProvider,
+        network.VpcProvider,
+        network.SubnetProvider,
+        network.InternetGatewayProvider,
+        network.RouteTableProvider,
+        network.RouteProvider,
+        network.SecurityGroupProvider,
+        iam.RoleProvider,
+        iam.InstanceProfileProvider,
+    ]
+    return {provider.TYPE: provider for provider in classes}
+
+
+def apply() -> None:
+    from localstack.services.cloudformation.resource_provider import ResourceProviderExecutor
+
+    from fleetwright_localstack.cloudformation import change_sets
+
+    original = ResourceProviderExecutor.try_load_resource_provider
+
+    def try_load_resource_provider(resource_type: str):
+        provider = providers().get(resource_type)
+        return provider() if provider else original(resource_type)
+
+    ResourceProviderExecutor.try_load_resource_provider = staticmethod(try_load_resource_provider)
+    change_sets.apply()
+
+
