@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub mod pipeline;
+pub mod rollout;
 pub mod stack;
 
 /// The version that every event carries; raised when a field changes its meaning.
@@ -29,6 +31,10 @@ pub struct Event {
 pub enum EventKind {
     /// To a stack.
     Stack(stack::StackEvent),
+    /// To a run of a pipeline.
+    Pipeline(pipeline::PipelineEvent),
+    /// To a rollout outside of a run.
+    Rollout(rollout::RolloutEvent),
     /// Free words of progress, such as what is being waited for.
     Note {
         /// One line.

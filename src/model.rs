@@ -5,10 +5,12 @@
 pub mod changes;
 pub mod deployed;
 pub mod group;
+pub mod image;
 pub mod machine;
 pub mod name;
 pub mod pipeline;
 pub mod project;
+pub mod run;
 pub mod secret;
 pub mod service;
 pub mod setting;

@@ -2,5 +2,8 @@
 
 pub mod cloud;
 pub mod cluster;
+pub mod git;
 pub mod groups;
+pub mod images;
+pub mod journal;
 pub mod parameters;

@@ -116,6 +116,33 @@ name! {
     })
 }
 
+name! {
+    /// A git commit.
+    CommitId, "a commit id", "it is 40 digits of 0-9 and a-f",
+    |text| text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+name! {
+    /// The hash of all that goes into an image; images are tagged with it.
+    ImageKey, "an image key", "it is `k-` followed by 64 hexadecimal digits",
+    |text| text.strip_prefix("k-").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
+}
+
+impl CommitId {
+    /// The first seven digits.
+    pub fn short(&self) -> &str {
+        &self.0[..7]
+    }
+}
+
+impl ImageKey {
+    /// A form short enough for a line: `k-9f2c41ab`.
+    pub fn short(&self) -> &str {
+        &self.0[..10]
+    }
+}
+
 impl Digest {
     /// A form short enough for a table: `sha256:9f2c…41ab`.
     pub fn short(&self) -> String {

@@ -1,0 +1,193 @@
+//! What happens to runs of pipelines.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::name::{CommitId, Digest, ImageKey, PipelineName};
+use crate::model::run::{RunId, RunState, SameAs, Trigger};
+
+use super::rollout::RolloutEvent;
+
+/// Something that happened to a run. `step` is the step's name, such as `build demo/web`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum PipelineEvent {
+    /// A run was put into the queue.
+    Queued {
+        /// The run.
+        run: RunId,
+        /// The pipeline.
+        pipeline: PipelineName,
+        /// The commit.
+        commit: CommitId,
+        /// The first line of its message.
+        subject: String,
+        /// What started it.
+        trigger: Trigger,
+    },
+    /// A run began.
+    Started {
+        /// The run.
+        run: RunId,
+        /// The pipeline.
+        pipeline: PipelineName,
+        /// The commit.
+        commit: CommitId,
+        /// The first line of its message.
+        subject: String,
+        /// The names of its steps.
+        steps: Vec<String>,
+    },
+    /// A process took up a run that another one had begun.
+    Resumed {
+        /// The run.
+        run: RunId,
+        /// The pipeline.
+        pipeline: PipelineName,
+        /// Where it goes on; `None` when every step is done.
+        step: Option<String>,
+    },
+    /// A step began.
+    StepStarted {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+    },
+    /// The registry holds the image already.
+    NothingToBuild {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// What would go into it.
+        key: ImageKey,
+        /// Its digest.
+        digest: Digest,
+        /// The run that built it.
+        same_as: SameAs,
+    },
+    /// The builder begins.
+    Building {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// What goes into it.
+        key: ImageKey,
+        /// How many files the context has.
+        files: usize,
+    },
+    /// The image goes to the registry.
+    Pushing {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// Where to.
+        reference: String,
+    },
+    /// The image is in the registry.
+    Pushed {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// The registry's digest.
+        digest: Digest,
+    },
+    /// Something happened to the rollout that a step follows.
+    Rollout {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// What.
+        rollout: RolloutEvent,
+    },
+    /// A builder's or registry's words, secrets masked.
+    Log {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// One line.
+        text: String,
+    },
+    /// Something did not work and will be tried again.
+    Retrying {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// What did not work.
+        reason: String,
+        /// Which try comes, from 2.
+        attempt: u32,
+        /// How long until then, in seconds.
+        seconds: f64,
+    },
+    /// A step ended.
+    StepFinished {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// `succeeded`, `failed` or `skipped`.
+        outcome: String,
+        /// How long it took, in seconds.
+        seconds: f64,
+        /// The first cause of a failure.
+        reason: Option<String>,
+    },
+    /// A run ended.
+    Finished {
+        /// The run.
+        run: RunId,
+        /// The pipeline.
+        pipeline: PipelineName,
+        /// What became of it.
+        state: RunState,
+        /// How long it took from its start, in seconds.
+        seconds: f64,
+        /// Why, when there is something to say.
+        reason: Option<String>,
+    },
+}
+
+impl PipelineEvent {
+    /// The run it belongs to.
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Queued { run, .. }
+            | Self::Started { run, .. }
+            | Self::Resumed { run, .. }
+            | Self::StepStarted { run, .. }
+            | Self::NothingToBuild { run, .. }
+            | Self::Building { run, .. }
+            | Self::Pushing { run, .. }
+            | Self::Pushed { run, .. }
+            | Self::Rollout { run, .. }
+            | Self::Log { run, .. }
+            | Self::Retrying { run, .. }
+            | Self::StepFinished { run, .. }
+            | Self::Finished { run, .. } => *run,
+        }
+    }
+
+    /// The step it belongs to.
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            Self::Queued { .. } | Self::Started { .. } | Self::Finished { .. } => None,
+            Self::Resumed { step, .. } => step.as_deref(),
+            Self::StepStarted { step, .. }
+            | Self::NothingToBuild { step, .. }
+            | Self::Building { step, .. }
+            | Self::Pushing { step, .. }
+            | Self::Pushed { step, .. }
+            | Self::Rollout { step, .. }
+            | Self::Log { step, .. }
+            | Self::Retrying { step, .. }
+            | Self::StepFinished { step, .. } => Some(step),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Runs of pipelines: what one was told to do, how far it is, what became of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
+use super::service::ServiceSpec;
+
+/// The number of a run, from 1, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub i64);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// What started a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// A watched branch moved.
+    Poll,
+    /// Someone asked for it.
+    Hand,
+}
+
+impl Trigger {
+    /// The words after a run's number.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Poll => "by a change",
+            Self::Hand => "by hand",
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// Waits for the pipeline to be free.
+    Queued,
+    /// Begun and not ended, whether or not a process works on it now.
+    Running,
+    /// Every step did what it should.
+    Succeeded,
+    /// A step did not.
+    Failed,
+    /// Someone stopped it.
+    Cancelled,
+    /// Something newer took its place.
+    Superseded,
+}
+
+impl RunState {
+    /// The word in files and tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// Whether nothing will happen to it any more.
+    pub fn is_ended(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The state of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Superseded]
+            .into_iter()
+            .find(|state| state.word() == word)
+    }
+}
+
+/// What a step does, frozen when its run begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepAction {
+    /// Builds an image and pushes it, unless the registry holds it already.
+    Build(BuildSpec),
+    /// Rolls a service out with the image that a step before has built.
+    Rollout(Box<ServiceSpec>),
+}
+
+impl StepAction {
+    /// The step's name in lists: `build demo/web`, `rollout web`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Build(build) => format!("build {}", build.image),
+            Self::Rollout(spec) => format!("rollout {}", spec.name),
+        }
+    }
+}
+
+/// The build of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSpec {
+    /// The image's repository without registry host or tag, such as `demo/web`.
+    pub image: String,
+    /// The build context, a folder of the git repository; `.` is its root.
+    pub context: String,
+    /// The Dockerfile, relative to the context.
+    pub dockerfile: String,
+    /// Build arguments; not for secrets.
+    pub args: BTreeMap<String, String>,
+}
+
+/// What a run was told to do, frozen when it begins: later edits of the infra
+/// repository don't reach into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// The environment it deploys to.
+    pub environment: String,
+    /// The registry that machines pull from, `host[:port]`.
+    pub pull: String,
+    /// The steps, in order.
+    pub steps: Vec<StepAction>,
+}
+
+/// How far a step is. Everything before the last three is written before the action it
+/// names begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum StepState {
+    /// Not begun.
+    Waiting,
+    /// Reading the tree and asking the registry; changes nothing.
+    Inspecting,
+    /// The builder works on it.
+    Building {
+        /// What it builds.
+        key: ImageKey,
+    },
+    /// The image goes to the registry.
+    Pushing {
+        /// What was built.
+        key: ImageKey,
+    },
+    /// The cluster is being told; whether it was is not known.
+    Deploying {
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+    /// The cluster was told and rolls out.
+    Following {
+        /// The revision it rolls out.
+        revision: u64,
+    },
+    /// Done.
+    Succeeded {
+        /// What came of it.
+        result: StepResult,
+    },
+    /// Not done.
+    Failed {
+        /// The first cause.
+        reason: String,
+    },
+    /// Stopped, or never begun because something before it ended the run.
+    Skipped,
+}
+
+impl StepState {
+    /// The word in tables.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Inspecting => "inspecting",
+            Self::Building { .. } => "building",
+            Self::Pushing { .. } => "pushing",
+            Self::Deploying { .. } => "deploying",
+            Self::Following { .. } => "rolling out",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// Whether nothing will happen to it any more.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Succeeded { .. } | Self::Failed { .. } | Self::Skipped)
+    }
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepResult {
+    /// An image is in the registry.
+    Image(BuiltImage),
+    /// A revision runs.
+    Rollout {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: u64,
+    },
+}
+
+/// An image in the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltImage {
+    /// Its repository without registry host.
+    pub image: String,
+    /// The hash of what went into it.
+    pub key: ImageKey,
+    /// The digest that the registry knows it by.
+    pub digest: Digest,
+    /// The run that built it before; `None` when this one did.
+    pub same_as: Option<SameAs>,
+}
+
+/// The run that built the same tree before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SameAs {
+    /// The run.
+    pub run: RunId,
+    /// Its commit.
+    pub commit: CommitId,
+}
+
+/// A step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStep {
+    /// `build demo/web`, `rollout web`.
+    pub name: String,
+    /// How far it is.
+    pub state: StepState,
+    /// When it began.
+    pub started: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended: Option<DateTime<Utc>>,
+}
+
+/// One execution of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its number.
+    pub id: RunId,
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// The git repository.
+    pub repository: RepositoryName,
+    /// The commit.
+    pub commit: CommitId,
+    /// The first line of the commit's message.
+    pub subject: String,
+    /// What started it.
+    pub trigger: Trigger,
+    /// How far it is.
+    pub state: RunState,
+    /// Why, when there is something to say.
+    pub reason: Option<String>,
+    /// When it was put in the queue.
+    pub queued: DateTime<Utc>,
+    /// When its first step began.
+    pub started: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended: Option<DateTime<Utc>>,
+    /// What it does; `None` until it begins.
+    pub config: Option<RunConfig>,
+    /// Its steps; empty until it begins.
+    pub steps: Vec<RunStep>,
+}

@@ -1,0 +1,114 @@
+//! Where images are built and kept.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::git::Archive;
+use crate::model::name::Digest;
+use crate::model::secret::Secret;
+
+/// Why an image was not built, pushed or found.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The registry can't be reached; trying again may help.
+    #[error("the registry at {host} can't be reached: {reason}")]
+    Registry {
+        /// The registry.
+        host: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The registry refuses.
+    #[error("the registry at {host} refuses {doing}: {reason}")]
+    Refused {
+        /// The registry.
+        host: String,
+        /// What was asked.
+        doing: String,
+        /// Its words.
+        reason: String,
+    },
+    /// The credentials can't be had or read.
+    #[error("the registry's credentials at `{parameter}`: {reason}")]
+    Credentials {
+        /// The parameter's name.
+        parameter: String,
+        /// What happened.
+        reason: String,
+        /// Whether trying again may help.
+        transient: bool,
+    },
+    /// The builder can't be reached; trying again may help.
+    #[error("Docker can't be reached: {reason}")]
+    Builder {
+        /// What happened.
+        reason: String,
+    },
+    /// The build failed.
+    #[error("{reason}")]
+    Build {
+        /// The first cause, with the Dockerfile's line where it is known.
+        reason: String,
+    },
+    /// The name of an image is not one.
+    #[error("`{name}` is not the name of an image: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ImageError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Registry { .. } | Self::Builder { .. } => true,
+            Self::Credentials { transient, .. } => *transient,
+            Self::Refused { .. } | Self::Build { .. } | Self::Name { .. } => false,
+        }
+    }
+}
+
+/// What the builder is told.
+pub struct BuildRequest {
+    /// The image's repository without registry host.
+    pub image: String,
+    /// The tag to give it.
+    pub tag: String,
+    /// The Dockerfile's path in the context.
+    pub dockerfile: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The context, the Dockerfile included.
+    pub context: Archive,
+}
+
+/// Takes the lines that a builder or a registry says while it works.
+pub type Lines<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Where images are built and kept: a builder and the environment's registry. Every
+/// method may be called again after any failure; dropping a call stops its work.
+#[async_trait]
+pub trait ImageStore: Send + Sync {
+    /// The host that images without one belong to.
+    fn host(&self) -> &str;
+
+    /// What the builder builds for, such as `linux/amd64`.
+    async fn platform(&self) -> Result<String, ImageError>;
+
+    /// The digest behind `reference` (`HOST/NAME:TAG`, or without the host for the
+    /// environment's registry); `None` when the registry has no such image.
+    async fn digest(&self, reference: &str) -> Result<Option<Digest>, ImageError>;
+
+    /// Builds an image and names it for the environment's registry.
+    async fn build(&self, request: BuildRequest, lines: Lines<'_>) -> Result<(), ImageError>;
+
+    /// Pushes what was built; the digest is what the registry says it holds afterwards.
+    async fn push(&self, image: &str, tag: &str, lines: Lines<'_>) -> Result<Digest, ImageError>;
+
+    /// What must never be shown in a log.
+    async fn secrets(&self) -> Result<Vec<Secret<String>>, ImageError>;
+}

@@ -1,0 +1,167 @@
+//! The record of runs: written before each action, so that a killed process can be followed by another.
+
+use chrono::{DateTime, Utc};
+
+use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName};
+use crate::model::run::{Run, RunConfig, RunId, RunState, SameAs, StepState, Trigger};
+
+/// Why the journal can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file can't be opened.
+    #[error("opening the journal {path}: {reason}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A later version of fleetwright wrote it.
+    #[error("the journal {path} has schema {found}, this version knows up to {known}")]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// It can't be read or written.
+    #[error("{doing} the journal: {reason}")]
+    Access {
+        /// What was tried.
+        doing: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// It holds something that makes no sense.
+    #[error("the journal's {what} can't be read: {reason}")]
+    Corrupt {
+        /// What.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A run to put into the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// The pipeline.
+    pub pipeline: PipelineName,
+    /// The git repository.
+    pub repository: RepositoryName,
+    /// The commit.
+    pub commit: CommitId,
+    /// The first line of the commit's message.
+    pub subject: String,
+    /// What started it.
+    pub trigger: Trigger,
+}
+
+/// One change of a run. Those of one [`Journal::record`] are written together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// The run begins with these steps.
+    Begun(RunConfig),
+    /// A step is in another state.
+    Step {
+        /// Its position, from 0.
+        index: usize,
+        /// The state.
+        state: StepState,
+    },
+    /// An image is in the registry.
+    Image {
+        /// What went into it.
+        key: ImageKey,
+        /// Its repository, with the registry's host.
+        name: String,
+        /// The registry's digest.
+        digest: Digest,
+    },
+    /// The run is in another state.
+    Run {
+        /// The state.
+        state: RunState,
+        /// Why, when there is something to say.
+        reason: Option<String>,
+    },
+    /// Something to show, as JSON; the journal does not look inside.
+    Event(String),
+}
+
+/// An image that was pushed before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownImage {
+    /// The registry's digest then.
+    pub digest: Digest,
+    /// The run that pushed it.
+    pub built_by: SameAs,
+}
+
+/// An event with its place in its run's stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its number in the run, from 1, without gaps.
+    pub seq: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What, as JSON.
+    pub event: String,
+}
+
+/// What came of [`Journal::observe`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// The new runs.
+    pub queued: Vec<RunId>,
+    /// The queued runs that they took the place of.
+    pub superseded: Vec<RunId>,
+}
+
+/// Which runs are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The newest, at most this many, newest first.
+    Newest(u32),
+    /// Those of a pipeline that have not ended, oldest first.
+    Open(PipelineName),
+}
+
+/// The record of runs. Calls are short and synchronous; what was written has reached the
+/// disk when a call returns.
+pub trait Journal: Send + Sync {
+    /// Notes that a branch stands at `commit` and puts `runs` into the queue, together
+    /// or not at all. Queued runs of the same pipelines that a change started are
+    /// superseded. On the first sight of a repository, a run for a commit that was run
+    /// before is left out.
+    fn observe(
+        &self,
+        at: DateTime<Utc>,
+        repository: &RepositoryName,
+        commit: &CommitId,
+        runs: &[NewRun],
+    ) -> Result<Observed, JournalError>;
+
+    /// The commit that a branch was last seen at.
+    fn seen(&self, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError>;
+
+    /// Puts a run into the queue that someone asked for.
+    fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError>;
+
+    /// Writes changes of a run.
+    fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError>;
+
+    /// A run.
+    fn run(&self, id: RunId) -> Result<Option<Run>, JournalError>;
+
+    /// Runs.
+    fn runs(&self, which: &Which) -> Result<Vec<Run>, JournalError>;
+
+    /// The events of a run after `seq`, at most `limit`.
+    fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError>;
+
+    /// The image that was pushed for a key under that name.
+    fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError>;
+}
