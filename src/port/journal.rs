@@ -34,6 +34,12 @@ pub enum JournalError {
         /// What happened.
         reason: String,
     },
+    /// The run, or the step, has ended; nothing is added to what has ended.
+    #[error("{what} has ended already")]
+    Ended {
+        /// What, in words.
+        what: String,
+    },
     /// It holds something that makes no sense.
     #[error("the journal's {what} can't be read: {reason}")]
     Corrupt {

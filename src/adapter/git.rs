@@ -1,0 +1,537 @@
+//! Git: the network through the `git` program, whose credential helpers and ssh
+//! configuration are what users have set up; objects through libgit2.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::model::image::{EntryKind, TreeEntry};
+use crate::model::name::{CommitId, RepositoryName};
+use crate::port::git::{Archive, ArchiveEntry, Commit, Content, GitError, GitRemote, GitSource};
+
+/// How long the other side may take to say where its branches stand.
+const ASK: Duration = Duration::from_secs(60);
+/// How long a fetch may take.
+const FETCH: Duration = Duration::from_secs(1800);
+/// How much of an archive is handed over at a time.
+const PIECE: usize = 128 * 1024;
+
+/// Bare mirrors, one a repository, in one folder.
+#[derive(Debug, Clone)]
+pub struct Mirrors {
+    root: PathBuf,
+}
+
+impl Mirrors {
+    /// The mirrors in `root`, which is made when the first is.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn path(&self, repository: &RepositoryName) -> PathBuf {
+        self.root.join(format!("{repository}.git"))
+    }
+
+    /// Runs `work` with the mirror, off the async threads.
+    async fn with<T: Send + 'static>(
+        &self,
+        repository: &RepositoryName,
+        work: impl FnOnce(&git2::Repository) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let path = self.path(repository);
+        let shown = path.display().to_string();
+        let joined = tokio::task::spawn_blocking(move || {
+            let repository = git2::Repository::open_bare(&path).map_err(|error| broken(&path, &error))?;
+            work(&repository)
+        })
+        .await;
+        joined.unwrap_or_else(|error| {
+            Err(GitError::Mirror { doing: "reading", path: shown, reason: error.to_string() })
+        })
+    }
+}
+
+#[async_trait]
+impl GitRemote for Mirrors {
+    async fn head(&self, source: &GitSource) -> Result<CommitId, GitError> {
+        let reference = format!("refs/heads/{}", source.branch);
+        // Past `--` nothing is an option, whatever the file says.
+        let output = git(&source.url, "asking", None, ASK, &["ls-remote", "--", &source.url, &reference]).await?;
+        output
+            .lines()
+            .filter_map(|line| line.split_once('\t'))
+            .find(|(_, name)| *name == reference)
+            .and_then(|(id, _)| id.parse().ok())
+            .ok_or_else(|| GitError::NoBranch { url: shown(&source.url), branch: source.branch.clone() })
+    }
+
+    async fn fetch(&self, source: &GitSource) -> Result<(), GitError> {
+        let path = self.path(&source.name);
+        if !path.join("HEAD").exists() {
+            let made = path.clone();
+            tokio::task::spawn_blocking(move || git2::Repository::init_bare(&made).map(drop))
+                .await
+                .map_err(|error| error.to_string())
+                .and_then(|made| made.map_err(|error| error.message().to_owned()))
+                .map_err(|reason| GitError::Mirror {
+                    doing: "making",
+                    path: path.display().to_string(),
+                    reason,
+                })?;
+        }
+        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let arguments = [
+            "fetch",
+            "--quiet",
+            "--prune",
+            "--no-write-fetch-head",
+            "--no-tags",
+            "--",
+            &source.url,
+            all[0],
+            all[1],
+        ];
+        git(&source.url, "fetching", Some(&path), FETCH, &arguments).await.map(drop)
+    }
+
+    async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError> {
+        let missing = GitError::NotFound {
+            what: format!("commit, branch or tag `{revision}`"),
+            repository: repository.clone(),
+            at: None,
+        };
+        let revision = revision.to_owned();
+        self.with(repository, move |mirror| {
+            let commit = mirror
+                .revparse_single(&revision)
+                .and_then(|object| object.peel_to_commit())
+                .map_err(|_| missing)?;
+            let id = commit.id().to_string().parse().map_err(|_| GitError::Mirror {
+                doing: "reading",
+                path: mirror.path().display().to_string(),
+                reason: "its commit ids are not SHA-1".into(),
+            })?;
+            let message = String::from_utf8_lossy(commit.message_bytes()).trim_start().to_owned();
+            Ok(Commit { id, subject: message.lines().next().unwrap_or("").trim_end().to_owned() })
+        })
+        .await
+    }
+
+    async fn tree(
+        &self,
+        repository: &RepositoryName,
+        commit: &CommitId,
+        folder: &str,
+    ) -> Result<Vec<TreeEntry>, GitError> {
+        let missing = |what: String| GitError::NotFound {
+            what,
+            repository: repository.clone(),
+            at: Some(commit.short().to_owned()),
+        };
+        let no_commit = missing("commit".into());
+        let no_folder = missing(format!("folder `{folder}`"));
+        let (commit, folder) = (commit.clone(), folder.to_owned());
+        self.with(repository, move |mirror| {
+            let root = git2::Oid::from_str(commit.as_str())
+                .and_then(|id| mirror.find_commit(id))
+                .and_then(|commit| commit.tree())
+                .map_err(|_| no_commit)?;
+            let relative: PathBuf = Path::new(&folder)
+                .components()
+                .filter(|part| matches!(part, std::path::Component::Normal(_)))
+                .collect();
+            let tree = if relative.as_os_str().is_empty() {
+                root
+            } else {
+                root.get_path(&relative)
+                    .and_then(|entry| entry.to_object(mirror))
+                    .and_then(|object| object.peel_to_tree())
+                    .map_err(|_| no_folder)?
+            };
+            let mut entries = Vec::new();
+            list(mirror, &tree, "", &mut entries)?;
+            entries.sort();
+            Ok(entries)
+        })
+        .await
+    }
+
+    async fn blob(&self, repository: &RepositoryName, id: &str) -> Result<Bytes, GitError> {
+        let missing = GitError::NotFound {
+            what: format!("blob {id}"),
+            repository: repository.clone(),
+            at: None,
+        };
+        let id = id.to_owned();
+        self.with(repository, move |mirror| {
+            git2::Oid::from_str(&id)
+                .and_then(|id| mirror.find_blob(id))
+                .map(|blob| Bytes::copy_from_slice(blob.content()))
+                .map_err(|_| missing)
+        })
+        .await
+    }
+
+    fn archive(&self, repository: &RepositoryName, entries: Vec<ArchiveEntry>) -> Archive {
+        let (sender, receiver) = mpsc::channel(8);
+        let path = self.path(repository);
+        // Ends by itself when the receiver is dropped: the next piece can't be handed over.
+        tokio::task::spawn_blocking(move || {
+            let mut pieces = Pieces { sender: sender.clone(), buffer: Vec::with_capacity(PIECE) };
+            if let Err(error) = write_archive(&path, &entries, &mut pieces).and_then(|()| pieces.flush()) {
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        ReceiverStream::new(receiver).boxed()
+    }
+}
+
+fn list(
+    mirror: &git2::Repository,
+    tree: &git2::Tree<'_>,
+    prefix: &str,
+    entries: &mut Vec<TreeEntry>,
+) -> Result<(), GitError> {
+    for entry in tree {
+        let unfit = |reason: &str| GitError::Unfit {
+            path: format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes())),
+            reason: reason.to_owned(),
+        };
+        let name =
+            std::str::from_utf8(entry.name_bytes()).map_err(|_| unfit("the file's name is not UTF-8"))?;
+        let path = format!("{prefix}{name}");
+        let kind = match entry.filemode() {
+            0o040_000 => {
+                let inner = entry
+                    .to_object(mirror)
+                    .and_then(|object| object.peel_to_tree())
+                    .map_err(|error| broken(mirror.path(), &error))?;
+                list(mirror, &inner, &format!("{path}/"), entries)?;
+                continue;
+            }
+            0o120_000 => EntryKind::Link,
+            0o160_000 => EntryKind::Submodule,
+            mode if mode & 0o111 != 0 => EntryKind::Executable,
+            _ => EntryKind::File,
+        };
+        entries.push(TreeEntry { path, kind, blob: entry.id().to_string() });
+    }
+    Ok(())
+}
+
+/// Writes the files with their folders, nothing of this machine or moment in it.
+fn write_archive(path: &Path, entries: &[ArchiveEntry], pieces: &mut Pieces) -> std::io::Result<()> {
+    let mirror = git2::Repository::open_bare(path).map_err(std::io::Error::other)?;
+    let mut folders = BTreeSet::new();
+    let mut archive = tar::Builder::new(pieces);
+    for entry in entries {
+        for (at, _) in entry.path.match_indices('/') {
+            let folder = &entry.path[..=at];
+            if folders.insert(folder.to_owned()) {
+                let mut header = header(tar::EntryType::Directory, 0o755, 0);
+                archive.append_data(&mut header, folder, std::io::empty())?;
+            }
+        }
+        let content = match &entry.content {
+            Content::Bytes(bytes) => bytes.clone(),
+            Content::Blob(id) => {
+                let blob = git2::Oid::from_str(id).and_then(|id| mirror.find_blob(id));
+                Bytes::copy_from_slice(blob.map_err(std::io::Error::other)?.content())
+            }
+        };
+        match entry.kind {
+            EntryKind::Link => {
+                let target = std::str::from_utf8(&content).map_err(std::io::Error::other)?;
+                archive.append_link(&mut header(tar::EntryType::Symlink, 0o777, 0), &entry.path, target)?;
+            }
+            EntryKind::File | EntryKind::Executable => {
+                let mode = if entry.kind == EntryKind::Executable { 0o755 } else { 0o644 };
+                let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
+                archive.append_data(&mut header, &entry.path, &content[..])?;
+            }
+            EntryKind::Submodule => {
+                return Err(std::io::Error::other(format!("`{}` is a submodule", entry.path)));
+            }
+        }
+    }
+    archive.finish()
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header
+}
+
+/// Collects what is written into pieces and hands them over, waiting while the reader is slow.
+struct Pieces {
+    sender: mpsc::Sender<std::io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE));
+        self.sender
+            .blocking_send(Ok(piece.into()))
+            .map_err(|_| std::io::Error::new(std::io::ErrorKind::BrokenPipe, "nobody reads the archive"))
+    }
+}
+
+fn broken(path: &Path, error: &git2::Error) -> GitError {
+    GitError::Mirror {
+        doing: "reading",
+        path: path.display().to_string(),
+        reason: error.message().to_owned(),
+    }
+}
+
+/// Runs the `git` program without any way to ask for a password, and gives its output.
+async fn git(
+    url: &str,
+    doing: &'static str,
+    mirror: Option<&Path>,
+    limit: Duration,
+    arguments: &[&str],
+) -> Result<String, GitError> {
+    let failed = |reason: String| GitError::Remote { doing, url: shown(url), reason: hide(&reason, url) };
+    let mut command = Command::new("git");
+    if let Some(mirror) = mirror {
+        command.arg("--git-dir").arg(mirror);
+    }
+    command
+        .args(arguments)
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true);
+    if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
+        command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
+    }
+    let output = match tokio::time::timeout(limit, command.output()).await {
+        Err(_) => return Err(failed(format!("no answer within {} s", limit.as_secs()))),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(failed("the program `git` is not installed".into()));
+        }
+        Ok(Err(error)) => return Err(failed(error.to_string())),
+        Ok(Ok(output)) => output,
+    };
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let cause = words.lines().map(str::trim).find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let cause = cause.or_else(|| words.lines().next_back()).unwrap_or("git gave no reason");
+    Err(failed(cause.trim_start_matches("fatal: ").trim_start_matches("error: ").to_owned()))
+}
+
+/// The URL without user and password.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = match rest.find('/') {
+                Some(at) => rest.split_at(at),
+                None => (rest, ""),
+            };
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// git repeats the URL in its messages, password included (newer versions leave it out).
+fn hide(reason: &str, url: &str) -> String {
+    reason.replace(url, &shown(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    /// A repository in a temporary folder with one commit.
+    struct Origin {
+        folder: tempfile::TempDir,
+        repository: git2::Repository,
+    }
+
+    impl Origin {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut options = git2::RepositoryInitOptions::new();
+            options.initial_head("main");
+            let repository = git2::Repository::init_opts(folder.path(), &options).expect("a repository");
+            Self { folder, repository }
+        }
+
+        fn commit(&self, files: &[(&str, i32, &str)], message: &str) -> String {
+            let mut index = git2::Index::new().expect("an index");
+            for (path, mode, content) in files {
+                let id = self.repository.blob(content.as_bytes()).expect("a blob");
+                let entry = git2::IndexEntry {
+                    ctime: git2::IndexTime::new(0, 0),
+                    mtime: git2::IndexTime::new(0, 0),
+                    dev: 0,
+                    ino: 0,
+                    mode: u32::try_from(*mode).expect("a mode"),
+                    uid: 0,
+                    gid: 0,
+                    file_size: 0,
+                    id,
+                    flags: 0,
+                    flags_extended: 0,
+                    path: path.as_bytes().to_vec(),
+                };
+                index.add(&entry).expect("added");
+            }
+            let tree = index.write_tree_to(&self.repository).expect("a tree");
+            let tree = self.repository.find_tree(tree).expect("the tree");
+            let author = git2::Signature::now("a", "a@example.org").expect("a signature");
+            let parent = self.repository.head().ok().and_then(|head| head.peel_to_commit().ok());
+            let parents: Vec<_> = parent.iter().collect();
+            self.repository
+                .commit(Some("HEAD"), &author, &author, message, &tree, &parents)
+                .expect("a commit")
+                .to_string()
+        }
+
+        fn source(&self) -> GitSource {
+            GitSource {
+                name: "web".parse().expect("a name"),
+                url: format!("file://{}", self.folder.path().display()),
+                branch: "main".into(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mirror_follows_its_branch() {
+        let origin = Origin::new();
+        let first = origin.commit(&[("a", 0o100_644, "1")], "first\n\nmore");
+        let home = tempfile::tempdir().expect("a folder");
+        let mirrors = Mirrors::new(home.path().join("repos"));
+        let source = origin.source();
+        assert_eq!(mirrors.head(&source).await.expect("a head").as_str(), first);
+        mirrors.fetch(&source).await.expect("fetched");
+        let commit = mirrors.commit(&source.name, "main").await.expect("a commit");
+        assert_eq!((commit.id.as_str(), commit.subject.as_str()), (first.as_str(), "first"));
+
+        let second = origin.commit(&[("a", 0o100_644, "2")], "second");
+        assert_eq!(mirrors.head(&source).await.expect("a head").as_str(), second);
+        assert!(mirrors.commit(&source.name, &second).await.is_err(), "asking fetches nothing");
+        mirrors.fetch(&source).await.expect("fetched");
+        assert_eq!(mirrors.commit(&source.name, &second[..9]).await.expect("a commit").subject, "second");
+    }
+
+    #[tokio::test]
+    async fn trees_and_archives_hold_the_same_files_normalised() {
+        let origin = Origin::new();
+        let id = origin.commit(
+            &[
+                ("app/run", 0o100_755, "#!"),
+                ("app/sub/data", 0o100_644, "x"),
+                ("app/link", 0o120_000, "sub/data"),
+                ("other", 0o100_644, "y"),
+            ],
+            "files",
+        );
+        let home = tempfile::tempdir().expect("a folder");
+        let mirrors = Mirrors::new(home.path());
+        let source = origin.source();
+        mirrors.fetch(&source).await.expect("fetched");
+        let id: CommitId = id.parse().expect("an id");
+        let entries = mirrors.tree(&source.name, &id, "./app").await.expect("a tree");
+        let seen: Vec<_> = entries.iter().map(|e| (e.path.as_str(), e.kind)).collect();
+        assert_eq!(
+            seen,
+            [("link", EntryKind::Link), ("run", EntryKind::Executable), ("sub/data", EntryKind::File)]
+        );
+        assert_eq!(mirrors.blob(&source.name, &entries[2].blob).await.expect("a blob"), "x");
+        let gone = mirrors.tree(&source.name, &id, "nowhere").await.expect_err("no folder");
+        assert_eq!(
+            gone.to_string(),
+            format!("there is no folder `nowhere` in repository `web` at {}", id.short())
+        );
+
+        let files = entries
+            .into_iter()
+            .map(|e| ArchiveEntry { path: e.path, kind: e.kind, content: Content::Blob(e.blob) })
+            .collect::<Vec<_>>();
+        let take = |files| async {
+            let pieces: Vec<Bytes> = mirrors.archive(&source.name, files).try_collect().await.expect("an archive");
+            pieces.concat()
+        };
+        let bytes = take(files.clone()).await;
+        assert_eq!(bytes, take(files).await, "the same files give the same bytes");
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut seen = Vec::new();
+        for entry in archive.entries().expect("entries") {
+            let mut entry = entry.expect("an entry");
+            let path = entry.path().expect("a path").display().to_string();
+            let mode = entry.header().mode().expect("a mode");
+            assert_eq!((entry.header().uid().ok(), entry.header().mtime().ok()), (Some(0), Some(0)));
+            let link = entry.link_name().expect("a link").map(|l| l.display().to_string());
+            let mut content = String::new();
+            entry.read_to_string(&mut content).expect("content");
+            seen.push((path, mode, link.unwrap_or(content)));
+        }
+        let seen: Vec<_> = seen.iter().map(|(p, m, c)| (p.as_str(), *m, c.as_str())).collect();
+        assert_eq!(
+            seen,
+            [("link", 0o777, "sub/data"), ("run", 0o755, "#!"), ("sub/", 0o755, ""), ("sub/data", 0o644, "x")]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_the_other_side_lacks_is_named_and_options_are_not_taken() {
+        let origin = Origin::new();
+        origin.commit(&[("a", 0o100_644, "1")], "first");
+        let home = tempfile::tempdir().expect("a folder");
+        let mirrors = Mirrors::new(home.path());
+        let other = GitSource { branch: "gone".into(), ..origin.source() };
+        assert!(matches!(mirrors.head(&other).await, Err(GitError::NoBranch { .. })));
+        let witness = home.path().join("witness");
+        let evil = GitSource { url: format!("--upload-pack=touch {}", witness.display()), ..origin.source() };
+        assert!(matches!(mirrors.head(&evil).await, Err(GitError::Remote { .. })));
+        assert!(!witness.exists());
+    }
+
+    #[test]
+    fn urls_are_shown_without_user_and_password() {
+        assert_eq!(shown("https://me:pw@host.example/x.git"), "https://host.example/x.git");
+        assert_eq!(shown("git@host.example:x.git"), "git@host.example:x.git");
+        assert_eq!(shown("file:///a@b/c"), "file:///a@b/c");
+        let url = "https://me:pw@h/x";
+        assert_eq!(hide("unable to access 'https://me:pw@h/x'", url), "unable to access 'https://h/x'");
+    }
+}

@@ -1,0 +1,632 @@
+//! The journal of runs in SQLite.
+//!
+//! Write-ahead log with full synchronisation: what a call has written survives a power
+//! cut. Several processes may have it open; each writes in short immediate transactions.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use serde::de::DeserializeOwned;
+
+use crate::model::name::{CommitId, ImageKey, RepositoryName};
+use crate::model::run::{Run, RunConfig, RunId, RunState, RunStep, SameAs, StepAction, StepState, Trigger};
+use crate::port::journal::{Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which};
+
+/// The schema that this version writes.
+const SCHEMA: i64 = 1;
+
+/// Schema 1. Times are RFC 3339 in UTC; `config`, `step.state` and `entry.event` are JSON.
+const SCHEMA_1: &str = "
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    pipeline TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    started_by TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    queued TEXT NOT NULL,
+    started TEXT,
+    ended TEXT,
+    config TEXT
+) STRICT;
+CREATE INDEX run_open ON run (pipeline, id) WHERE state IN ('queued', 'running');
+CREATE INDEX run_commit ON run (pipeline, commit_id);
+CREATE TABLE step (
+    run INTEGER NOT NULL REFERENCES run (id),
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    started TEXT,
+    ended TEXT,
+    PRIMARY KEY (run, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE entry (
+    run INTEGER NOT NULL REFERENCES run (id),
+    seq INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE seen (
+    repository TEXT PRIMARY KEY,
+    commit_id TEXT NOT NULL,
+    at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE image (
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    run INTEGER NOT NULL REFERENCES run (id),
+    at TEXT NOT NULL,
+    PRIMARY KEY (key, name)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+";
+
+const RUN_COLUMNS: &str =
+    "id, pipeline, repository, commit_id, subject, started_by, state, reason, queued, started, ended, config";
+
+/// A journal in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteJournal {
+    connection: Mutex<Connection>,
+}
+
+impl SqliteJournal {
+    /// Opens the journal at `path`, making it where there is none.
+    ///
+    /// # Errors
+    /// When the file can't be opened, or a later version wrote it.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let failed = |reason: String| JournalError::Open { path: path.display().to_string(), reason };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+        }
+        let connection = Connection::open(path).map_err(|error| failed(error.to_string()))?;
+        Self::prepare(connection, path)
+    }
+
+    fn prepare(mut connection: Connection, path: &Path) -> Result<Self, JournalError> {
+        let failed = |error: rusqlite::Error| JournalError::Open {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let found: i64 =
+            transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        if found > SCHEMA {
+            return Err(JournalError::Newer { path: path.display().to_string(), found, known: SCHEMA });
+        }
+        if found == 0 {
+            transaction.execute_batch(SCHEMA_1).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere has rolled its transaction back when it unwound.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let mut connection = self.lock();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(writing)?;
+        let result = work(&transaction)?;
+        transaction.commit().map_err(writing)?;
+        Ok(result)
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn observe(
+        &self,
+        at: DateTime<Utc>,
+        repository: &RepositoryName,
+        commit: &CommitId,
+        runs: &[NewRun],
+    ) -> Result<Observed, JournalError> {
+        self.write(|t| {
+            let first = seen(t, repository)?.is_none();
+            t.execute(
+                "INSERT INTO seen (repository, commit_id, at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (repository) DO UPDATE SET commit_id = ?2, at = ?3",
+                params![repository.as_str(), commit.as_str(), time(at)],
+            )
+            .map_err(writing)?;
+            let mut observed = Observed::default();
+            for run in runs {
+                if first && was_run(t, run)? {
+                    continue;
+                }
+                let id = insert(t, at, run)?;
+                let mut statement = t
+                    .prepare(
+                        "UPDATE run SET state = 'superseded', reason = ?3, ended = ?4
+                         WHERE pipeline = ?1 AND id < ?2 AND state = 'queued' AND started_by = 'poll'
+                         RETURNING id",
+                    )
+                    .map_err(writing)?;
+                let reason = format!("run {id} has a newer commit");
+                let superseded = statement
+                    .query_map(params![run.pipeline.as_str(), id.0, reason, time(at)], |row| row.get(0))
+                    .map_err(writing)?;
+                for run in superseded {
+                    observed.superseded.push(RunId(run.map_err(writing)?));
+                }
+                observed.queued.push(id);
+            }
+            Ok(observed)
+        })
+    }
+
+    fn seen(&self, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
+        seen(&self.lock(), repository)
+    }
+
+    fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {
+        self.write(|t| insert(t, at, run))
+    }
+
+    fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError> {
+        self.write(|t| {
+            let mut next: Option<i64> = None;
+            for record in records {
+                match record {
+                    Record::Begun(config) => begin(t, at, run, config)?,
+                    Record::Step { index, state } => set_step(t, at, run, *index, state)?,
+                    Record::Image { key, name, digest } => {
+                        t.execute(
+                            "INSERT INTO image (key, name, digest, run, at) VALUES (?1, ?2, ?3, ?4, ?5)
+                             ON CONFLICT (key, name) DO UPDATE SET digest = ?3, run = ?4, at = ?5",
+                            params![key.as_str(), name, digest.as_str(), run.0, time(at)],
+                        )
+                        .map_err(writing)?;
+                    }
+                    Record::Run { state, reason } => {
+                        let ended = state.is_ended().then(|| time(at));
+                        let changed = t
+                            .execute(
+                                "UPDATE run SET state = ?2, reason = ?3, ended = ?4
+                                 WHERE id = ?1 AND state IN ('queued', 'running')",
+                                params![run.0, state.word(), reason, ended],
+                            )
+                            .map_err(writing)?;
+                        if changed == 0 {
+                            return Err(JournalError::Ended { what: format!("run {run}") });
+                        }
+                    }
+                    Record::Event(event) => {
+                        let seq = match next {
+                            Some(seq) => seq,
+                            None => last_seq(t, run)? + 1,
+                        };
+                        t.prepare_cached("INSERT INTO entry (run, seq, at, event) VALUES (?1, ?2, ?3, ?4)")
+                            .and_then(|mut insert| insert.execute(params![run.0, seq, time(at), event]))
+                            .map_err(writing)?;
+                        next = Some(seq + 1);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn run(&self, id: RunId) -> Result<Option<Run>, JournalError> {
+        let connection = self.lock();
+        let sql = format!("SELECT {RUN_COLUMNS} FROM run WHERE id = ?1");
+        let raw = connection.query_row(&sql, [id.0], RawRun::read).optional().map_err(reading)?;
+        raw.map(|raw| raw.finish(&connection)).transpose()
+    }
+
+    fn runs(&self, which: &Which) -> Result<Vec<Run>, JournalError> {
+        let connection = self.lock();
+        let (clause, parameter): (&str, &dyn rusqlite::ToSql) = match which {
+            Which::Newest(limit) => ("ORDER BY id DESC LIMIT ?1", limit),
+            Which::Open(pipeline) => {
+                ("WHERE pipeline = ?1 AND state IN ('queued', 'running') ORDER BY id", &pipeline.as_str())
+            }
+        };
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT {RUN_COLUMNS} FROM run {clause}")).map_err(reading)?;
+        let raw: Vec<RawRun> = statement
+            .query_map([parameter], RawRun::read)
+            .and_then(Iterator::collect)
+            .map_err(reading)?;
+        raw.into_iter().map(|raw| raw.finish(&connection)).collect()
+    }
+
+    fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT seq, at, event FROM entry WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+            )
+            .map_err(reading)?;
+        let rows = statement
+            .query_map(params![run.0, after, limit], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            })
+            .map_err(reading)?;
+        rows.map(|row| {
+            let (seq, at, event) = row.map_err(reading)?;
+            Ok(Entry { seq, at: parse_time(&at)?, event })
+        })
+        .collect()
+    }
+
+    fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError> {
+        let row = self
+            .lock()
+            .query_row(
+                "SELECT image.digest, image.run, run.commit_id FROM image JOIN run ON run.id = image.run
+                 WHERE image.key = ?1 AND image.name = ?2",
+                params![key.as_str(), name],
+                |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?)),
+            )
+            .optional()
+            .map_err(reading)?;
+        row.map(|(digest, run, commit)| {
+            Ok(KnownImage {
+                digest: digest.parse().map_err(|error| corrupt("digest", &error))?,
+                built_by: SameAs {
+                    run: RunId(run),
+                    commit: commit.parse().map_err(|error| corrupt("commit", &error))?,
+                },
+            })
+        })
+        .transpose()
+    }
+}
+
+fn seen(connection: &Connection, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
+    let id: Option<String> = connection
+        .query_row("SELECT commit_id FROM seen WHERE repository = ?1", [repository.as_str()], |row| row.get(0))
+        .optional()
+        .map_err(reading)?;
+    id.map(|id| id.parse().map_err(|error| corrupt("commit", &error))).transpose()
+}
+
+fn was_run(t: &Transaction<'_>, run: &NewRun) -> Result<bool, JournalError> {
+    t.query_row(
+        "SELECT EXISTS (SELECT 1 FROM run WHERE pipeline = ?1 AND commit_id = ?2)",
+        params![run.pipeline.as_str(), run.commit.as_str()],
+        |row| row.get(0),
+    )
+    .map_err(reading)
+}
+
+fn insert(t: &Transaction<'_>, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {
+    t.execute(
+        "INSERT INTO run (pipeline, repository, commit_id, subject, started_by, state, queued)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6)",
+        params![
+            run.pipeline.as_str(),
+            run.repository.as_str(),
+            run.commit.as_str(),
+            run.subject,
+            trigger_word(run.trigger),
+            time(at)
+        ],
+    )
+    .map_err(writing)?;
+    Ok(RunId(t.last_insert_rowid()))
+}
+
+fn begin(t: &Transaction<'_>, at: DateTime<Utc>, run: RunId, config: &RunConfig) -> Result<(), JournalError> {
+    let changed = t
+        .execute(
+            "UPDATE run SET state = 'running', started = ?2, config = ?3 WHERE id = ?1 AND state = 'queued'",
+            params![run.0, time(at), json(config)?],
+        )
+        .map_err(writing)?;
+    if changed == 0 {
+        return Err(JournalError::Ended { what: format!("run {run} or its queueing") });
+    }
+    for (index, action) in config.steps.iter().enumerate() {
+        let state = json(&StepState::Waiting)?;
+        t.execute(
+            "INSERT INTO step (run, position, name, state) VALUES (?1, ?2, ?3, ?4)",
+            params![run.0, position(index), StepAction::name(action), state],
+        )
+        .map_err(writing)?;
+    }
+    Ok(())
+}
+
+fn set_step(
+    t: &Transaction<'_>,
+    at: DateTime<Utc>,
+    run: RunId,
+    index: usize,
+    state: &StepState,
+) -> Result<(), JournalError> {
+    let ended = state.is_ended().then(|| time(at));
+    let started = (*state != StepState::Skipped).then(|| time(at));
+    let changed = t
+        .execute(
+            "UPDATE step SET state = ?3, started = coalesce(started, ?4), ended = ?5
+             WHERE run = ?1 AND position = ?2 AND ended IS NULL",
+            params![run.0, position(index), json(state)?, started, ended],
+        )
+        .map_err(writing)?;
+    if changed == 0 {
+        return Err(JournalError::Ended { what: format!("step {index} of run {run}") });
+    }
+    Ok(())
+}
+
+fn last_seq(t: &Transaction<'_>, run: RunId) -> Result<i64, JournalError> {
+    t.query_row("SELECT coalesce(max(seq), 0) FROM entry WHERE run = ?1", [run.0], |row| row.get(0))
+        .map_err(reading)
+}
+
+/// A row of `run`, before its texts are parsed.
+struct RawRun {
+    id: i64,
+    texts: [String; 7],
+    reason: Option<String>,
+    started: Option<String>,
+    ended: Option<String>,
+    config: Option<String>,
+}
+
+impl RawRun {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            texts: [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(8)?],
+            reason: row.get(7)?,
+            started: row.get(9)?,
+            ended: row.get(10)?,
+            config: row.get(11)?,
+        })
+    }
+
+    fn finish(self, connection: &Connection) -> Result<Run, JournalError> {
+        let [pipeline, repository, commit, subject, trigger, state, queued] = self.texts;
+        let mut statement = connection
+            .prepare_cached("SELECT name, state, started, ended FROM step WHERE run = ?1 ORDER BY position")
+            .map_err(reading)?;
+        let rows = statement
+            .query_map([self.id], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+            })
+            .map_err(reading)?;
+        let mut steps = Vec::new();
+        for row in rows {
+            let (name, state, started, ended) = row.map_err(reading)?;
+            steps.push(RunStep {
+                name,
+                state: parse(&state, "step")?,
+                started: optional_time(started)?,
+                ended: optional_time(ended)?,
+            });
+        }
+        Ok(Run {
+            id: RunId(self.id),
+            pipeline: pipeline.parse().map_err(|error| corrupt("pipeline", &error))?,
+            repository: repository.parse().map_err(|error| corrupt("repository", &error))?,
+            commit: commit.parse().map_err(|error| corrupt("commit", &error))?,
+            subject,
+            trigger: match trigger.as_str() {
+                "poll" => Trigger::Poll,
+                "hand" => Trigger::Hand,
+                other => return Err(corrupt("trigger", &other)),
+            },
+            state: RunState::from_word(&state).ok_or_else(|| corrupt("state", &state))?,
+            reason: self.reason,
+            queued: parse_time(&queued)?,
+            started: optional_time(self.started)?,
+            ended: optional_time(self.ended)?,
+            config: self.config.map(|config| parse(&config, "config")).transpose()?,
+            steps,
+        })
+    }
+}
+
+fn trigger_word(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Poll => "poll",
+        Trigger::Hand => "hand",
+    }
+}
+
+fn position(index: usize) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+fn parse_time(text: &str) -> Result<DateTime<Utc>, JournalError> {
+    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|error| corrupt("time", &error))
+}
+
+fn optional_time(text: Option<String>) -> Result<Option<DateTime<Utc>>, JournalError> {
+    text.map(|text| parse_time(&text)).transpose()
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, JournalError> {
+    serde_json::to_string(value)
+        .map_err(|error| JournalError::Access { doing: "writing", reason: error.to_string() })
+}
+
+fn parse<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, JournalError> {
+    serde_json::from_str(text).map_err(|error| corrupt(what, &error))
+}
+
+fn corrupt(what: &str, reason: &dyn std::fmt::Display) -> JournalError {
+    JournalError::Corrupt { what: what.to_owned(), reason: reason.to_string() }
+}
+
+fn reading(error: rusqlite::Error) -> JournalError {
+    JournalError::Access { doing: "reading", reason: error.to_string() }
+}
+
+fn writing(error: rusqlite::Error) -> JournalError {
+    JournalError::Access { doing: "writing", reason: error.to_string() }
+}
+
+/// A journal's path in a data folder.
+pub fn journal_path(folder: &Path) -> PathBuf {
+    folder.join("journal.sqlite")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::run::{BuildSpec, StepResult};
+
+    fn new_run(pipeline: &str, commit: char, trigger: Trigger) -> NewRun {
+        NewRun {
+            pipeline: pipeline.parse().expect("a name"),
+            repository: "web".parse().expect("a name"),
+            commit: id(commit),
+            subject: format!("commit {commit}"),
+            trigger,
+        }
+    }
+
+    fn id(digit: char) -> CommitId {
+        digit.to_string().repeat(40).parse().expect("a commit")
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time")
+    }
+
+    fn memory() -> SqliteJournal {
+        let connection = Connection::open_in_memory().expect("a database");
+        SqliteJournal::prepare(connection, Path::new(":memory:")).expect("a journal")
+    }
+
+    fn config() -> RunConfig {
+        RunConfig {
+            environment: "local".into(),
+            pull: "registry.internal:5000".into(),
+            steps: vec![StepAction::Build(BuildSpec {
+                image: "demo/web".into(),
+                context: ".".into(),
+                dockerfile: "Dockerfile".into(),
+                args: [("A".to_owned(), "1".to_owned())].into(),
+            })],
+        }
+    }
+
+    #[test]
+    fn newer_commits_supersede_queued_ones_but_not_those_by_hand() {
+        let journal = memory();
+        let web = "web".parse().expect("a name");
+        let see = |commit: char, second| {
+            let run = new_run("web", commit, Trigger::Poll);
+            journal.observe(at(second), &web, &id(commit), &[run]).expect("observed")
+        };
+        assert_eq!(see('a', 0), Observed { queued: vec![RunId(1)], superseded: vec![] });
+        assert_eq!(journal.enqueue(at(1), &new_run("web", 'a', Trigger::Hand)).expect("queued"), RunId(2));
+        assert_eq!(see('b', 2), Observed { queued: vec![RunId(3)], superseded: vec![RunId(1)] });
+        assert_eq!(journal.seen(&web).expect("seen"), Some(id('b')));
+        let open = journal.runs(&Which::Open("web".parse().expect("a name"))).expect("runs");
+        assert_eq!(open.iter().map(|run| run.id.0).collect::<Vec<_>>(), [2, 3]);
+        let first = journal.run(RunId(1)).expect("read").expect("a run");
+        assert_eq!((first.state, first.reason.as_deref()), (RunState::Superseded, Some("run 3 has a newer commit")));
+        assert_eq!(see('a', 3).queued, [RunId(4)], "a branch set back runs again");
+    }
+
+    #[test]
+    fn the_first_sight_of_a_commit_that_was_run_before_starts_nothing() {
+        let journal = memory();
+        journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        let run = new_run("web", 'a', Trigger::Poll);
+        let seen = journal.observe(at(1), &run.repository, &id('a'), &[run.clone()]).expect("observed");
+        assert_eq!(seen, Observed::default());
+    }
+
+    #[test]
+    fn what_has_ended_stays_as_it_is() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        journal.record(at(1), run, &[Record::Begun(config())]).expect("begun");
+        assert!(journal.record(at(1), run, &[Record::Begun(config())]).is_err(), "a run begins once");
+        let key: ImageKey = format!("k-{}", "0".repeat(64)).parse().expect("a key");
+        journal
+            .record(at(2), run, &[Record::Step { index: 0, state: StepState::Building { key: key.clone() } }])
+            .expect("building");
+        let done = StepState::Succeeded {
+            result: StepResult::Rollout { service: "web".parse().expect("a name"), revision: 3 },
+        };
+        let records = [
+            Record::Step { index: 0, state: done.clone() },
+            Record::Run { state: RunState::Succeeded, reason: None },
+        ];
+        journal.record(at(3), run, &records).expect("ended");
+        assert!(matches!(journal.record(at(4), run, &records[..1]), Err(JournalError::Ended { .. })));
+        assert!(matches!(journal.record(at(4), run, &records[1..]), Err(JournalError::Ended { .. })));
+        let read = journal.run(run).expect("read").expect("a run");
+        assert_eq!((read.state, read.started, read.ended), (RunState::Succeeded, Some(at(1)), Some(at(3))));
+        assert_eq!(read.config, Some(config()));
+        assert_eq!((&read.steps[0].state, read.steps[0].started), (&done, Some(at(2))));
+    }
+
+    #[test]
+    fn a_record_is_written_whole_or_not_at_all() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        let records = [Record::Event("{}".into()), Record::Step { index: 7, state: StepState::Inspecting }];
+        assert!(journal.record(at(1), run, &records).is_err());
+        assert_eq!(journal.entries(run, 0, 10).expect("entries"), []);
+    }
+
+    #[test]
+    fn entries_are_numbered_without_gaps() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        for batch in [2, 3] {
+            let records: Vec<_> = (0..batch).map(|n| Record::Event(format!("{batch}.{n}"))).collect();
+            journal.record(at(batch), run, &records).expect("written");
+        }
+        let entries = journal.entries(run, 1, 3).expect("entries");
+        let seen: Vec<_> = entries.iter().map(|e| (e.seq, e.event.as_str())).collect();
+        assert_eq!(seen, [(2, "2.1"), (3, "3.0"), (4, "3.1")]);
+    }
+
+    #[test]
+    fn images_are_known_by_key_and_name() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        let key: ImageKey = format!("k-{}", "1".repeat(64)).parse().expect("a key");
+        let digest = format!("sha256:{}", "2".repeat(64)).parse().expect("a digest");
+        let record = Record::Image { key: key.clone(), name: "r:1/demo/web".into(), digest };
+        journal.record(at(1), run, &[record]).expect("written");
+        let known = journal.image(&key, "r:1/demo/web").expect("read").expect("known");
+        assert_eq!(known.built_by, SameAs { run, commit: id('a') });
+        assert_eq!(journal.image(&key, "r:2/demo/web").expect("read"), None);
+    }
+
+    #[test]
+    fn a_journal_of_a_later_version_is_refused_and_ours_opens_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = journal_path(&folder.path().join("serve"));
+        let journal = SqliteJournal::open(&path).expect("made");
+        journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        let again = SqliteJournal::open(&path).expect("opened while another has it");
+        assert_eq!(again.runs(&Which::Newest(5)).expect("runs").len(), 1);
+        again.lock().pragma_update(None, "user_version", 9).expect("set");
+        assert!(matches!(SqliteJournal::open(&path), Err(JournalError::Newer { found: 9, .. })));
+    }
+}
