@@ -65,7 +65,8 @@ impl GitRemote for Mirrors {
     async fn head(&self, source: &GitSource) -> Result<CommitId, GitError> {
         let reference = format!("refs/heads/{}", source.branch);
         // Past `--` nothing is an option, whatever the file says.
-        let output = git(&source.url, "asking", None, ASK, &["ls-remote", "--", &source.url, &reference]).await?;
+        let output =
+            git(&source.url, "asking", None, ASK, &["ls-remote", "--", &source.url, &reference]).await?;
         output
             .lines()
             .filter_map(|line| line.split_once('\t'))
@@ -166,11 +167,8 @@ impl GitRemote for Mirrors {
     }
 
     async fn blob(&self, repository: &RepositoryName, id: &str) -> Result<Bytes, GitError> {
-        let missing = GitError::NotFound {
-            what: format!("blob {id}"),
-            repository: repository.clone(),
-            at: None,
-        };
+        let missing =
+            GitError::NotFound { what: format!("blob {id}"), repository: repository.clone(), at: None };
         let id = id.to_owned();
         self.with(repository, move |mirror| {
             git2::Oid::from_str(&id)
@@ -346,7 +344,8 @@ async fn git(
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    let cause = words.lines().map(str::trim).find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let cause =
+        words.lines().map(str::trim).find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
     let cause = cause.or_else(|| words.lines().next_back()).unwrap_or("git gave no reason");
     Err(failed(cause.trim_start_matches("fatal: ").trim_start_matches("error: ").to_owned()))
 }
@@ -488,7 +487,8 @@ mod tests {
             .map(|e| ArchiveEntry { path: e.path, kind: e.kind, content: Content::Blob(e.blob) })
             .collect::<Vec<_>>();
         let take = |files| async {
-            let pieces: Vec<Bytes> = mirrors.archive(&source.name, files).try_collect().await.expect("an archive");
+            let pieces: Vec<Bytes> =
+                mirrors.archive(&source.name, files).try_collect().await.expect("an archive");
             pieces.concat()
         };
         let bytes = take(files.clone()).await;
@@ -508,7 +508,12 @@ mod tests {
         let seen: Vec<_> = seen.iter().map(|(p, m, c)| (p.as_str(), *m, c.as_str())).collect();
         assert_eq!(
             seen,
-            [("link", 0o777, "sub/data"), ("run", 0o755, "#!"), ("sub/", 0o755, ""), ("sub/data", 0o644, "x")]
+            [
+                ("link", 0o777, "sub/data"),
+                ("run", 0o755, "#!"),
+                ("sub/", 0o755, ""),
+                ("sub/data", 0o644, "x")
+            ]
         );
     }
 

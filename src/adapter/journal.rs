@@ -243,10 +243,8 @@ impl Journal for SqliteJournal {
         };
         let mut statement =
             connection.prepare_cached(&format!("SELECT {RUN_COLUMNS} FROM run {clause}")).map_err(reading)?;
-        let raw: Vec<RawRun> = statement
-            .query_map([parameter], RawRun::read)
-            .and_then(Iterator::collect)
-            .map_err(reading)?;
+        let raw: Vec<RawRun> =
+            statement.query_map([parameter], RawRun::read).and_then(Iterator::collect).map_err(reading)?;
         raw.into_iter().map(|raw| raw.finish(&connection)).collect()
     }
 
@@ -295,7 +293,9 @@ impl Journal for SqliteJournal {
 
 fn seen(connection: &Connection, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
     let id: Option<String> = connection
-        .query_row("SELECT commit_id FROM seen WHERE repository = ?1", [repository.as_str()], |row| row.get(0))
+        .query_row("SELECT commit_id FROM seen WHERE repository = ?1", [repository.as_str()], |row| {
+            row.get(0)
+        })
         .optional()
         .map_err(reading)?;
     id.map(|id| id.parse().map_err(|error| corrupt("commit", &error))).transpose()
@@ -389,7 +389,15 @@ impl RawRun {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
-            texts: [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(8)?],
+            texts: [
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+                row.get(5)?,
+                row.get(6)?,
+                row.get(8)?,
+            ],
             reason: row.get(7)?,
             started: row.get(9)?,
             ended: row.get(10)?,
@@ -544,7 +552,10 @@ mod tests {
         let open = journal.runs(&Which::Open("web".parse().expect("a name"))).expect("runs");
         assert_eq!(open.iter().map(|run| run.id.0).collect::<Vec<_>>(), [2, 3]);
         let first = journal.run(RunId(1)).expect("read").expect("a run");
-        assert_eq!((first.state, first.reason.as_deref()), (RunState::Superseded, Some("run 3 has a newer commit")));
+        assert_eq!(
+            (first.state, first.reason.as_deref()),
+            (RunState::Superseded, Some("run 3 has a newer commit"))
+        );
         assert_eq!(see('a', 3).queued, [RunId(4)], "a branch set back runs again");
     }
 
@@ -553,7 +564,8 @@ mod tests {
         let journal = memory();
         journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
         let run = new_run("web", 'a', Trigger::Poll);
-        let seen = journal.observe(at(1), &run.repository, &id('a'), &[run.clone()]).expect("observed");
+        let seen =
+            journal.observe(at(1), &run.repository, &id('a'), std::slice::from_ref(&run)).expect("observed");
         assert_eq!(seen, Observed::default());
     }
 

@@ -17,7 +17,9 @@ pub enum DockerfileError {
         line: usize,
     },
     /// The image's name has a variable without a value.
-    #[error("line {line}: `{image}` holds the variable `{variable}`, which has no value here: give it a default in an `ARG` before the first `FROM`, or a value under `args`")]
+    #[error(
+        "line {line}: `{image}` holds the variable `{variable}`, which has no value here: give it a default in an `ARG` before the first `FROM`, or a value under `args`"
+    )]
     NoValue {
         /// The line, from 1.
         line: usize,
@@ -277,7 +279,9 @@ mod tests {
 
     #[test]
     fn pinning_keeps_every_line_in_its_place() {
-        let file = parse("# first\nfrom --platform=linux/amd64 demo/base \\\n  AS b\nRUN a \\\n # why\n  b\nFROM b\n");
+        let file = parse(
+            "# first\nfrom --platform=linux/amd64 demo/base \\\n  AS b\nRUN a \\\n # why\n  b\nFROM b\n",
+        );
         let pins = BTreeMap::from([("demo/base".to_owned(), "r:1/demo/base@sha256:00".to_owned())]);
         assert_eq!(
             file.pinned(&pins),
@@ -305,7 +309,10 @@ mod tests {
     #[test]
     fn what_is_no_dockerfile_says_so() {
         assert_eq!(Dockerfile::parse("RUN x\n", &BTreeMap::new()), Err(DockerfileError::NoBase));
-        assert_eq!(Dockerfile::parse("\nFROM\n", &BTreeMap::new()), Err(DockerfileError::NoImage { line: 2 }));
+        assert_eq!(
+            Dockerfile::parse("\nFROM\n", &BTreeMap::new()),
+            Err(DockerfileError::NoImage { line: 2 })
+        );
     }
 
     proptest! {

@@ -101,10 +101,9 @@ fn matches_from(pattern: &[char], p: usize, path: &[char], at: usize, known: &mu
             path.get(at).is_some_and(|&c| c != '/') && matches_from(pattern, p + 1, path, at + 1, known)
         }
         // An unclosed bracket is a pattern that matches nothing.
-        Some('[') => class(pattern, p).is_some_and(|(next, ranges, negated)| {
-            path.get(at).is_some_and(|&c| {
-                c != '/' && ranges.iter().any(|&(low, high)| (low..=high).contains(&c)) != negated
-            }) && matches_from(pattern, next, path, at + 1, known)
+        Some('[') => class(pattern, p).is_some_and(|class| {
+            path.get(at).is_some_and(|&c| c != '/' && class.holds(c))
+                && matches_from(pattern, class.next, path, at + 1, known)
         }),
         Some('\\') if p + 1 < pattern.len() => {
             path.get(at) == pattern.get(p + 1) && matches_from(pattern, p + 2, path, at + 1, known)
@@ -115,8 +114,22 @@ fn matches_from(pattern: &[char], p: usize, path: &[char], at: usize, known: &mu
     answer
 }
 
-/// The class that opens at `pattern[start]`: where it ends, its ranges, whether it is negated.
-fn class(pattern: &[char], start: usize) -> Option<(usize, Vec<(char, char)>, bool)> {
+/// A class of characters, `[a-z]`.
+struct Class {
+    /// Where the pattern goes on.
+    next: usize,
+    ranges: Vec<(char, char)>,
+    negated: bool,
+}
+
+impl Class {
+    fn holds(&self, c: char) -> bool {
+        self.ranges.iter().any(|&(low, high)| (low..=high).contains(&c)) != self.negated
+    }
+}
+
+/// The class that opens at `pattern[start]`.
+fn class(pattern: &[char], start: usize) -> Option<Class> {
     let mut at = start + 1;
     let negated = matches!(pattern.get(at), Some('^' | '!'));
     if negated {
@@ -125,7 +138,7 @@ fn class(pattern: &[char], start: usize) -> Option<(usize, Vec<(char, char)>, bo
     let mut ranges = Vec::new();
     loop {
         let low = match *pattern.get(at)? {
-            ']' if !ranges.is_empty() => return Some((at + 1, ranges, negated)),
+            ']' if !ranges.is_empty() => return Some(Class { next: at + 1, ranges, negated }),
             '\\' => {
                 at += 1;
                 *pattern.get(at)?

@@ -1,0 +1,218 @@
+//! The registry: what it holds, asked with the environment's credentials.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::model::name::Digest;
+use crate::model::secret::Secret;
+use crate::port::cloud::CloudError;
+use crate::port::images::ImageError;
+use crate::port::parameters::Parameters;
+
+/// Where the registry's credentials come from.
+#[derive(Clone)]
+pub enum CredentialSource {
+    /// The registry wants none.
+    None,
+    /// A parameter, read when they are first needed and again when the registry refuses them.
+    Parameter {
+        /// The parameters.
+        parameters: Arc<dyn Parameters>,
+        /// The parameter's name.
+        name: String,
+    },
+}
+
+/// The credentials, as the parameter holds them: one JSON document.
+#[derive(Clone, Default, Deserialize)]
+struct Document {
+    username: String,
+    password: String,
+    /// The hosts that they are for.
+    #[serde(default)]
+    hosts: Vec<String>,
+    /// The authority that signed the registry's certificate, where the system doesn't know it.
+    #[serde(default)]
+    ca_pem: Option<String>,
+}
+
+/// The credentials, ready for use.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: Secret<String>,
+    pub(super) hosts: Vec<String>,
+}
+
+impl Credentials {
+    /// Whether they are for `host`.
+    pub(super) fn are_for(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| known == host)
+    }
+}
+
+struct Session {
+    client: Client,
+    credentials: Option<Credentials>,
+}
+
+/// A client of the environment's registry, and of those that base images come from.
+pub(super) struct Registry {
+    host: String,
+    source: CredentialSource,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl Registry {
+    pub(super) fn new(host: String, source: CredentialSource) -> Self {
+        Self { host, source, session: Mutex::new(None) }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The credentials, `None` where the registry wants none.
+    pub(super) async fn credentials(&self) -> Result<Option<Credentials>, ImageError> {
+        Ok(self.session().await?.credentials.clone())
+    }
+
+    /// Forgets the credentials, since the registry refused them: they may have been changed.
+    pub(super) async fn forget(&self) {
+        *self.session.lock().await = None;
+    }
+
+    async fn session(&self) -> Result<Arc<Session>, ImageError> {
+        let mut session = self.session.lock().await;
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        let document = match &self.source {
+            CredentialSource::None => None,
+            CredentialSource::Parameter { parameters, name } => Some(read(&**parameters, name).await?),
+        };
+        let mut config = ClientConfig {
+            connect_timeout: Some(Duration::from_secs(5)),
+            read_timeout: Some(Duration::from_secs(30)),
+            ..ClientConfig::default()
+        };
+        if let Some(pem) = document.as_ref().and_then(|document| document.ca_pem.as_ref()) {
+            config
+                .extra_root_certificates
+                .push(Certificate { encoding: CertificateEncoding::Pem, data: pem.clone().into_bytes() });
+        }
+        let client = Client::try_from(config).map_err(|error| ImageError::Registry {
+            host: self.host.clone(),
+            reason: format!("its authority's certificate is of no use: {error}"),
+        })?;
+        let credentials = document.map(|document| {
+            let mut hosts = document.hosts;
+            if hosts.is_empty() {
+                hosts.push(self.host.clone());
+            }
+            Credentials { username: document.username, password: Secret::new(document.password), hosts }
+        });
+        let fresh = Arc::new(Session { client, credentials });
+        *session = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    /// The digest behind `reference`, which must name a host; `None` when there is no such image.
+    pub(super) async fn digest(&self, reference: &str) -> Result<Option<Digest>, ImageError> {
+        let parsed: Reference = reference.parse().map_err(|error: oci_client::ParseError| {
+            ImageError::Name { name: reference.to_owned(), reason: error.to_string() }
+        })?;
+        match self.ask(&parsed).await {
+            // The password may have been changed since it was read.
+            Err(ImageError::Refused { .. }) if matches!(self.source, CredentialSource::Parameter { .. }) => {
+                self.forget().await;
+                self.ask(&parsed).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask(&self, reference: &Reference) -> Result<Option<Digest>, ImageError> {
+        let session = self.session().await?;
+        let host = reference.registry();
+        let auth = match &session.credentials {
+            Some(credentials) if credentials.are_for(host) => {
+                RegistryAuth::Basic(credentials.username.clone(), credentials.password.expose().clone())
+            }
+            _ => RegistryAuth::Anonymous,
+        };
+        match session.client.fetch_manifest_digest(reference, &auth).await {
+            Ok(digest) => digest.parse().map(Some).map_err(|error| ImageError::Refused {
+                host: host.to_owned(),
+                doing: format!("the digest of `{reference}`"),
+                reason: format!("its answer makes no sense: {error}"),
+            }),
+            Err(error) => explain(error, host, &reference.to_string()),
+        }
+    }
+}
+
+async fn read(parameters: &dyn Parameters, name: &str) -> Result<Document, ImageError> {
+    let failed =
+        |reason: String, transient| ImageError::Credentials { parameter: name.to_owned(), reason, transient };
+    let value = parameters
+        .get(name)
+        .await
+        .map_err(|error| failed(error.to_string(), matches!(error, CloudError::Unreachable { .. })))?
+        .ok_or_else(|| failed("there is no such SSM parameter".into(), false))?;
+    // serde's own message may quote the value.
+    serde_json::from_str(value.expose())
+        .map_err(|_| failed("it is not JSON with `username`, `password`, `hosts` and `ca_pem`".into(), false))
+}
+
+/// What an error of the client means; an image that is not there is no error.
+fn explain(error: OciDistributionError, host: &str, reference: &str) -> Result<Option<Digest>, ImageError> {
+    let away = |reason: String| ImageError::Registry { host: host.to_owned(), reason };
+    let refused = |reason: String| ImageError::Refused {
+        host: host.to_owned(),
+        doing: format!("the digest of `{reference}`"),
+        reason,
+    };
+    match error {
+        OciDistributionError::ImageManifestNotFoundError(_)
+        | OciDistributionError::ServerError { code: 404, .. } => Ok(None),
+        OciDistributionError::RegistryError { envelope, .. } => {
+            let missing = envelope.errors.iter().any(|error| {
+                matches!(
+                    error.code,
+                    OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound
+                )
+            });
+            if missing { Ok(None) } else { Err(refused(envelope.to_string())) }
+        }
+        OciDistributionError::UnauthorizedError { .. } => {
+            Err(refused("it does not accept these credentials".into()))
+        }
+        OciDistributionError::AuthenticationFailure(reason) => Err(refused(reason)),
+        OciDistributionError::ServerError { code, message, .. } if code == 429 || code >= 500 => {
+            Err(away(format!("it answers {code} {message}").trim_end().to_owned()))
+        }
+        OciDistributionError::ServerError { code, message, .. } => {
+            Err(refused(format!("{code} {message}").trim_end().to_owned()))
+        }
+        OciDistributionError::RequestError(error) => Err(away(innermost(&error))),
+        OciDistributionError::IoError(error) => Err(away(error.to_string())),
+        other => Err(refused(other.to_string())),
+    }
+}
+
+/// The cause at the bottom; the layers above it only say that a request failed.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
