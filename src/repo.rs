@@ -22,6 +22,7 @@ mod references;
 mod rendering;
 mod services;
 mod stacks;
+pub mod starters;
 mod templates;
 pub mod yaml;
 

@@ -1,0 +1,67 @@
+//! The starters: a small, working infra repository, which is the project's own root.
+
+use crate::model::name::ProjectName;
+
+macro_rules! starters {
+    ($($path:literal),* $(,)?) => {
+        /// Paths and texts of the root's files.
+        const FILES: &[(&str, &str)] = &[$(($path, include_str!(concat!("../../", $path)))),*];
+    };
+}
+
+starters![
+    "fleetwright.yaml",
+    "pipelines/web.yaml",
+    "services/web.yaml",
+    "stacks/cluster.yaml",
+    "templates/cloud-config/base.yaml",
+    "templates/cloud-config/control.yaml",
+    "templates/cloud-config/worker.yaml",
+    "templates/cloudformation/group.yaml",
+    "templates/cloudformation/network.yaml",
+];
+
+/// The files of a new repository for `project`: path, relative to its root, and text.
+pub fn files(project: &ProjectName) -> Vec<(&'static str, String)> {
+    let variable = project.as_str().to_ascii_uppercase().replace('-', "_");
+    FILES
+        .iter()
+        .map(|(path, text)| {
+            // Templates get the project's name when they are rendered.
+            let text = if path.starts_with("templates/") {
+                (*text).to_owned()
+            } else {
+                text.replace("project: demo", &format!("project: {project}"))
+                    .replace("demo/web", &format!("{project}/web"))
+                    .replace("DEMO_", &format!("{variable}_"))
+            };
+            (*path, text)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_root_repository_is_a_starter() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut found = vec!["fleetwright.yaml".to_owned()];
+        for folder in ["pipelines", "services", "stacks", "templates"] {
+            walk(root, folder, &mut found);
+        }
+        found.sort();
+        let known: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
+        assert_eq!(found, known);
+    }
+
+    fn walk(root: &Path, folder: &str, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(root.join(folder)).expect("the folder is there").flatten() {
+            let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() { walk(root, &path, found) } else { found.push(path) }
+        }
+    }
+}
