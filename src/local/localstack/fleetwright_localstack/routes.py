@@ -11,6 +11,8 @@ import time
 
 from localstack.http import Request, Response
 from localstack.services.edge import ROUTER
+from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
 
 from fleetwright_localstack import groups, moto_patches
 from fleetwright_localstack.state import LOCK, revision, wait_for_change
@@ -62,8 +64,6 @@ def vanished(request: Request, instance_id: str, **_) -> Response:
 
 
 def _backends():
-    from moto.ec2.models import ec2_backends
-
     for account, regions in list(ec2_backends.items()):
         for region, backend in list(regions.items()):
             yield account, region, backend
@@ -156,8 +156,6 @@ def _role(account: str, instance) -> str | None:
         profile = association.instance_profile.name if association else None
     if not profile:
         return None
-    from moto.iam.models import iam_backends
-
     name = profile.rsplit("/", 1)[-1]
     for partition in iam_backends[account].values():
         for candidate in partition.instance_profiles.values():

@@ -3,12 +3,18 @@
 moto isn't thread-safe and LocalStack serves each request in its own thread.
 Whoever reads or changes groups and instances holds ``LOCK``. It is the lock of
 ``CHANGED`` too, so that a waiter sees a change as a whole or not at all.
+
+It is the very lock under which moto makes an account's backend when first
+asked for it. With one of our own, a thread that makes a backend (and tags
+things there) and a thread that asks for one would each wait for the other.
 """
 
 import threading
 import time
 
-LOCK = threading.RLock()
+from moto.core.base_backend import backend_lock
+
+LOCK = backend_lock
 CHANGED = threading.Condition(LOCK)
 
 # Starting from the clock makes a restarted emulator's revisions differ from

@@ -1,6 +1,10 @@
-"""Change sets that show what follows from a launch template's change.
+"""Change sets that show what really changes, no more and no less.
 
-LocalStack describes ``!GetAtt Template.LatestVersionNumber`` with the value of
+LocalStack types a list or number parameter's new value and leaves the old one a
+string, so that whatever refers to it seems changed (and ``Fn::Select`` fails
+when the stack is deleted).
+
+It describes ``!GetAtt Template.LatestVersionNumber`` with the value of
 the deployed template, so that a group which will get a new version seems
 unchanged. AWS lists it as a change that is known after apply.
 """
@@ -12,6 +16,31 @@ CONTENT = {"LaunchTemplateData", "VersionDescription"}
 
 
 def apply() -> None:
+    _patch_parameters()
+    _patch_describer()
+
+
+def _patch_parameters() -> None:
+    from localstack.services.cloudformation.engine.v2.change_set_model_preproc import ChangeSetModelPreproc
+
+    @patch(ChangeSetModelPreproc.visit_node_parameter)
+    def visit_node_parameter(fn, self, node_parameter):
+        delta = fn(self, node_parameter)
+        if isinstance(delta.before, str):
+            delta.before = typed(delta.before, self.visit(node_parameter.type_).before)
+        return delta
+
+
+def typed(value: str, kind: str):
+    """A parameter's value as templates see it."""
+    from localstack.utils.numbers import to_number
+
+    if kind == "CommaDelimitedList" or str(kind).startswith("List<"):
+        return [item.strip() for item in value.split(",")]
+    return to_number(value) if kind == "Number" else value
+
+
+def _patch_describer() -> None:
     from localstack.services.cloudformation.engine.v2.change_set_model_describer import (
         CHANGESET_KNOWN_AFTER_APPLY,
         ChangeSetModelDescriber,

@@ -1,6 +1,7 @@
 """Network types that LocalStack has, with the parts it drops."""
 
-from localstack.services.cloudformation.resource_provider import OperationStatus
+import localstack.services.cloudformation.provider_utils as util
+from localstack.services.cloudformation.resource_provider import OperationStatus, ResourceProvider
 from localstack.services.ec2.resource_providers.aws_ec2_internetgateway import EC2InternetGatewayProvider
 from localstack.services.ec2.resource_providers.aws_ec2_route import EC2RouteProvider
 from localstack.services.ec2.resource_providers.aws_ec2_routetable import EC2RouteTableProvider
@@ -171,3 +172,63 @@ class SecurityGroupProvider(EC2SecurityGroupProvider):
             ec2.revoke_security_group_egress(GroupId=group_id, IpPermissions=[_permission(rule, "Destination")])
         for rule in [rule for rule in new if rule not in old]:
             ec2.authorize_security_group_egress(GroupId=group_id, IpPermissions=[_permission(rule, "Destination")])
+
+
+class _RuleProvider(ResourceProvider[dict]):
+    """One rule of a security group that is defined elsewhere, usually to name itself."""
+
+    other: str
+    authorize: str
+    revoke: str
+
+    def create(self, request):
+        model = dict(request.desired_state)
+        model["Id"] = util.generate_default_name(request.stack_name, request.logical_resource_id)
+        self._call(request, self.authorize, model)
+        return success(model)
+
+    def update(self, request):
+        model = _kept(self, request)
+        self._call(request, self.revoke, request.previous_state)
+        self._call(request, self.authorize, model)
+        return success(model)
+
+    def delete(self, request):
+        ec2 = request.aws_client_factory.ec2
+        try:
+            self._call(request, self.revoke, request.desired_state)
+        except ec2.exceptions.ClientError as error:
+            # The group may be gone already, and its rules with it.
+            if "NotFound" not in error.response["Error"]["Code"]:
+                raise
+        return success({})
+
+    def _call(self, request, operation: str, rule: dict) -> None:
+        call = getattr(request.aws_client_factory.ec2, operation)
+        call(GroupId=rule["GroupId"], IpPermissions=[_permission(rule, self.other)])
+
+
+def _rule_schema(type_name: str) -> dict:
+    return {
+        "typeName": type_name,
+        "primaryIdentifier": ["/properties/Id"],
+        "readOnlyProperties": ["/properties/Id"],
+        "createOnlyProperties": ["/properties/GroupId"],
+        "properties": {},
+    }
+
+
+class IngressProvider(_RuleProvider):
+    TYPE = "AWS::EC2::SecurityGroupIngress"
+    SCHEMA = _rule_schema(TYPE)
+    other = "Source"
+    authorize = "authorize_security_group_ingress"
+    revoke = "revoke_security_group_ingress"
+
+
+class EgressProvider(_RuleProvider):
+    TYPE = "AWS::EC2::SecurityGroupEgress"
+    SCHEMA = _rule_schema(TYPE)
+    other = "Destination"
+    authorize = "authorize_security_group_egress"
+    revoke = "revoke_security_group_egress"

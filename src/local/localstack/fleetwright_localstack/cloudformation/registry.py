@@ -8,7 +8,6 @@ function asks here first.
 import functools
 
 
-
 @functools.cache
 def providers() -> dict:
     """The provider class for each resource type of ours."""
@@ -24,6 +23,8 @@ def providers() -> dict:
         network.RouteTableProvider,
         network.RouteProvider,
         network.SecurityGroupProvider,
+        network.IngressProvider,
+        network.EgressProvider,
         iam.RoleProvider,
         iam.InstanceProfileProvider,
     ]
@@ -33,7 +34,7 @@ def providers() -> dict:
 def apply() -> None:
     from localstack.services.cloudformation.resource_provider import ResourceProviderExecutor
 
-    from fleetwright_localstack.cloudformation import change_sets
+    from fleetwright_localstack.cloudformation import change_sets, stacks
 
     original = ResourceProviderExecutor.try_load_resource_provider
 
@@ -43,5 +44,4 @@ def apply() -> None:
 
     ResourceProviderExecutor.try_load_resource_provider = staticmethod(try_load_resource_provider)
     change_sets.apply()
-
-
+    stacks.apply()
