@@ -395,6 +395,33 @@ class Checks:
             StackName=self.workers, ChangeSetName=change_set["ChangeSetName"]
         )
 
+    def changes_of(self, template: dict, parameters: dict) -> dict[str, str]:
+        """What a change set says: logical id to replacement, without executing it."""
+        change_set = self.a.change_set(self.workers, template, parameters, "UPDATE")
+        self.a.cloudformation.delete_change_set(
+            StackName=self.workers, ChangeSetName=change_set["ChangeSetName"]
+        )
+        changes = [change["ResourceChange"] for change in change_set["Changes"]]
+        return {change["LogicalResourceId"]: change["Replacement"] for change in changes}
+
+    def check_change_sets_show_what_changes_and_nothing_else(self):
+        template = group_template(self.first)
+        equal(
+            "capacity",
+            self.changes_of(template, {**self.parameters, "Capacity": "2"}),
+            {"Group": "False"},
+        )
+        template["Resources"]["Template"]["Properties"]["LaunchTemplateName"] = self.workers + "-x"
+        equal(
+            "another name",
+            self.changes_of(template, self.parameters),
+            {"Template": "True", "Group": "False"},
+        )
+        template = group_template(self.first)
+        policy = template["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]
+        policy["Statement"][0]["Action"] = "ssm:Get*"
+        equal("policy", self.changes_of(template, self.parameters), {"Role": "False"})
+
     def check_new_user_data_is_a_new_version_for_new_machines(self):
         before = {m["id"] for m in self.a.machines(self.workers)}
         outputs = self.a.deploy(self.workers, group_template(self.second), self.parameters)
@@ -582,6 +609,61 @@ class Checks:
         equal("winners", len(wins), 1)
         equal("value", self.a.ssm.get_parameter(Name=name)["Parameter"]["Value"], str(wins[0]))
         self.a.ssm.delete_parameter(Name=name)
+
+    def check_group_survives_many_callers_at_once(self):
+        self.a.autoscaling.put_lifecycle_hook(
+            LifecycleHookName="drain",
+            AutoScalingGroupName=self.workers,
+            LifecycleTransition="autoscaling:EC2_INSTANCE_TERMINATING",
+            HeartbeatTimeout=1,
+            DefaultResult="CONTINUE",
+        )
+        self.a.autoscaling.update_auto_scaling_group(
+            AutoScalingGroupName=self.workers, MinSize=1, MaxSize=8
+        )
+        errors: list[BaseException] = []
+        living: list[list[str]] = []
+
+        def disturb(number: int):
+            try:
+                for turn in range(6):
+                    machines = self.a.machines(self.workers)
+                    living.append([machine["private_ip"] for machine in machines])
+                    victim = machines[(number + turn) % len(machines)]["id"]
+                    if number % 3 == 0:
+                        self.a.http("POST", f"/_fleetwright/instances/{victim}/vanished")
+                    elif number % 3 == 1:
+                        self.a.autoscaling.set_desired_capacity(
+                            AutoScalingGroupName=self.workers, DesiredCapacity=2 + (number + turn) % 6
+                        )
+                    else:
+                        self.a.autoscaling.terminate_instance_in_auto_scaling_group(
+                            InstanceId=victim, ShouldDecrementDesiredCapacity=False
+                        )
+            except ClientError as error:
+                # The instance may have gone between the look and the call.
+                if "Instance Id not found" not in str(error):
+                    errors.append(error)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=disturb, args=(number,)) for number in range(9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        equal("errors", errors, [])
+        for addresses in living:
+            equal("addresses in use", len(set(addresses)), len(addresses))
+        self.a.autoscaling.set_desired_capacity(
+            AutoScalingGroupName=self.workers, DesiredCapacity=3
+        )
+
+        def settled():
+            return sorted(self.a.states(self.workers).values()) == ["InService"] * 3
+
+        until("three machines in service", settled)
+        equal("machines", len(self.a.machines(self.workers)), 3)
 
     def check_deleting_the_stacks_removes_everything(self):
         self.a.delete(self.workers)

@@ -4,9 +4,12 @@ LocalStack types a list or number parameter's new value and leaves the old one a
 string, so that whatever refers to it seems changed (and ``Fn::Select`` fails
 when the stack is deleted).
 
-It describes ``!GetAtt Template.LatestVersionNumber`` with the value of
-the deployed template, so that a group which will get a new version seems
-unchanged. AWS lists it as a change that is known after apply.
+It describes ``!GetAtt Template.LatestVersionNumber``, and references to what will
+be replaced, with the values deployed, so that a group which will get a new
+version seems unchanged. AWS lists it as a change that is known after apply.
+
+And it decides whether a resource is replaced by the template's text alone, so
+that one whose create-only property refers to a replaced resource stays.
 """
 
 from localstack.utils.patch import patch
@@ -17,6 +20,7 @@ CONTENT = {"LaunchTemplateData", "VersionDescription"}
 
 def apply() -> None:
     _patch_parameters()
+    _patch_replacement()
     _patch_describer()
 
 
@@ -40,11 +44,47 @@ def typed(value: str, kind: str):
     return to_number(value) if kind == "Number" else value
 
 
+def _patch_replacement() -> None:
+    from localstack.services.cloudformation.engine.v2.change_set_model_preproc import ChangeSetModelPreproc
+
+    @patch(ChangeSetModelPreproc.visit_node_resource)
+    def visit_node_resource(fn, self, node_resource):
+        delta = fn(self, node_resource)
+        before, after = _properties(delta.before), _properties(delta.after)
+        if before is not None and after is not None and delta.before.resource_type == delta.after.resource_type:
+            # A property that is merely left out keeps its value, as a generated name does.
+            changed = any(
+                name in after and before.get(name) != after[name] for name in _create_only(delta.after.resource_type)
+            )
+            delta.after.requires_replacement = changed
+        return delta
+
+
+def _create_only(resource_type: str) -> list[str]:
+    from localstack.services.cloudformation.resource_provider import ResourceProviderExecutor
+
+    provider = ResourceProviderExecutor.try_load_resource_provider(resource_type)
+    names = provider.SCHEMA.get("createOnlyProperties", []) if provider else []
+    return [name.removeprefix("/properties/") for name in names]
+
+
+def _properties(resource) -> dict | None:
+    return getattr(getattr(resource, "properties", None), "properties", None)
+
+
 def _patch_describer() -> None:
     from localstack.services.cloudformation.engine.v2.change_set_model_describer import (
         CHANGESET_KNOWN_AFTER_APPLY,
         ChangeSetModelDescriber,
     )
+
+    @patch(ChangeSetModelDescriber.visit_node_resource)
+    def visit_node_resource(fn, self, node_resource):
+        delta = fn(self, node_resource)
+        if getattr(delta.after, "requires_replacement", False):
+            # Whoever refers to it changes with it.
+            delta.after.physical_resource_id = CHANGESET_KNOWN_AFTER_APPLY
+        return delta
 
     @patch(ChangeSetModelDescriber._resolve_attribute)
     def _resolve_attribute(fn, self, arguments, select_before):
@@ -55,16 +95,19 @@ def _patch_describer() -> None:
         node = self._get_node_resource_for(
             resource_name=name, node_template=self._change_set.update_model.node_template
         )
-        if attribute in MOVING_ATTRIBUTES.get(node.type_.value, ()) and _changes(self, node):
+        delta = self.visit(node)
+        properties = _properties(delta.after)
+        replaced = getattr(delta.after, "requires_replacement", False)
+        if replaced and attribute not in (properties or {}):
+            return CHANGESET_KNOWN_AFTER_APPLY
+        if attribute in MOVING_ATTRIBUTES.get(node.type_.value, ()) and _changes(delta):
             return CHANGESET_KNOWN_AFTER_APPLY
         return value
 
 
-def _changes(describer, node) -> bool:
+def _changes(delta) -> bool:
     """Whether the deployment will make a new version of the launch template."""
-    delta = describer.visit(node)
-    before = getattr(delta.before, "properties", None)
-    after = getattr(delta.after, "properties", None)
+    before, after = _properties(delta.before), _properties(delta.after)
     if before is None or after is None:
         return True
-    return any(before.properties.get(name) != after.properties.get(name) for name in CONTENT)
+    return any(before.get(name) != after.get(name) for name in CONTENT)

@@ -28,7 +28,36 @@ def providers() -> dict:
         iam.RoleProvider,
         iam.InstanceProfileProvider,
     ]
-    return {provider.TYPE: provider for provider in classes}
+    return {provider.TYPE: explained(provider) for provider in classes}
+
+
+def explained(provider: type) -> type:
+    """The provider, with failures that say why.
+
+    LocalStack words every failure of an update as one to delete.
+    """
+    for name in ("create", "update"):
+        setattr(provider, name, _explained(getattr(provider, name)))
+    return provider
+
+
+def _explained(handler):
+    from botocore.exceptions import ClientError
+    from localstack.services.cloudformation.resource_provider import OperationStatus, ProgressEvent
+
+    @functools.wraps(handler)
+    def call(self, request):
+        try:
+            return handler(self, request)
+        except (ClientError, KeyError, TypeError, ValueError) as error:
+            reason = str(error) if isinstance(error, ClientError) else f"{type(error).__name__}: {error}"
+            return ProgressEvent(
+                status=OperationStatus.FAILED,
+                resource_model={},
+                message=f'Resource handler returned message: "{reason}"',
+            )
+
+    return call
 
 
 def apply() -> None:
