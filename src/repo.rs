@@ -139,3 +139,143 @@ fn with_suggestion(
         None => diagnostic.at(file, span, "").help(format!("{place} has {}", decode::list(&known))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::name::ProjectName;
+
+    /// The starters, in memory, with one of them changed.
+    fn files(changed: &str, text: &str) -> files::Files {
+        let project: ProjectName = "demo".parse().expect("it is a name");
+        let mut files = files::Files::default();
+        for (path, original) in starters::files(&project) {
+            let file = SourceFile::new(path, if path == changed { text.to_owned() } else { original });
+            match path.split('/').next() {
+                Some("stacks") => files.stacks.push(file),
+                Some("services") => files.services.push(file),
+                Some("pipelines") => files.pipelines.push(file),
+                Some("templates") => files.templates.push(file),
+                _ => files.project = Some(file),
+            }
+        }
+        files
+    }
+
+    /// Everything that `check` does, without a disk.
+    fn problems(files: &files::Files) -> Vec<Diagnostic> {
+        let mut problems = Vec::new();
+        let repository = references::assemble(Path::new("."), files, &|_| None, &mut problems);
+        let renderer = rendering::Renderer::new(&repository, &mut problems);
+        for environment in &repository.environments {
+            renderer.render(environment, &mut problems);
+        }
+        sorted(problems)
+    }
+
+    fn every_span_is_a_slice(problems: &[Diagnostic]) {
+        for label in problems.iter().filter_map(|problem| problem.label.as_ref()) {
+            let (text, span) = (label.file.text(), label.span);
+            assert!(text.get(span.start..span.end).is_some(), "{span:?} in {:?}", label.file.name());
+        }
+    }
+
+    /// Texts that look enough like YAML and Tera to get far into the parsers.
+    fn fragment() -> impl Strategy<Value = String> {
+        let token = prop_oneof![
+            "[ -~]{0,4}",
+            "[äß€𝄞\u{0}\u{85}\u{2028}\u{feff}\r]{1,2}",
+            proptest::sample::select(vec![
+                "\n",
+                "  ",
+                "\t",
+                ": ",
+                "- ",
+                "&a ",
+                "*a",
+                "!Ref ",
+                "!Sub ",
+                "{",
+                "}",
+                "[",
+                "]",
+                "\"",
+                "'",
+                "|\n",
+                ">-\n",
+                "---\n",
+                "# ",
+                "<{ ",
+                " }>",
+                "<% if ",
+                "<% endif %>",
+                "<% include \"",
+                "${env.",
+                "${a.B}",
+                "? ",
+                "%YAML",
+                "web",
+                "image",
+                "network:",
+                "project",
+                "user_data(file=",
+            ])
+            .prop_map(str::to_owned),
+        ];
+        proptest::collection::vec(token, 0..30).prop_map(|tokens| tokens.concat())
+    }
+
+    const PATHS: [&str; 6] = [
+        "fleetwright.yaml",
+        "stacks/cluster.yaml",
+        "services/web.yaml",
+        "pipelines/web.yaml",
+        "templates/cloudformation/network.yaml",
+        "templates/cloud-config/worker.yaml",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_text_is_read_without_panic_and_spans_are_slices(text in fragment()) {
+            let file = SourceFile::new("any.yaml", text);
+            let mut found = Vec::new();
+            yaml::parse(&file, &mut found);
+            every_span_is_a_slice(&found);
+        }
+
+        #[test]
+        fn any_file_of_a_repository_is_checked_without_panic(
+            path in proptest::sample::select(PATHS.to_vec()),
+            text in fragment(),
+        ) {
+            every_span_is_a_slice(&problems(&files(path, &text)));
+        }
+
+        #[test]
+        fn a_repository_with_something_spliced_in_is_checked_without_panic(
+            path in proptest::sample::select(PATHS.to_vec()),
+            at in 0.0..1.0f64,
+            cut in 0..20usize,
+            text in fragment(),
+        ) {
+            let original = files("", "");
+            let all = [&original.stacks, &original.services, &original.pipelines, &original.templates];
+            let file = all.into_iter().flatten().chain(&original.project).find(|file| file.name() == path);
+            let chars: Vec<char> = file.expect("it is a starter").text().chars().collect();
+            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let at = (chars.len() as f64 * at) as usize;
+            let end = (at + cut).min(chars.len());
+            let changed: String = chars[..at].iter().copied().chain(text.chars()).chain(chars[end..].iter().copied()).collect();
+            every_span_is_a_slice(&problems(&files(path, &changed)));
+        }
+    }
+
+    #[test]
+    fn the_starters_have_no_problem() {
+        assert_eq!(problems(&files("", "")), vec![]);
+    }
+}

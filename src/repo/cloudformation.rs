@@ -75,7 +75,10 @@ pub fn read(
     let mut found = Vec::new();
     let body = read_body(&file, source, &mut found);
     for mut problem in found {
-        if let Some(label) = &mut problem.label {
+        // Text that is no YAML is shown as rendered: a value put in is the likely cause.
+        if let Some(label) =
+            problem.label.as_mut().filter(|_| problem.code != "yaml-syntax" || text == source.text())
+        {
             (label.file, label.span) = origin(&file, source, label.span);
         }
         problems.push(problem);
@@ -147,7 +150,7 @@ fn read_body(
         }
     }
     let parameters = declared(&root, "Parameters");
-    if root.get("Transform").is_none() {
+    if root.get("Transform").is_none() && !resources.is_empty() {
         // Macros may add resources; without one, what is referred to must be there.
         let known: Vec<&str> = resources.iter().filter_map(|(key, _)| key.text()).collect();
         let names = Names { resources: &known, parameters: &parameters, file };

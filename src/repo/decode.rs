@@ -138,7 +138,9 @@ impl Reader<'_> {
     pub fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match node.scalar() {
             Some(Scalar::Null) | None => {
-                self.wrong_type(node, &format!("{what} must be a text"), "");
+                let brace = self.file.slice(node.span).starts_with(['{', '[']);
+                let help = if brace { "a text that starts with a bracket needs quotes" } else { "" };
+                self.wrong_type(node, &format!("{what} must be a text"), help);
                 None
             }
             Some(_) => node.text(),

@@ -10,32 +10,46 @@ use crate::source::{Diagnostic, Span};
 /// The kinds of steps.
 const STEPS: [&str; 2] = ["build", "rollout"];
 
+/// A pipeline as far as it could be read.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Where its repository is named.
+    pub repository: Span,
+    /// Whether all of its steps could be read.
+    pub complete: bool,
+}
+
 /// Decodes one file.
-pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<(Pipeline, Span)> {
+pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<Decoded> {
     let entries = reader.entries(root, "a file of pipelines");
     entries.iter().filter_map(|(key, value)| pipeline(reader, key, value)).collect()
 }
 
-/// The pipeline, and where its repository is named.
-fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<(Pipeline, Span)> {
+fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded> {
     let name = reader.name(key);
     let fields = reader.fields(value, key.span, "a pipeline", &["repository", "steps"])?;
     let node = reader.required(&fields, "repository");
     let repository_span = node.map_or(key.span, |node| node.span);
     let repository = node.and_then(|node| reader.name(node));
     let mut steps = Vec::new();
+    let mut wanted = 0;
     if let Some(node) = reader.required(&fields, "steps") {
         let items = reader.items(node, "`steps`");
         if items.is_empty() && node.items().is_some() {
             let diagnostic = Diagnostic::error("missing-key", "a pipeline needs at least one step");
             reader.problem(diagnostic, node.span, "this is empty");
         }
+        wanted = items.len();
         for item in items {
             steps.extend(step(reader, item));
         }
     }
     let place = Place::new(reader.file, key.span);
-    Some((Pipeline { name: name?, repository: repository?, steps, place }, repository_span))
+    let complete = steps.len() == wanted;
+    let pipeline = Pipeline { name: name?, repository: repository?, steps, place };
+    Some(Decoded { pipeline, repository: repository_span, complete })
 }
 
 fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {

@@ -1,5 +1,6 @@
 //! `fleetwright.yaml`: the project, its environments, clusters and git repositories.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::Reader;
@@ -8,7 +9,7 @@ use super::yaml::Node;
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::project::{Cluster, Engine, Environment, GitRepository, Registry};
 use crate::model::setting::{Place, Setting};
-use crate::source::{Diagnostic, suggest};
+use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
 /// The time between two looks at a git repository, unless given.
 const POLL: Duration = Duration::from_secs(30);
@@ -87,12 +88,7 @@ fn environment(
     })
 }
 
-fn registry(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    place: crate::source::Span,
-    variables: Variables<'_>,
-) -> Option<Registry> {
+fn registry(reader: &mut Reader<'_>, node: &Node, place: Span, variables: Variables<'_>) -> Option<Registry> {
     let fields = reader.fields(node, place, "a registry", &["push", "pull", "credentials"])?;
     let push = reader.required(&fields, "push").and_then(|node| setting(reader, node, "`push`", variables));
     let pull = fields.get("pull").and_then(|node| setting(reader, node, "`pull`", variables));
@@ -102,15 +98,22 @@ fn registry(
         && setting.unset().is_empty()
         && !setting.shown().starts_with('/')
     {
-        let diagnostic = Diagnostic::error(
-            "bad-value",
-            format!("`{}` is not the name of an SSM parameter", setting.shown()),
-        );
-        let help = "give the parameter's name, such as `/fleetwright/registry`; the credentials themselves must not be in the repository";
-        reader.problem(diagnostic.help(help), node.span, "it must start with `/`");
+        // It may be the secret itself, which must not reach a log.
+        let file = masked(reader.file, node.span);
+        let diagnostic = Diagnostic::error("bad-value", "`credentials` must be the name of an SSM parameter")
+            .at(&file, node.span, "it must start with `/`")
+            .help("give the parameter's name, such as `/fleetwright/registry`; a secret must not be in the repository");
+        reader.problems.push(diagnostic);
     }
     let push = push?;
     Some(Registry { pull: pull.unwrap_or_else(|| push.clone()), push, credentials })
+}
+
+/// The file with stars in place of `span`.
+fn masked(file: &Arc<SourceFile>, span: Span) -> Arc<SourceFile> {
+    let mut text = file.text().to_owned();
+    text.replace_range(span.start..span.end, &"*".repeat(span.end - span.start));
+    SourceFile::new(file.name(), text)
 }
 
 fn cluster(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Cluster> {

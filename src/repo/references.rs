@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::decode::Reader;
 use super::files::Files;
 use super::interpolate::Variables;
+use super::pipelines::Decoded;
 use super::yaml::{Node, Scalar};
 use super::{PROJECT_FILE, graph, pipelines, project, services, stacks, with_suggestion, yaml};
 use crate::model::name::ProjectName;
-use crate::model::pipeline::{Action, Pipeline};
+use crate::model::pipeline::Action;
 use crate::model::project::{Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
@@ -23,6 +24,9 @@ struct Declared {
     services: Vec<(String, Place)>,
     pipelines: Vec<(String, Place)>,
     repositories: Vec<(String, Place)>,
+    /// Folders (and `fleetwright.yaml`) of which a file could not be read: what is missing
+    /// there may well be in it, and is not reported.
+    unread: Vec<&'static str>,
 }
 
 fn names(declared: &[(String, Place)]) -> Vec<&str> {
@@ -38,33 +42,43 @@ pub fn assemble(
 ) -> Repository {
     let mut declared = Declared::default();
     let mut project = project::Project::default();
-    if let Some((file, node)) =
-        files.project.as_ref().and_then(|file| Some((file, document(file, problems)?)))
-    {
-        project = project::decode(&mut Reader { file, problems }, &node, variables);
-        if let Some(node) = node.get("repositories") {
-            declare(file, node, "repository", &mut declared.repositories, problems);
+    match files.project.as_ref().and_then(|file| Some((file, document(file, problems)?))) {
+        Some((file, node)) => {
+            project = project::decode(&mut Reader { file, problems }, &node, variables);
+            if let Some(node) = node.get("repositories") {
+                declare(file, node, "repository", &mut declared.repositories, problems);
+            }
         }
+        None => declared.unread.push(PROJECT_FILE),
     }
     let mut all_stacks = Vec::new();
     for file in &files.stacks {
-        let Some(node) = document(file, problems) else { continue };
+        let Some(node) = document(file, problems) else {
+            declared.unread.push("stacks");
+            continue;
+        };
         declare(file, &node, "stack", &mut declared.stacks, problems);
         all_stacks.extend(stacks::decode(&mut Reader { file, problems }, &node, variables));
     }
     let mut all_services: Vec<Service> = Vec::new();
     for file in &files.services {
-        let Some(node) = document(file, problems) else { continue };
+        let Some(node) = document(file, problems) else {
+            declared.unread.push("services");
+            continue;
+        };
         declare(file, &node, "service", &mut declared.services, problems);
         all_services.extend(services::decode(&mut Reader { file, problems }, &node));
     }
     let mut all_pipelines = Vec::new();
     for file in &files.pipelines {
-        let Some(node) = document(file, problems) else { continue };
+        let Some(node) = document(file, problems) else {
+            declared.unread.push("pipelines");
+            continue;
+        };
         declare(file, &node, "pipeline", &mut declared.pipelines, problems);
-        for (pipeline, repository) in pipelines::decode(&mut Reader { file, problems }, &node) {
-            check_pipeline(file, &pipeline, repository, &declared, &all_services, problems);
-            all_pipelines.push(pipeline);
+        for decoded in pipelines::decode(&mut Reader { file, problems }, &node) {
+            check_pipeline(file, &decoded, &declared, &all_services, problems);
+            all_pipelines.push(decoded.pipeline);
         }
     }
     check_stacks(&all_stacks, &declared, problems);
@@ -132,18 +146,18 @@ fn declare(
 
 fn check_pipeline(
     file: &Arc<SourceFile>,
-    pipeline: &Pipeline,
-    repository: Span,
+    decoded: &Decoded,
     declared: &Declared,
     services: &[Service],
     problems: &mut Vec<Diagnostic>,
 ) {
+    let pipeline = &decoded.pipeline;
     let name = pipeline.repository.as_str();
     let known = names(&declared.repositories);
-    if !known.contains(&name) {
+    if !known.contains(&name) && !declared.unread.contains(&PROJECT_FILE) {
         let diagnostic = Diagnostic::error("unknown-repository", format!("there is no repository `{name}`"));
         let place = format!("`repositories` of {PROJECT_FILE}");
-        problems.push(with_suggestion(diagnostic, file, repository, name, &known, &place));
+        problems.push(with_suggestion(diagnostic, file, decoded.repository, name, &known, &place));
     }
     let known = names(&declared.services);
     let mut built: Vec<&str> = Vec::new();
@@ -157,10 +171,14 @@ fn check_pipeline(
         };
         let name = rollout.service.as_str();
         if !known.contains(&name) {
+            if declared.unread.contains(&"services") {
+                continue;
+            }
             let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"));
             problems.push(with_suggestion(diagnostic, file, step.place.span, name, &known, "services/"));
         } else if let Some(service) = services.iter().find(|service| service.spec.name == rollout.service)
             && !built.contains(&service.spec.image.as_str())
+            && decoded.complete
         {
             let image = &service.spec.image;
             problems.push(
@@ -183,7 +201,7 @@ fn check_stacks(stacks: &[Stack], declared: &Declared, problems: &mut Vec<Diagno
     for stack in stacks {
         for (reference, place) in stack.parameters.iter().flat_map(|parameter| &parameter.references) {
             let name = reference.stack.as_str();
-            if !known.contains(&name) {
+            if !known.contains(&name) && !declared.unread.contains(&"stacks") {
                 let message =
                     format!("stack `{}` refers to a stack `{name}`, which there is not", stack.name);
                 let diagnostic = Diagnostic::error("unknown-stack", message);

@@ -35,8 +35,9 @@ fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables
                 let diagnostic =
                     Diagnostic::error("reserved-name", format!("`{name}` is given to every template"));
                 reader.problem(diagnostic, key.span, "choose another name");
-            } else if let Some(value) = convert(reader, value, variables) {
-                values.push((name.to_owned(), value));
+            } else {
+                // What can't be used is nothing, so that templates don't miss it as well.
+                values.push((name.to_owned(), convert(reader, value, variables).unwrap_or(Value::Null)));
             }
         }
     }

@@ -41,6 +41,10 @@ struct Shared {
     inner: Mutex<Option<Arc<Tera>>>,
     context: Mutex<Context>,
     made: Mutex<Vec<MadeUserData>>,
+    /// Names of templates that could not be parsed; they were reported for themselves.
+    broken: Mutex<Vec<String>>,
+    /// Whether the present rendering failed for one of them only.
+    hidden: Mutex<bool>,
     error: Mutex<Option<Error>>,
 }
 
@@ -59,6 +63,8 @@ impl Templates {
         let shared = Arc::new(Shared::default());
         let mut templates = Self { files, outer: Tera::new(), shared };
         templates.outer = templates.build(problems);
+        *lock(&templates.shared.broken) =
+            templates.files.keys().filter(|name| !templates.outer.contains_template(name)).cloned().collect();
         *lock(&templates.shared.inner) = Some(Arc::new(templates.outer.clone()));
         templates
     }
@@ -95,8 +101,10 @@ impl Templates {
         *lock(&self.shared.context) = context.clone();
         lock(&self.shared.made).clear();
         lock(&self.shared.error).take();
+        *lock(&self.shared.hidden) = false;
         match self.outer.render(name, &context) {
             Ok(text) => Ok((text, std::mem::take(&mut *lock(&self.shared.made)))),
+            Err(_) if *lock(&self.shared.hidden) => Err(Vec::new()),
             Err(outer) => {
                 let inner = lock(&self.shared.error).take();
                 let mut diagnostics = self.diagnostics(inner.as_ref().unwrap_or(&outer), name);
@@ -179,12 +187,7 @@ impl Templates {
     fn diagnostics(&self, error: &Error, name: &str) -> Vec<Diagnostic> {
         match error.kind() {
             ErrorKind::SyntaxError(report) => {
-                let text = lower_first(report.message());
-                vec![self.place(
-                    Diagnostic::error("template-syntax", "this template can't be read"),
-                    report,
-                    text,
-                )]
+                vec![self.syntax(report)]
             }
             ErrorKind::RenderingError(report) => vec![self.rendering(report)],
             ErrorKind::CircularInclude { tpl, include_chain } => {
@@ -198,6 +201,21 @@ impl Templates {
                 let text = lower_first(&error.to_string());
                 vec![self.whole(Diagnostic::error("template-error", text), name)]
             }
+        }
+    }
+
+    fn syntax(&self, report: &ReportError) -> Diagnostic {
+        let diagnostic = Diagnostic::error("template-syntax", "this template can't be read");
+        let text = our_delimiters(&lower_first(report.message()));
+        match self.files.get(report.filename()) {
+            Some(file) if text == "unexpected end of input" => {
+                let end = file.text().trim_end().len();
+                let start = file.text()[..end].rfind('\n').map_or(0, |at| at + 1);
+                diagnostic
+                    .at(file, Span::new(start, end), "the file ends here, but something is still open")
+                    .help("every `<% if %>`, `<% for %>` and `<% block %>` needs its end, such as `<% endif %>`")
+            }
+            _ => self.place(diagnostic, report, text),
         }
     }
 
@@ -354,6 +372,10 @@ fn user_data(shared: &Shared, kwargs: &Kwargs) -> Result<String, Error> {
     let Some(inner) = lock(&shared.inner).clone() else {
         return Err(Error::message("`user_data` can't be used while templates are read"));
     };
+    if lock(&shared.broken).contains(&name) {
+        *lock(&shared.hidden) = true;
+        return Err(Error::message(format!("`{FOLDER}{name}` can't be read")));
+    }
     if !inner.contains_template(&name) {
         let known: Vec<&str> =
             inner.get_template_names().filter_map(|name| name.strip_prefix(CLOUD_CONFIG)).collect();
@@ -375,6 +397,16 @@ fn user_data(shared: &Shared, kwargs: &Kwargs) -> Result<String, Error> {
             Err(message)
         }
     }
+}
+
+/// Tera's messages name its own delimiters.
+fn our_delimiters(text: &str) -> String {
+    let mut text = text.trim_end_matches('.').to_owned();
+    for (theirs, ours) in [("{{", "<{"), ("}}", "}>"), ("{%", "<%"), ("%}", "%>"), ("{#", "<#"), ("#}", "#>")]
+    {
+        text = text.replace(theirs, ours);
+    }
+    text
 }
 
 fn lower_first(text: &str) -> String {

@@ -21,7 +21,8 @@ const MAX_DEPTH: usize = 100;
 /// A value of a YAML document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// The bytes it was read from; for block collections from the first key or item.
+    /// The bytes it was read from; for block collections from the first key or item, for
+    /// block texts (`|`, `>`) from the first character after the indentation.
     pub span: Span,
     /// Its tag as written, `!Sub` or `!!str`.
     pub tag: Option<String>,
@@ -166,12 +167,10 @@ pub fn parse(file: &Arc<SourceFile>, problems: &mut Vec<Diagnostic>) -> Option<N
 fn syntax_error(file: &Arc<SourceFile>, error: &granit_parser::ScanError) -> Diagnostic {
     let marker = error.marker();
     let at = marker.byte_offset().unwrap_or_else(|| file.offset(marker.line(), marker.col() + 1));
-    let mut span = place_for_error(file.text(), at);
+    let span = place_for_error(file.text(), at);
     let line_start = file.text()[..span.start].rfind('\n').map_or(0, |at| at + 1);
-    let indent = &file.text()[line_start..];
-    let indent = &indent[..indent.len() - indent.trim_start_matches([' ', '\t']).len()];
-    let diagnostic = if let Some(tab) = indent.find('\t') {
-        span = Span::new(line_start + tab, line_start + tab + 1);
+    let diagnostic = if let Some(tab) = indenting_tab(file.text(), line_start, &error.info()) {
+        let span = Span::new(tab, tab + 1);
         Diagnostic::error("yaml-syntax", "a tab is used for indentation, which YAML does not allow")
             .at(file, span, "this is a tab")
             .help("indent with spaces")
@@ -182,6 +181,21 @@ fn syntax_error(file: &Arc<SourceFile>, error: &granit_parser::ScanError) -> Dia
         return diagnostic.help("a text that starts with a special character needs quotes");
     }
     diagnostic
+}
+
+/// The first tab that indents the line at `line_start`, or, where the parser speaks of a
+/// tab, a line after it: a plain text goes on there, so that the error comes early.
+fn indenting_tab(text: &str, line_start: usize, message: &str) -> Option<usize> {
+    let lines = if message.contains("tab") { usize::MAX } else { 1 };
+    let mut start = line_start;
+    for line in text[line_start..].split_inclusive('\n').take(lines) {
+        let indent = &line[..line.len() - line.trim_start_matches([' ', '\t']).len()];
+        if let Some(tab) = indent.find('\t') {
+            return Some(start + tab);
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// The character at `at`, or the last one before when that is past the end or a line's end.
@@ -226,7 +240,7 @@ impl Builder<'_> {
             Event::DocumentStart(..) if self.root.is_some() => {
                 Err(Box::new(Diagnostic::error("yaml-syntax", "a file holds one document").at(
                     self.file,
-                    place_for_error(self.file.text(), place.start),
+                    first_line(self.file, Span::new(place.start, self.file.text().len())),
                     "a second one starts here",
                 )))
             }
@@ -394,4 +408,78 @@ fn byte_span(text: &str, span: &granit_parser::Span) -> Span {
 pub fn first_line(file: &SourceFile, span: Span) -> Span {
     let line = file.slice(span).lines().next().unwrap_or("").trim_end();
     Span::new(span.start, span.start + line.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> (Arc<SourceFile>, Node, Vec<Diagnostic>) {
+        let file = SourceFile::new("a.yaml", text);
+        let mut problems = Vec::new();
+        let node = parse(&file, &mut problems).expect("it is YAML");
+        (file, node, problems)
+    }
+
+    #[test]
+    fn every_key_and_value_knows_its_bytes() {
+        let (file, root, _) = tree("größe: [ä, \"ö ü\"]\n# é\nß: |\n  x\n  y\nlast: {a: 'b'}\n");
+        let entries = root.entries().expect("a mapping");
+        let keys: Vec<&str> = entries.iter().map(|(key, _)| file.slice(key.span)).collect();
+        assert_eq!(keys, ["größe", "ß", "last"]);
+        let values: Vec<&str> = entries.iter().map(|(_, value)| file.slice(value.span)).collect();
+        assert_eq!(values, ["[ä, \"ö ü\"]", "x\n  y", "{a: 'b'}"]);
+        let items: Vec<&str> =
+            entries[0].1.items().expect("a list").iter().map(|i| file.slice(i.span)).collect();
+        assert_eq!(items, ["ä", "\"ö ü\""]);
+    }
+
+    #[test]
+    fn tags_are_kept_as_written() {
+        let (_, root, _) = tree("a: !Ref Vpc\nb: !GetAtt A.B\nc: !Sub [x, {}]\nd: !!str 1\n");
+        let tags: Vec<Option<&str>> =
+            root.entries().expect("a mapping").iter().map(|(_, value)| value.tag.as_deref()).collect();
+        assert_eq!(tags, [Some("!Ref"), Some("!GetAtt"), Some("!Sub"), Some("!!str")]);
+        assert_eq!(root.get("d").and_then(Node::scalar), Some(Scalar::Text("1")));
+    }
+
+    #[test]
+    fn plain_scalars_are_what_yaml_1_2_says() {
+        let cases = [
+            ("yes", Scalar::Text("yes")),
+            ("on", Scalar::Text("on")),
+            ("true", Scalar::Bool(true)),
+            ("007", Scalar::Text("007")),
+            ("0", Scalar::Integer(0)),
+            ("-12", Scalar::Integer(-12)),
+            ("0.25", Scalar::Float(0.25)),
+            ("1:30", Scalar::Text("1:30")),
+            ("1e3", Scalar::Float(1000.0)),
+            ("~", Scalar::Null),
+            ("\"1\"", Scalar::Text("1")),
+        ];
+        for (text, expected) in cases {
+            let (_, root, _) = tree(&format!("a: {text}\n"));
+            assert_eq!(root.get("a").and_then(Node::scalar), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_key_is_reported_and_the_first_is_kept() {
+        let (_, root, problems) = tree("a: 1\nb: 2\na: 3\n");
+        assert_eq!(root.get("a").and_then(Node::scalar), Some(Scalar::Integer(1)));
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn a_laugh_bomb_is_refused_before_it_grows() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..30 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        let mut problems = Vec::new();
+        assert_eq!(parse(&SourceFile::new("bomb.yaml", text), &mut problems), None);
+        assert_eq!(problems[0].code, "yaml-too-large");
+    }
 }

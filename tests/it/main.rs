@@ -1,1 +1,6 @@
 //! The integration tests: one binary, a file per capability.
+
+mod init;
+mod render;
+mod support;
+mod validate;

@@ -52,7 +52,7 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
             )
         })?;
     }
-    eprint!("{}", next_steps(&project, &args.dir, files.len()));
+    eprint!("{}", next_steps(&project, &args.dir));
     Ok(Done::Ok)
 }
 
@@ -88,7 +88,7 @@ fn cant(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("writing {}: {error}", path.display()), "choose a folder that you may write to")
 }
 
-fn next_steps(project: &ProjectName, dir: &Path, files: usize) -> String {
+fn next_steps(project: &ProjectName, dir: &Path) -> String {
     let variable = project.as_str().to_ascii_uppercase().replace('-', "_");
     let change = match dir.to_str() {
         Some(".") => String::new(),
@@ -96,7 +96,7 @@ fn next_steps(project: &ProjectName, dir: &Path, files: usize) -> String {
     };
     format!(
         "\
-Made the infra repository `{project}` in {dir}: {files} files, and git.
+Made the infra repository `{project}` in {dir}, under git.
 
 Next:
 {change}  fleetwright validate                 # every file, offline, each error with its line
@@ -104,9 +104,10 @@ Next:
   eval \"$(fleetwright local env)\"
   fleetwright plan                     # what changes
   fleetwright apply                    # stacks in dependency order
-  export {variable}_WEB_REPOSITORY=URL   # the git repository of your service
+  export {export:<30}# the git repository of your service
   fleetwright serve                    # builds, pushes and rolls out what you `git push`
 ",
         dir = dir.display(),
+        export = format!("{variable}_WEB_REPOSITORY=URL"),
     )
 }
