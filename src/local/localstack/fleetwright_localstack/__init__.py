@@ -8,12 +8,12 @@ fleetwright's local cloud which machines should exist.
 It must not know anything about containers or Docker: it only keeps the
 emulated account's state.
 
-- ``hooks``           the entry point: applies the patches, adds the routes
+- ``hooks``           the ways in: applies the patches when they are needed, adds the routes
 - ``state``           the one lock, and the revision that every change bumps
 - ``service``         the ``autoscaling`` API
 - ``groups``          capacity: what a group launches and terminates
 - ``lifecycle``       lifecycle hooks that really wait
-- ``moto_patches``    launch template versions, addresses, termination
+- ``moto_patches``    launch template versions, addresses, termination, parameters
 - ``routes``          the machine feed under ``/_fleetwright``
 - ``cloudformation``  resource types
 """

@@ -1,9 +1,12 @@
-"""What moto gets wrong about EC2 machines and SSM, mended in place."""
+"""What moto gets wrong about EC2 machines and SSM, mended in place; and S3's place."""
 
 import copy
 import ipaddress
+import os
 import time
 
+from localstack import config
+from localstack.services.s3.storage.ephemeral import EphemeralS3ObjectStore
 from localstack.utils.patch import patch
 from moto.core.types import Base64EncodedString
 from moto.ec2.exceptions import EC2ClientError
@@ -33,6 +36,7 @@ def apply() -> None:
     _patch_addresses()
     _patch_instances()
     _patch_ssm()
+    _patch_s3()
 
 
 def _patch_launch_templates() -> None:
@@ -129,6 +133,14 @@ def _patch_ssm() -> None:
         # one parameter both would win.
         with LOCK:
             return fn(self, *args, **kwargs)
+
+
+def _patch_s3() -> None:
+    @patch(EphemeralS3ObjectStore.__init__)
+    def __init__(fn, self, root_directory=None):
+        # LocalStack keeps all objects in one fixed directory, where two local
+        # clouds would delete each other's buckets.
+        fn(self, os.path.join(config.dirs.tmp, "s3"))
 
 
 def user_data_of(instance) -> str | None:

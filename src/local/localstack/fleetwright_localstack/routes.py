@@ -10,7 +10,6 @@ import json
 import time
 
 from localstack.http import Request, Response
-from localstack.services.edge import ROUTER
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 
@@ -25,16 +24,11 @@ LONGEST_WAIT = 60
 DOCUMENT_STARTS = (b"#", b"Content-Type:", b"MIME-Version:", b"\x1f\x8b", b"{")
 
 
-def add() -> None:
-    ROUTER.add("/_fleetwright/instances", list_instances, methods=["GET"])
-    ROUTER.add("/_fleetwright/instances/<instance_id>/vanished", vanished, methods=["POST"])
-
-
 def _json(value, status: int = 200) -> Response:
     return Response(json.dumps(value), status=status, mimetype="application/json")
 
 
-def list_instances(request: Request, **_) -> Response:
+def list_instances(request: Request) -> Response:
     try:
         since = request.args.get("since")
         since = None if since is None else int(since)
@@ -47,7 +41,7 @@ def list_instances(request: Request, **_) -> Response:
         return _json({"revision": revision(), "instances": _instances()})
 
 
-def vanished(request: Request, instance_id: str, **_) -> Response:
+def vanished(request: Request, instance_id: str) -> Response:
     with LOCK:
         for _account, _region, ec2 in _backends():
             instance = ec2.get_instance_by_id(instance_id)
@@ -133,19 +127,18 @@ def plain_user_data(encoded: str | None) -> str | None:
     if not encoded:
         return None
     try:
-        raw = base64.b64decode(encoded, validate=False)
-        while not raw.startswith(DOCUMENT_STARTS):
+        raw = base64.b64decode(encoded)
+    except binascii.Error:
+        return None
+    while not raw.startswith(DOCUMENT_STARTS):
+        try:
             inner = base64.b64decode(b"".join(raw.split()), validate=True)
-            if not inner.startswith(DOCUMENT_STARTS):
-                break
-            raw = inner
-    except (binascii.Error, ValueError):
-        # The inner layer wasn't base64, so ``raw`` is the document; or nothing was.
-        pass
-    try:
-        return base64.b64encode(raw).decode("ascii")
-    except UnboundLocalError:
-        return encoded
+        except binascii.Error:
+            break
+        if not inner.startswith(DOCUMENT_STARTS):
+            break
+        raw = inner
+    return base64.b64encode(raw).decode("ascii")
 
 
 def _role(account: str, instance) -> str | None:

@@ -5,19 +5,18 @@ objects and LocalStack serves requests in many threads.
 """
 
 from localstack.aws.api import CommonServiceException
-from localstack.services.plugins import Service, aws_provider
+from localstack.aws.skeleton import Skeleton
+from localstack.aws.spec import load_service
+from localstack.services.moto import _proxy_moto
+from localstack.services.plugins import Service
+from moto.autoscaling import autoscaling_backends
 from moto.core.exceptions import ServiceException
 
+from fleetwright_localstack import groups, lifecycle
 from fleetwright_localstack.state import LOCK, changed
 
 
-@aws_provider(api="autoscaling")
-def autoscaling() -> Service:
-    """Builds the service; LocalStack calls it at the first autoscaling request."""
-    from localstack.aws.skeleton import Skeleton
-    from localstack.aws.spec import load_service
-    from localstack.services.moto import _proxy_moto
-
+def build() -> Service:
     spec = load_service("autoscaling")
     table = {name: _guarded(_proxy_moto) for name in spec.operation_names}
     table.update({name: _guarded(_native(function)) for name, function in OPERATIONS.items()})
@@ -40,8 +39,6 @@ def _guarded(handler):
 
 def _native(function):
     def call(context, request):
-        from moto.autoscaling import autoscaling_backends
-
         backend = autoscaling_backends[context.account_id][context.region]
         return function(backend, request) or {}
 
@@ -162,8 +159,6 @@ def update_group(backend, request):
 
 
 def delete_group(backend, request):
-    from fleetwright_localstack import groups
-
     group = _group(backend, request["AutoScalingGroupName"])
     if group.instance_states and not request.get("ForceDelete"):
         raise CommonServiceException(
@@ -197,8 +192,6 @@ def set_desired_capacity(backend, request):
 
 
 def terminate_instance(backend, request):
-    from fleetwright_localstack import groups
-
     group, state = groups.find_instance(backend, request["InstanceId"])
     if request.get("ShouldDecrementDesiredCapacity"):
         if state.lifecycle_state in groups.COUNTED:
@@ -211,19 +204,14 @@ def terminate_instance(backend, request):
             group.desired_capacity -= 1
     groups.begin_termination(group, state, "a user request")
     groups.reconcile(group)
-    activity = dict(group.fleetwright_activities[0])
-    for candidate in group.fleetwright_activities:
-        if candidate["Description"].endswith(state.instance_id) and candidate["Description"].startswith("Term"):
-            activity = dict(candidate)
-            break
+    description = f"Terminating EC2 instance: {state.instance_id}"
+    activity = next(dict(a) for a in group.fleetwright_activities if a["Description"] == description)
     waiting = state.lifecycle_state == "Terminating:Wait"
     activity.update(StatusCode="InProgress" if waiting else "Successful", Progress=0 if waiting else 100)
     return {"Activity": activity}
 
 
 def set_instance_health(backend, request):
-    from fleetwright_localstack import groups
-
     status = request["HealthStatus"]
     if status not in ("Healthy", "Unhealthy"):
         raise _invalid(f"Valid instance health states are: [Healthy, Unhealthy], not {status}")
@@ -236,8 +224,8 @@ def set_instance_health(backend, request):
 
 def describe_activities(backend, request):
     name = request.get("AutoScalingGroupName")
-    groups = [_group(backend, name)] if name else backend.autoscaling_groups.values()
-    activities = [a for group in groups for a in getattr(group, "fleetwright_activities", ())]
+    chosen = [_group(backend, name)] if name else backend.autoscaling_groups.values()
+    activities = [a for group in chosen for a in getattr(group, "fleetwright_activities", ())]
     activities.sort(key=lambda activity: activity["StartTime"], reverse=True)
     if request.get("ActivityIds"):
         activities = [a for a in activities if a["ActivityId"] in request["ActivityIds"]]
@@ -269,8 +257,6 @@ def put_hook(backend, request):
 
 
 def _action(request):
-    from fleetwright_localstack import lifecycle
-
     token, instance_id = request.get("LifecycleActionToken"), request.get("InstanceId")
     action = lifecycle.find(
         request["AutoScalingGroupName"], request["LifecycleHookName"], token, instance_id
@@ -282,8 +268,6 @@ def _action(request):
 
 
 def complete_action(backend, request):
-    from fleetwright_localstack import lifecycle
-
     result = request["LifecycleActionResult"]
     if result not in ("CONTINUE", "ABANDON"):
         raise _invalid(f"Lifecycle action result must be CONTINUE or ABANDON, not {result}")
