@@ -4,4 +4,5 @@ pub mod aws;
 pub mod docker_build;
 pub mod git;
 pub mod journal;
+pub mod locks;
 mod registry;

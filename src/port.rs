@@ -6,4 +6,5 @@ pub mod git;
 pub mod groups;
 pub mod images;
 pub mod journal;
+pub mod locks;
 pub mod parameters;

@@ -527,6 +527,7 @@ mod tests {
     fn config() -> RunConfig {
         RunConfig {
             environment: "local".into(),
+            push: "127.0.0.1:5000".into(),
             pull: "registry.internal:5000".into(),
             steps: vec![StepAction::Build(BuildSpec {
                 image: "demo/web".into(),

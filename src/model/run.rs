@@ -123,7 +123,9 @@ pub struct BuildSpec {
 pub struct RunConfig {
     /// The environment it deploys to.
     pub environment: String,
-    /// The registry that machines pull from, `host[:port]`.
+    /// The registry that builds push to, `host[:port]`.
+    pub push: String,
+    /// The registry that machines pull from, `host[:port]`; the same one under another address, or not.
     pub pull: String,
     /// The steps, in order.
     pub steps: Vec<StepAction>,

@@ -1,0 +1,635 @@
+//! Runs of pipelines over time.
+//!
+//! [`Machine`] is the state machine of one run: inputs in, effects out, no I/O. What it
+//! wants recorded is on the disk before what follows is begun, so a process that was
+//! killed after any effect can be followed by another: a step that has ended is never
+//! begun again, a build may be, and a rollout that was begun is followed.
+//! [`run`] is the shell around it, [`queue`] decides which run is next, [`poll`] watches branches.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::event::pipeline::PipelineEvent;
+use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
+use crate::model::run::{
+    BuildSpec, BuiltImage, Run, RunConfig, RunId, RunState, StepAction, StepResult, StepState,
+};
+use crate::model::service::{Deployment, Origin, RevisionState, ServiceSpec};
+use crate::port::journal::{KnownImage, Record};
+
+pub mod config;
+pub mod poll;
+pub mod queue;
+pub mod run;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+/// What a [`Machine`] is told.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Begin, or go on after a restart; comes first, and once.
+    Begin,
+    /// The action that was performed has ended.
+    Done(Result<Outcome, Problem>),
+    /// The wait is over.
+    Due,
+    /// End the run.
+    Cancel {
+        /// Why.
+        reason: String,
+    },
+    /// Leave the run where it is, for another process to go on with.
+    Stop,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The tree was read.
+    Inspected {
+        /// What would go into the image.
+        key: ImageKey,
+        /// How many files the context has.
+        files: usize,
+        /// The same image, when the registry holds it already.
+        known: Option<KnownImage>,
+    },
+    /// The image was built.
+    Built,
+    /// The image is in the registry.
+    Pushed {
+        /// The registry's digest.
+        digest: Digest,
+    },
+    /// The cluster was told.
+    Deployed {
+        /// The revision that this made, or that runs it already.
+        revision: u64,
+    },
+    /// The rollout has ended.
+    Followed {
+        /// What became of the revision; never [`RevisionState::RollingOut`].
+        state: RevisionState,
+        /// Why, when there is something to say.
+        reason: Option<String>,
+    },
+}
+
+/// How long something that did not work is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    None,
+    /// About half a minute: a registry or engine that restarts.
+    Short,
+    /// Some minutes: a cluster whose machines are replaced.
+    Long,
+}
+
+/// Why an action did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The first cause.
+    pub reason: String,
+    /// How long it is worth trying again.
+    pub patience: Patience,
+    /// Whether something worked before it: tries are counted from the start again.
+    pub progressed: bool,
+}
+
+impl Problem {
+    /// A problem that trying again does not mend.
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), patience: Patience::None, progressed: false }
+    }
+}
+
+/// Something that takes time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the tree, compute the key, ask the registry.
+    Inspect {
+        /// The build.
+        build: BuildSpec,
+    },
+    /// Build what was inspected.
+    Build {
+        /// The build.
+        build: BuildSpec,
+        /// What goes into it.
+        key: ImageKey,
+    },
+    /// Push what was built.
+    Push {
+        /// The build.
+        build: BuildSpec,
+        /// What was built.
+        key: ImageKey,
+    },
+    /// Tell the cluster.
+    Deploy {
+        /// What shall run.
+        deployment: Box<Deployment>,
+        /// The cluster may have been told already, at this time or later: look first.
+        told_since: Option<DateTime<Utc>>,
+    },
+    /// Wait until the cluster is done.
+    Follow {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: u64,
+        /// Its image.
+        digest: Digest,
+    },
+}
+
+/// Something to be written down; all of one effect are written together.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Of the run's state.
+    Record(Record),
+    /// To be shown.
+    Event(PipelineEvent),
+}
+
+/// How work on a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The run has ended so.
+    Ended(RunState),
+    /// The run is left where it is, for another process.
+    Left,
+}
+
+/// What the shell shall do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write this down; nothing that follows may begin before it is on the disk.
+    Record(Vec<Change>),
+    /// Do this for the step at `index`, and say [`Input::Done`].
+    Perform {
+        /// The step's position.
+        index: usize,
+        /// What.
+        action: Action,
+    },
+    /// Say [`Input::Due`] after this time.
+    Wait(Duration),
+    /// Drop the action that is being performed, or the wait.
+    Drop,
+    /// Nothing more happens.
+    End(Ending),
+}
+
+/// The state machine of one run.
+#[derive(Debug)]
+pub struct Machine {
+    id: RunId,
+    pipeline: PipelineName,
+    repository: RepositoryName,
+    commit: CommitId,
+    subject: String,
+    fresh: bool,
+    config: RunConfig,
+    steps: Vec<Step>,
+    started: Option<DateTime<Utc>>,
+    current: Option<Current>,
+    stopping: bool,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: String,
+    action: StepAction,
+    state: StepState,
+    started: Option<DateTime<Utc>>,
+}
+
+/// The action that is being performed, or waited for.
+#[derive(Debug, Clone)]
+struct Current {
+    index: usize,
+    action: Action,
+    attempt: u32,
+}
+
+impl Machine {
+    /// The machine of `run`: a queued one begins with `config`, one that had begun goes
+    /// on with the config it began with.
+    pub fn new(run: &Run, config: RunConfig) -> Self {
+        let config = run.config.clone().unwrap_or(config);
+        let steps = config.steps.iter().enumerate().map(|(index, action)| {
+            let known = run.steps.get(index);
+            Step {
+                name: action.name(),
+                action: action.clone(),
+                state: known.map_or(StepState::Waiting, |step| step.state.clone()),
+                started: known.and_then(|step| step.started),
+            }
+        });
+        Self {
+            id: run.id,
+            pipeline: run.pipeline.clone(),
+            repository: run.repository.clone(),
+            commit: run.commit.clone(),
+            subject: run.subject.clone(),
+            fresh: run.state == RunState::Queued,
+            steps: steps.collect(),
+            config,
+            started: run.started,
+            current: None,
+            stopping: false,
+            ended: run.state.is_ended(),
+        }
+    }
+
+    /// The step's name.
+    pub fn step_name(&self, index: usize) -> &str {
+        self.steps.get(index).map_or("", |step| &step.name)
+    }
+
+    /// Takes in what happened and says what to do.
+    pub fn handle(&mut self, now: DateTime<Utc>, input: Input) -> Vec<Effect> {
+        if self.ended {
+            return Vec::new();
+        }
+        let mut out = Out::default();
+        match input {
+            Input::Begin => self.begin(now, &mut out),
+            Input::Done(result) => {
+                if let Some(current) = self.current.take() {
+                    match result {
+                        Ok(outcome) => self.outcome(now, &current, outcome, &mut out),
+                        Err(problem) => self.problem(now, current, problem, &mut out),
+                    }
+                }
+            }
+            Input::Due => {
+                if let Some(current) = self.current.clone() {
+                    out.perform(current.index, current.action);
+                }
+            }
+            Input::Cancel { reason } => {
+                out.effects.push(Effect::Drop);
+                self.skip_rest(now, None, &mut out);
+                self.finish(now, RunState::Cancelled, Some(reason), &mut out);
+            }
+            Input::Stop => match &self.current {
+                // These two are short, and their outcome is dear: it is waited for.
+                Some(Current { action: Action::Push { .. } | Action::Deploy { .. }, attempt: 1, .. }) => {
+                    self.stopping = true;
+                }
+                _ => {
+                    out.effects.push(Effect::Drop);
+                    self.leave(&mut out);
+                }
+            },
+        }
+        out.done()
+    }
+
+    fn begin(&mut self, now: DateTime<Utc>, out: &mut Out) {
+        if self.fresh {
+            self.started = Some(now);
+            out.record(Record::Begun(self.config.clone()));
+            out.event(PipelineEvent::Started {
+                run: self.id,
+                pipeline: self.pipeline.clone(),
+                commit: self.commit.clone(),
+                subject: self.subject.clone(),
+                steps: self.steps.iter().map(|step| step.name.clone()).collect(),
+            });
+        } else {
+            let step = self.steps.iter().find(|step| !step.state.is_ended());
+            out.event(PipelineEvent::Resumed {
+                run: self.id,
+                pipeline: self.pipeline.clone(),
+                step: step.map(|step| step.name.clone()),
+            });
+        }
+        self.next_step(now, out);
+    }
+
+    /// Begins the first step that has not ended, or ends the run.
+    fn next_step(&mut self, now: DateTime<Utc>, out: &mut Out) {
+        let Some(index) = self.steps.iter().position(|step| !step.state.is_ended()) else {
+            return self.finish(now, RunState::Succeeded, None, out);
+        };
+        if self.stopping {
+            return self.leave(out);
+        }
+        if self.steps[index].started.is_none() {
+            self.steps[index].started = Some(now);
+            out.event(PipelineEvent::StepStarted { run: self.id, step: self.steps[index].name.clone() });
+        }
+        match (self.steps[index].action.clone(), self.steps[index].state.clone()) {
+            (StepAction::Build(build), _) => {
+                self.set(index, StepState::Inspecting, out);
+                self.perform(index, Action::Inspect { build }, out);
+            }
+            (StepAction::Rollout(spec), StepState::Following { revision }) => {
+                match self.image_for(index, &spec) {
+                    Ok(digest) => {
+                        self.perform(index, Action::Follow { service: spec.name, revision, digest }, out);
+                    }
+                    Err(reason) => self.fail(now, index, reason, out),
+                }
+            }
+            (StepAction::Rollout(spec), state) => match self.image_for(index, &spec) {
+                Ok(digest) => {
+                    let told_since = match state {
+                        StepState::Deploying { since } => Some(since),
+                        _ => {
+                            self.set(index, StepState::Deploying { since: now }, out);
+                            None
+                        }
+                    };
+                    let deployment = Box::new(Deployment {
+                        spec: *spec,
+                        registry: self.config.pull.clone(),
+                        digest,
+                        origin: Origin {
+                            repository: self.repository.to_string(),
+                            commit: self.commit.to_string(),
+                            subject: self.subject.clone(),
+                        },
+                    });
+                    self.perform(index, Action::Deploy { deployment, told_since }, out);
+                }
+                Err(reason) => self.fail(now, index, reason, out),
+            },
+        }
+    }
+
+    /// The digest of the image that a step before `index` has put into the registry.
+    fn image_for(&self, index: usize, spec: &ServiceSpec) -> Result<Digest, String> {
+        let built = self.steps[..index].iter().rev().find_map(|step| match &step.state {
+            StepState::Succeeded { result: StepResult::Image(built) } if built.image == spec.image => {
+                Some(built.digest.clone())
+            }
+            _ => None,
+        });
+        built
+            .ok_or_else(|| format!("no step before it builds `{}`, the image of `{}`", spec.image, spec.name))
+    }
+
+    fn outcome(&mut self, now: DateTime<Utc>, current: &Current, outcome: Outcome, out: &mut Out) {
+        let index = current.index;
+        let name = self.steps[index].name.clone();
+        match (outcome, &current.action) {
+            (Outcome::Inspected { key, known: Some(known), .. }, Action::Inspect { build }) => {
+                out.event(PipelineEvent::NothingToBuild {
+                    run: self.id,
+                    step: name,
+                    key: key.clone(),
+                    digest: known.digest.clone(),
+                    same_as: known.built_by.clone(),
+                });
+                let built = BuiltImage {
+                    image: build.image.clone(),
+                    key,
+                    digest: known.digest,
+                    same_as: Some(known.built_by),
+                };
+                self.succeed(now, index, StepResult::Image(built), out);
+            }
+            (Outcome::Inspected { key, files, known: None }, Action::Inspect { build }) => {
+                let build = build.clone();
+                self.set(index, StepState::Building { key: key.clone() }, out);
+                out.event(PipelineEvent::Building { run: self.id, step: name, key: key.clone(), files });
+                self.perform(index, Action::Build { build, key }, out);
+            }
+            (Outcome::Built, Action::Build { build, key }) => {
+                let (build, key) = (build.clone(), key.clone());
+                self.set(index, StepState::Pushing { key: key.clone() }, out);
+                let reference = format!("{}/{}:{key}", self.config.push, build.image);
+                out.event(PipelineEvent::Pushing { run: self.id, step: name, reference });
+                self.perform(index, Action::Push { build, key }, out);
+            }
+            (Outcome::Pushed { digest }, Action::Push { build, key }) => {
+                out.event(PipelineEvent::Pushed { run: self.id, step: name, digest: digest.clone() });
+                out.record(Record::Image {
+                    key: key.clone(),
+                    name: format!("{}/{}", self.config.push, build.image),
+                    digest: digest.clone(),
+                });
+                let built =
+                    BuiltImage { image: build.image.clone(), key: key.clone(), digest, same_as: None };
+                self.succeed(now, index, StepResult::Image(built), out);
+            }
+            (Outcome::Deployed { revision }, Action::Deploy { deployment, .. }) => {
+                let service = deployment.spec.name.clone();
+                let digest = deployment.digest.clone();
+                self.set(index, StepState::Following { revision }, out);
+                out.event(PipelineEvent::Rollout {
+                    run: self.id,
+                    step: name,
+                    rollout: crate::event::rollout::RolloutEvent::Started {
+                        service: service.clone(),
+                        revision,
+                        digest: digest.clone(),
+                    },
+                });
+                self.perform(index, Action::Follow { service, revision, digest }, out);
+            }
+            (Outcome::Followed { state, reason }, Action::Follow { service, revision, .. }) => {
+                let (service, revision) = (service.clone(), *revision);
+                out.event(PipelineEvent::Rollout {
+                    run: self.id,
+                    step: name,
+                    rollout: crate::event::rollout::RolloutEvent::Ended {
+                        service: service.clone(),
+                        revision,
+                        state,
+                        reason: reason.clone(),
+                    },
+                });
+                let because = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                match state {
+                    RevisionState::Running => {
+                        self.succeed(now, index, StepResult::Rollout { service, revision }, out);
+                    }
+                    RevisionState::Replaced => {
+                        let reason = format!("something newer replaced revision {revision} of `{service}`");
+                        self.skip_rest(now, Some(reason.clone()), out);
+                        self.finish(now, RunState::Superseded, Some(reason), out);
+                    }
+                    RevisionState::RolledBack => {
+                        let reason = format!("revision {revision} of `{service}` was rolled back{because}");
+                        self.fail(now, index, reason, out);
+                    }
+                    RevisionState::Failed | RevisionState::RollingOut => {
+                        let reason = format!("revision {revision} of `{service}` failed{because}");
+                        self.fail(now, index, reason, out);
+                    }
+                }
+            }
+            (outcome, action) => {
+                self.fail(now, index, format!("{outcome:?} does not answer {action:?}"), out);
+            }
+        }
+    }
+
+    fn problem(&mut self, now: DateTime<Utc>, mut current: Current, problem: Problem, out: &mut Out) {
+        if problem.progressed {
+            current.attempt = 0;
+        }
+        let tries = match problem.patience {
+            Patience::None => 1,
+            Patience::Short => 6,
+            Patience::Long => 24,
+        };
+        if current.attempt >= tries {
+            let reason =
+                if tries > 1 { format!("{} (tried {tries} times)", problem.reason) } else { problem.reason };
+            return self.fail(now, current.index, reason, out);
+        }
+        if self.stopping {
+            return self.leave(out);
+        }
+        let wait = Duration::from_secs(1 << current.attempt.saturating_sub(1).min(3)).min(RETRY_MAX);
+        current.attempt += 1;
+        out.event(PipelineEvent::Retrying {
+            run: self.id,
+            step: self.steps[current.index].name.clone(),
+            reason: problem.reason,
+            attempt: current.attempt.max(2),
+            seconds: wait.as_secs_f64(),
+        });
+        // Whether the cluster heard what it did not answer is not known.
+        if let (Action::Deploy { told_since, .. }, StepState::Deploying { since }) =
+            (&mut current.action, &self.steps[current.index].state)
+        {
+            *told_since = Some(*since);
+        }
+        self.current = Some(current);
+        out.after(Effect::Wait(wait));
+    }
+
+    fn perform(&mut self, index: usize, action: Action, out: &mut Out) {
+        if self.stopping {
+            return self.leave(out);
+        }
+        self.current = Some(Current { index, action: action.clone(), attempt: 1 });
+        out.perform(index, action);
+    }
+
+    fn set(&mut self, index: usize, state: StepState, out: &mut Out) {
+        self.steps[index].state = state.clone();
+        out.record(Record::Step { index, state });
+    }
+
+    fn succeed(&mut self, now: DateTime<Utc>, index: usize, result: StepResult, out: &mut Out) {
+        self.set(index, StepState::Succeeded { result }, out);
+        self.step_finished(now, index, "succeeded", None, out);
+        self.next_step(now, out);
+    }
+
+    fn fail(&mut self, now: DateTime<Utc>, index: usize, reason: String, out: &mut Out) {
+        self.set(index, StepState::Failed { reason: reason.clone() }, out);
+        self.step_finished(now, index, "failed", Some(reason.clone()), out);
+        let reason = format!("{}: {reason}", self.steps[index].name);
+        self.skip_rest(now, None, out);
+        self.finish(now, RunState::Failed, Some(reason), out);
+    }
+
+    /// Skips every step that has not ended; the one that had begun says `reason`.
+    fn skip_rest(&mut self, now: DateTime<Utc>, reason: Option<String>, out: &mut Out) {
+        for index in 0..self.steps.len() {
+            if !self.steps[index].state.is_ended() {
+                let begun = self.steps[index].state != StepState::Waiting;
+                // A run that never began has no steps in the journal.
+                if !self.fresh || self.started.is_some() {
+                    self.set(index, StepState::Skipped, out);
+                }
+                if begun {
+                    self.step_finished(now, index, "skipped", reason.clone(), out);
+                }
+            }
+        }
+    }
+
+    fn step_finished(
+        &self,
+        now: DateTime<Utc>,
+        index: usize,
+        outcome: &str,
+        reason: Option<String>,
+        out: &mut Out,
+    ) {
+        out.event(PipelineEvent::StepFinished {
+            run: self.id,
+            step: self.steps[index].name.clone(),
+            outcome: outcome.to_owned(),
+            seconds: seconds(self.steps[index].started, now),
+            reason,
+        });
+    }
+
+    fn finish(&mut self, now: DateTime<Utc>, state: RunState, reason: Option<String>, out: &mut Out) {
+        out.record(Record::Run { state, reason: reason.clone() });
+        out.event(PipelineEvent::Finished {
+            run: self.id,
+            pipeline: self.pipeline.clone(),
+            state,
+            seconds: seconds(self.started, now),
+            reason,
+        });
+        self.current = None;
+        self.ended = true;
+        out.after(Effect::End(Ending::Ended(state)));
+    }
+
+    fn leave(&mut self, out: &mut Out) {
+        self.current = None;
+        self.ended = true;
+        out.after(Effect::End(Ending::Left));
+    }
+}
+
+/// The longest wait between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+fn seconds(from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> f64 {
+    let taken = from.map_or_else(TimeDelta::zero, |from| to - from);
+    taken.max(TimeDelta::zero()).as_seconds_f64()
+}
+
+/// Collects effects: everything to be written goes into one record, before what it precedes.
+#[derive(Default)]
+struct Out {
+    effects: Vec<Effect>,
+    changes: Vec<Change>,
+    after: Vec<Effect>,
+}
+
+impl Out {
+    fn record(&mut self, record: Record) {
+        self.changes.push(Change::Record(record));
+    }
+
+    fn event(&mut self, event: PipelineEvent) {
+        self.changes.push(Change::Event(event));
+    }
+
+    fn perform(&mut self, index: usize, action: Action) {
+        self.after.push(Effect::Perform { index, action });
+    }
+
+    fn after(&mut self, effect: Effect) {
+        self.after.push(effect);
+    }
+
+    fn done(mut self) -> Vec<Effect> {
+        if !self.changes.is_empty() {
+            self.effects.push(Effect::Record(self.changes));
+        }
+        self.effects.append(&mut self.after);
+        self.effects
+    }
+}

@@ -1,0 +1,196 @@
+//! Which run is next, and who works on it.
+//!
+//! The runs of a pipeline are worked on one after the other, by whichever process holds
+//! the pipeline's lock. The lock ends with its process, so a run that is `running` while
+//! the lock is free was left by a process that died or was stopped, and is gone on with.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::run::{Parts, Wish, drive};
+use super::{Change, Ending};
+use crate::event::pipeline::PipelineEvent;
+use crate::model::name::PipelineName;
+use crate::model::run::{Run, RunConfig, RunId, RunState};
+use crate::port::journal::{JournalError, NewRun, Record, Which};
+
+/// How often the journal is looked at for what other processes have put there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Says what a run shall do, when it begins.
+pub trait Configure: Send + Sync {
+    /// The run's config, frozen from then on.
+    ///
+    /// # Errors
+    /// When the infra repository does not say it, with the reason.
+    fn config(&self, run: &Run) -> Result<RunConfig, String>;
+}
+
+/// What came of one turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is nothing to do.
+    Idle,
+    /// Another process works on this pipeline.
+    Elsewhere,
+    /// A run was worked on.
+    Worked,
+}
+
+/// Works on the runs of a pipeline until told to stop.
+///
+/// # Errors
+/// When the journal or the locks can't be used.
+pub async fn work(
+    parts: &Parts,
+    configure: &dyn Configure,
+    pipeline: &PipelineName,
+    mut wish: watch::Receiver<Wish>,
+) -> Result<(), JournalError> {
+    let mut changed = parts.changed.subscribe();
+    while *wish.borrow_and_update() == Wish::GoOn {
+        if turn(parts, configure, pipeline, &wish).await? == Turn::Worked {
+            continue;
+        }
+        tokio::select! {
+            _ = wish.changed() => {}
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Works on the runs of a pipeline, or waits while another process does, until `run` has ended.
+///
+/// # Errors
+/// When the journal or the locks can't be used.
+pub async fn work_until(
+    parts: &Parts,
+    configure: &dyn Configure,
+    pipeline: &PipelineName,
+    run: RunId,
+    mut wish: watch::Receiver<Wish>,
+) -> Result<Ending, JournalError> {
+    loop {
+        let found = parts.journal.run(run)?.ok_or_else(|| JournalError::Corrupt {
+            what: format!("run {run}"),
+            reason: "it is gone".into(),
+        })?;
+        if found.state.is_ended() {
+            return Ok(Ending::Ended(found.state));
+        }
+        if *wish.borrow_and_update() != Wish::GoOn {
+            if found.state == RunState::Queued {
+                let reason = "stopped before it began".to_owned();
+                end(parts, &found, RunState::Cancelled, reason)?;
+                continue;
+            }
+            return Ok(Ending::Left);
+        }
+        if turn(parts, configure, pipeline, &wish).await? != Turn::Worked {
+            tokio::select! {
+                _ = wish.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+}
+
+/// Works on the run that is next, if this process may.
+async fn turn(
+    parts: &Parts,
+    configure: &dyn Configure,
+    pipeline: &PipelineName,
+    wish: &watch::Receiver<Wish>,
+) -> Result<Turn, JournalError> {
+    let open = Which::Open(pipeline.clone());
+    if parts.journal.runs(&open)?.is_empty() {
+        return Ok(Turn::Idle);
+    }
+    let lock = parts.locks.try_lock(&format!("pipeline-{pipeline}"));
+    let lock = lock.map_err(|error| JournalError::Access { doing: "locking", reason: error.to_string() })?;
+    let Some(_lock) = lock else { return Ok(Turn::Elsewhere) };
+    // Read again: what was open before may have ended before the lock was free.
+    let Some(run) = next(parts.journal.runs(&open)?) else { return Ok(Turn::Idle) };
+    let config = match &run.config {
+        Some(config) => config.clone(),
+        None => match configure.config(&run) {
+            Ok(config) => config,
+            Err(reason) => {
+                ended_elsewhere(end(parts, &run, RunState::Failed, reason))?;
+                return Ok(Turn::Worked);
+            }
+        },
+    };
+    ended_elsewhere(drive(parts, &run, config, wish.clone()).await.map(drop))?;
+    Ok(Turn::Worked)
+}
+
+/// What has begun goes first, then what has waited longest.
+fn next(open: Vec<Run>) -> Option<Run> {
+    let begun = open.iter().position(|run| run.state == RunState::Running).unwrap_or(0);
+    open.into_iter().nth(begun)
+}
+
+/// A run that was superseded or cancelled while it was taken up needs nothing more.
+fn ended_elsewhere(result: Result<(), JournalError>) -> Result<(), JournalError> {
+    match result {
+        Err(JournalError::Ended { what }) => {
+            tracing::info!(what, "somebody else has ended it");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Ends a run that never began.
+fn end(parts: &Parts, run: &Run, state: RunState, reason: String) -> Result<(), JournalError> {
+    let event = PipelineEvent::Finished {
+        run: run.id,
+        pipeline: run.pipeline.clone(),
+        state,
+        seconds: 0.0,
+        reason: Some(reason.clone()),
+    };
+    let record = Record::Run { state, reason: Some(reason) };
+    parts.record(run.id, vec![Change::Record(record), Change::Event(event)])
+}
+
+/// Puts a run into the queue that someone asked for.
+///
+/// # Errors
+/// When the journal can't be written.
+pub fn enqueue(parts: &Parts, run: &NewRun) -> Result<RunId, JournalError> {
+    let id = parts.journal.enqueue(chrono::Utc::now(), run)?;
+    announce(parts, id, run)?;
+    Ok(id)
+}
+
+/// Says that a run was put into the queue.
+pub(super) fn announce(parts: &Parts, id: RunId, run: &NewRun) -> Result<(), JournalError> {
+    let event = PipelineEvent::Queued {
+        run: id,
+        pipeline: run.pipeline.clone(),
+        commit: run.commit.clone(),
+        subject: run.subject.clone(),
+        trigger: run.trigger,
+    };
+    parts.record(id, vec![Change::Event(event)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::pipeline::tests::queued_run;
+
+    #[test]
+    fn what_was_begun_goes_before_what_waits() {
+        let waiting = queued_run(1);
+        let begun = Run { state: RunState::Running, ..queued_run(2) };
+        assert_eq!(next(vec![waiting.clone(), begun.clone()]).map(|run| run.id), Some(begun.id));
+        assert_eq!(next(vec![waiting.clone(), queued_run(3)]).map(|run| run.id), Some(waiting.id));
+        assert_eq!(next(Vec::new()), None);
+    }
+}

@@ -1,0 +1,378 @@
+//! The shell around one run: performs what the machine wants, writes down before it does.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::work::{self, At, Prepared};
+use super::{Action, Change, Effect, Ending, Input, Machine, Outcome, Problem};
+use crate::event::pipeline::PipelineEvent;
+use crate::event::{EventKind, Events};
+use crate::model::run::{Run, RunConfig, RunId};
+use crate::model::secret::Secret;
+use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::git::GitRemote;
+use crate::port::images::ImageStore;
+use crate::port::journal::{Journal, JournalError, Record};
+use crate::port::locks::{Guard, Locks};
+
+/// How often what a builder says is written down.
+const FLUSH: Duration = Duration::from_millis(100);
+/// The most of one line that is kept, in bytes.
+const LINE_MAX: usize = 16 * 1024;
+/// The most lines of one run that are kept.
+const LINES_MAX: usize = 200_000;
+
+/// Takes what must not be shown out of lines.
+pub trait Mask: Send + Sync {
+    /// Masks these from now on.
+    fn learn(&self, secrets: &[Secret<String>]);
+    /// The line without what must not be shown.
+    fn mask(&self, line: &str) -> String;
+}
+
+/// Finds the cluster; asked again for every action, since control machines come and go.
+#[async_trait]
+pub trait Connect: Send + Sync {
+    /// The environment's cluster.
+    async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError>;
+}
+
+/// All that runs need.
+#[derive(Clone)]
+pub struct Parts {
+    /// The repositories.
+    pub git: Arc<dyn GitRemote>,
+    /// The builder and the registry.
+    pub images: Arc<dyn ImageStore>,
+    /// The cluster.
+    pub connect: Arc<dyn Connect>,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Locks between processes.
+    pub locks: Arc<dyn Locks>,
+    /// The mask of secrets.
+    pub mask: Arc<dyn Mask>,
+    /// Where events go, after they are in the journal.
+    pub events: Events,
+    /// Raised whenever the journal has changed.
+    pub changed: Arc<watch::Sender<u64>>,
+}
+
+impl Parts {
+    /// Writes changes of a run, and tells those who listen.
+    ///
+    /// # Errors
+    /// When the journal can't be written.
+    pub fn record(&self, run: RunId, changes: Vec<Change>) -> Result<(), JournalError> {
+        let mut records = Vec::with_capacity(changes.len());
+        let mut events = Vec::new();
+        for change in changes {
+            match change {
+                Change::Record(record) => records.push(record),
+                Change::Event(event) => {
+                    let json = serde_json::to_string(&event).map_err(|error| JournalError::Access {
+                        doing: "writing",
+                        reason: error.to_string(),
+                    })?;
+                    // Reasons may quote what a builder or registry said.
+                    let masked = self.mask.mask(&json);
+                    records.push(Record::Event(masked.clone()));
+                    events.push(serde_json::from_str(&masked).unwrap_or(event));
+                }
+            }
+        }
+        let records = records.into_iter().map(|record| self.masked(record)).collect::<Vec<_>>();
+        self.journal.record(Utc::now(), run, &records)?;
+        for event in events {
+            self.events.emit(EventKind::Pipeline(event));
+        }
+        self.ring();
+        Ok(())
+    }
+
+    /// Tells those who wait for it that the journal has changed.
+    pub fn ring(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn masked(&self, record: Record) -> Record {
+        use crate::model::run::StepState;
+        match record {
+            Record::Run { state, reason } => {
+                Record::Run { state, reason: reason.map(|reason| self.mask.mask(&reason)) }
+            }
+            Record::Step { index, state: StepState::Failed { reason } } => {
+                Record::Step { index, state: StepState::Failed { reason: self.mask.mask(&reason) } }
+            }
+            other => other,
+        }
+    }
+}
+
+/// What the process wants of the run that it works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    GoOn,
+    /// Leave it where it is, for another process.
+    Stop,
+    /// End this run, and leave any other where it is.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Works on `run` until it ends or `wish` says otherwise.
+///
+/// # Errors
+/// When the journal can't be read or written: then nothing more is begun.
+pub async fn drive(
+    parts: &Parts,
+    run: &Run,
+    config: RunConfig,
+    mut wish: watch::Receiver<Wish>,
+) -> Result<Ending, JournalError> {
+    let config = run.config.clone().unwrap_or(config);
+    let frozen = Run { config: Some(config.clone()), ..run.clone() };
+    let mut machine = Machine::new(run, config);
+    let lines = Lines::new(run.id);
+    let mut prepared: HashMap<usize, Arc<Prepared>> = HashMap::new();
+    let mut lock: Option<(usize, Guard)> = None;
+    let mut flush = tokio::time::interval(FLUSH);
+    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut input = Input::Begin;
+    let mut activity = Activity::Nothing;
+    let mut wished = false;
+    loop {
+        lines.flush(parts)?;
+        for effect in machine.handle(Utc::now(), input) {
+            match effect {
+                Effect::Record(changes) => parts.record(run.id, changes)?,
+                Effect::Perform { index, action } => {
+                    if lock.as_ref().is_some_and(|(held_for, _)| *held_for != index) {
+                        lock = None;
+                    }
+                    let step = machine.step_name(index).to_owned();
+                    let ready = prepared.get(&index).cloned();
+                    let held = lock.take();
+                    activity = Activity::Action(Box::pin(perform(
+                        parts.clone(),
+                        frozen.clone(),
+                        Doing { index, step, action, prepared: ready, lock: held },
+                        lines.clone(),
+                    )));
+                }
+                Effect::Wait(time) => activity = Activity::Wait(Instant::now() + time),
+                Effect::Drop => activity = Activity::Nothing,
+                Effect::End(ending) => {
+                    drop(activity);
+                    lines.flush(parts)?;
+                    return Ok(ending);
+                }
+            }
+        }
+        input = loop {
+            tokio::select! {
+                biased;
+                changed = wish.changed(), if !wished => {
+                    // A process that has forgotten its wish wants the run left.
+                    let now = if changed.is_ok() { wish.borrow_and_update().clone() } else { Wish::Stop };
+                    match now {
+                        Wish::GoOn => {}
+                        Wish::Stop => { wished = true; break Input::Stop; }
+                        Wish::Cancel { run: meant, reason } => {
+                            wished = true;
+                            break if meant == run.id { Input::Cancel { reason } } else { Input::Stop };
+                        }
+                    }
+                }
+                done = activity.end() => {
+                    activity = Activity::Nothing;
+                    break match done {
+                        None => Input::Due,
+                        Some(Finished { index, result, prepared: ready, lock: held }) => {
+                            if let Some(ready) = ready {
+                                prepared.insert(index, Arc::new(ready));
+                            }
+                            lock = held;
+                            Input::Done(result)
+                        }
+                    };
+                }
+                _ = flush.tick() => lines.flush(parts)?,
+            }
+        };
+    }
+}
+
+/// What is going on.
+enum Activity {
+    Nothing,
+    Wait(Instant),
+    Action(Pin<Box<dyn Future<Output = Finished> + Send>>),
+}
+
+impl Activity {
+    /// Waits for the end: `None` of a wait, something of an action. Never returns for nothing.
+    async fn end(&mut self) -> Option<Finished> {
+        match self {
+            Self::Nothing => std::future::pending().await,
+            Self::Wait(until) => {
+                tokio::time::sleep_until(*until).await;
+                None
+            }
+            Self::Action(action) => Some(action.await),
+        }
+    }
+}
+
+/// An action with all it needs.
+struct Doing {
+    index: usize,
+    step: String,
+    action: Action,
+    prepared: Option<Arc<Prepared>>,
+    lock: Option<(usize, Guard)>,
+}
+
+/// What came of it, and what is kept for the next one.
+struct Finished {
+    index: usize,
+    result: Result<Outcome, Problem>,
+    prepared: Option<Prepared>,
+    lock: Option<(usize, Guard)>,
+}
+
+async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished {
+    let Doing { index, step, action, prepared: ready, mut lock } = doing;
+    let mut prepared = None;
+    let at = At { repository: &run.repository, commit: &run.commit };
+    let say = |line: &str| lines.add(&parts, &step, line);
+    let result = match &action {
+        Action::Inspect { build } => {
+            let (git, images, journal) = (&*parts.git, &*parts.images, &*parts.journal);
+            async {
+                parts.mask.learn(&images.secrets().await?);
+                let (outcome, found) = work::inspect(git, images, journal, at, build).await?;
+                prepared = Some(found);
+                Ok(outcome)
+            }
+            .await
+        }
+        Action::Build { build, .. } => match &ready {
+            Some(ready) => work::build(&*parts.git, &*parts.images, at, build, ready, &say).await,
+            None => Err(Problem::lasting("the build was not inspected")),
+        },
+        Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
+        Action::Deploy { deployment, told_since } => {
+            let service = &deployment.spec.name;
+            async {
+                if lock.is_none() {
+                    lock = Some((index, service_lock(&parts, &run, service, &say).await?));
+                }
+                let cluster = parts.connect.cluster().await?;
+                work::deploy(cluster, deployment, *told_since).await
+            }
+            .await
+        }
+        Action::Follow { service, revision, digest } => {
+            let tell = |rollout| {
+                lines.event(PipelineEvent::Rollout { run: run.id, step: step.clone(), rollout });
+            };
+            async {
+                if lock.is_none() {
+                    lock = Some((index, service_lock(&parts, &run, service, &say).await?));
+                }
+                let cluster = parts.connect.cluster().await?;
+                work::follow(cluster, service, *revision, digest, &tell).await
+            }
+            .await
+        }
+    };
+    Finished { index, result, prepared, lock }
+}
+
+/// Waits until no other run rolls the service out.
+async fn service_lock(
+    parts: &Parts,
+    run: &Run,
+    service: &crate::model::name::ServiceName,
+    say: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Guard, Problem> {
+    let environment = run.config.as_ref().map_or("", |config| config.environment.as_str());
+    let name = format!("service-{environment}-{service}");
+    let mut told = false;
+    loop {
+        match parts.locks.try_lock(&name) {
+            Ok(Some(guard)) => return Ok(guard),
+            Ok(None) => {
+                if !told {
+                    say(&format!("waiting for another rollout of `{service}` to end"));
+                    told = true;
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Err(error) => return Err(Problem::lasting(format!("the lock `{name}`: {error}"))),
+        }
+    }
+}
+
+/// What actions say, collected until it is written down.
+#[derive(Clone)]
+struct Lines {
+    run: RunId,
+    state: Arc<Mutex<Collected>>,
+}
+
+#[derive(Default)]
+struct Collected {
+    waiting: Vec<Change>,
+    lines: usize,
+}
+
+impl Lines {
+    fn new(run: RunId) -> Self {
+        Self { run, state: Arc::default() }
+    }
+
+    fn add(&self, parts: &Parts, step: &str, line: &str) {
+        let mut end = line.len().min(LINE_MAX);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lines += 1;
+        let text = match state.lines {
+            // Masked before it is cut, so that no half of a secret remains.
+            n if n < LINES_MAX => {
+                let masked = parts.mask.mask(line);
+                if end < line.len() { masked.chars().take(end).collect() } else { masked }
+            }
+            LINES_MAX => format!("(lines past {LINES_MAX} are not kept)"),
+            _ => return,
+        };
+        let event = PipelineEvent::Log { run: self.run, step: step.to_owned(), text };
+        state.waiting.push(Change::Event(event));
+    }
+
+    fn event(&self, event: PipelineEvent) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting.push(Change::Event(event));
+    }
+
+    fn flush(&self, parts: &Parts) -> Result<(), JournalError> {
+        let waiting = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+        if waiting.is_empty() { Ok(()) } else { parts.record(self.run, waiting) }
+    }
+}

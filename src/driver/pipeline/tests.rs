@@ -1,0 +1,353 @@
+//! The machine against a world that is cut off after any effect.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::run::{RunStep, SameAs, Trigger};
+use crate::model::service::{Limits, Scale, UpdatePolicy};
+
+pub(super) fn queued_run(id: i64) -> Run {
+    Run {
+        id: RunId(id),
+        pipeline: "web".parse().expect("a name"),
+        repository: "web".parse().expect("a name"),
+        commit: "a".repeat(40).parse().expect("a commit"),
+        subject: "faster search".into(),
+        trigger: Trigger::Poll,
+        state: RunState::Queued,
+        reason: None,
+        queued: at(0),
+        started: None,
+        ended: None,
+        config: None,
+        steps: Vec::new(),
+    }
+}
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time")
+}
+
+fn config() -> RunConfig {
+    let spec = ServiceSpec {
+        name: "web".parse().expect("a name"),
+        image: "demo/web".into(),
+        command: Vec::new(),
+        scale: Scale::Replicas(2),
+        environment: Default::default(),
+        ports: Vec::new(),
+        health: None,
+        limits: Limits::default(),
+        placement: Default::default(),
+        update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1) },
+        drain: Duration::from_secs(1),
+    };
+    let build = BuildSpec {
+        image: "demo/web".into(),
+        context: ".".into(),
+        dockerfile: "Dockerfile".into(),
+        args: Default::default(),
+    };
+    RunConfig {
+        environment: "local".into(),
+        push: "127.0.0.1:5000".into(),
+        pull: "registry.internal:5000".into(),
+        steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
+    }
+}
+
+fn key() -> ImageKey {
+    format!("k-{}", "1".repeat(64)).parse().expect("a key")
+}
+
+fn digest() -> Digest {
+    format!("sha256:{}", "2".repeat(64)).parse().expect("a digest")
+}
+
+/// The journal's side: what has been written, by the same rules as the real one.
+fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], images: &mut BTreeSet<ImageKey>) {
+    assert!(!run.state.is_ended(), "nothing is written to a run that has ended: {changes:?}");
+    for change in changes {
+        match change {
+            Change::Record(Record::Begun(config)) => {
+                assert_eq!(run.state, RunState::Queued, "a run begins once");
+                run.state = RunState::Running;
+                run.started = Some(now);
+                run.steps = config
+                    .steps
+                    .iter()
+                    .map(|step| RunStep {
+                        name: step.name(),
+                        state: StepState::Waiting,
+                        started: None,
+                        ended: None,
+                    })
+                    .collect();
+                run.config = Some(config.clone());
+            }
+            Change::Record(Record::Step { index, state }) => {
+                let step = &mut run.steps[*index];
+                assert!(!step.state.is_ended(), "a step that has ended stays so: {state:?}");
+                step.started = step.started.or(Some(now));
+                step.state = state.clone();
+            }
+            Change::Record(Record::Run { state, reason }) => {
+                run.state = *state;
+                run.reason = reason.clone();
+            }
+            Change::Record(Record::Image { key, .. }) => drop(images.insert(key.clone())),
+            Change::Record(Record::Event(_)) | Change::Event(_) => {}
+        }
+    }
+}
+
+/// Everything outside of the machine, as it survives a crash.
+struct World {
+    run: Run,
+    images: BTreeSet<ImageKey>,
+    pushed: bool,
+    /// Revisions that the cluster was asked to make.
+    revisions: u64,
+    healthy: bool,
+    builds: u32,
+    second: i64,
+}
+
+impl World {
+    fn new(healthy: bool) -> Self {
+        Self {
+            run: queued_run(1),
+            images: BTreeSet::new(),
+            pushed: false,
+            revisions: 0,
+            healthy,
+            builds: 0,
+            second: 0,
+        }
+    }
+
+    /// Performs an action completely; what it has done survives even if nobody hears of it.
+    fn perform(&mut self, index: usize, action: &Action) -> Outcome {
+        let step = &self.run.steps[index].state;
+        assert!(!step.is_ended(), "a step that has ended is not begun again");
+        match action {
+            Action::Inspect { .. } => {
+                assert_eq!(*step, StepState::Inspecting);
+                let built_by = SameAs { run: self.run.id, commit: self.run.commit.clone() };
+                let known = self.images.contains(&key()).then(|| KnownImage { digest: digest(), built_by });
+                Outcome::Inspected { key: key(), files: 3, known }
+            }
+            Action::Build { .. } => {
+                assert_eq!(*step, StepState::Building { key: key() });
+                self.builds += 1;
+                Outcome::Built
+            }
+            Action::Push { .. } => {
+                assert_eq!(*step, StepState::Pushing { key: key() });
+                self.pushed = true;
+                Outcome::Pushed { digest: digest() }
+            }
+            Action::Deploy { deployment, told_since } => {
+                assert!(matches!(step, StepState::Deploying { .. }));
+                assert!(self.pushed, "what is deployed is in the registry");
+                assert_eq!(deployment.digest, digest());
+                if self.revisions == 0 || told_since.is_none() {
+                    self.revisions += 1;
+                }
+                Outcome::Deployed { revision: self.revisions }
+            }
+            Action::Follow { revision, .. } => {
+                assert_eq!(*step, StepState::Following { revision: *revision });
+                let state = if self.healthy { RevisionState::Running } else { RevisionState::RolledBack };
+                Outcome::Followed { state, reason: None }
+            }
+        }
+    }
+
+    /// One process works on the run: `lives` effects, then it is killed. Some of its
+    /// actions fail for a moment, by `luck`.
+    fn live(&mut self, lives: usize, luck: &mut impl Iterator<Item = u8>) -> Option<Ending> {
+        let mut machine = Machine::new(&self.run, config());
+        let mut inputs = vec![Input::Begin];
+        let mut effects_left = lives;
+        while let Some(input) = inputs.pop() {
+            self.second += 1;
+            for effect in machine.handle(at(self.second), input) {
+                if effects_left == 0 {
+                    return None;
+                }
+                effects_left -= 1;
+                match effect {
+                    Effect::Record(changes) => {
+                        write(&mut self.run, at(self.second), &changes, &mut self.images);
+                    }
+                    Effect::Perform { index, action } => match luck.next() {
+                        Some(0) => {
+                            let reason = "the registry is away".into();
+                            let problem = Problem { reason, patience: Patience::Short, progressed: false };
+                            inputs.push(Input::Done(Err(problem)));
+                        }
+                        // Done, but the answer got lost.
+                        Some(1) => {
+                            self.perform(index, &action);
+                            let reason = "the cluster stopped answering".into();
+                            let problem = Problem { reason, patience: Patience::Long, progressed: true };
+                            inputs.push(Input::Done(Err(problem)));
+                        }
+                        _ => inputs.push(Input::Done(Ok(self.perform(index, &action)))),
+                    },
+                    Effect::Wait(_) => inputs.push(Input::Due),
+                    Effect::Drop => inputs.clear(),
+                    Effect::End(ending) => return Some(ending),
+                }
+            }
+        }
+        panic!("the machine neither wants anything nor has ended");
+    }
+}
+
+proptest! {
+    /// Killed after any effects, with any actions failing for a moment: the run ends
+    /// once, as it would have without all that, and nothing is rolled out twice.
+    #[test]
+    fn a_run_ends_once_wherever_it_is_cut_off(
+        cuts in prop::collection::vec(0_usize..14, 0..6),
+        luck in prop::collection::vec(0_u8..6, 0..12),
+        healthy: bool,
+    ) {
+        let mut world = World::new(healthy);
+        let mut luck = luck.into_iter();
+        for lives in &cuts {
+            if world.run.state.is_ended() {
+                break;
+            }
+            world.live(*lives, &mut luck);
+        }
+        if !world.run.state.is_ended() {
+            let mut calm = std::iter::empty();
+            let ended = world.live(usize::MAX, &mut calm).is_some();
+            prop_assert!(ended);
+        }
+        let failed_by_luck = world.run.reason.as_deref().is_some_and(|reason| reason.contains("tried 6 times"));
+        if !failed_by_luck {
+            let expected = if healthy { RunState::Succeeded } else { RunState::Failed };
+            prop_assert_eq!(world.run.state, expected, "{:?}", world.run.reason);
+            prop_assert_eq!(world.revisions, 1, "one rollout");
+        }
+        prop_assert!(world.run.steps.iter().all(|step| step.state.is_ended()));
+        prop_assert!(Machine::new(&world.run, config()).handle(at(0), Input::Begin).is_empty());
+    }
+
+    /// Cancelled or stopped after any effect: cancelled for good, or left for another
+    /// process, which brings it to the end.
+    #[test]
+    fn a_run_can_be_cancelled_or_left_anywhere(after in 0_usize..8, cancel: bool) {
+        let mut world = World::new(true);
+        let mut machine = Machine::new(&world.run, config());
+        let mut pending = Some(Input::Begin);
+        let mut ending = None;
+        for round in 0..20 {
+            // What an action has done is done, whether or not its answer is still heard.
+            let ask = if cancel { Input::Cancel { reason: "by hand".into() } } else { Input::Stop };
+            let inputs = (round == after).then_some(ask).into_iter().chain(pending.take());
+            for input in inputs.collect::<Vec<_>>() {
+                for effect in machine.handle(at(round as i64), input) {
+                    match effect {
+                        Effect::Record(changes) => {
+                            write(&mut world.run, at(round as i64), &changes, &mut world.images);
+                        }
+                        Effect::Perform { index, action } => {
+                            pending = Some(Input::Done(Ok(world.perform(index, &action))));
+                        }
+                        Effect::End(end) => ending = Some(end),
+                        Effect::Wait(_) | Effect::Drop => {}
+                    }
+                }
+            }
+        }
+        match ending {
+            Some(Ending::Left) => {
+                prop_assert_eq!(world.run.state, if after == 0 { RunState::Queued } else { RunState::Running });
+                prop_assert!(world.live(usize::MAX, &mut std::iter::empty()).is_some());
+                prop_assert_eq!(world.run.state, RunState::Succeeded);
+                prop_assert_eq!(world.revisions, 1);
+            }
+            Some(Ending::Ended(state)) => {
+                prop_assert_eq!(state, world.run.state);
+                prop_assert!(state == RunState::Succeeded || (cancel && state == RunState::Cancelled));
+            }
+            None => prop_assert!(false, "the machine did not end"),
+        }
+    }
+}
+
+/// Runs to the end without trouble and gives what was to be shown.
+fn story(world: &mut World, luck: &[u8]) -> String {
+    let mut machine = Machine::new(&world.run, config());
+    let mut luck = luck.iter().copied();
+    let mut lines = Vec::new();
+    let mut input = Some(Input::Begin);
+    while let Some(now) = input.take() {
+        world.second += 1;
+        for effect in machine.handle(at(world.second), now) {
+            match effect {
+                Effect::Record(changes) => {
+                    write(&mut world.run, at(world.second), &changes, &mut world.images);
+                    for change in changes {
+                        lines.push(match change {
+                            Change::Event(event) => serde_json::to_string(&event).expect("JSON"),
+                            Change::Record(record) => format!("  {record:?}").chars().take(90).collect(),
+                        });
+                    }
+                }
+                Effect::Perform { index, action } => {
+                    lines.push(format!("-> {index} {action:?}").chars().take(60).collect());
+                    input = Some(Input::Done(match luck.next() {
+                        Some(0) => Err(Problem {
+                            reason: "the registry is away".into(),
+                            patience: Patience::Short,
+                            progressed: false,
+                        }),
+                        _ => Ok(world.perform(index, &action)),
+                    }));
+                }
+                Effect::Wait(time) => {
+                    lines.push(format!("-> wait {time:?}"));
+                    input = Some(Input::Due);
+                }
+                Effect::Drop => {}
+                Effect::End(ending) => lines.push(format!("-> {ending:?}")),
+            }
+        }
+    }
+    lines
+        .join("\n")
+        .replace(&"1".repeat(64), "1…")
+        .replace(&"2".repeat(64), "2…")
+        .replace(&"a".repeat(40), "a…")
+}
+
+#[test]
+fn a_run_tells_its_story() {
+    insta::assert_snapshot!(story(&mut World::new(true), &[9, 9, 0]));
+}
+
+#[test]
+fn a_known_image_is_neither_built_nor_pushed() {
+    let mut world = World::new(false);
+    world.images.insert(key());
+    world.pushed = true;
+    insta::assert_snapshot!(story(&mut world, &[]));
+    assert_eq!(world.builds, 0);
+}
+
+#[test]
+fn a_registry_that_stays_away_fails_the_step_within_bounds() {
+    let mut world = World::new(true);
+    let story = story(&mut world, &[0; 20]);
+    assert_eq!(story.matches("-> 0 Inspect").count(), 6);
+    assert_eq!(world.run.reason.as_deref(), Some("build demo/web: the registry is away (tried 6 times)"));
+    assert!(matches!(world.run.steps[1].state, StepState::Skipped));
+}
