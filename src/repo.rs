@@ -274,6 +274,67 @@ mod tests {
         }
     }
 
+    fn order(stacks: &str) -> (Vec<String>, Vec<Diagnostic>) {
+        let mut files = files("stacks/cluster.yaml", stacks);
+        files.templates.push(SourceFile::new(
+            "templates/cloudformation/any.yaml",
+            "Parameters: {P: {Type: String, Default: a}}\nResources: {R: {Type: A::B::C}}\nOutputs: {O: {Value: 1}}\n",
+        ));
+        let mut problems = Vec::new();
+        let repository = references::assemble(Path::new("."), &files, &|_| None, &mut problems);
+        let renderer = rendering::Renderer::new(&repository, &mut problems);
+        let stacks = renderer.render(&repository.environments[0], &mut problems);
+        (stacks.iter().map(|stack| stack.name.to_string()).collect(), sorted(problems))
+    }
+
+    fn stack(name: &str, needs: &str) -> String {
+        let parameter = if needs.is_empty() { String::new() } else { format!("${{{needs}.O}}") };
+        format!("{name}:\n  template: any.yaml\n  parameters: {{P: \"{parameter}\"}}\n")
+    }
+
+    #[test]
+    fn stacks_come_after_what_they_refer_to_and_else_as_they_stand() {
+        let text =
+            [stack("d", "b"), stack("c", ""), stack("b", "a"), stack("a", ""), stack("e", "c")].concat();
+        let (order, problems) = order(&text);
+        assert_eq!(order, ["c", "a", "b", "d", "e"]);
+        assert_eq!(problems, vec![]);
+    }
+
+    #[test]
+    fn each_circle_is_told_once_and_the_rest_is_rendered() {
+        let text = [
+            stack("a", "b"),
+            stack("b", "a"),
+            stack("c", "c"),
+            stack("d", "a"),
+            stack("e", ""),
+            stack("f", "e"),
+        ]
+        .concat();
+        let (order, problems) = order(&text);
+        assert_eq!(order, ["e", "f"]);
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "stacks refer to each other in a circle: `a` -> `b` -> `a`",
+                "stacks refer to each other in a circle: `c` -> `c`",
+            ]
+        );
+    }
+
+    #[test]
+    fn line_ends_of_windows_and_byte_order_marks_change_nothing() {
+        let project: ProjectName = "demo".parse().expect("it is a name");
+        for (path, text) in starters::files(&project) {
+            let changed = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+            // In a template a byte order mark is text like any other, and stays first.
+            let changed = if path.starts_with("templates/cloud-config") { continue } else { changed };
+            assert_eq!(problems(&files(path, &changed)), vec![], "{path}");
+        }
+    }
+
     #[test]
     fn the_starters_have_no_problem() {
         assert_eq!(problems(&files("", "")), vec![]);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::model::setting::Unset;
 use crate::source::Diagnostic;
 
 use super::context::Context;
@@ -74,5 +75,11 @@ impl Failure {
             Self::Reported => ExitCode::FAILURE,
             Self::Refused => ExitCode::from(2),
         }
+    }
+}
+
+impl From<Unset> for Failure {
+    fn from(unset: Unset) -> Self {
+        Self::Invalid { diagnostics: vec![unset.diagnostic()], files: 1 }
     }
 }

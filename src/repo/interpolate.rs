@@ -179,3 +179,59 @@ fn part(file: &Arc<SourceFile>, node: &Node, text: &str, from: usize, to: usize)
     };
     Span::new(start + from, start + to)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::yaml;
+
+    /// The pieces of `text`, `|` between them, then the codes of the problems.
+    fn filled(text: &str) -> String {
+        let file = SourceFile::new("a.yaml", text);
+        let mut problems = Vec::new();
+        let node = yaml::parse(&file, &mut problems).expect("it is YAML");
+        let mut reader = Reader { file: &file, problems: &mut problems };
+        let variables = |name: &str| match name {
+            "A" => Some("1".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let filled = fill(&mut reader, &node, node.text().expect("a text"), &variables);
+        let pieces: Vec<String> = filled
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.clone(),
+                Piece::Output(reference) => format!("({reference})"),
+            })
+            .collect();
+        let problems: Vec<String> = problems
+            .iter()
+            .map(|problem| {
+                let label = problem.label.as_ref().expect("it has a place");
+                format!(" {}: {}", problem.code, label.file.slice(label.span))
+            })
+            .collect();
+        pieces.join("|") + &problems.concat()
+    }
+
+    #[test]
+    fn variables_are_filled_in_and_outputs_kept() {
+        assert_eq!(filled("plain"), "plain");
+        assert_eq!(filled("\"\""), "");
+        assert_eq!(filled("a-${env.A}-b"), "a-1-b");
+        assert_eq!(filled("${env.B:-two}${env.EMPTY:-three}${env.EMPTY}."), "twothree.");
+        assert_eq!(filled("${env.B:-}"), "");
+        assert_eq!(filled("${env.B}"), "<unset B>");
+        assert_eq!(filled("x ${network.VpcId} ${env.A}"), "x |(${network.VpcId})| 1");
+        assert_eq!(filled("$${HOME} $5"), "${HOME} $5");
+    }
+
+    #[test]
+    fn what_refers_to_nothing_is_shown_where_it_stands() {
+        assert_eq!(filled("\"ä ${nothing} ö\""), "ä | ö bad-reference: ${nothing}".replace('|', ""));
+        assert_eq!(filled("ä ${env.}"), "ä  bad-reference: ${env.}");
+        assert_eq!(filled("${env.1X}"), " bad-reference: ${env.1X}");
+        assert_eq!(filled("ö ${open"), "ö  bad-reference: ${open");
+    }
+}

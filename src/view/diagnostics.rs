@@ -105,3 +105,45 @@ fn finding(diagnostic: &Diagnostic) -> serde_json::Value {
     finding["help"] = diagnostic.help.clone().into();
     finding
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::{SourceFile, Span};
+
+    #[test]
+    fn counts_have_their_units() {
+        let error = Diagnostic::error("a", "b");
+        let warning = Diagnostic::warning("a", "b");
+        assert_eq!(counts(&[], 14), "0 errors in 14 files");
+        assert_eq!(counts(std::slice::from_ref(&error), 1), "1 error in 1 file");
+        assert_eq!(counts(&[error.clone(), error, warning], 2), "2 errors and 1 warning in 2 files");
+    }
+
+    #[test]
+    fn control_characters_of_a_file_do_not_reach_the_terminal() {
+        let file = SourceFile::new("a.yaml", "name: \u{1b}[2Jx\n");
+        let drawn = drawing(&Diagnostic::error("a", "b \u{1b}[2J").at(&file, Span::new(6, 12), "c"), false);
+        assert!(!drawn.contains('\u{1b}'), "{drawn:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_place_of_any_text_can_be_drawn(
+            text in "([ -~]|[äß€𝄞\u{0}\u{200b}\r\t\n]){0,80}",
+            (from, to) in (0.0..=1.0f64, 0.0..=1.0f64),
+            colour: bool,
+        ) {
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let place = |at: f64| places[((places.len() - 1) as f64 * at) as usize];
+            let span = Span::new(place(from.min(to)), place(from.max(to)));
+            let file = SourceFile::new("a.yaml", text);
+            drawing(&Diagnostic::error("code", "message").at(&file, span, "label").help("help"), colour);
+        }
+    }
+}
