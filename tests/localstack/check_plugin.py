@@ -9,289 +9,21 @@ others. Exit status 1 when a check failed.
 """
 
 import base64
-import json
 import sys
 import threading
 import time
 import traceback
-import urllib.error
-import urllib.request
 import uuid
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+# The checks run from a source tree, which stays as it is.
+sys.dont_write_bytecode = True
 
-REGION = "eu-west-1"
+from account import Account, equal, until  # noqa: E402
+from botocore.exceptions import ClientError  # noqa: E402
+
+from templates import NETWORK, REGION, encode, group_template  # noqa: E402
+
 NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
-
-NETWORK = {
-    "Parameters": {
-        "Zones": {"Type": "CommaDelimitedList", "Default": f"{REGION}a,{REGION}b"},
-        "Second": {"Type": "String", "Default": "10.99.2.0/24"},
-    },
-    "Resources": {
-        "Vpc": {
-            "Type": "AWS::EC2::VPC",
-            "Properties": {
-                "CidrBlock": "10.99.0.0/16",
-                "EnableDnsHostnames": True,
-                "Tags": [{"Key": "Name", "Value": {"Ref": "AWS::StackName"}}],
-            },
-        },
-        "SubnetA": {
-            "Type": "AWS::EC2::Subnet",
-            "Properties": {
-                "VpcId": {"Ref": "Vpc"},
-                "CidrBlock": "10.99.1.0/24",
-                "AvailabilityZone": {"Fn::Select": [0, {"Ref": "Zones"}]},
-                "MapPublicIpOnLaunch": True,
-            },
-        },
-        "SubnetB": {
-            "Type": "AWS::EC2::Subnet",
-            "Properties": {
-                "VpcId": {"Ref": "Vpc"},
-                "CidrBlock": {"Ref": "Second"},
-                "AvailabilityZone": {"Fn::Select": [1, {"Ref": "Zones"}]},
-                "MapPublicIpOnLaunch": True,
-            },
-        },
-        "Gateway": {"Type": "AWS::EC2::InternetGateway"},
-        "Attachment": {
-            "Type": "AWS::EC2::VPCGatewayAttachment",
-            "Properties": {"VpcId": {"Ref": "Vpc"}, "InternetGatewayId": {"Ref": "Gateway"}},
-        },
-        "Routes": {"Type": "AWS::EC2::RouteTable", "Properties": {"VpcId": {"Ref": "Vpc"}}},
-        "Out": {
-            "Type": "AWS::EC2::Route",
-            "DependsOn": "Attachment",
-            "Properties": {
-                "RouteTableId": {"Ref": "Routes"},
-                "DestinationCidrBlock": "0.0.0.0/0",
-                "GatewayId": {"Ref": "Gateway"},
-            },
-        },
-        "RoutesA": {
-            "Type": "AWS::EC2::SubnetRouteTableAssociation",
-            "Properties": {"RouteTableId": {"Ref": "Routes"}, "SubnetId": {"Ref": "SubnetA"}},
-        },
-        "Firewall": {
-            "Type": "AWS::EC2::SecurityGroup",
-            "Properties": {
-                "GroupDescription": "machines",
-                "VpcId": {"Ref": "Vpc"},
-                "SecurityGroupIngress": [
-                    {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"},
-                    {"IpProtocol": "-1", "CidrIp": "10.99.0.0/16"},
-                ],
-                "SecurityGroupEgress": [{"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}],
-            },
-        },
-    },
-    "Outputs": {
-        "VpcId": {"Value": {"Ref": "Vpc"}},
-        "Subnets": {"Value": {"Fn::Join": [",", [{"Ref": "SubnetA"}, {"Ref": "SubnetB"}]]}},
-        "SecurityGroupId": {"Value": {"Fn::GetAtt": ["Firewall", "GroupId"]}},
-    },
-}
-
-
-def group_template(user_data: str, hook: bool = True) -> dict:
-    group = {
-        "AutoScalingGroupName": {"Ref": "AWS::StackName"},
-        "MinSize": 1,
-        "MaxSize": 5,
-        "DesiredCapacity": {"Ref": "Capacity"},
-        "VPCZoneIdentifier": {"Ref": "Subnets"},
-        "HealthCheckType": "EC2",
-        "HealthCheckGracePeriod": 30,
-        "LaunchTemplate": {
-            "LaunchTemplateId": {"Ref": "Template"},
-            "Version": {"Fn::GetAtt": ["Template", "LatestVersionNumber"]},
-        },
-        "Tags": [
-            {"Key": "fleetwright:role", "Value": "worker", "PropagateAtLaunch": True},
-            {"Key": "only:group", "Value": "yes", "PropagateAtLaunch": False},
-        ],
-    }
-    if hook:
-        group["LifecycleHookSpecificationList"] = [
-            {
-                "LifecycleHookName": "drain",
-                "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
-                "HeartbeatTimeout": 300,
-                "DefaultResult": "CONTINUE",
-            }
-        ]
-    return {
-        "Parameters": {
-            "Subnets": {"Type": "List<AWS::EC2::Subnet::Id>"},
-            "SecurityGroupId": {"Type": "AWS::EC2::SecurityGroup::Id"},
-            "ImageId": {"Type": "AWS::EC2::Image::Id", "Default": "ami-12345678"},
-            "Capacity": {"Type": "Number", "Default": 3},
-        },
-        "Resources": {
-            "Role": {
-                "Type": "AWS::IAM::Role",
-                "Properties": {
-                    "AssumeRolePolicyDocument": {
-                        "Version": "2012-10-17",
-                        "Statement": [
-                            {
-                                "Effect": "Allow",
-                                "Principal": {"Service": "ec2.amazonaws.com"},
-                                "Action": "sts:AssumeRole",
-                            }
-                        ],
-                    },
-                    "Policies": [
-                        {
-                            "PolicyName": "rendezvous",
-                            "PolicyDocument": {
-                                "Version": "2012-10-17",
-                                "Statement": [{"Effect": "Allow", "Action": "ssm:*", "Resource": "*"}],
-                            },
-                        }
-                    ],
-                },
-            },
-            "Profile": {"Type": "AWS::IAM::InstanceProfile", "Properties": {"Roles": [{"Ref": "Role"}]}},
-            "Template": {
-                "Type": "AWS::EC2::LaunchTemplate",
-                "Properties": {
-                    "LaunchTemplateName": {"Ref": "AWS::StackName"},
-                    "LaunchTemplateData": {
-                        "ImageId": {"Ref": "ImageId"},
-                        "InstanceType": "t3.small",
-                        "IamInstanceProfile": {"Arn": {"Fn::GetAtt": ["Profile", "Arn"]}},
-                        "SecurityGroupIds": [{"Ref": "SecurityGroupId"}],
-                        "MetadataOptions": {"HttpTokens": "required"},
-                        "UserData": encode(user_data),
-                        "TagSpecifications": [
-                            {"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "machine"}]}
-                        ],
-                    },
-                },
-            },
-            "Group": {"Type": "AWS::AutoScaling::AutoScalingGroup", "Properties": group},
-        },
-        "Outputs": {
-            "GroupName": {"Value": {"Ref": "Group"}},
-            "Version": {"Value": {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}},
-            "RoleArn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}},
-        },
-    }
-
-
-def encode(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def until(what: str, condition, seconds: float = 20.0):
-    """Polls until ``condition`` gives something true, and returns that."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {seconds:.0f} s")
-
-
-def equal(what: str, actual, expected) -> None:
-    assert actual == expected, f"{what}: {actual!r}, expected {expected!r}"
-
-
-class Account:
-    """One emulated account: clients, the machine feed, and stacks by change set."""
-
-    def __init__(self, endpoint: str):
-        self.endpoint = endpoint.rstrip("/")
-        session = boto3.session.Session(
-            aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION
-        )
-        config = Config(retries={"max_attempts": 1}, max_pool_connections=20)
-
-        def client(service):
-            return session.client(service, endpoint_url=self.endpoint, config=config)
-
-        self.cloudformation = client("cloudformation")
-        self.autoscaling = client("autoscaling")
-        self.ec2 = client("ec2")
-        self.iam = client("iam")
-        self.ssm = client("ssm")
-
-    def http(self, method: str, path: str, timeout: float = 30):
-        request = urllib.request.Request(self.endpoint + path, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def feed(self, query: str = "") -> dict:
-        status, body = self.http("GET", f"/_fleetwright/instances{query}")
-        equal("the feed's status", status, 200)
-        return body
-
-    def machines(self, group: str, *states: str) -> list[dict]:
-        return [
-            machine
-            for machine in self.feed()["instances"]
-            if machine["group"] == group and machine["state"] in (states or ("running",))
-        ]
-
-    def group(self, name: str) -> dict:
-        return self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
-            "AutoScalingGroups"
-        ][0]
-
-    def states(self, name: str) -> dict[str, str]:
-        return {i["InstanceId"]: i["LifecycleState"] for i in self.group(name)["Instances"]}
-
-    def change_set(self, stack: str, template: dict, parameters: dict, kind: str) -> dict:
-        name = "c" + uuid.uuid4().hex[:8]
-        self.cloudformation.create_change_set(
-            StackName=stack,
-            ChangeSetName=name,
-            ChangeSetType=kind,
-            TemplateBody=json.dumps(template),
-            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
-            Capabilities=["CAPABILITY_NAMED_IAM"],
-        )
-
-        def described():
-            found = self.cloudformation.describe_change_set(StackName=stack, ChangeSetName=name)
-            return found if found["Status"] in ("CREATE_COMPLETE", "FAILED") else None
-
-        return until(f"change set of {stack}", described)
-
-    def deploy(self, stack: str, template: dict, parameters: dict, kind: str = "UPDATE") -> dict:
-        change_set = self.change_set(stack, template, parameters, kind)
-        equal("change set", change_set["Status"], "CREATE_COMPLETE")
-        self.cloudformation.execute_change_set(
-            StackName=stack, ChangeSetName=change_set["ChangeSetName"]
-        )
-        return self.settled(stack, "CREATE_COMPLETE" if kind == "CREATE" else "UPDATE_COMPLETE")
-
-    def settled(self, stack: str, expected: str) -> dict:
-        def described():
-            found = self.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-            done = not found["StackStatus"].endswith("_IN_PROGRESS")
-            return found if done else None
-
-        found = until(f"stack {stack}", described, 60)
-        if found["StackStatus"] != expected:
-            events = self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-            reasons = [e.get("ResourceStatusReason") for e in events if "FAILED" in e["ResourceStatus"]]
-            raise AssertionError(f"stack {stack} is {found['StackStatus']}: {reasons}")
-        return {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
-
-    def delete(self, stack: str) -> None:
-        stack_id = self.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackId"]
-        self.cloudformation.delete_stack(StackName=stack)
-        self.settled(stack_id, "DELETE_COMPLETE")
 
 
 class Checks:
@@ -372,35 +104,24 @@ class Checks:
         equal("EC2's firewall", [g["GroupId"] for g in instance["SecurityGroups"]], [self.outputs["SecurityGroupId"]])
 
     def check_unchanged_template_is_reported_as_such(self):
-        change_set = self.a.change_set(
-            self.workers, group_template(self.first), self.parameters, "UPDATE"
-        )
+        change_set = self.a.change_set(self.workers, group_template(self.first), self.parameters, "UPDATE")
         equal("status", change_set["Status"], "FAILED")
         equal("reason", change_set["StatusReason"], NO_CHANGES)
         equal("execution status", change_set["ExecutionStatus"], "UNAVAILABLE")
-        self.a.cloudformation.delete_change_set(
-            StackName=self.workers, ChangeSetName=change_set["ChangeSetName"]
-        )
+        self.a.cloudformation.delete_change_set(StackName=self.workers, ChangeSetName=change_set["ChangeSetName"])
 
     def check_changed_user_data_shows_template_and_group(self):
-        change_set = self.a.change_set(
-            self.workers, group_template(self.second), self.parameters, "UPDATE"
-        )
+        change_set = self.a.change_set(self.workers, group_template(self.second), self.parameters, "UPDATE")
         changes = {
-            c["ResourceChange"]["LogicalResourceId"]: c["ResourceChange"]["Action"]
-            for c in change_set["Changes"]
+            c["ResourceChange"]["LogicalResourceId"]: c["ResourceChange"]["Action"] for c in change_set["Changes"]
         }
         equal("changes", changes, {"Template": "Modify", "Group": "Modify"})
-        self.a.cloudformation.delete_change_set(
-            StackName=self.workers, ChangeSetName=change_set["ChangeSetName"]
-        )
+        self.a.cloudformation.delete_change_set(StackName=self.workers, ChangeSetName=change_set["ChangeSetName"])
 
     def changes_of(self, template: dict, parameters: dict) -> dict[str, str]:
         """What a change set says: logical id to replacement, without executing it."""
         change_set = self.a.change_set(self.workers, template, parameters, "UPDATE")
-        self.a.cloudformation.delete_change_set(
-            StackName=self.workers, ChangeSetName=change_set["ChangeSetName"]
-        )
+        self.a.cloudformation.delete_change_set(StackName=self.workers, ChangeSetName=change_set["ChangeSetName"])
         changes = [change["ResourceChange"] for change in change_set["Changes"]]
         return {change["LogicalResourceId"]: change["Replacement"] for change in changes}
 
@@ -428,9 +149,7 @@ class Checks:
         equal("version output", outputs["Version"], "2")
         equal("group's version", self.a.group(self.workers)["LaunchTemplate"]["Version"], "2")
         equal("machines stay", {m["id"] for m in self.a.machines(self.workers)}, before)
-        self.a.autoscaling.set_desired_capacity(
-            AutoScalingGroupName=self.workers, DesiredCapacity=4
-        )
+        self.a.autoscaling.set_desired_capacity(AutoScalingGroupName=self.workers, DesiredCapacity=4)
         new = [m for m in self.a.machines(self.workers) if m["id"] not in before]
         equal("new machines", len(new), 1)
         equal("new user data", base64.b64decode(new[0]["user_data"]).decode(), self.second)
@@ -455,9 +174,7 @@ class Checks:
 
     def check_scale_in_waits_for_the_hook(self):
         oldest = self.a.group(self.workers)["Instances"][0]["InstanceId"]
-        self.a.autoscaling.set_desired_capacity(
-            AutoScalingGroupName=self.workers, DesiredCapacity=3
-        )
+        self.a.autoscaling.set_desired_capacity(AutoScalingGroupName=self.workers, DesiredCapacity=3)
         states = self.a.states(self.workers)
         equal("state", states[oldest], "Terminating:Wait")
         equal("others", sorted(states.values()), ["InService"] * 3 + ["Terminating:Wait"])
@@ -526,9 +243,7 @@ class Checks:
         waiter = threading.Thread(target=poll)
         waiter.start()
         time.sleep(0.3)
-        self.a.autoscaling.set_desired_capacity(
-            AutoScalingGroupName=self.workers, DesiredCapacity=3
-        )
+        self.a.autoscaling.set_desired_capacity(AutoScalingGroupName=self.workers, DesiredCapacity=3)
         waiter.join(25)
         body, seconds = answers[0]
         assert body["revision"] != revision, "the revision stayed"
@@ -542,9 +257,7 @@ class Checks:
             HeartbeatTimeout=1,
             DefaultResult="CONTINUE",
         )
-        self.a.autoscaling.set_desired_capacity(
-            AutoScalingGroupName=self.workers, DesiredCapacity=2
-        )
+        self.a.autoscaling.set_desired_capacity(AutoScalingGroupName=self.workers, DesiredCapacity=2)
         assert "Terminating:Wait" in self.a.states(self.workers).values(), "it didn't wait"
         until("time-out", lambda: "Terminating:Wait" not in self.a.states(self.workers).values())
         equal("states", sorted(self.a.states(self.workers).values()), ["InService"] * 2)
@@ -556,9 +269,7 @@ class Checks:
             LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING",
             HeartbeatTimeout=300,
         )
-        self.a.autoscaling.set_desired_capacity(
-            AutoScalingGroupName=self.workers, DesiredCapacity=3
-        )
+        self.a.autoscaling.set_desired_capacity(AutoScalingGroupName=self.workers, DesiredCapacity=3)
         states = self.a.states(self.workers)
         waiting = next(i for i, s in states.items() if s == "Pending:Wait")
         self.a.autoscaling.complete_lifecycle_action(
@@ -568,9 +279,7 @@ class Checks:
             InstanceId=waiting,
         )
         equal("state", self.a.states(self.workers)[waiting], "InService")
-        self.a.autoscaling.delete_lifecycle_hook(
-            LifecycleHookName="prepare", AutoScalingGroupName=self.workers
-        )
+        self.a.autoscaling.delete_lifecycle_hook(LifecycleHookName="prepare", AutoScalingGroupName=self.workers)
 
     def check_group_properties_can_be_updated(self):
         template = group_template(self.second)
@@ -610,6 +319,46 @@ class Checks:
         equal("value", self.a.ssm.get_parameter(Name=name)["Parameter"]["Value"], str(wins[0]))
         self.a.ssm.delete_parameter(Name=name)
 
+    def fails(self, stack: str, template: dict, kind: str, status: str) -> None:
+        """Executes a change set that can't succeed, and checks how it ends."""
+        change_set = self.a.change_set(stack, template, self.parameters, kind)
+        self.a.cloudformation.execute_change_set(StackName=stack, ChangeSetName=change_set["ChangeSetName"])
+        self.a.settled(stack, status)
+        events = self.a.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+        reasons = [e.get("ResourceStatusReason") or "" for e in events if "FAILED" in e["ResourceStatus"]]
+        assert any("Max bound" in reason for reason in reasons), f"no reason: {reasons}"
+
+    def check_failed_stack_update_is_rolled_back(self):
+        before = self.a.group(self.workers)
+        template = group_template("#cloud-config\nhostname: third\n")
+        template["Resources"]["Group"]["Properties"]["MinSize"] = 9
+        template["Resources"]["Extra"] = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": "x"}}
+        template["Resources"]["Group"]["DependsOn"] = "Extra"
+        self.fails(self.workers, template, "UPDATE", "UPDATE_ROLLBACK_COMPLETE")
+        after = self.a.group(self.workers)
+        equal("sizes", [after["MinSize"], after["MaxSize"]], [before["MinSize"], before["MaxSize"]])
+        versions = self.a.ec2.describe_launch_template_versions(LaunchTemplateName=self.workers)
+        latest = versions["LaunchTemplateVersions"][-1]
+        equal("latest version", latest["VersionNumber"], 4)
+        equal("user data", latest["LaunchTemplateData"]["UserData"], encode(self.second))
+        equal("group's version", after["LaunchTemplate"]["Version"], "4")
+        left = self.a.cloudformation.list_stack_resources(StackName=self.workers)
+        ids = {
+            r["LogicalResourceId"] for r in left["StackResourceSummaries"] if r["ResourceStatus"] != "DELETE_COMPLETE"
+        }
+        equal("resources", ids, {"Role", "Profile", "Template", "Group"})
+
+    def check_failed_stack_creation_leaves_nothing(self):
+        name = self.workers + "-bad"
+        template = group_template(self.first)
+        template["Resources"]["Group"]["Properties"]["MinSize"] = 9
+        self.fails(name, template, "CREATE", "ROLLBACK_COMPLETE")
+        templates = self.a.ec2.describe_launch_templates(Filters=[{"Name": "launch-template-name", "Values": [name]}])
+        equal("templates left", templates["LaunchTemplates"], [])
+        roles = [r["RoleName"] for r in self.a.iam.list_roles()["Roles"]]
+        assert not any(role.startswith(name) for role in roles), "a role is left"
+        self.a.delete(name)
+
     def check_group_survives_many_callers_at_once(self):
         self.a.autoscaling.put_lifecycle_hook(
             LifecycleHookName="drain",
@@ -618,9 +367,7 @@ class Checks:
             HeartbeatTimeout=1,
             DefaultResult="CONTINUE",
         )
-        self.a.autoscaling.update_auto_scaling_group(
-            AutoScalingGroupName=self.workers, MinSize=1, MaxSize=8
-        )
+        self.a.autoscaling.update_auto_scaling_group(AutoScalingGroupName=self.workers, MinSize=1, MaxSize=8)
         errors: list[BaseException] = []
         living: list[list[str]] = []
 
@@ -655,15 +402,31 @@ class Checks:
         equal("errors", errors, [])
         for addresses in living:
             equal("addresses in use", len(set(addresses)), len(addresses))
-        self.a.autoscaling.set_desired_capacity(
-            AutoScalingGroupName=self.workers, DesiredCapacity=3
-        )
+        self.a.autoscaling.set_desired_capacity(AutoScalingGroupName=self.workers, DesiredCapacity=3)
 
         def settled():
             return sorted(self.a.states(self.workers).values()) == ["InService"] * 3
 
         until("three machines in service", settled)
         equal("machines", len(self.a.machines(self.workers)), 3)
+
+    def check_stack_deletion_that_leaves_something_fails(self):
+        name = self.network + "-extra"
+        role = group_template("")["Resources"]["Role"]
+        value = {"Fn::GetAtt": ["Role", "Arn"]}
+        parameter = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": value}}
+        self.a.deploy(name, {"Resources": {"Role": role, "Note": parameter}}, {}, "CREATE")
+        stack_id = self.a.cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
+        made = self.a.cloudformation.describe_stack_resource(StackName=name, LogicalResourceId="Role")
+        role_name = made["StackResourceDetail"]["PhysicalResourceId"]
+        # A profile that the stack doesn't know keeps the role from being deleted.
+        self.a.iam.create_instance_profile(InstanceProfileName=name)
+        self.a.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=role_name)
+        self.a.cloudformation.delete_stack(StackName=name)
+        self.a.settled(stack_id, "DELETE_FAILED")
+        self.a.iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=role_name)
+        self.a.iam.delete_instance_profile(InstanceProfileName=name)
+        self.a.delete(name)
 
     def check_deleting_the_stacks_removes_everything(self):
         self.a.delete(self.workers)

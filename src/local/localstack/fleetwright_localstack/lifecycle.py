@@ -52,9 +52,7 @@ _pending: dict[str, Action] = {}
 def hooks_of(group, transition: str) -> list:
     hooks = group.autoscaling_backend.lifecycle_hooks.values()
     return [
-        hook
-        for hook in hooks
-        if hook.auto_scaling_group_name == group.name and hook.lifecycle_transition == transition
+        hook for hook in hooks if hook.auto_scaling_group_name == group.name and hook.lifecycle_transition == transition
     ]
 
 

@@ -27,7 +27,8 @@ class NoFreeAddress(EC2ClientError):
     def __init__(self, subnet_id: str):
         super().__init__(
             "InsufficientFreeAddressesInSubnet",
-            f"There are not enough free addresses in subnet '{subnet_id}' to satisfy the requested number of instances.",
+            f"There are not enough free addresses in subnet '{subnet_id}' to satisfy the requested"
+            " number of instances.",
         )
 
 

@@ -193,15 +193,14 @@ def set_desired_capacity(backend, request):
 
 def terminate_instance(backend, request):
     group, state = groups.find_instance(backend, request["InstanceId"])
-    if request.get("ShouldDecrementDesiredCapacity"):
-        if state.lifecycle_state in groups.COUNTED:
-            if group.desired_capacity <= group.min_size:
-                raise _invalid(
-                    f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without"
-                    " replacement will violate group's min size constraint. Either set"
-                    " shouldDecrementDesiredCapacity flag to false or lower group's min size."
-                )
-            group.desired_capacity -= 1
+    if request.get("ShouldDecrementDesiredCapacity") and state.lifecycle_state in groups.COUNTED:
+        if group.desired_capacity <= group.min_size:
+            raise _invalid(
+                f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without"
+                " replacement will violate group's min size constraint. Either set"
+                " shouldDecrementDesiredCapacity flag to false or lower group's min size."
+            )
+        group.desired_capacity -= 1
     groups.begin_termination(group, state, "a user request")
     groups.reconcile(group)
     description = f"Terminating EC2 instance: {state.instance_id}"
@@ -258,9 +257,7 @@ def put_hook(backend, request):
 
 def _action(request):
     token, instance_id = request.get("LifecycleActionToken"), request.get("InstanceId")
-    action = lifecycle.find(
-        request["AutoScalingGroupName"], request["LifecycleHookName"], token, instance_id
-    )
+    action = lifecycle.find(request["AutoScalingGroupName"], request["LifecycleHookName"], token, instance_id)
     if action is None:
         what = f"token {token}" if token else f"instance ID {instance_id}"
         raise _invalid(f"No active Lifecycle Action found with {what}")

@@ -96,7 +96,8 @@ class GroupProvider(ResourceProvider[dict]):
                 arguments[argument] = model[argument]
         tags = _tags(model, name)
         for key, value in stack_tags(request).items():
-            tags[key] = {"Key": key, "Value": value, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}
+            tag = {"Key": key, "Value": value, "PropagateAtLaunch": True}
+            tags[key] = {**tag, "ResourceId": name, "ResourceType": "auto-scaling-group"}
         arguments["Tags"] = list(tags.values())
         if hooks := _hooks(model):
             arguments["LifecycleHookSpecificationList"] = list(hooks.values())
@@ -110,7 +111,7 @@ class GroupProvider(ResourceProvider[dict]):
         client = request.aws_client_factory.autoscaling
         name = after["AutoScalingGroupName"] = before["AutoScalingGroupName"]
         after["AutoScalingGroupARN"] = before.get("AutoScalingGroupARN")
-        self._update_tags(client, name, before, after)
+        # Machines that this update takes out of service wait for its hooks already.
         self._update_hooks(client, name, before, after)
         arguments = _arguments(after)
         # A property that is gone from the template goes back to its default.
@@ -119,6 +120,7 @@ class GroupProvider(ResourceProvider[dict]):
             if before.get(argument) is not None and argument not in arguments:
                 arguments[argument] = default
         client.update_auto_scaling_group(**arguments)
+        self._update_tags(client, name, before, after)
         return success(after)
 
     def _update_tags(self, client, name: str, before: dict, after: dict) -> None:

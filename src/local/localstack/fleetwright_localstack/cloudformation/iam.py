@@ -23,9 +23,7 @@ class RoleProvider(IAMRoleProvider):
             model[name] = before[name]
         iam, role = request.aws_client_factory.iam, before["RoleName"]
         if model["AssumeRolePolicyDocument"] != before.get("AssumeRolePolicyDocument"):
-            iam.update_assume_role_policy(
-                RoleName=role, PolicyDocument=_document(model["AssumeRolePolicyDocument"])
-            )
+            iam.update_assume_role_policy(RoleName=role, PolicyDocument=_document(model["AssumeRolePolicyDocument"]))
         self._update_policies(iam, role, before, model)
         settings = {}
         if model.get("Description") != before.get("Description"):
@@ -53,9 +51,7 @@ class RoleProvider(IAMRoleProvider):
             iam.delete_role_policy(RoleName=role, PolicyName=name)
         for name, policy in new.items():
             if old.get(name) != policy:
-                iam.put_role_policy(
-                    RoleName=role, PolicyName=name, PolicyDocument=_document(policy["PolicyDocument"])
-                )
+                iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=_document(policy["PolicyDocument"]))
 
 
 class InstanceProfileProvider(IAMInstanceProfileProvider):

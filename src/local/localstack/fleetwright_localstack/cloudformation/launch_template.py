@@ -31,10 +31,7 @@ class LaunchTemplateProvider(ResourceProvider[dict]):
         "primaryIdentifier": ["/properties/LaunchTemplateId"],
         "readOnlyProperties": [f"/properties/{name}" for name in READ_ONLY],
         "createOnlyProperties": ["/properties/LaunchTemplateName"],
-        "properties": {
-            name: {}
-            for name in ("LaunchTemplateName", "LaunchTemplateData", "VersionDescription", "TagSpecifications", *READ_ONLY)
-        },
+        "properties": {},
     }
 
     def create(self, request):

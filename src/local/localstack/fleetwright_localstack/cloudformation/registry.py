@@ -63,7 +63,7 @@ def _explained(handler):
 def apply() -> None:
     from localstack.services.cloudformation.resource_provider import ResourceProviderExecutor
 
-    from fleetwright_localstack.cloudformation import change_sets, stacks
+    from fleetwright_localstack.cloudformation import change_sets, outcomes, stacks
 
     original = ResourceProviderExecutor.try_load_resource_provider
 
@@ -73,4 +73,5 @@ def apply() -> None:
 
     ResourceProviderExecutor.try_load_resource_provider = staticmethod(try_load_resource_provider)
     change_sets.apply()
+    outcomes.apply()
     stacks.apply()

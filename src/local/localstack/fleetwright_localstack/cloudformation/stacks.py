@@ -38,6 +38,9 @@ def apply() -> None:
         updated = getattr(stack, "fleetwright_updated", None)
         if updated:
             described["LastUpdatedTime"] = updated
+        if not stack.status.startswith("DELETE_"):
+            # LocalStack gives failed stacks a time of deletion.
+            described.pop("DeletionTime", None)
         return described
 
     @patch(Stack.set_stack_status)
