@@ -1,3 +1,9 @@
 //! What happens over time: each file is a state machine, and the async shell that performs its effects.
 
+pub mod apply;
+pub mod destroy;
+pub mod follow;
+pub mod graph;
 pub mod pipeline;
+pub mod plan;
+pub mod roll;

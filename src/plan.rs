@@ -1,5 +1,11 @@
 //! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.
 
+pub mod cause;
 pub mod dockerfile;
 pub mod dockerignore;
+pub mod document;
 pub mod image_key;
+pub mod predict;
+pub mod roll;
+pub mod stack;
+pub mod within;

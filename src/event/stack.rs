@@ -2,6 +2,55 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What is being done to a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// It is created.
+    Create,
+    /// It is updated.
+    Update,
+    /// It is deleted.
+    Delete,
+    /// Somebody else's work on it is waited for.
+    Wait,
+}
+
+/// How work on a stack ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was created.
+    Created,
+    /// It was updated.
+    Updated,
+    /// It was deleted.
+    Deleted,
+    /// There was nothing to do.
+    Unchanged,
+    /// What was waited for is done.
+    Settled,
+    /// It failed.
+    Failed,
+    /// Nothing was done, since a stack it depends on failed.
+    Skipped,
+    /// Nothing was done, since a signal came first.
+    NotBegun,
+    /// A signal came; CloudFormation goes on with it.
+    LeftRunning,
+}
+
+/// Why work on a stack failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The first cause.
+    pub cause: String,
+    /// The file and line it stands at, where that can be told.
+    pub at: Option<String>,
+    /// What to do.
+    pub next: String,
+}
+
 /// Something that happened to a stack. The stack is named as the repository names it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
@@ -10,8 +59,8 @@ pub enum StackEvent {
     Started {
         /// The stack.
         stack: String,
-        /// `create`, `update` or `delete`.
-        action: String,
+        /// What is done.
+        work: Work,
         /// How many resources will change, where that is known.
         resources: Option<u32>,
     },
@@ -32,11 +81,11 @@ pub enum StackEvent {
     Finished {
         /// The stack.
         stack: String,
-        /// `created`, `updated`, `deleted`, `unchanged`, `failed` or `skipped`.
-        outcome: String,
+        /// How.
+        outcome: Outcome,
         /// How long it took, in seconds.
         seconds: f64,
-        /// The first cause of a failure.
-        cause: Option<String>,
+        /// Why it failed.
+        failure: Option<Failure>,
     },
 }

@@ -33,6 +33,8 @@ pub struct DeployedStack {
     pub status: String,
     /// CloudFormation's words for why it has that status; often empty.
     pub status_reason: String,
+    /// The change set it was last created or changed by, where that is told.
+    pub change_set: Option<String>,
     /// The parameters it was deployed with.
     pub parameters: BTreeMap<String, String>,
     /// Its outputs.

@@ -78,6 +78,9 @@ pub trait Cloud: Send + Sync {
     /// Begins to delete a stack; one that does not exist is no error.
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError>;
 
+    /// The id of the last thing that happened to a stack; `None` when nothing did yet.
+    async fn last_event(&self, stack: &str) -> Result<Option<String>, CloudError>;
+
     /// What happened to a stack after the event `after` (from the start when `None`), oldest first.
     async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError>;
 }

@@ -148,6 +148,16 @@ impl Cloud for CloudFormation {
         Ok(())
     }
 
+    async fn last_event(&self, stack: &str) -> Result<Option<String>, CloudError> {
+        match self.client.describe_stack_events().stack_name(stack).send().await {
+            Ok(answer) => Ok(answer.stack_events.unwrap_or_default().into_iter().find_map(|e| e.event_id)),
+            Err(error) => match refusal(&error) {
+                Some(("ValidationError", words)) if words.contains("does not exist") => Ok(None),
+                _ => Err(failure(format!("reading the events of stack `{stack}`"), error)),
+            },
+        }
+    }
+
     async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError> {
         let mut pages = self.client.describe_stack_events().stack_name(stack).into_paginator().send();
         let mut found = Vec::new();
@@ -183,6 +193,7 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         id: from.stack_id?,
         status: from.stack_status?.as_str().to_owned(),
         status_reason: from.stack_status_reason.unwrap_or_default(),
+        change_set: from.change_set_id,
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
         tags: map(from.tags, |t| Some((t.key?, t.value?))),

@@ -1,0 +1,257 @@
+//! Making a plan: what is deployed is looked at, what differs is asked of CloudFormation,
+//! and nothing is left behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::{join_all, try_join_all};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{Pace, computed};
+use crate::event::Events;
+use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack};
+use crate::model::group::Group;
+use crate::model::name::{EnvironmentName, ProjectName, StackName};
+use crate::model::stack::RenderedStack;
+use crate::plan::stack::{
+    self, CHANGE_SET_PREFIX, Desired, Existing, Outputs, PLAN_VERSION, ParameterValue, Plan, StackAction,
+    StackPlan,
+};
+use crate::port::cloud::{Cloud, CloudError};
+use crate::port::groups::Groups;
+use crate::repo::document;
+use crate::source::SourceFile;
+
+/// The tag that says which project a group belongs to.
+pub const PROJECT_TAG: &str = "fleetwright:project";
+
+/// The tag that says which environment a group belongs to.
+pub const ENVIRONMENT_TAG: &str = "fleetwright:environment";
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The cloud did not do what it was asked.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// CloudFormation can't make a change set of it.
+    #[error("CloudFormation refuses the change of stack `{stack}`: {reason}")]
+    Rejected {
+        /// The stack.
+        stack: StackName,
+        /// CloudFormation's words.
+        reason: String,
+    },
+    /// A rendered template that can't be read as one.
+    #[error("the rendered template of stack `{stack}` is not a CloudFormation template")]
+    NoTemplate {
+        /// The stack.
+        stack: StackName,
+    },
+    /// A signal came.
+    #[error("stopped before the plan was complete; nothing was changed")]
+    Stopped,
+}
+
+/// What is wanted of one environment.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Its region.
+    pub region: String,
+    /// Its stacks, each after those it depends on.
+    pub stacks: Vec<WantedStack>,
+}
+
+/// One stack that is wanted.
+#[derive(Debug)]
+pub struct WantedStack {
+    /// The stack.
+    pub stack: RenderedStack,
+    /// Its template as a tree.
+    pub document: Value,
+    /// The file its template was rendered from, for naming lines in it.
+    pub source: Option<Arc<SourceFile>>,
+}
+
+impl WantedStack {
+    /// Reads the rendered template.
+    ///
+    /// # Errors
+    /// When it is no template.
+    pub fn new(stack: RenderedStack, source: Option<Arc<SourceFile>>) -> Result<Self, PlanError> {
+        match document::read(&stack.template) {
+            Some(document) => Ok(Self { stack, document, source }),
+            None => Err(PlanError::NoTemplate { stack: stack.name }),
+        }
+    }
+
+    fn desired(&self) -> Desired<'_> {
+        Desired { stack: &self.stack, document: &self.document }
+    }
+}
+
+impl Wanted {
+    /// The stack of that name.
+    pub fn stack(&self, name: &StackName) -> Option<&WantedStack> {
+        self.stacks.iter().find(|wanted| wanted.stack.name == *name)
+    }
+}
+
+/// What was found deployed, by the repository's names.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The stacks that exist.
+    pub stacks: BTreeMap<StackName, DeployedStack>,
+    /// Their templates, byte for byte, and as trees where they can be read.
+    templates: BTreeMap<StackName, (String, Option<Value>)>,
+    /// The groups, by the name of their stack.
+    pub groups: BTreeMap<StackName, Group>,
+}
+
+impl Found {
+    fn existing(&self, name: &StackName) -> Option<Existing<'_>> {
+        let stack = self.stacks.get(name)?;
+        let (template, document) = self.templates.get(name)?;
+        Some(Existing { stack, template, document: document.as_ref() })
+    }
+}
+
+/// Looks at what is deployed: two calls, then one more for each stack.
+///
+/// # Errors
+/// When the cloud can't be asked.
+pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Result<Found, CloudError> {
+    let tags = [(PROJECT_TAG, wanted.project.as_str()), (ENVIRONMENT_TAG, wanted.environment.as_str())];
+    let (stacks, groups) = tokio::try_join!(cloud.stacks(), groups.groups(&tags))?;
+    let mut found = Found::default();
+    for wanted in &wanted.stacks {
+        let name = &wanted.stack.name;
+        if let Some(stack) = stacks.iter().find(|stack| stack.name == wanted.stack.cloud_name) {
+            found.stacks.insert(name.clone(), stack.clone());
+        }
+        if let Some(group) = groups.iter().find(|group| group.name == wanted.stack.cloud_name) {
+            found.groups.insert(name.clone(), group.clone());
+        }
+    }
+    let templates = found.stacks.iter().map(async |(name, stack)| {
+        // What is in review has no template yet.
+        let text = if stack.status == "REVIEW_IN_PROGRESS" {
+            String::new()
+        } else {
+            cloud.template(&stack.name).await?
+        };
+        let document = document::read(&text);
+        Ok::<_, CloudError>((name.clone(), (text, document)))
+    });
+    found.templates = try_join_all(templates).await?.into_iter().collect();
+    Ok(found)
+}
+
+/// Makes the plan. Change sets that were made for it are deleted again, whatever happens.
+///
+/// # Errors
+/// When the cloud can't be asked, or refuses a change.
+pub async fn plan(
+    cloud: &dyn Cloud,
+    wanted: &Wanted,
+    found: &Found,
+    events: &Events,
+    pace: Pace,
+    stop: &CancellationToken,
+) -> Result<Plan, PlanError> {
+    let mut planned: BTreeMap<StackName, StackPlan> = BTreeMap::new();
+    let mut outputs: BTreeMap<StackName, Outputs> = BTreeMap::new();
+    while planned.len() < wanted.stacks.len() {
+        // Everything whose dependencies are planned, at the same time.
+        let wave: Vec<&WantedStack> = wanted
+            .stacks
+            .iter()
+            .filter(|w| !planned.contains_key(&w.stack.name))
+            .filter(|w| w.stack.depends_on.iter().all(|d| planned.contains_key(d) || wanted.stack(d).is_none()))
+            .collect();
+        let plans = wave.iter().map(|wanted| {
+            let outputs = &outputs;
+            async move { one(cloud, wanted, found, outputs, events, pace, stop).await }
+        });
+        // Every future is driven to its end, so that none leaves its change set behind.
+        let plans: Vec<Result<StackPlan, PlanError>> = join_all(plans).await;
+        for (wanted, plan) in wave.iter().zip(plans) {
+            let plan = plan?;
+            let name = wanted.stack.name.clone();
+            let known = stack::known_outputs(&plan, wanted.desired(), found.existing(&name));
+            outputs.insert(name.clone(), known);
+            planned.insert(name, plan);
+        }
+    }
+    let stacks = wanted.stacks.iter().filter_map(|w| planned.remove(&w.stack.name)).collect();
+    Ok(Plan {
+        version: PLAN_VERSION,
+        project: wanted.project.clone(),
+        environment: wanted.environment.clone(),
+        region: wanted.region.clone(),
+        stacks,
+    })
+}
+
+async fn one(
+    cloud: &dyn Cloud,
+    wanted: &WantedStack,
+    found: &Found,
+    outputs: &BTreeMap<StackName, Outputs>,
+    events: &Events,
+    pace: Pace,
+    stop: &CancellationToken,
+) -> Result<StackPlan, PlanError> {
+    let name = &wanted.stack.name;
+    let parameters = stack::resolve(&wanted.stack, outputs);
+    let group = found.groups.get(name);
+    let mut plan = stack::predict(wanted.desired(), found.existing(name), &parameters, group);
+    let Some(known) = known(&parameters) else { return Ok(plan) };
+    if plan.action != StackAction::Update {
+        return Ok(plan);
+    }
+    events.note(format!("asking CloudFormation what the change of {name} does"));
+    let request = request(&wanted.stack, known, false);
+    let id = cloud.create_change_set(&request).await?;
+    let change_set = computed(cloud, &id, pace, stop).await;
+    cloud.delete_change_set(&id).await?;
+    let change_set: ChangeSet = change_set?.ok_or(PlanError::Stopped)?;
+    if let ChangeSetState::Failed { reason } = change_set.state {
+        return Err(PlanError::Rejected { stack: name.clone(), reason });
+    }
+    stack::confirm(&mut plan, &change_set, group);
+    Ok(plan)
+}
+
+/// The values, if all of them are known.
+fn known(parameters: &BTreeMap<String, ParameterValue>) -> Option<BTreeMap<String, String>> {
+    parameters
+        .iter()
+        .map(|(name, value)| match value {
+            ParameterValue::Known(text) => Some((name.clone(), text.clone())),
+            ParameterValue::AfterApply(_) | ParameterValue::Hidden => None,
+        })
+        .collect()
+}
+
+/// The change set that makes `stack` what it shall be.
+pub(super) fn request(
+    stack: &RenderedStack,
+    parameters: BTreeMap<String, String>,
+    create: bool,
+) -> ChangeSetRequest {
+    let stamp = chrono::Utc::now().timestamp_millis();
+    ChangeSetRequest {
+        stack: stack.cloud_name.clone(),
+        name: format!("{CHANGE_SET_PREFIX}{stamp}-{}", std::process::id()),
+        create,
+        template: stack.template.clone(),
+        parameters,
+        tags: stack.tags.clone(),
+    }
+}

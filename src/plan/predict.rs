@@ -1,0 +1,291 @@
+//! What an update changes, predicted from two templates.
+//!
+//! Known parameters are put in their places in both, so that a changed parameter shows
+//! as the changed properties it causes; changes then spread along references.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use similar::TextDiff;
+
+use super::document::{self, Reference};
+use super::stack::{Claim, ParameterValue, ResourcePlan, UserDataChange, keeps};
+use crate::model::changes::differences;
+use crate::model::deployed::{Action, PropertyChange};
+
+/// What stands for a value that is known only after apply.
+pub const AFTER_APPLY: &str = "known after apply";
+
+/// Properties that can't be changed in place, of the types that clusters are made of.
+/// Types that are not listed are judged by CloudFormation alone.
+const IMMUTABLE: &[(&str, &[&str])] = &[
+    ("AWS::AutoScaling::AutoScalingGroup", &["AutoScalingGroupName", "InstanceId"]),
+    ("AWS::AutoScaling::LifecycleHook", &["AutoScalingGroupName", "LifecycleHookName"]),
+    ("AWS::EC2::InternetGateway", &[]),
+    ("AWS::EC2::LaunchTemplate", &["LaunchTemplateName"]),
+    ("AWS::EC2::Route", &["DestinationCidrBlock", "RouteTableId"]),
+    ("AWS::EC2::RouteTable", &["VpcId"]),
+    ("AWS::EC2::SecurityGroup", &["GroupDescription", "GroupName", "VpcId"]),
+    ("AWS::EC2::Subnet", &["AvailabilityZone", "CidrBlock", "VpcId"]),
+    ("AWS::EC2::SubnetRouteTableAssociation", &["SubnetId"]),
+    ("AWS::EC2::VPC", &["CidrBlock", "InstanceTenancy"]),
+    ("AWS::EC2::VPCGatewayAttachment", &["VpcId"]),
+    ("AWS::IAM::InstanceProfile", &["InstanceProfileName", "Path"]),
+    ("AWS::IAM::Role", &["Path", "RoleName"]),
+    ("AWS::SSM::Parameter", &["Name"]),
+];
+
+/// Every resource of a new stack.
+pub fn created(document: &Value) -> Vec<ResourcePlan> {
+    document::resources(document).into_iter().map(|(name, resource)| create(name, resource)).collect()
+}
+
+/// The resources that differ between what is deployed and what is wanted.
+pub fn updated(
+    before: Option<&Value>,
+    before_parameters: &BTreeMap<String, String>,
+    after: &Value,
+    after_parameters: &BTreeMap<String, ParameterValue>,
+) -> Vec<ResourcePlan> {
+    let known_before = |name: &str| before_parameters.get(name).cloned();
+    let known_after = |name: &str| match after_parameters.get(name) {
+        Some(ParameterValue::Known(text)) => Some(text.clone()),
+        Some(ParameterValue::AfterApply(shown)) => Some(format!("{shown} ({AFTER_APPLY})")),
+        Some(ParameterValue::Hidden) => None,
+        None => document::parameter_default(after, name),
+    };
+    let after = substitute(after, &known_after);
+    let after_resources = document::resources(&after);
+    let before = before.map(|before| substitute(before, &known_before));
+    let before_resources = before.as_ref().map(document::resources);
+
+    let mut plans: BTreeMap<String, ResourcePlan> = BTreeMap::new();
+    for (name, resource) in &after_resources {
+        let plan = match before_resources.as_ref().map(|all| all.get(name)) {
+            Some(Some(old)) => update(name, old, resource),
+            Some(None) => Some(create(name, resource)),
+            None => Some(unknown(name, resource)),
+        };
+        plans.extend(plan.map(|plan| ((*name).to_owned(), plan)));
+    }
+    for (name, resource) in before_resources.iter().flatten() {
+        if !after_resources.contains_key(name) {
+            let plan = bare(name, resource, Action::Delete, Claim::Predicted);
+            plans.insert((*name).to_owned(), plan);
+        }
+    }
+    spread(&mut plans, &after_resources);
+    plans.into_values().collect()
+}
+
+/// Adds the resources that a change of the stack's tags reaches: any of them may take the tags over.
+pub fn tagged(resources: &mut Vec<ResourcePlan>, document: &Value) {
+    for (name, resource) in document::resources(document) {
+        if !resources.iter().any(|plan| plan.resource == name) {
+            let mut plan = bare(name, resource, Action::Update, Claim::Unknown);
+            plan.properties.push(PropertyChange { path: "Tags".to_owned(), before: None, after: None });
+            resources.push(plan);
+        }
+    }
+    resources.sort_by(|a, b| a.resource.cmp(&b.resource));
+}
+
+fn bare(name: &str, resource: &Value, action: Action, claim: Claim) -> ResourcePlan {
+    ResourcePlan {
+        resource: name.to_owned(),
+        resource_type: document::resource_type(resource).to_owned(),
+        action,
+        claim,
+        properties: Vec::new(),
+        user_data: None,
+    }
+}
+
+fn create(name: &str, resource: &Value) -> ResourcePlan {
+    let user_data =
+        document::user_data(resource).map(|text| UserDataChange { lines: text.lines().count(), diff: None });
+    ResourcePlan { user_data, ..bare(name, resource, Action::Create, Claim::Predicted) }
+}
+
+/// Nothing is known of the resource before: anything may happen to it.
+fn unknown(name: &str, resource: &Value) -> ResourcePlan {
+    bare(name, resource, Action::MaybeReplace, Claim::Unknown)
+}
+
+fn update(name: &str, before: &Value, after: &Value) -> Option<ResourcePlan> {
+    let mut properties = differences(before, after);
+    if properties.is_empty() {
+        return None;
+    }
+    for property in &mut properties {
+        if let Some(path) = property.path.strip_prefix("Properties.") {
+            property.path = path.to_owned();
+        }
+    }
+    let resource_type = document::resource_type(after);
+    let is_new_type = document::resource_type(before) != resource_type;
+    let immutable = IMMUTABLE.iter().find(|(known, _)| *known == resource_type).map(|(_, names)| *names);
+    let root = |property: &PropertyChange| property.path.split('.').next().unwrap_or_default().to_owned();
+    let action = match immutable {
+        _ if is_new_type => Action::Replace,
+        Some(names) if properties.iter().any(|p| names.contains(&root(p).as_str())) => Action::Replace,
+        Some(_) => Action::Update,
+        None => Action::MaybeReplace,
+    };
+    let depends_on_apply =
+        properties.iter().any(|p| p.after.as_deref().is_some_and(|after| after.contains(AFTER_APPLY)));
+    let claim = match action {
+        _ if depends_on_apply => Claim::Unknown,
+        Action::MaybeReplace => Claim::Unknown,
+        Action::Create | Action::Update | Action::Replace | Action::Delete => Claim::Predicted,
+    };
+    // A replacement that hangs on a value nobody knows yet may not come.
+    let action = if depends_on_apply && action == Action::Replace { Action::MaybeReplace } else { action };
+    let user_data = user_data_change(before, after);
+    if user_data.is_some() {
+        properties.retain(|property| !document::is_user_data(&property.path));
+    }
+    Some(ResourcePlan { properties, user_data, ..bare(name, after, action, claim) })
+}
+
+fn user_data_change(before: &Value, after: &Value) -> Option<UserDataChange> {
+    let (before, after) = (document::user_data(before), document::user_data(after));
+    if before == after {
+        return None;
+    }
+    let after = after.unwrap_or_default();
+    let diff = before.map(|before| {
+        TextDiff::from_lines(before.as_str(), after.as_str()).unified_diff().context_radius(2).to_string()
+    });
+    Some(UserDataChange { lines: after.lines().count(), diff })
+}
+
+/// Lets changes spread along references until nothing new is reached.
+fn spread(plans: &mut BTreeMap<String, ResourcePlan>, resources: &BTreeMap<&str, &Value>) {
+    loop {
+        let mut reached = Vec::new();
+        for (name, resource) in resources {
+            let Some(properties) = resource.get("Properties") else { continue };
+            let changes = |reference: &Reference| {
+                let target = plans.get(reference.name());
+                target.is_some_and(|target| !keeps(target.action, reference))
+            };
+            // One that is created anew is never at hand for what already stands.
+            if matches!(plans.get(*name), Some(plan) if plan.action == Action::Create) {
+                continue;
+            }
+            let paths = paths_to(properties, &changes);
+            if paths.is_empty() {
+                continue;
+            }
+            let new: Vec<String> = match plans.get(*name) {
+                Some(plan) => paths
+                    .into_iter()
+                    .filter(|path| !plan.properties.iter().any(|p| p.path == *path))
+                    .collect(),
+                None => paths,
+            };
+            if !new.is_empty() {
+                reached.push(((*name).to_owned(), *resource, new));
+            }
+        }
+        if reached.is_empty() {
+            return;
+        }
+        for (name, resource, paths) in reached {
+            let plan = plans
+                .entry(name.clone())
+                .or_insert_with(|| bare(&name, resource, Action::Update, Claim::Unknown));
+            let immutable = IMMUTABLE.iter().find(|(known, _)| *known == plan.resource_type).map(|(_, n)| *n);
+            let root = |path: &String| path.split('.').next().unwrap_or_default().to_owned();
+            let touches =
+                immutable.is_none_or(|names| paths.iter().any(|p| names.contains(&root(p).as_str())));
+            if touches && plan.action == Action::Update {
+                plan.action = Action::MaybeReplace;
+            }
+            plan.properties.extend(paths.into_iter().map(|path| PropertyChange {
+                path,
+                before: None,
+                after: Some(AFTER_APPLY.to_owned()),
+            }));
+            plan.properties.sort_by(|a, b| a.path.cmp(&b.path));
+        }
+    }
+}
+
+/// The paths of the innermost expressions below `value` that hold a reference for which `wanted` holds.
+fn paths_to(value: &Value, wanted: &impl Fn(&Reference) -> bool) -> Vec<String> {
+    fn walk(path: &str, value: &Value, wanted: &impl Fn(&Reference) -> bool, found: &mut Vec<String>) {
+        let join = |step: &str| if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
+        match value {
+            Value::Object(map) if is_expression(map) => {
+                if document::references(value).iter().any(wanted) {
+                    found.push(path.to_owned());
+                }
+            }
+            Value::Object(map) => map.iter().for_each(|(key, inner)| walk(&join(key), inner, wanted, found)),
+            Value::Array(items) => {
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, inner)| walk(&join(&at.to_string()), inner, wanted, found));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk("", value, wanted, &mut found);
+    found
+}
+
+fn is_expression(map: &serde_json::Map<String, Value>) -> bool {
+    map.len() == 1 && map.keys().all(|key| key == "Ref" || key.starts_with("Fn::"))
+}
+
+/// The document with known parameters in place of `Ref` and of `${Name}` in `Fn::Sub`.
+fn substitute(value: &Value, known: &impl Fn(&str) -> Option<String>) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(|item| substitute(item, known)).collect()),
+        Value::Object(map) => {
+            if map.len() == 1
+                && let Some(Value::String(name)) = map.get("Ref")
+                && let Some(text) = known(name)
+            {
+                return Value::String(text);
+            }
+            if map.len() == 1
+                && let Some(Value::String(text)) = map.get("Fn::Sub")
+            {
+                let text = substitute_text(text, known);
+                // With nothing left to put in, it is a plain text.
+                return if text.contains("${") {
+                    serde_json::json!({ "Fn::Sub": text })
+                } else {
+                    Value::String(text)
+                };
+            }
+            Value::Object(map.iter().map(|(key, inner)| (key.clone(), substitute(inner, known))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+fn substitute_text(text: &str, known: &impl Fn(&str) -> Option<String>) -> String {
+    let mut done = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((inner, after)) = after.split_once('}') else { break };
+        done.push_str(before);
+        match known(inner.trim()) {
+            Some(value) => done.push_str(&value),
+            None => {
+                done.push_str("${");
+                done.push_str(inner);
+                done.push('}');
+            }
+        }
+        rest = after;
+    }
+    done.push_str(rest);
+    done
+}
