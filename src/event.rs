@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub mod pipeline;
+pub mod roll;
 pub mod rollout;
 pub mod stack;
 
@@ -35,6 +36,8 @@ pub enum EventKind {
     Pipeline(pipeline::PipelineEvent),
     /// To a rollout outside of a run.
     Rollout(rollout::RolloutEvent),
+    /// To a group that is being rolled.
+    Roll(roll::RollEvent),
     /// Free words of progress, such as what is being waited for.
     Note {
         /// One line.

@@ -13,6 +13,7 @@ use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
 mod cloudformation;
 mod decode;
+pub mod document;
 mod files;
 mod graph;
 mod interpolate;

@@ -45,18 +45,13 @@ impl Pace {
     }
 }
 
-/// How following a stack ended.
+/// A stack that stands still again.
 #[derive(Debug)]
-pub enum Followed {
-    /// It stands still; `None` when it is gone.
-    Still {
-        /// The stack.
-        stack: Option<DeployedStack>,
-        /// What happened to it meanwhile, oldest first.
-        events: Vec<ResourceEvent>,
-    },
-    /// A signal came first.
-    Stopped,
+pub struct Still {
+    /// The stack; `None` when it is gone.
+    pub stack: Option<DeployedStack>,
+    /// What happened to it meanwhile, oldest first.
+    pub events: Vec<ResourceEvent>,
 }
 
 /// A stack whose work is followed.
@@ -78,12 +73,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows until the stack stands still. With `begun`, work was asked for just now:
+    /// Follows until the stack stands still; `None` when a signal came first. With `begun`, work was asked for just now:
     /// the stack's status may not show it yet, so only its own event ends the following.
     ///
     /// # Errors
     /// When the cloud can't be asked.
-    pub async fn follow(mut self, begun: bool, stop: &CancellationToken) -> Result<Followed, CloudError> {
+    pub async fn follow(
+        mut self,
+        begun: bool,
+        stop: &CancellationToken,
+    ) -> Result<Option<Still>, CloudError> {
         let mut seen: Vec<ResourceEvent> = Vec::new();
         // A provider that reports no events of the stack itself is believed after a while.
         let mut still_for = 0;
@@ -119,11 +118,11 @@ impl Follower {
                 still_for += 1;
                 if ended || still_for >= 10 {
                     let stack = stack.filter(|stack| stack.phase() != Phase::Gone);
-                    return Ok(Followed::Still { stack, events: seen });
+                    return Ok(Some(Still { stack, events: seen }));
                 }
             }
             if !self.pace.wait(stop).await {
-                return Ok(Followed::Stopped);
+                return Ok(None);
             }
         }
     }

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn deletion_goes_the_other_way_round() {
-        let edges: &[(&str, &[&str])] = &[("network", &[]), ("control", &["network"]), ("workers", &["network"])];
+        let edges: &[(&str, &[&str])] =
+            &[("network", &[]), ("control", &["network"]), ("workers", &["network"])];
         let mut graph = Graph::reversed(stacks(edges));
         assert_eq!(texts(graph.ready()), ["workers", "control"]);
         graph.finished(&name("workers"), true);

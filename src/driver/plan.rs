@@ -172,7 +172,9 @@ pub async fn plan(
             .stacks
             .iter()
             .filter(|w| !planned.contains_key(&w.stack.name))
-            .filter(|w| w.stack.depends_on.iter().all(|d| planned.contains_key(d) || wanted.stack(d).is_none()))
+            .filter(|w| {
+                w.stack.depends_on.iter().all(|d| planned.contains_key(d) || wanted.stack(d).is_none())
+            })
             .collect();
         let plans = wave.iter().map(|wanted| {
             let outputs = &outputs;

@@ -1,0 +1,421 @@
+//! Carrying a plan out: every stack as soon as those it depends on are done, and nothing
+//! that the plan did not say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::follow::{Follower, Pace, Still, computed};
+use super::graph::Graph;
+use super::plan::{Found, Wanted, WantedStack, request};
+use crate::event::stack::{Failure, Outcome, StackEvent, Work};
+use crate::event::{EventKind, Events};
+use crate::model::deployed::{ChangeSetId, ChangeSetState, DeployedStack, Phase, ResourceEvent};
+use crate::model::name::StackName;
+use crate::plan::cause::first_cause;
+use crate::plan::document;
+use crate::plan::stack::{Outputs, ParameterValue, Plan, StackAction, StackPlan, resolve};
+use crate::plan::within::beyond;
+use crate::port::cloud::{Cloud, CloudError};
+
+/// What every piece of the work needs.
+#[derive(Clone)]
+pub struct Shell {
+    /// CloudFormation.
+    pub cloud: Arc<dyn Cloud>,
+    /// Where events go.
+    pub events: Events,
+    /// How often is asked.
+    pub pace: Pace,
+    /// Cancelled by the first signal.
+    pub stop: CancellationToken,
+}
+
+impl Shell {
+    pub(super) fn emit(&self, event: StackEvent) {
+        self.events.emit(EventKind::Stack(event));
+    }
+
+    pub(super) fn started(&self, stack: &StackName, work: Work, resources: Option<usize>) {
+        let resources = resources.and_then(|count| u32::try_from(count).ok());
+        self.emit(StackEvent::Started { stack: stack.to_string(), work, resources });
+    }
+
+    pub(super) fn finished(
+        &self,
+        stack: &StackName,
+        outcome: Outcome,
+        since: Instant,
+        failure: Option<Failure>,
+    ) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.emit(StackEvent::Finished { stack: stack.to_string(), outcome, seconds, failure });
+    }
+
+    pub(super) fn follower(
+        &self,
+        stack: &StackName,
+        cloud_name: &str,
+        id: &str,
+        after: Option<String>,
+    ) -> Follower {
+        Follower {
+            cloud: Arc::clone(&self.cloud),
+            events: self.events.clone(),
+            name: stack.to_string(),
+            cloud_name: cloud_name.to_owned(),
+            id: id.to_owned(),
+            after,
+            pace: self.pace,
+        }
+    }
+}
+
+/// How each stack's work ended, in the order of dependency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The stacks.
+    pub stacks: Vec<(StackName, Outcome)>,
+}
+
+impl Report {
+    /// Whether everything is as the plan wanted it.
+    pub fn is_complete(&self) -> bool {
+        self.stacks.iter().all(|(_, outcome)| match outcome {
+            Outcome::Created
+            | Outcome::Updated
+            | Outcome::Deleted
+            | Outcome::Unchanged
+            | Outcome::Settled => true,
+            Outcome::Failed | Outcome::Skipped | Outcome::NotBegun | Outcome::LeftRunning => false,
+        })
+    }
+
+    /// Whether a signal kept something from being done.
+    pub fn was_stopped(&self) -> bool {
+        self.stacks.iter().any(|(_, outcome)| matches!(outcome, Outcome::NotBegun | Outcome::LeftRunning))
+    }
+
+    /// The stacks that ended in one of `outcomes`.
+    pub fn ended(&self, outcomes: &[Outcome]) -> Vec<&StackName> {
+        self.stacks.iter().filter(|(_, outcome)| outcomes.contains(outcome)).map(|(name, _)| name).collect()
+    }
+}
+
+/// How one stack's work ended.
+pub(super) struct Ended {
+    pub(super) stack: StackName,
+    pub(super) outcome: Outcome,
+    pub(super) outputs: Outputs,
+}
+
+/// Waits for work on our stacks that is under way already: an apply that was stopped, or somebody else's.
+///
+/// # Errors
+/// When the cloud can't be asked.
+pub async fn settle(shell: &Shell, wanted: &Wanted) -> Result<Report, CloudError> {
+    let all = shell.cloud.stacks().await?;
+    let mut work = JoinSet::new();
+    for wanted in &wanted.stacks {
+        let name = wanted.stack.name.clone();
+        let Some(stack) = all.iter().find(|stack| stack.name == wanted.stack.cloud_name) else { continue };
+        if stack.phase() != Phase::Busy {
+            continue;
+        }
+        let (shell, stack) = (shell.clone(), stack.clone());
+        work.spawn(async move {
+            let since = Instant::now();
+            shell.started(&name, Work::Wait, None);
+            let after = shell.cloud.last_event(&stack.id).await?;
+            let follower = shell.follower(&name, &stack.name, &stack.id, after);
+            let outcome = match follower.follow(false, &shell.stop).await? {
+                Some(_) => Outcome::Settled,
+                None => Outcome::LeftRunning,
+            };
+            shell.finished(&name, outcome, since, None);
+            Ok::<_, CloudError>((name, outcome))
+        });
+    }
+    let mut stacks = Vec::new();
+    while let Some(ended) = work.join_next().await {
+        stacks.push(ended.map_err(|error| panicked(&error))??);
+    }
+    Ok(Report { stacks })
+}
+
+/// Carries `plan` out.
+pub async fn apply(shell: &Shell, wanted: Arc<Wanted>, plan: Arc<Plan>, found: Arc<Found>) -> Report {
+    let edges = plan.stacks.iter().map(|stack| (stack.stack.clone(), stack.depends_on.clone())).collect();
+    let mut graph = Graph::new(edges);
+    let mut work: JoinSet<Ended> = JoinSet::new();
+    let mut outputs: BTreeMap<StackName, Outputs> = BTreeMap::new();
+    let mut outcomes: BTreeMap<StackName, Outcome> = BTreeMap::new();
+    loop {
+        if shell.stop.is_cancelled() {
+            for name in graph.abandon() {
+                shell.finished(&name, Outcome::NotBegun, Instant::now(), None);
+                outcomes.insert(name, Outcome::NotBegun);
+            }
+        }
+        for name in graph.ready() {
+            let one = One {
+                shell: shell.clone(),
+                wanted: Arc::clone(&wanted),
+                plan: Arc::clone(&plan),
+                existing: found.stacks.get(&name).cloned(),
+                outputs: outputs.clone(),
+                name,
+            };
+            work.spawn(one.run());
+        }
+        let ended = tokio::select! {
+            ended = work.join_next() => ended,
+            () = shell.stop.cancelled(), if !graph.is_done() && !shell.stop.is_cancelled() => continue,
+        };
+        match ended {
+            None => break,
+            Some(Ok(ended)) => {
+                let well = matches!(ended.outcome, Outcome::Created | Outcome::Updated | Outcome::Unchanged);
+                outcomes.insert(ended.stack.clone(), ended.outcome);
+                outputs.insert(ended.stack.clone(), ended.outputs);
+                let stopped = matches!(ended.outcome, Outcome::NotBegun | Outcome::LeftRunning);
+                for name in graph.finished(&ended.stack, well) {
+                    let outcome = if stopped { Outcome::NotBegun } else { Outcome::Skipped };
+                    shell.finished(&name, outcome, Instant::now(), None);
+                    outcomes.insert(name, outcome);
+                }
+            }
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    let stacks = plan.stacks.iter().filter_map(|s| Some((s.stack.clone(), outcomes.remove(&s.stack)?)));
+    Report { stacks: stacks.collect() }
+}
+
+fn panicked(error: &tokio::task::JoinError) -> CloudError {
+    CloudError::Unreachable { doing: "waiting for a stack".to_owned(), reason: error.to_string() }
+}
+
+/// The work on one stack.
+struct One {
+    shell: Shell,
+    wanted: Arc<Wanted>,
+    plan: Arc<Plan>,
+    existing: Option<DeployedStack>,
+    outputs: BTreeMap<StackName, Outputs>,
+    name: StackName,
+}
+
+/// Why the work on one stack ended without success.
+enum Trouble {
+    Failed(Failure),
+    Stopped(Outcome),
+}
+
+impl From<CloudError> for Trouble {
+    fn from(error: CloudError) -> Self {
+        let next = format!("{}: `fleetwright apply` goes on from here", error.next());
+        Self::Failed(Failure { cause: error.to_string(), at: None, next })
+    }
+}
+
+impl One {
+    async fn run(self) -> Ended {
+        let since = Instant::now();
+        let (outcome, outputs, failure) = match self.work().await {
+            Ok((outcome, outputs)) => (outcome, outputs, None),
+            Err(Trouble::Failed(failure)) => (Outcome::Failed, Outputs::new(), Some(failure)),
+            Err(Trouble::Stopped(outcome)) => (outcome, Outputs::new(), None),
+        };
+        self.shell.finished(&self.name, outcome, since, failure);
+        Ended { stack: self.name, outcome, outputs }
+    }
+
+    async fn work(&self) -> Result<(Outcome, Outputs), Trouble> {
+        let (Some(wanted), Some(plan)) = (self.wanted.stack(&self.name), self.plan.stack(&self.name)) else {
+            return Err(failed("the plan holds a stack that the repository does not".to_owned(), None));
+        };
+        let parameters = self.parameters(wanted, plan)?;
+        match (&plan.action, &self.existing) {
+            (StackAction::Unchanged, Some(existing)) => Ok((Outcome::Unchanged, existing.outputs.clone())),
+            (StackAction::Unchanged, None) | (StackAction::Blocked(_), _) => {
+                Err(failed(format!("stack `{}` can't be changed in its present state", self.name), None))
+            }
+            (StackAction::Create, _) => self.change(wanted, plan, parameters, true).await,
+            (StackAction::Update, _) => self.change(wanted, plan, parameters, false).await,
+        }
+    }
+
+    /// The values of the parameters, now that everything before is done; those that the plan
+    /// knew must not have changed since.
+    fn parameters(
+        &self,
+        wanted: &WantedStack,
+        plan: &StackPlan,
+    ) -> Result<BTreeMap<String, String>, Trouble> {
+        let mut values = BTreeMap::new();
+        for (name, value) in resolve(&wanted.stack, &self.outputs) {
+            let text = match value {
+                ParameterValue::Known(text) => text,
+                ParameterValue::AfterApply(references) => {
+                    let cause = format!("parameter `{name}` needs {references}, which does not exist");
+                    return Err(failed(cause, Some(wanted.stack.place.to_string())));
+                }
+                ParameterValue::Hidden => continue,
+            };
+            let planned = match plan.parameters.iter().find(|change| change.name == name) {
+                Some(change) => match &change.after {
+                    ParameterValue::Known(planned) => Some(planned),
+                    ParameterValue::AfterApply(_) | ParameterValue::Hidden => None,
+                },
+                None if document::is_hidden(&wanted.document, &name) => None,
+                None => self.existing.as_ref().and_then(|stack| stack.parameters.get(&name)),
+            };
+            if let Some(planned) = planned.filter(|planned| **planned != text) {
+                return Err(Trouble::Failed(Failure {
+                    cause: format!("parameter `{name}` became `{text}`; the plan said `{planned}`"),
+                    at: Some(wanted.stack.place.to_string()),
+                    next: "`fleetwright apply` again: it plans with what is there now".to_owned(),
+                }));
+            }
+            values.insert(name, text);
+        }
+        Ok(values)
+    }
+
+    async fn change(
+        &self,
+        wanted: &WantedStack,
+        plan: &StackPlan,
+        parameters: BTreeMap<String, String>,
+        create: bool,
+    ) -> Result<(Outcome, Outputs), Trouble> {
+        let shell = &self.shell;
+        let cloud = &shell.cloud;
+        if shell.stop.is_cancelled() {
+            return Err(Trouble::Stopped(Outcome::NotBegun));
+        }
+        let work = if create { Work::Create } else { Work::Update };
+        shell.started(&self.name, work, Some(plan.resources.len()));
+        let id = cloud.create_change_set(&request(&wanted.stack, parameters, create)).await?;
+        let change_set = match computed(cloud.as_ref(), &id, shell.pace, &shell.stop).await {
+            Ok(Some(change_set)) => change_set,
+            Ok(None) => {
+                self.withdraw(&id, create).await?;
+                return Err(Trouble::Stopped(Outcome::NotBegun));
+            }
+            Err(error) => {
+                self.withdraw(&id, create).await?;
+                return Err(error.into());
+            }
+        };
+        match change_set.state {
+            ChangeSetState::Empty => {
+                self.withdraw(&id, create).await?;
+                let outputs = self.existing.as_ref().map(|stack| stack.outputs.clone()).unwrap_or_default();
+                return Ok((Outcome::Unchanged, outputs));
+            }
+            ChangeSetState::Failed { reason } => {
+                self.withdraw(&id, create).await?;
+                return Err(failed(reason, Some(wanted.stack.template_file.clone())));
+            }
+            ChangeSetState::Computing | ChangeSetState::Ready => {}
+        }
+        let beyond = beyond(plan, &change_set);
+        if !beyond.is_empty() || shell.stop.is_cancelled() {
+            self.withdraw(&id, create).await?;
+            if beyond.is_empty() {
+                return Err(Trouble::Stopped(Outcome::NotBegun));
+            }
+            return Err(Trouble::Failed(Failure {
+                cause: format!("the change goes beyond the plan: {}", beyond.join("; ")),
+                at: None,
+                next: "`fleetwright plan` shows what it is now; `fleetwright apply` applies that".to_owned(),
+            }));
+        }
+        let after = cloud.last_event(&wanted.stack.cloud_name).await?;
+        cloud.execute_change_set(&id).await?;
+        let stack_id = match &self.existing {
+            Some(existing) => existing.id.clone(),
+            None => cloud.stack(&wanted.stack.cloud_name).await?.map(|stack| stack.id).unwrap_or_default(),
+        };
+        let follower = shell.follower(&self.name, &wanted.stack.cloud_name, &stack_id, after);
+        match follower.follow(true, &shell.stop).await? {
+            None => Err(Trouble::Stopped(Outcome::LeftRunning)),
+            Some(Still { stack: Some(stack), .. })
+                if matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") =>
+            {
+                Ok((if create { Outcome::Created } else { Outcome::Updated }, stack.outputs))
+            }
+            Some(Still { stack, events }) => Err(Trouble::Failed(explain(wanted, stack.as_ref(), &events))),
+        }
+    }
+
+    /// Takes back a change set that is not to be executed, and with it the empty stack that
+    /// one for a new stack brings.
+    async fn withdraw(&self, id: &ChangeSetId, create: bool) -> Result<(), CloudError> {
+        let cloud = &self.shell.cloud;
+        cloud.delete_change_set(id).await?;
+        if create
+            && let Some(wanted) = self.wanted.stack(&self.name)
+            && let Some(stack) = cloud.stack(&wanted.stack.cloud_name).await?
+            && stack.phase() == Phase::InReview
+        {
+            cloud.delete_stack(&stack.id).await?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(cause: String, at: Option<String>) -> Trouble {
+    let next = "remove the cause, then `fleetwright apply` again".to_owned();
+    Trouble::Failed(Failure { cause, at, next })
+}
+
+/// What went wrong first, where it stands, and what to do.
+pub(super) fn explain(
+    wanted: &WantedStack,
+    stack: Option<&DeployedStack>,
+    events: &[ResourceEvent],
+) -> Failure {
+    let cause = first_cause(&wanted.stack.cloud_name, events);
+    let resource = cause.as_ref().and_then(|cause| cause.resource.clone());
+    let words = match (&cause, stack) {
+        (Some(cause), _) => match &cause.resource {
+            Some(resource) => format!("{resource}: {}", cause.reason),
+            None => cause.reason.clone(),
+        },
+        (None, Some(stack)) if !stack.status_reason.is_empty() => stack.status_reason.clone(),
+        (None, Some(stack)) => format!("it ended as {}, and CloudFormation gives no reason", stack.status),
+        (None, None) => "the stack is gone; somebody deleted it meanwhile".to_owned(),
+    };
+    let status = stack.map(|stack| stack.status.clone()).unwrap_or_default();
+    let next = match stack.map(DeployedStack::phase) {
+        Some(Phase::FailedCreate) => format!(
+            "remove the cause; the stack is {status} and has to be deleted before the next try: \
+             `aws cloudformation delete-stack --stack-name {}`, then `fleetwright apply`",
+            wanted.stack.cloud_name
+        ),
+        _ => "remove the cause, then `fleetwright apply` again".to_owned(),
+    };
+    Failure { cause: words, at: resource.and_then(|resource| place(wanted, &resource)), next }
+}
+
+/// Where a resource stands in its template: file and line, or the file alone when the
+/// line is made by the template's logic.
+fn place(wanted: &WantedStack, resource: &str) -> Option<String> {
+    let file = &wanted.stack.template_file;
+    let text = wanted.source.as_ref().map(|source| source.text())?;
+    let key = format!("{resource}:");
+    let line = text.lines().position(|line| {
+        line.starts_with([' ', '\t'])
+            && line
+                .trim_start()
+                .strip_prefix(key.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\r', '#']))
+    });
+    Some(line.map_or_else(|| file.clone(), |line| format!("{file}:{}", line + 1)))
+}

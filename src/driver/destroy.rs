@@ -1,0 +1,93 @@
+//! Deleting an environment's stacks: what uses something goes before it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::apply::{Report, Shell, explain};
+use super::follow::Still;
+use super::graph::Graph;
+use super::plan::{Found, Wanted};
+use crate::event::stack::{Failure, Outcome, Work};
+use crate::model::deployed::DeployedStack;
+use crate::model::name::StackName;
+use crate::port::cloud::CloudError;
+
+/// Deletes every stack of `found`, independent ones at the same time.
+pub async fn destroy(shell: &Shell, wanted: Arc<Wanted>, found: &Found) -> Report {
+    let present =
+        wanted.stacks.iter().map(|w| &w.stack).filter(|stack| found.stacks.contains_key(&stack.name));
+    let edges: Vec<_> = present.map(|stack| (stack.name.clone(), stack.depends_on.clone())).collect();
+    let order: Vec<StackName> = edges.iter().rev().map(|(name, _)| name.clone()).collect();
+    let mut graph = Graph::reversed(edges);
+    let mut work = JoinSet::new();
+    let mut outcomes: BTreeMap<StackName, Outcome> = BTreeMap::new();
+    loop {
+        if shell.stop.is_cancelled() {
+            for name in graph.abandon() {
+                shell.finished(&name, Outcome::NotBegun, Instant::now(), None);
+                outcomes.insert(name, Outcome::NotBegun);
+            }
+        }
+        for name in graph.ready() {
+            let Some(stack) = found.stacks.get(&name).cloned() else { continue };
+            let (shell, wanted) = (shell.clone(), Arc::clone(&wanted));
+            work.spawn(async move {
+                let since = Instant::now();
+                shell.started(&name, Work::Delete, None);
+                let (outcome, failure) = match delete(&shell, &wanted, &name, &stack).await {
+                    Ok(ended) => ended,
+                    Err(error) => {
+                        let next = format!("{}: `fleetwright destroy` goes on from here", error.next());
+                        (Outcome::Failed, Some(Failure { cause: error.to_string(), at: None, next }))
+                    }
+                };
+                shell.finished(&name, outcome, since, failure);
+                (name, outcome)
+            });
+        }
+        let ended = tokio::select! {
+            ended = work.join_next() => ended,
+            () = shell.stop.cancelled(), if !graph.is_done() && !shell.stop.is_cancelled() => continue,
+        };
+        match ended {
+            None => break,
+            Some(Ok((name, outcome))) => {
+                for behind in graph.finished(&name, outcome == Outcome::Deleted) {
+                    let skipped =
+                        if outcome == Outcome::LeftRunning { Outcome::NotBegun } else { Outcome::Skipped };
+                    shell.finished(&behind, skipped, Instant::now(), None);
+                    outcomes.insert(behind, skipped);
+                }
+                outcomes.insert(name, outcome);
+            }
+            Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    let stacks = order.into_iter().filter_map(|name| outcomes.remove(&name).map(|outcome| (name, outcome)));
+    Report { stacks: stacks.collect() }
+}
+
+async fn delete(
+    shell: &Shell,
+    wanted: &Wanted,
+    name: &StackName,
+    stack: &DeployedStack,
+) -> Result<(Outcome, Option<Failure>), CloudError> {
+    let after = shell.cloud.last_event(&stack.id).await?;
+    shell.cloud.delete_stack(&stack.id).await?;
+    let follower = shell.follower(name, &stack.name, &stack.id, after);
+    match follower.follow(true, &shell.stop).await? {
+        None => Ok((Outcome::LeftRunning, None)),
+        Some(Still { stack: None, .. }) => Ok((Outcome::Deleted, None)),
+        Some(Still { stack, events }) => {
+            let failure = wanted.stack(name).map(|wanted| Failure {
+                next: "remove the cause, then `fleetwright destroy` again".to_owned(),
+                ..explain(wanted, stack.as_ref(), &events)
+            });
+            Ok((Outcome::Failed, failure))
+        }
+    }
+}

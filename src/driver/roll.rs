@@ -1,0 +1,231 @@
+//! Replacing a group's machines: the shell around [`crate::plan::roll`], which decides.
+//!
+//! The state of a roll stands in the group and the cluster, so this loop may be killed
+//! anywhere and begun again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::follow::Pace;
+use crate::event::roll::RollEvent;
+use crate::event::{EventKind, Events};
+use crate::model::machine::Role;
+use crate::model::name::MachineId;
+use crate::plan::roll::{self, Observed, Options, RollError, Step, Waiting};
+use crate::port::cloud::CloudError;
+use crate::port::cluster::{Cluster, ClusterError, Snapshot};
+use crate::port::groups::Groups;
+
+/// How long one and the same thing is waited for; a machine's boot and a slow drain fit in.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How long the cluster may be out of reach in the middle of a roll: control machines
+/// come and go, and so do the addresses they are reached at.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Why a roll did not end.
+#[derive(Debug, thiserror::Error)]
+pub enum RollFailure {
+    /// The group is not there.
+    #[error("there is no autoscaling group `{0}`")]
+    NoGroup(String),
+    /// The cloud did not do what it was asked.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// The cluster did not do what it was asked.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The group's state does not allow a decision.
+    #[error(transparent)]
+    Undecided(#[from] RollError),
+    /// Something that was waited for did not come.
+    #[error("nothing changed for {} minutes while waiting: {waiting}", .after.as_secs() / 60)]
+    Stuck {
+        /// What was waited for.
+        waiting: String,
+        /// How long.
+        after: Duration,
+    },
+    /// A signal came.
+    #[error("the roll was stopped")]
+    Stopped,
+}
+
+/// A roll and all it needs.
+pub struct Roll {
+    /// The groups.
+    pub groups: Arc<dyn Groups>,
+    /// The cluster.
+    pub cluster: Arc<dyn Cluster>,
+    /// Where events go.
+    pub events: Events,
+    /// The group's name.
+    pub group: String,
+    /// Its role in the cluster.
+    pub role: Role,
+    /// What was asked for.
+    pub options: Options,
+    /// How often is looked.
+    pub pace: Pace,
+    /// Cancelled by the first signal.
+    pub stop: CancellationToken,
+}
+
+impl Roll {
+    /// Rolls until there is nothing left to do; returns the machines that were replaced.
+    ///
+    /// # Errors
+    /// When something can't be done, or does not happen in time. What was done stays, and
+    /// another run goes on from there.
+    pub async fn run(&self) -> Result<Vec<MachineId>, RollFailure> {
+        let since = Instant::now();
+        let mut pace = self.pace;
+        let mut replaced: Vec<MachineId> = Vec::new();
+        let mut waiting: Option<(Waiting, Instant)> = None;
+        let mut announced = false;
+        loop {
+            if self.stop.is_cancelled() {
+                return Err(RollFailure::Stopped);
+            }
+            let group = self.groups.group(&self.group).await?;
+            let group = group.ok_or_else(|| RollFailure::NoGroup(self.group.clone()))?;
+            let snapshot = self.snapshot().await?;
+            let observed = Observed {
+                group: &group,
+                role: self.role,
+                machines: &snapshot.machines,
+                services: &snapshot.services,
+                now: chrono::Utc::now().timestamp(),
+            };
+            let step = roll::next(observed, self.options)?;
+            tracing::debug!(group = self.group, ?step, "next step");
+            if !announced && step != Step::Done {
+                let resumed = roll::intent(&group)?.is_some();
+                let machines = words(&roll::candidates(&group, self.options.all)?);
+                self.emit(RollEvent::Began { group: self.group.clone(), machines, resumed });
+                announced = true;
+            }
+            if let Step::Wait(what) = step {
+                self.wait(what, &mut waiting, &mut pace).await?;
+                continue;
+            }
+            waiting = None;
+            pace.quicken();
+            match step {
+                Step::Begin { tags } => {
+                    for (key, value) in &tags {
+                        self.groups.put_tag(&self.group, key, value).await?;
+                    }
+                }
+                Step::SetCapacity(capacity) => {
+                    let (desired, max) = (capacity.desired, capacity.max);
+                    self.emit(RollEvent::Capacity { group: self.group.clone(), desired, max });
+                    self.groups.set_capacity(&self.group, capacity).await?;
+                }
+                Step::Drain(machines) => {
+                    let event = RollEvent::Draining { group: self.group.clone(), machines: words(&machines) };
+                    self.emit(event);
+                    self.drain(&machines).await?;
+                }
+                Step::Terminate(machines) => {
+                    let event =
+                        RollEvent::Terminating { group: self.group.clone(), machines: words(&machines) };
+                    self.emit(event);
+                    for machine in machines {
+                        self.groups.terminate(&machine, true).await?;
+                        replaced.push(machine);
+                    }
+                }
+                Step::End { tags } => {
+                    for key in &tags {
+                        self.groups.delete_tag(&self.group, key).await?;
+                    }
+                    return Ok(self.done(replaced, since));
+                }
+                Step::Done => return Ok(self.done(replaced, since)),
+                Step::Wait(_) => {}
+            }
+        }
+    }
+
+    fn done(&self, replaced: Vec<MachineId>, since: Instant) -> Vec<MachineId> {
+        let seconds = since.elapsed().as_secs_f64();
+        self.emit(RollEvent::Done { group: self.group.clone(), replaced: words(&replaced), seconds });
+        replaced
+    }
+
+    async fn wait(
+        &self,
+        what: Waiting,
+        waiting: &mut Option<(Waiting, Instant)>,
+        pace: &mut Pace,
+    ) -> Result<(), RollFailure> {
+        match waiting {
+            Some((known, since)) if *known == what => {
+                if since.elapsed() > PATIENCE {
+                    return Err(RollFailure::Stuck { waiting: describe(&what), after: PATIENCE });
+                }
+            }
+            _ => {
+                pace.quicken();
+                self.emit(RollEvent::Waiting { group: self.group.clone(), text: describe(&what) });
+                *waiting = Some((what, Instant::now()));
+            }
+        }
+        if pace.wait(&self.stop).await { Ok(()) } else { Err(RollFailure::Stopped) }
+    }
+
+    /// A drain ends when the machines are empty; a signal does not wait for that.
+    async fn drain(&self, machines: &[MachineId]) -> Result<(), RollFailure> {
+        tokio::select! {
+            drained = self.cluster.drain(machines) => match drained {
+                // The member that was asked may be the one that goes; what is observed next decides.
+                Err(ClusterError::Unreachable { endpoint, reason }) => {
+                    tracing::debug!(endpoint, reason, "the cluster went away during a drain");
+                    Ok(())
+                }
+                other => Ok(other?),
+            },
+            () = self.stop.cancelled() => Err(RollFailure::Stopped),
+        }
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, RollFailure> {
+        let since = Instant::now();
+        let mut pace = self.pace;
+        loop {
+            match self.cluster.snapshot().await {
+                Err(ClusterError::Unreachable { .. }) if since.elapsed() < CLUSTER_PATIENCE => {
+                    if !pace.wait(&self.stop).await {
+                        return Err(RollFailure::Stopped);
+                    }
+                }
+                answer => return Ok(answer?),
+            }
+        }
+    }
+
+    fn emit(&self, event: RollEvent) {
+        self.events.emit(EventKind::Roll(event));
+    }
+}
+
+fn words(machines: &[MachineId]) -> Vec<String> {
+    machines.iter().map(MachineId::to_string).collect()
+}
+
+fn describe(waiting: &Waiting) -> String {
+    match waiting {
+        Waiting::Launching { have, want } => format!("{have} of {want} machines are in service"),
+        Waiting::Joining(machines) => {
+            format!("{} to become ready in the cluster", words(machines).join(", "))
+        }
+        Waiting::Leaving(machines) => format!("{} to leave", words(machines).join(", ")),
+        Waiting::NotWhole(services) => format!("{} to have all healthy instances", services.join(", ")),
+        Waiting::ControlNotReady(machines) => {
+            format!("control machines {} to be ready", words(machines).join(", "))
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! CloudFormation templates, rendered or deployed, as trees with their short tags written out.
+
+use serde_json::{Map, Value, json};
+
+use super::yaml::{self, Kind, Node, Scalar};
+use crate::source::SourceFile;
+
+/// Reads a template, YAML or JSON; `None` when it is neither, or no mapping.
+pub fn read(text: &str) -> Option<Value> {
+    let file = SourceFile::new("template", text);
+    let mut problems = Vec::new();
+    let node = yaml::parse(&file, &mut problems)?;
+    problems.is_empty().then(|| value(&node)).filter(Value::is_object)
+}
+
+fn value(node: &Node) -> Value {
+    let plain = match &node.kind {
+        Kind::Scalar { text, .. } => match node.scalar() {
+            Some(Scalar::Null) => Value::Null,
+            Some(Scalar::Bool(value)) => Value::Bool(value),
+            Some(Scalar::Integer(value)) => json!(value),
+            Some(Scalar::Float(value)) => json!(value),
+            Some(Scalar::Text(_)) | None => Value::String(text.clone()),
+        },
+        Kind::Sequence(items) => Value::Array(items.iter().map(value).collect()),
+        Kind::Mapping(entries) => {
+            let entries = entries.iter().map(|(k, v)| (k.text().unwrap_or_default().to_owned(), value(v)));
+            Value::Object(entries.collect())
+        }
+    };
+    match node.tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
+        Some(tag) if !tag.is_empty() && !tag.starts_with('!') => function(tag, plain),
+        _ => plain,
+    }
+}
+
+/// The long form of a short tag.
+fn function(tag: &str, argument: Value) -> Value {
+    let (name, argument) = match (tag, argument) {
+        ("Ref" | "Condition", argument) => (tag.to_owned(), argument),
+        ("GetAtt", Value::String(dotted)) => {
+            // The resource's name has no dot; an attribute's may.
+            let parts = match dotted.split_once('.') {
+                Some((name, attribute)) => json!([name, attribute]),
+                None => json!([dotted]),
+            };
+            ("Fn::GetAtt".to_owned(), parts)
+        }
+        (_, argument) => (format!("Fn::{tag}"), argument),
+    };
+    Value::Object(Map::from_iter([(name, argument)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_tags_are_written_out() {
+        let text = "Resources:\n  A:\n    Type: T\n    Properties:\n      X: !Ref Vpc\n      Y: !GetAtt Group.Outputs.Id\n      Z: !Join [\",\", [!Ref A, b]]\n      W: !Sub \"${A}-x\"\n      N: \"4\"\n      M: 4\n";
+        assert_eq!(
+            read(text).expect("a template")["Resources"]["A"]["Properties"],
+            json!({
+                "X": {"Ref": "Vpc"},
+                "Y": {"Fn::GetAtt": ["Group", "Outputs.Id"]},
+                "Z": {"Fn::Join": [",", [{"Ref": "A"}, "b"]]},
+                "W": {"Fn::Sub": "${A}-x"},
+                "N": "4",
+                "M": 4,
+            })
+        );
+    }
+
+    #[test]
+    fn json_templates_are_read_too() {
+        assert_eq!(
+            read(r#"{"Resources": {"A": {"Type": "T"}}}"#),
+            Some(json!({"Resources": {"A": {"Type": "T"}}}))
+        );
+        assert_eq!(read("just text"), None);
+        assert_eq!(read("a: [1"), None);
+    }
+}
