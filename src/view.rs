@@ -2,5 +2,11 @@
 
 pub mod diagnostics;
 pub mod json;
+pub mod live;
+pub mod paint;
+pub mod plan;
 pub mod render;
+pub mod roll;
+pub mod stacks;
 pub mod time;
+pub mod words;

@@ -6,3 +6,10 @@ use std::io::Write as _;
 pub fn document(value: &serde_json::Value) {
     let _ = writeln!(std::io::stdout().lock(), "{value:#}");
 }
+
+/// Prints one value on one line, at once.
+pub fn line(value: &serde_json::Value) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{value}");
+    let _ = out.flush();
+}

@@ -1,14 +1,89 @@
 //! `fleetwright destroy`.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::stacks::{Session, ask, cloud_failure};
+use crate::driver::apply::settle;
+use crate::driver::destroy::destroy;
+use crate::driver::plan::look;
+use crate::event::stack::Outcome;
+use crate::view;
+use crate::view::stacks::Loss;
 
 /// Deletes the stacks, in reverse order
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Names what will be lost, wants the project's and the environment's name typed, and deletes the
+stacks: what uses something goes before it, independent ones at the same time.
+
+Examples:
+  fleetwright destroy
+  fleetwright destroy -y                 without asking, for scripts")]
+pub struct Args {
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let session = Session::begin(context).await?;
+    let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
+    let session = session.flush(context).await;
+    if settled.was_stopped() {
+        return Err(Failure::Interrupted { left: "nothing was deleted".to_owned() });
+    }
+    let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
+    let found = found.map_err(cloud_failure)?;
+    let name = format!("{}-{}", session.wanted.project, session.wanted.environment);
+    if found.stacks.is_empty() {
+        if !context.json() {
+            eprintln!("{name} has no stacks in {}: nothing to delete.", session.wanted.region);
+        }
+        return Ok(Done::Ok);
+    }
+    let losses: Vec<Loss> = session
+        .wanted
+        .stacks
+        .iter()
+        .rev()
+        .filter(|wanted| found.stacks.contains_key(&wanted.stack.name))
+        .map(|wanted| Loss {
+            stack: wanted.stack.name.to_string(),
+            machines: found
+                .groups
+                .get(&wanted.stack.name)
+                .map(|group| group.instances.iter().map(|i| i.id.to_string()).collect())
+                .unwrap_or_default(),
+        })
+        .collect();
+    if !context.json() {
+        eprint!("{}", view::stacks::losses(&name, &session.wanted.region, &losses));
+    }
+    if !args.yes {
+        let question = format!("Type `{name}` to delete all of it:");
+        match ask(&question, "fleetwright destroy", &session.stop).await? {
+            Some(answer) if answer == name => {}
+            Some(_) | None => {
+                let left = "the name was not typed; nothing was deleted".to_owned();
+                return Err(Failure::Interrupted { left });
+            }
+        }
+    }
+    let since = Instant::now();
+    let report = destroy(&session.shell(), Arc::clone(&session.wanted), &found).await;
+    drop(session.flush(context).await);
+    if !context.json() {
+        let outcomes: Vec<Outcome> = report.stacks.iter().map(|(_, outcome)| *outcome).collect();
+        eprintln!("\n{}", view::stacks::summary(&outcomes, since.elapsed()));
+    }
+    if report.was_stopped() {
+        let left = "`fleetwright destroy` goes on from here; deletions under way go on by themselves";
+        return Err(Failure::Interrupted { left: left.to_owned() });
+    }
+    if report.is_complete() { Ok(Done::Ok) } else { Err(Failure::Reported) }
 }

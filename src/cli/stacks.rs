@@ -1,0 +1,177 @@
+//! What `plan`, `apply`, `destroy` and `roll` have in common: what is wanted, the cloud,
+//! the event stream and signals.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::driver::apply::Shell;
+use crate::driver::follow::Pace;
+use crate::driver::plan::{PlanError, Wanted, WantedStack};
+use crate::event::Events;
+use crate::model::project::{Environment, Repository};
+use crate::port::cloud::{Cloud, CloudError};
+use crate::port::groups::Groups;
+use crate::view::live::Live;
+use crate::view::paint::Paint;
+
+/// One run of a command on stacks.
+pub struct Session {
+    /// What the repository wants.
+    pub wanted: Arc<Wanted>,
+    /// CloudFormation.
+    pub cloud: Arc<dyn Cloud>,
+    /// Autoscaling groups.
+    pub groups: Arc<dyn Groups>,
+    /// Where events go.
+    pub events: Events,
+    /// Cancelled by the first signal.
+    pub stop: CancellationToken,
+    printer: JoinHandle<()>,
+}
+
+impl Session {
+    /// Reads and renders the repository, and gets the cloud's clients ready.
+    pub async fn begin(context: &Context) -> Result<Self, Failure> {
+        let repository = context.repository()?;
+        let environment = context.environment(&repository)?;
+        let wanted = wanted(context, &repository, environment)?;
+        Ok(Self::over(context, wanted).await)
+    }
+
+    async fn over(context: &Context, wanted: Wanted) -> Self {
+        let aws = context.aws(Some(&wanted.region)).await;
+        let (events, mut receiver) = Events::channel();
+        let names: Vec<&str> = wanted.stacks.iter().map(|stack| stack.stack.name.as_str()).collect();
+        let mut live = Live::new(names, Paint(context.colour_err), context.live, context.json());
+        // Ends by itself when the last sender of events is gone.
+        let printer = tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                live.take(&event);
+            }
+            live.finish();
+        });
+        let (cloud, groups) = (aws.cloud(), aws.groups());
+        Self { wanted: Arc::new(wanted), cloud, groups, events, stop: signals(), printer }
+    }
+
+    /// What the drivers need of it.
+    pub fn shell(&self) -> Shell {
+        Shell {
+            cloud: Arc::clone(&self.cloud),
+            events: self.events.clone(),
+            pace: Pace::adaptive(),
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Waits until every event is shown, and begins a new stream: so that what is printed
+    /// next stands below.
+    pub async fn flush(self, context: &Context) -> Self {
+        let Self { wanted, cloud, groups, events, stop, printer } = self;
+        drop(events);
+        let _ = printer.await;
+        let (events, mut receiver) = Events::channel();
+        let names: Vec<String> = wanted.stacks.iter().map(|stack| stack.stack.name.to_string()).collect();
+        let paint = Paint(context.colour_err);
+        let mut live = Live::new(names.iter().map(String::as_str), paint, context.live, context.json());
+        let printer = tokio::spawn(async move {
+            while let Some(event) = receiver.recv().await {
+                live.take(&event);
+            }
+            live.finish();
+        });
+        Self { wanted, cloud, groups, events, stop, printer }
+    }
+}
+
+fn wanted(context: &Context, repository: &Repository, environment: &Environment) -> Result<Wanted, Failure> {
+    let rendered = context.rendered_for_use(repository, environment)?;
+    let region = environment.region.get().map_err(|unset| Failure::Invalid {
+        diagnostics: vec![unset.diagnostic()],
+        files: repository.files,
+    })?;
+    let stacks = rendered.into_iter().map(|stack| {
+        let source = repository.templates.iter().find(|file| file.name() == stack.template_file).cloned();
+        WantedStack::new(stack, source).map_err(plan_failure)
+    });
+    Ok(Wanted {
+        project: repository.project.clone(),
+        environment: environment.name.clone(),
+        region: region.to_owned(),
+        stacks: stacks.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A token that the first SIGINT or SIGTERM cancels. A second one ends the process at once.
+pub fn signals() -> CancellationToken {
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        for second in [false, true] {
+            if interrupted().await.is_err() {
+                return;
+            }
+            if second {
+                std::process::exit(130);
+            }
+            eprintln!("stopping; once more stops at once");
+            cancel.cancel();
+        }
+    });
+    token
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Asks on the terminal and returns the answer without its line end; `None` when a signal
+/// came first. Where nobody can be asked, it refuses and names `-y`.
+pub async fn ask(question: &str, command: &str, stop: &CancellationToken) -> Result<Option<String>, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            format!("`{command}` asks before it changes anything, and there is no terminal to ask on"),
+            format!("read what is said above, then `{command} -y`"),
+        ));
+    }
+    eprint!("{question} ");
+    let _ = std::io::stderr().flush();
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|_| line.trim().to_owned())
+    });
+    tokio::select! {
+        answer = answer => Ok(answer.ok().and_then(Result::ok)),
+        () = stop.cancelled() => Ok(None),
+    }
+}
+
+/// A failed call, with its next step.
+pub fn cloud_failure(error: CloudError) -> Failure {
+    Failure::failed(error.to_string(), error.next())
+}
+
+/// A plan that could not be made, with its next step.
+pub fn plan_failure(error: PlanError) -> Failure {
+    match error {
+        PlanError::Cloud(error) => cloud_failure(error),
+        PlanError::Rejected { .. } => Failure::failed(
+            error.to_string(),
+            "correct the template or the stack's parameters, then plan again",
+        ),
+        PlanError::NoTemplate { stack } => Failure::failed(
+            format!("the rendered template of stack `{stack}` is not a CloudFormation template"),
+            format!("`fleetwright render {stack}` shows it"),
+        ),
+        PlanError::Stopped => Failure::Interrupted { left: error.to_string() },
+    }
+}

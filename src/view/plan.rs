@@ -1,0 +1,250 @@
+//! Plans, for people and as JSON.
+
+use std::fmt::Write as _;
+
+use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, NOTE, Paint};
+use super::words::{count, list};
+use crate::model::deployed::{Action, PropertyChange};
+use crate::plan::stack::{Claim, Consequence, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan};
+
+/// Longer values are cut: the line must stay one.
+const LONGEST_VALUE: usize = 60;
+
+/// The plan's JSON document.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub fn json(plan: &Plan) -> Result<serde_json::Value, serde_json::Error> {
+    let mut document = serde_json::to_value(plan)?;
+    if let Some(map) = document.as_object_mut() {
+        map.insert("changes".to_owned(), plan.has_changes().into());
+    }
+    Ok(document)
+}
+
+/// The plan for people.
+pub fn human(plan: &Plan, paint: Paint) -> String {
+    let mut out = String::new();
+    let width = plan.stacks.iter().map(|stack| stack.stack.as_str().len()).max().unwrap_or(0);
+    for stack in plan.stacks.iter().filter(|stack| !is_quiet(stack)) {
+        one(&mut out, stack, &plan.region, width, paint);
+        out.push('\n');
+    }
+    let quiet: Vec<&StackPlan> = plan.stacks.iter().filter(|stack| is_quiet(stack)).collect();
+    for stack in &quiet {
+        let _ = writeln!(out, "{:width$}   {}   no change", stack.stack, plan.region);
+    }
+    if !quiet.is_empty() {
+        out.push('\n');
+    }
+    let _ = writeln!(out, "{}", summary(plan));
+    out
+}
+
+fn is_quiet(stack: &StackPlan) -> bool {
+    stack.action == StackAction::Unchanged && stack.consequences.is_empty()
+}
+
+fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: Paint) {
+    let name = paint.paint(BOLD, &format!("{:width$}", stack.stack));
+    let _ = writeln!(out, "{name}   {region}   {}", headline(stack));
+    if let StackAction::Blocked(blocked) = &stack.action {
+        let _ = writeln!(out, "  {} {}", paint.paint(BAD, "✗"), blocked.why);
+        let _ = writeln!(out, "    next: {}", blocked.next);
+        return;
+    }
+    let longest = stack.parameters.iter().map(|p| p.name.len()).max().unwrap_or(0);
+    for parameter in &stack.parameters {
+        let after = match &parameter.after {
+            ParameterValue::Known(text) => short(text),
+            ParameterValue::AfterApply(references) => format!("{references}, known after apply"),
+            ParameterValue::Hidden => "(hidden)".to_owned(),
+        };
+        let (sign, values) = match &parameter.before {
+            Some(before) => (paint.paint(CHANGE, "~"), format!("{} -> {after}", short(before))),
+            None => (paint.paint(GOOD, "+"), after),
+        };
+        let _ = writeln!(out, "  {sign} parameter {:longest$}   {values}", parameter.name);
+    }
+    for tag in &stack.tags {
+        let _ = writeln!(out, "  {} tag {}   {}", sign_of(tag, paint), tag.path, values(tag));
+    }
+    let names = stack.resources.iter().map(|r| r.resource.len()).max().unwrap_or(0);
+    let types = stack.resources.iter().map(|r| r.resource_type.len()).max().unwrap_or(0);
+    for resource in &stack.resources {
+        self::resource(out, resource, names, types, paint);
+    }
+    for consequence in &stack.consequences {
+        let text = consequence_text(consequence, stack);
+        let _ = writeln!(out, "  {} {text}", paint.paint(NOTE, "!"));
+    }
+}
+
+fn headline(stack: &StackPlan) -> String {
+    let to_roll = match machines_to_roll(stack) {
+        0 => String::new(),
+        machines => format!(", {} to be replaced", count(machines, "machine")),
+    };
+    let resources = stack.resources.len();
+    match &stack.action {
+        StackAction::Create => format!("create, {}", count(resources, "resource")),
+        StackAction::Update => format!("update, {}{to_roll}", count(resources, "resource")),
+        StackAction::Unchanged => format!("no change{to_roll}"),
+        StackAction::Blocked(blocked) => format!("blocked: {}", blocked.status),
+    }
+}
+
+fn resource(out: &mut String, plan: &ResourcePlan, names: usize, types: usize, paint: Paint) {
+    let (sign, words) = match plan.action {
+        Action::Create => (paint.paint(GOOD, "+"), "create"),
+        Action::Update => (paint.paint(CHANGE, "~"), "update in place"),
+        Action::MaybeReplace => (paint.paint(CHANGE, "±"), "may be replaced"),
+        Action::Replace => (paint.paint(BAD, "±"), "replace"),
+        Action::Delete => (paint.paint(BAD, "-"), "delete"),
+    };
+    let claim = match plan.claim {
+        Claim::Confirmed => "confirmed",
+        Claim::Predicted => "predicted",
+        Claim::Unknown => "unknown",
+    };
+    let _ = writeln!(
+        out,
+        "  {sign} {:names$}   {:types$}   {words:15}   {}",
+        plan.resource,
+        plan.resource_type,
+        paint.paint(DIM, claim)
+    );
+    let longest = plan.properties.iter().map(|p| p.path.len()).max().unwrap_or(0);
+    for property in &plan.properties {
+        let line = format!("      {:longest$}   {}", property.path, values(property));
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    if let Some(user_data) = &plan.user_data {
+        match &user_data.diff {
+            None => {
+                let _ = writeln!(out, "      user data, {}", count(user_data.lines, "line"));
+            }
+            Some(diff) => {
+                let _ = writeln!(out, "      user data");
+                for line in diff.lines() {
+                    let style = match line.as_bytes().first() {
+                        Some(b'+') => GOOD,
+                        Some(b'-') => BAD,
+                        _ => DIM,
+                    };
+                    let _ = writeln!(out, "        {}", paint.paint(style, line));
+                }
+            }
+        }
+    }
+}
+
+fn sign_of(change: &PropertyChange, paint: Paint) -> String {
+    match (&change.before, &change.after) {
+        (None, _) => paint.paint(GOOD, "+"),
+        (Some(_), None) => paint.paint(BAD, "-"),
+        (Some(_), Some(_)) => paint.paint(CHANGE, "~"),
+    }
+}
+
+fn values(change: &PropertyChange) -> String {
+    match (&change.before, &change.after) {
+        (None, None) => String::new(),
+        (None, Some(after)) => format!("-> {}", short(after)),
+        (Some(before), None) => format!("{} -> (none)", short(before)),
+        (Some(before), Some(after)) => format!("{} -> {}", short(before), short(after)),
+    }
+}
+
+/// One line, and not too long; an empty text is shown as such.
+fn short(text: &str) -> String {
+    if text.is_empty() {
+        return "\"\"".to_owned();
+    }
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match line.char_indices().nth(LONGEST_VALUE) {
+        None => line,
+        Some((at, _)) => format!("{}…", &line[..at]),
+    }
+}
+
+fn consequence_text(consequence: &Consequence, stack: &StackPlan) -> String {
+    match consequence {
+        Consequence::MachinesToRoll { launch_template, version, made_by_apply, machines, .. } => {
+            let mut by_version: Vec<(Option<&str>, Vec<&str>)> = Vec::new();
+            for machine in machines {
+                let version = machine.version.as_deref();
+                match by_version.iter_mut().find(|(known, _)| *known == version) {
+                    Some((_, ids)) => ids.push(machine.id.as_str()),
+                    None => by_version.push((version, vec![machine.id.as_str()])),
+                }
+            }
+            let running: Vec<String> = by_version
+                .into_iter()
+                .map(|(version, ids)| {
+                    let verb = if ids.len() == 1 { "runs" } else { "run" };
+                    let what = version.map_or("no launch template".to_owned(), |v| format!("version {v}"));
+                    format!("{} {verb} {what} ({})", count(ids.len(), "machine"), ids.join(", "))
+                })
+                .collect();
+            let new = if *made_by_apply { "will be" } else { "is" };
+            let it = if machines.len() == 1 { "It keeps" } else { "They keep" };
+            format!(
+                "Launch template {launch_template} {new} at version {version}; {}. {it} it until \
+                 `fleetwright roll {}`.",
+                list(&running),
+                stack.stack
+            )
+        }
+    }
+}
+
+fn machines_to_roll(stack: &StackPlan) -> usize {
+    stack
+        .consequences
+        .iter()
+        .map(|consequence| match consequence {
+            Consequence::MachinesToRoll { machines, .. } => machines.len(),
+        })
+        .sum()
+}
+
+/// The last lines: what apply would do in one sentence, and the next step.
+pub fn summary(plan: &Plan) -> String {
+    let number = |wanted: fn(&StackAction) -> bool| plan.stacks.iter().filter(|s| wanted(&s.action)).count();
+    let create = number(|action| matches!(action, StackAction::Create));
+    let update = number(|action| matches!(action, StackAction::Update));
+    let unchanged = number(|action| matches!(action, StackAction::Unchanged));
+    let blocked = number(|action| matches!(action, StackAction::Blocked(_)));
+    let machines: usize = plan.stacks.iter().map(machines_to_roll).sum();
+    let mut parts = Vec::new();
+    for (number, words) in [(create, "to create"), (update, "to update")] {
+        match (number, parts.is_empty()) {
+            (0, _) => {}
+            (_, true) => parts.push(format!("{} {words}", count(number, "stack"))),
+            (_, false) => parts.push(format!("{number} {words}")),
+        }
+    }
+    let mut text = if parts.is_empty() && blocked == 0 {
+        match unchanged {
+            1 => "Plan: no change; 1 stack is as the repository says.".to_owned(),
+            many => format!("Plan: no change; {} are as the repository says.", count(many, "stack")),
+        }
+    } else {
+        if blocked > 0 {
+            parts.push(format!("{blocked} blocked"));
+        }
+        if unchanged > 0 {
+            parts.push(format!("{unchanged} unchanged"));
+        }
+        format!("Plan: {}.", parts.join(", "))
+    };
+    if machines > 0 {
+        let _ = write!(text, " {} would be replaced by a roll.", count(machines, "machine"));
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
