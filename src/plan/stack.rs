@@ -22,6 +22,9 @@ pub const PLAN_VERSION: u32 = 1;
 /// How change sets of ours are named; what carries another name is somebody else's.
 pub const CHANGE_SET_PREFIX: &str = "fleetwright-";
 
+/// What CloudFormation writes where a value is known only after the change.
+const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
+
 /// What apply would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -333,6 +336,11 @@ pub fn confirm(plan: &mut StackPlan, change_set: &ChangeSet, group: Option<&Grou
             } else if told || properties.is_empty() {
                 properties.clone_from(&change.properties);
             }
+            for value in properties.iter_mut().flat_map(|p| [&mut p.before, &mut p.after]).flatten() {
+                if value.contains(KNOWN_AFTER_APPLY) {
+                    *value = value.replace(KNOWN_AFTER_APPLY, predict::AFTER_APPLY);
+                }
+            }
             if user_data.is_some() {
                 properties.retain(|property| !document::is_user_data(&property.path));
             }
@@ -519,3 +527,7 @@ fn consequences(plan: &StackPlan, group: Option<&Group>) -> Vec<Consequence> {
         machines,
     }]
 }
+
+#[cfg(test)]
+#[path = "stack_tests.rs"]
+mod tests;

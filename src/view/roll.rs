@@ -21,10 +21,10 @@ pub fn line(event: &RollEvent) -> Line {
     match event {
         RollEvent::Began { group, machines, resumed } => {
             let verb = if *resumed { "going on with" } else { "rolling" };
-            let left = if *resumed { " left" } else { "" };
+            let left = if *resumed { "left to replace" } else { "to replace" };
             let names =
                 if machines.is_empty() { String::new() } else { format!(": {}", machines.join(", ")) };
-            stays(format!("{verb} {group}, {} to replace{left}{names}", count(machines.len(), "machine")))
+            stays(format!("{verb} {group}, {} {left}{names}", count(machines.len(), "machine")))
         }
         RollEvent::Capacity { group, desired, max } => {
             stays(format!("{group}  {} wanted, {max} at most", count(*desired as usize, "machine")))
