@@ -14,7 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("model", &["source"]),
     ("event", &["model", "source"]),
-    ("port", &["event", "model", "source"]),
+    ("port", &["model", "source"]),
     ("repo", &["model", "source"]),
     ("plan", &["model", "source"]),
     ("driver", &["model", "plan", "event", "port", "repo", "source"]),
