@@ -5,6 +5,7 @@ pub mod json;
 pub mod live;
 pub mod paint;
 pub mod plan;
+pub mod redact;
 pub mod render;
 pub mod roll;
 pub mod stacks;

@@ -1,5 +1,9 @@
 //! What tests of several capabilities need.
 
+pub mod cluster;
+pub mod git;
+pub mod registry;
+
 use std::fmt;
 use std::path::Path;
 

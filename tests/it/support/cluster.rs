@@ -1,0 +1,190 @@
+//! A cluster in memory: rolls out at once, or as it is told.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use chrono::Utc;
+use fleetwright::model::name::{MachineId, ServiceName};
+use fleetwright::model::service::{
+    Deployment, Instance, InstanceState, Revision, RevisionState, Scale, ServiceStatus,
+};
+use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+
+/// What becomes of the next rollouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// They succeed at once.
+    Healthy,
+    /// They stay as they are until [`FakeCluster::settle`].
+    Slow,
+}
+
+/// The cluster.
+#[derive(Clone)]
+pub struct FakeCluster {
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+struct State {
+    mood: Mood,
+    services: Vec<ServiceStatus>,
+    deployments: Vec<Deployment>,
+}
+
+impl FakeCluster {
+    /// An empty one.
+    pub fn new(mood: Mood) -> Self {
+        let state = State { mood, services: Vec::new(), deployments: Vec::new() };
+        Self { state: Arc::new(Mutex::new(state)), changed: Arc::new(watch::Sender::new(1)) }
+    }
+
+    /// Every deployment that made a revision, oldest first.
+    pub fn deployments(&self) -> Vec<Deployment> {
+        self.state.lock().expect("the state").deployments.clone()
+    }
+
+    /// What becomes of the rollouts after this.
+    pub fn set_mood(&self, mood: Mood) {
+        self.state.lock().expect("the state").mood = mood;
+    }
+
+    /// Ends what is being rolled out.
+    pub fn settle(&self, healthy: bool) {
+        {
+            let mut state = self.state.lock().expect("the state");
+            for service in &mut state.services {
+                settle(service, healthy);
+            }
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn snapshot_now(&self) -> Snapshot {
+        let services = self.state.lock().expect("the state").services.clone();
+        Snapshot { version: 1, revision: *self.changed.borrow(), machines: Vec::new(), services }
+    }
+}
+
+fn settle(service: &mut ServiceStatus, healthy: bool) {
+    if service.history.first().is_none_or(|newest| newest.state != RevisionState::RollingOut) {
+        return;
+    }
+    if healthy {
+        service.history[0].state = RevisionState::Running;
+        for older in service.history.iter_mut().skip(1).filter(|r| r.state == RevisionState::Running) {
+            older.state = RevisionState::Replaced;
+        }
+        let digest = service.history[0].digest.clone();
+        for instance in &mut service.instances {
+            instance.digest = Some(digest.clone());
+            instance.state = InstanceState::Healthy;
+        }
+    } else {
+        service.history[0].state = RevisionState::RolledBack;
+        service.history[0].reason = Some("web@1 never became healthy: 500 from /health".into());
+    }
+}
+
+#[async_trait]
+impl Cluster for FakeCluster {
+    async fn snapshot(&self) -> Result<Snapshot, ClusterError> {
+        Ok(self.snapshot_now())
+    }
+
+    async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
+        let cluster = self.clone();
+        let mut changed = self.changed.subscribe();
+        changed.mark_changed();
+        Ok(stream::unfold((cluster, changed), |(cluster, mut changed)| async move {
+            changed.changed().await.ok()?;
+            let snapshot = cluster.snapshot_now();
+            Some((Ok(snapshot), (cluster, changed)))
+        })
+        .boxed())
+    }
+
+    async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
+        let number = {
+            let mut state = self.state.lock().expect("the state");
+            let mood = state.mood;
+            let name = &deployment.spec.name;
+            let at = match state.services.iter().position(|service| service.name == *name) {
+                Some(at) => at,
+                None => {
+                    let desired = match deployment.spec.scale {
+                        Scale::Replicas(replicas) => replicas,
+                        Scale::EveryMachine => 1,
+                    };
+                    let instances = (1..=desired).map(|slot| Instance {
+                        id: format!("task{slot}"),
+                        name: format!("{name}@{slot}"),
+                        machine: Some("i-0d3c1f2a".parse().expect("an id")),
+                        addresses: vec!["10.77.1.4:20001".parse().expect("an address")],
+                        state: InstanceState::Starting,
+                        digest: None,
+                        message: None,
+                        since: Utc::now(),
+                    });
+                    let instances = instances.collect();
+                    state.services.push(ServiceStatus {
+                        name: name.clone(),
+                        desired,
+                        instances,
+                        history: Vec::new(),
+                    });
+                    state.services.len() - 1
+                }
+            };
+            let service = &mut state.services[at];
+            let same = service.history.iter().find(|r| r.state == RevisionState::Running);
+            if let Some(same) = same.filter(|r| r.digest == deployment.digest) {
+                return Ok(same.number);
+            }
+            let number = service.history.first().map_or(1, |newest| newest.number + 1);
+            service.history.insert(
+                0,
+                Revision {
+                    number,
+                    digest: deployment.digest.clone(),
+                    origin: deployment.origin.clone(),
+                    state: RevisionState::RollingOut,
+                    reason: None,
+                    since: Utc::now(),
+                },
+            );
+            match mood {
+                Mood::Healthy => settle(service, true),
+                Mood::Slow => {}
+            }
+            state.deployments.push(deployment.clone());
+            number
+        };
+        self.changed.send_modify(|count| *count += 1);
+        Ok(number)
+    }
+
+    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
+        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    }
+
+    async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {
+        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    }
+
+    async fn logs(
+        &self,
+        service: &ServiceName,
+        _tail: u32,
+        _follow: bool,
+    ) -> Result<BoxStream<'static, Result<String, ClusterError>>, ClusterError> {
+        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    }
+
+    async fn drain(&self, _machines: &[MachineId]) -> Result<(), ClusterError> {
+        Ok(())
+    }
+}
