@@ -1,8 +1,13 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
 
+pub mod authority;
 pub mod aws;
+pub mod cluster_api;
 pub mod docker_build;
 pub mod git;
 pub mod journal;
 pub mod locks;
+pub mod metadata;
+pub mod probe;
 mod registry;
+pub mod swarm;

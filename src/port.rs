@@ -2,9 +2,11 @@
 
 pub mod cloud;
 pub mod cluster;
+pub mod cluster_wire;
 pub mod git;
 pub mod groups;
 pub mod images;
 pub mod journal;
 pub mod locks;
+pub mod membership;
 pub mod parameters;

@@ -1,1 +1,3 @@
 //! HTTP: the pipeline server and its page, and the cluster API that control agents serve.
+
+pub mod cluster_api;

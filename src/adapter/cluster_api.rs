@@ -1,0 +1,502 @@
+//! A cluster through the API that its control machines serve.
+//!
+//! Any of them will do: when one does not answer, the next is asked, and when none does,
+//! they are looked up again, since control machines are replaced like any others.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt, stream};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::model::name::{MachineId, ServiceName};
+use crate::model::secret::Secret;
+use crate::model::service::Deployment;
+use crate::port::cluster::{Cluster, ClusterError, Snapshot};
+use crate::port::cluster_wire::{
+    Changed, DrainRequest, Drained, ErrorBody, Line, PORT, Registration, Unhealthy, WireError,
+};
+use crate::port::parameters::Parameters;
+
+/// How long a connection may take to come about; they are close by.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long the answer to one request may take.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long a stream may be silent: three of the server's signs of life.
+const SILENCE: Duration = Duration::from_secs(6);
+/// How long control machines are tried before the cluster counts as unreachable.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Time between two rounds of trying all of them.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Where control machines are found.
+pub enum Source {
+    /// At addresses that were configured.
+    Fixed(Access),
+    /// Where their agents wrote themselves down.
+    Rendezvous {
+        /// The parameter store.
+        parameters: Arc<dyn Parameters>,
+        /// The cluster's prefix in it, such as `/fleetwright/demo/local/main`.
+        prefix: String,
+    },
+}
+
+/// All that is needed to be let in.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Base URLs of control machines.
+    pub endpoints: Vec<String>,
+    /// The cluster's token.
+    pub token: Secret<String>,
+    /// The cluster's own authority, as PEM; `None` trusts the system's authorities.
+    pub authority: Option<String>,
+}
+
+/// A cluster through its API.
+pub struct ClusterApi(Arc<Inner>);
+
+struct Inner {
+    source: Source,
+    /// What was found last; the first endpoint is the one that answered last.
+    found: Mutex<Option<Arc<Connected>>>,
+}
+
+struct Connected {
+    endpoints: Vec<String>,
+    token: Secret<String>,
+    calls: Client,
+    streams: Client,
+}
+
+/// Whether a request may be sent again when it is not known whether the first was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Always,
+    OnlyUnsent,
+}
+
+/// What went wrong with one endpoint.
+enum Trouble {
+    /// It never got the request.
+    Unsent(String),
+    /// It may have got it.
+    Unanswered(String),
+    /// It answered.
+    Answered(ClusterError),
+}
+
+impl ClusterApi {
+    /// A client; nothing is asked yet.
+    pub fn new(source: Source) -> Self {
+        Self(Arc::new(Inner { source, found: Mutex::new(None) }))
+    }
+
+    /// Tells the cluster which machine a node is.
+    ///
+    /// # Errors
+    /// As any request's.
+    pub async fn register(&self, machine: &MachineId, registration: &Registration) -> Result<(), ClusterError> {
+        let path = format!("machines/{machine}");
+        self.0.call(Method::PUT, &path, Some(registration), Again::Always).await.map(|_: Option<()>| ())
+    }
+
+    /// Tells the cluster why a task is unhealthy.
+    ///
+    /// # Errors
+    /// As any request's.
+    pub async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
+        let path = format!("tasks/{task}/unhealthy");
+        let body = Unhealthy { output: output.to_owned() };
+        self.0.call(Method::POST, &path, Some(&body), Again::Always).await.map(|_: Option<()>| ())
+    }
+
+    /// Empties machines; with `force` also when that takes away what nothing can replace.
+    ///
+    /// # Errors
+    /// As any request's.
+    pub async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
+        let body = DrainRequest { machines: machines.to_vec(), force };
+        loop {
+            let drained: Drained =
+                self.0.answer(Method::POST, "drain", Some(&body), Again::Always).await?;
+            if drained.done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Cluster for ClusterApi {
+    async fn snapshot(&self) -> Result<Snapshot, ClusterError> {
+        self.0.answer(Method::GET, "snapshot", None::<&()>, Again::Always).await
+    }
+
+    async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
+        let inner = Arc::clone(&self.0);
+        let first = inner.open("watch").await?;
+        Ok(stream::unfold(Some((inner, Some(first))), |state| async move {
+            let (inner, mut open) = state?;
+            let mut failing = None;
+            loop {
+                let reason = match &mut open {
+                    Some(lines) => match lines.next().await {
+                        Some(Ok(Line::Snapshot(snapshot))) => {
+                            return Some((Ok(snapshot), Some((inner, open))));
+                        }
+                        Some(Ok(Line::Log(_))) => continue,
+                        Some(Ok(Line::Error(error))) => error.message,
+                        Some(Err(reason)) => reason,
+                        None => "it closed the stream".to_owned(),
+                    },
+                    None => "it could not be opened again".to_owned(),
+                };
+                tracing::debug!(reason, "the watch broke off");
+                let since = *failing.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    let endpoint = inner.described().await;
+                    return Some((Err(ClusterError::Unreachable { endpoint, reason }), None));
+                }
+                // Another control machine carries on where this one ended.
+                inner.demote_first().await;
+                tokio::time::sleep(PAUSE).await;
+                open = inner.open("watch").await.ok();
+            }
+        })
+        .boxed())
+    }
+
+    async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
+        let path = format!("services/{}", deployment.spec.name);
+        let changed: Changed = self.0.answer(Method::PUT, &path, Some(deployment), Again::Always).await?;
+        Ok(changed.revision)
+    }
+
+    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
+        // Going back twice would go back to where it was.
+        let path = format!("services/{service}/rollback");
+        let changed: Changed = self.0.answer(Method::POST, &path, None::<&()>, Again::OnlyUnsent).await?;
+        Ok(changed.revision)
+    }
+
+    async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {
+        let path = format!("services/{service}");
+        self.0.call(Method::DELETE, &path, None::<&()>, Again::Always).await.map(|_: Option<()>| ())
+    }
+
+    async fn logs(
+        &self,
+        service: &ServiceName,
+        tail: u32,
+        follow: bool,
+    ) -> Result<BoxStream<'static, Result<String, ClusterError>>, ClusterError> {
+        let path = format!("services/{service}/logs?tail={tail}&follow={follow}");
+        let lines = self.0.open(&path).await?;
+        let endpoint = self.0.described().await;
+        Ok(lines
+            .filter_map(move |line| {
+                let endpoint = endpoint.clone();
+                std::future::ready(match line {
+                    Ok(Line::Log(text)) => Some(Ok(text)),
+                    Ok(Line::Snapshot(_)) => None,
+                    Ok(Line::Error(error)) => Some(Err(error.into_error(&endpoint))),
+                    Err(reason) => Some(Err(ClusterError::Unreachable { endpoint, reason })),
+                })
+            })
+            .boxed())
+    }
+
+    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+        self.empty(machines, false).await
+    }
+}
+
+impl Inner {
+    /// Sends a request that has an answer.
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+        again: Again,
+    ) -> Result<T, ClusterError> {
+        self.call(method, path, body, again).await?.ok_or_else(|| ClusterError::Engine {
+            doing: format!("asking for /v1/{path}"),
+            reason: "the answer is empty".to_owned(),
+        })
+    }
+
+    /// Sends a request to one control machine after the other until one answers.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+        again: Again,
+    ) -> Result<Option<T>, ClusterError> {
+        let response = self
+            .send(path, again, |connected, url| {
+                let request = connected.calls.request(method.clone(), url).timeout(ANSWER);
+                match body {
+                    Some(body) => request.json(body),
+                    None => request,
+                }
+            })
+            .await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        response.json().await.map(Some).map_err(|error| ClusterError::Engine {
+            doing: format!("reading the answer of /v1/{path}"),
+            reason: words(&error),
+        })
+    }
+
+    /// Opens a stream of lines.
+    async fn open(&self, path: &str) -> Result<BoxStream<'static, Result<Line, String>>, ClusterError> {
+        let response = self.send(path, Again::Always, |connected, url| connected.streams.get(url)).await?;
+        Ok(lines(response).boxed())
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        again: Again,
+        build: impl Fn(&Connected, String) -> RequestBuilder,
+    ) -> Result<Response, ClusterError> {
+        let start = Instant::now();
+        loop {
+            let connected = self.connected().await;
+            let mut reason = match &connected {
+                Ok(connected) if connected.endpoints.is_empty() => "no control machine has written itself down".to_owned(),
+                Ok(_) => String::new(),
+                Err(ClusterError::Unreachable { reason, .. }) => reason.clone(),
+                Err(_) => String::new(),
+            };
+            let connected = match connected {
+                Ok(connected) => Some(connected),
+                Err(ClusterError::Unreachable { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            for endpoint in connected.iter().flat_map(|connected| connected.endpoints.clone()) {
+                let Some(connected) = &connected else { break };
+                let url = format!("{endpoint}/v1/{path}");
+                match attempt(build(connected, url).bearer_auth(connected.token.expose()), &endpoint).await {
+                    Ok(response) => {
+                        self.promote(&endpoint).await;
+                        return Ok(response);
+                    }
+                    Err(Trouble::Answered(error)) => return Err(error),
+                    Err(Trouble::Unanswered(why)) if again == Again::OnlyUnsent => {
+                        let reason = format!("{why}; whether it was carried out is not known: see `fleetwright status`");
+                        return Err(ClusterError::Unreachable { endpoint, reason });
+                    }
+                    Err(Trouble::Unsent(why) | Trouble::Unanswered(why)) => {
+                        tracing::debug!(endpoint, why, "a control machine did not answer");
+                        reason = why;
+                    }
+                }
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(ClusterError::Unreachable { endpoint: self.described().await, reason });
+            }
+            self.forget().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn connected(&self) -> Result<Arc<Connected>, ClusterError> {
+        let mut found = self.found.lock().await;
+        if let Some(connected) = found.as_ref() {
+            return Ok(Arc::clone(connected));
+        }
+        let access = self.source.look().await?;
+        let connected = Arc::new(Connected::new(access)?);
+        *found = Some(Arc::clone(&connected));
+        Ok(connected)
+    }
+
+    /// Looks control machines up again the next time; fixed ones stay in their order.
+    async fn forget(&self) {
+        if let Source::Rendezvous { .. } = self.source {
+            *self.found.lock().await = None;
+        }
+    }
+
+    async fn promote(&self, endpoint: &str) {
+        self.reorder(|endpoints| {
+            if let Some(at) = endpoints.iter().position(|known| known == endpoint) {
+                endpoints[..=at].rotate_right(1);
+            }
+        })
+        .await;
+    }
+
+    async fn demote_first(&self) {
+        self.reorder(|endpoints| {
+            if !endpoints.is_empty() {
+                endpoints.rotate_left(1);
+            }
+        })
+        .await;
+    }
+
+    async fn reorder(&self, edit: impl FnOnce(&mut Vec<String>)) {
+        let mut found = self.found.lock().await;
+        if let Some(connected) = found.as_ref() {
+            let mut endpoints = connected.endpoints.clone();
+            edit(&mut endpoints);
+            *found = Some(Arc::new(Connected {
+                endpoints,
+                token: connected.token.clone(),
+                calls: connected.calls.clone(),
+                streams: connected.streams.clone(),
+            }));
+        }
+    }
+
+    async fn described(&self) -> String {
+        match (&self.source, self.found.lock().await.as_ref()) {
+            (_, Some(connected)) if !connected.endpoints.is_empty() => connected.endpoints.join(", "),
+            (Source::Rendezvous { prefix, .. }, _) => format!("any address under {prefix}/control"),
+            (Source::Fixed(access), _) => access.endpoints.join(", "),
+        }
+    }
+}
+
+impl Source {
+    async fn look(&self) -> Result<Access, ClusterError> {
+        let (parameters, prefix) = match self {
+            Self::Fixed(access) => return Ok(access.clone()),
+            Self::Rendezvous { parameters, prefix } => (parameters, prefix),
+        };
+        let failed = |error: crate::port::cloud::CloudError| ClusterError::Engine {
+            doing: format!("looking control machines up under {prefix}"),
+            reason: error.to_string(),
+        };
+        let (authority_name, token_name) = (format!("{prefix}/ca-cert"), format!("{prefix}/api-token"));
+        let control_prefix = format!("{prefix}/control");
+        let (authority, token, control) = tokio::try_join!(
+            parameters.get(&authority_name),
+            parameters.get(&token_name),
+            parameters.list(&control_prefix)
+        )
+        .map_err(failed)?;
+        let (Some(authority), Some(token)) = (authority, token) else {
+            return Err(ClusterError::Unreachable {
+                endpoint: format!("{prefix}/control"),
+                reason: "no cluster has been initialised there yet".to_owned(),
+            });
+        };
+        let endpoints = control
+            .iter()
+            .filter_map(|parameter| serde_json::from_str::<Endpoint>(parameter.value.expose()).ok())
+            .map(|endpoint| endpoint.url())
+            .collect();
+        Ok(Access { endpoints, token, authority: Some(authority.expose().clone()) })
+    }
+}
+
+/// What a control machine writes down of itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Endpoint {
+    /// Its private address.
+    pub address: IpAddr,
+    /// The API's port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The endpoint of the machine with that address.
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, port: PORT }
+    }
+
+    fn url(&self) -> String {
+        format!("https://{}", std::net::SocketAddr::new(self.address, self.port))
+    }
+}
+
+impl Connected {
+    fn new(access: Access) -> Result<Self, ClusterError> {
+        let broken = |error: reqwest::Error| ClusterError::Engine {
+            doing: "reading the cluster's certificate authority".to_owned(),
+            reason: words(&error),
+        };
+        // Control machines are in reach or not; a proxy between would only see addresses it can't know.
+        let builder = || Client::builder().connect_timeout(CONNECT).no_proxy().https_only(true);
+        let (mut calls, mut streams) = (builder(), builder());
+        if let Some(authority) = &access.authority {
+            let certificate = Certificate::from_pem(authority.as_bytes()).map_err(broken)?;
+            calls = calls.tls_certs_only([certificate.clone()]);
+            streams = streams.tls_certs_only([certificate]);
+        }
+        Ok(Self {
+            endpoints: access.endpoints,
+            token: access.token,
+            calls: calls.build().map_err(broken)?,
+            streams: streams.read_timeout(SILENCE).build().map_err(broken)?,
+        })
+    }
+}
+
+async fn attempt(request: RequestBuilder, endpoint: &str) -> Result<Response, Trouble> {
+    let response = request.send().await.map_err(|error| {
+        if error.is_connect() { Trouble::Unsent(words(&error)) } else { Trouble::Unanswered(words(&error)) }
+    })?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let error = match response.json::<ErrorBody>().await {
+        Ok(body) => body.error,
+        Err(_) => WireError::new("engine", format!("status {}", status.as_u16())),
+    };
+    // A manager without a leader may be one that was cut off: the next may know better.
+    if error.code == "unreachable" {
+        return Err(Trouble::Unanswered(error.detail.unwrap_or(error.message)));
+    }
+    Err(Trouble::Answered(error.into_error(endpoint)))
+}
+
+fn lines(response: Response) -> impl Stream<Item = Result<Line, String>> + Send {
+    let bytes = response.bytes_stream().boxed();
+    stream::unfold((bytes, Vec::new(), false), |(mut bytes, mut rest, ended)| async move {
+        if ended {
+            return None;
+        }
+        loop {
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                let text = line.trim_ascii();
+                if text.is_empty() {
+                    continue;
+                }
+                let item = serde_json::from_slice(text).map_err(|error| format!("its line is not understood: {error}"));
+                return Some((item, (bytes, rest, false)));
+            }
+            match bytes.next().await {
+                Some(Ok(chunk)) => rest.extend_from_slice(&chunk),
+                Some(Err(error)) => return Some((Err(words(&error)), (bytes, rest, true))),
+                None => return None,
+            }
+        }
+    })
+}
+
+/// The innermost cause, which is the one that says something.
+fn words(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,278 @@
+//! Docker Swarm behind the [`Cluster`] trait, spoken to through the engine of a manager.
+//!
+//! Swarm does the scheduling, the health-gated rolling update and its rollback; this
+//! module translates, keeps the history of revisions, and empties machines without taking
+//! anything away before its replacement is healthy. It must not know where credentials
+//! come from, nor that machines are instances of a group.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bollard::auth::DockerCredentials;
+use bollard::models::Service;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use crate::model::name::{MachineId, ServiceName};
+use crate::model::secret::Secret;
+use crate::model::service::Deployment;
+use crate::port::cluster::{Cluster, ClusterError, Snapshot};
+
+mod drain;
+mod engine;
+mod history;
+mod logs;
+mod member;
+mod observe;
+mod spec;
+mod watch;
+
+pub use engine::Engine;
+pub use spec::PROBE_ON_MACHINE;
+
+use engine::Change;
+use history::Record;
+use spec::OnFailure;
+
+/// How often a change is tried again because somebody else changed the same thing.
+const ATTEMPTS: u32 = 5;
+
+/// A user of a registry.
+#[derive(Debug, Clone)]
+pub struct RegistryCredentials {
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: Secret<String>,
+}
+
+/// Where credentials for pulling come from, asked anew for every deployment.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The user of `registry`; `None` when it wants none.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    async fn of(&self, registry: &str) -> Result<Option<RegistryCredentials>, ClusterError>;
+}
+
+/// Registries that ask for nobody.
+#[derive(Debug)]
+pub struct Anonymous;
+
+#[async_trait]
+impl Credentials for Anonymous {
+    async fn of(&self, _registry: &str) -> Result<Option<RegistryCredentials>, ClusterError> {
+        Ok(None)
+    }
+}
+
+/// A swarm, through one of its managers.
+#[derive(Clone)]
+pub struct Swarm {
+    engine: Engine,
+    credentials: Arc<dyn Credentials>,
+    watcher: Arc<watch::Watcher>,
+    drains: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Swarm {
+    /// A swarm through `engine`, which must be a manager's by the time it is asked.
+    pub fn new(engine: Engine, credentials: Arc<dyn Credentials>) -> Self {
+        let watcher = Arc::new(watch::Watcher::new(engine.clone()));
+        Self { engine, credentials, watcher, drains: Arc::default() }
+    }
+
+    /// Records what became of revisions, and forgets the oldest. The leading manager's agent
+    /// calls it now and then, because the engine only remembers its last update.
+    ///
+    /// # Errors
+    /// When the state can't be read or written.
+    pub async fn settle(&self) -> Result<(), ClusterError> {
+        let observed = self.engine.observe().await?;
+        for service in &observed.services {
+            let Some(name) = observe::name_of(service) else { continue };
+            let now = observed.now(service);
+            let records = observed.records(name);
+            for record in history::to_settle(&records, &now) {
+                self.write(&record).await?;
+            }
+            for record in history::to_prune(&records, now.current) {
+                self.engine.delete_config(&record.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the first failure that a machine saw of a task, as the reason its revision gets if it fails.
+    ///
+    /// # Errors
+    /// When the state can't be read or written.
+    pub async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
+        let observed = self.engine.observe().await?;
+        let Some(task) = observed.tasks.iter().find(|known| known.id.as_deref() == Some(task)) else {
+            return Ok(());
+        };
+        let service = observed.services.iter().find(|service| service.id == task.service_id);
+        let Some(name) = service.and_then(observe::name_of) else { return Ok(()) };
+        let revision = observe::task_revision(task);
+        let record = observed.records(name).into_iter().find(|record| Some(record.number) == revision);
+        let Some(mut record) = record.filter(|record| record.failure.is_none() && !record.ran) else {
+            return Ok(());
+        };
+        let output: String = output.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+        let name = match task.slot {
+            Some(slot) if slot > 0 => format!("{name}@{slot}"),
+            _ => name.to_owned(),
+        };
+        record.failure = Some(format!("{name} never became healthy: {output}"));
+        self.write(&record).await
+    }
+
+    async fn write(&self, record: &Record) -> Result<(), ClusterError> {
+        let spec = record.updated().map_err(|error| broken(&error))?;
+        match self.engine.update_config(&record.id, record.version, spec).await {
+            // Whoever was first has recorded the same observation.
+            Ok(()) | Err(Change::Outdated) => Ok(()),
+            Err(Change::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
+        let name = deployment.spec.name.as_str();
+        let credentials = self.credentials.of(&deployment.registry).await?.map(|user| DockerCredentials {
+            username: Some(user.username),
+            password: Some(user.password.expose().clone()),
+            serveraddress: Some(deployment.registry.clone()),
+            ..Default::default()
+        });
+        for _ in 0..ATTEMPTS {
+            self.settle().await?;
+            let observed = self.engine.observe().await?;
+            let records = observed.records(name);
+            let service = observed.service(name);
+            if let Some(service) = service {
+                let current = observed.now(service).current;
+                let present = records.iter().find(|record| record.number == current);
+                if present.is_some_and(|record| same(&record.deployment, deployment)) {
+                    return Ok(current);
+                }
+            }
+            let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
+            let config = Record::create(deployment, number).map_err(|error| broken(&error))?;
+            let Some(config) = self.engine.create_config(config).await? else { continue };
+            let spec = spec::service_spec(deployment, number, on_failure);
+            let changed = match service {
+                Some(service) => self.engine.update_service(service, spec, credentials.clone()).await,
+                None => self.create(spec, credentials.clone()).await,
+            };
+            match changed {
+                Ok(()) => {
+                    self.watcher.look_now();
+                    return Ok(number);
+                }
+                Err(Change::Outdated) => self.engine.delete_config(&config).await?,
+                Err(Change::Failed(error)) => {
+                    // The first error is what people must see, not that cleaning up failed as well.
+                    let _ = self.engine.delete_config(&config).await;
+                    return Err(error);
+                }
+            }
+        }
+        Err(ClusterError::Refused {
+            reason: format!("service `{name}` is being changed by somebody else; try again"),
+        })
+    }
+
+    async fn create(
+        &self,
+        spec: bollard::models::ServiceSpec,
+        credentials: Option<DockerCredentials>,
+    ) -> Result<(), Change> {
+        let doing = format!("creating service {}", spec.name.clone().unwrap_or_default());
+        match self.engine.docker().create_service(spec, credentials).await {
+            Ok(_) => Ok(()),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, message })
+                if message.contains("name conflicts") =>
+            {
+                Err(Change::Outdated)
+            }
+            Err(error) => Err(Change::Failed(self.engine.error(doing, error))),
+        }
+    }
+
+    async fn known(&self, name: &ServiceName) -> Result<(observe::Observed, Service), ClusterError> {
+        let observed = self.engine.observe().await?;
+        let service = observed.service(name.as_str()).cloned();
+        match service {
+            Some(service) => Ok((observed, service)),
+            None => Err(ClusterError::NotFound { what: "service", name: name.to_string() }),
+        }
+    }
+}
+
+#[async_trait]
+impl Cluster for Swarm {
+    async fn snapshot(&self) -> Result<Snapshot, ClusterError> {
+        self.watcher.snapshot().await
+    }
+
+    async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
+        Ok(self.watcher.watch().await?.boxed())
+    }
+
+    async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
+        self.roll_out(deployment, OnFailure::RollBack).await
+    }
+
+    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
+        let (observed, found) = self.known(service).await?;
+        let now = observed.now(&found);
+        let records = observed.records(service.as_str());
+        let Some(target) = history::rollback_target(&records, &now) else {
+            return Err(ClusterError::Refused {
+                reason: format!("service `{service}` has no earlier revision that ran; deploy one instead"),
+            });
+        };
+        self.roll_out(&target.deployment, OnFailure::Stop).await
+    }
+
+    async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {
+        let (observed, found) = self.known(service).await?;
+        let id = found.id.unwrap_or_default();
+        match self.engine.docker().delete_service(&id).await {
+            Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(self.engine.error(format!("removing service {service}"), error)),
+        }
+        for record in observed.records(service.as_str()) {
+            self.engine.delete_config(&record.id).await?;
+        }
+        self.watcher.look_now();
+        Ok(())
+    }
+
+    async fn logs(
+        &self,
+        service: &ServiceName,
+        tail: u32,
+        follow: bool,
+    ) -> Result<BoxStream<'static, Result<String, ClusterError>>, ClusterError> {
+        let (observed, found) = self.known(service).await?;
+        Ok(logs::stream(&self.engine, observed, &found, tail, follow))
+    }
+
+    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+        // One at a time here; drains on several managers merge, since each step looks at what is there.
+        let _turn = self.drains.lock().await;
+        drain::drain(&self.engine, machines, false).await
+    }
+}
+
+/// Whether two deployments run the same thing, wherever they came from.
+fn same(a: &Deployment, b: &Deployment) -> bool {
+    a.spec == b.spec && a.registry == b.registry && a.digest == b.digest
+}
+
+fn broken(error: &serde_json::Error) -> ClusterError {
+    ClusterError::Engine { doing: "writing the deployment".to_owned(), reason: error.to_string() }
+}

@@ -1,0 +1,217 @@
+//! Membership of a swarm, through the engine of this machine.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::errors::Error;
+use bollard::models::{
+    LocalNodeState, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmJoinRequest, SwarmSpec,
+    SwarmSpecDispatcher, SwarmSpecOrchestration,
+};
+use bollard::query_parameters::{DeleteNodeOptions, LeaveSwarmOptions};
+use chrono::Utc;
+
+use super::Swarm;
+use super::engine::Change;
+use super::observe::{self, INSTANCE};
+use super::spec::NODE;
+use crate::model::member::{JoinTokens, Manager, Membership as State, Node};
+use crate::model::name::MachineId;
+use crate::model::secret::Secret;
+use crate::port::cluster::ClusterError;
+use crate::port::membership::Membership;
+
+/// Where managers listen for each other and for workers.
+const PORT: u16 = 2377;
+/// Time between two signs of life of a node; it counts as down after three of them.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How many ended tasks are kept for each slot: enough to say why the last one failed.
+const TASK_HISTORY: i64 = 2;
+
+#[async_trait]
+impl Membership for Swarm {
+    async fn state(&self) -> Result<State, ClusterError> {
+        let info = self.engine.docker().info().await.map_err(|error| self.engine.error("asking the engine", error))?;
+        let swarm = info.swarm.unwrap_or_default();
+        Ok(match swarm.local_node_state {
+            Some(LocalNodeState::ACTIVE) => State::In {
+                node: swarm.node_id.unwrap_or_default(),
+                manager: swarm.control_available.unwrap_or(false),
+            },
+            Some(LocalNodeState::PENDING) => State::Joining,
+            Some(LocalNodeState::ERROR | LocalNodeState::LOCKED) => {
+                State::Broken { reason: swarm.error.unwrap_or_default() }
+            }
+            Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY) | None => State::Out,
+        })
+    }
+
+    async fn init(&self, address: IpAddr) -> Result<(), ClusterError> {
+        let request = SwarmInitRequest {
+            listen_addr: Some(format!("{address}:{PORT}")),
+            advertise_addr: Some(address.to_string()),
+            data_path_addr: Some(address.to_string()),
+            spec: Some(SwarmSpec {
+                orchestration: Some(SwarmSpecOrchestration {
+                    task_history_retention_limit: Some(TASK_HISTORY),
+                }),
+                dispatcher: Some(SwarmSpecDispatcher {
+                    heartbeat_period: i64::try_from(HEARTBEAT.as_nanos()).ok(),
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        self.engine
+            .docker()
+            .init_swarm(request)
+            .await
+            .map(|_| ())
+            .map_err(|error| self.engine.error("starting a swarm", error))
+    }
+
+    async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>) -> Result<(), ClusterError> {
+        let request = SwarmJoinRequest {
+            listen_addr: Some(format!("{address}:{PORT}")),
+            advertise_addr: Some(address.to_string()),
+            data_path_addr: Some(address.to_string()),
+            remote_addrs: Some(via.iter().map(|manager| format!("{manager}:{PORT}")).collect()),
+            join_token: Some(token.expose().clone()),
+        };
+        match self.engine.docker().join_swarm(request).await {
+            Ok(()) => Ok(()),
+            // The engine goes on trying in the background.
+            Err(Error::DockerResponseServerError { message, .. }) if message.contains("in the background") => Ok(()),
+            Err(error) => Err(self.engine.error("joining the swarm", error)),
+        }
+    }
+
+    async fn leave(&self, force: bool) -> Result<(), ClusterError> {
+        match self.engine.docker().leave_swarm(Some(LeaveSwarmOptions { force })).await {
+            Ok(()) => Ok(()),
+            Err(Error::DockerResponseServerError { message, .. }) if message.contains("not part of a swarm") => Ok(()),
+            Err(error) => Err(self.engine.error("leaving the swarm", error)),
+        }
+    }
+
+    async fn join_tokens(&self) -> Result<JoinTokens, ClusterError> {
+        let swarm = self
+            .engine
+            .docker()
+            .inspect_swarm()
+            .await
+            .map_err(|error| self.engine.error("reading the join tokens", error))?;
+        let tokens = swarm.join_tokens.unwrap_or_default();
+        match (tokens.manager, tokens.worker) {
+            (Some(manager), Some(worker)) => {
+                Ok(JoinTokens { manager: Secret::new(manager), worker: Secret::new(worker) })
+            }
+            _ => Err(ClusterError::Engine {
+                doing: "reading the join tokens".to_owned(),
+                reason: "the engine gave none".to_owned(),
+            }),
+        }
+    }
+
+    async fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
+        let nodes = self
+            .engine
+            .docker()
+            .list_nodes(None::<bollard::query_parameters::ListNodesOptions>)
+            .await
+            .map_err(|error| self.engine.error("reading the nodes", error))?;
+        let now = Utc::now();
+        Ok(nodes
+            .iter()
+            .filter_map(|node| {
+                let labels = node.spec.as_ref().and_then(|spec| spec.labels.clone()).unwrap_or_default();
+                let changed = node.updated_at.or(node.created_at)?;
+                let manager = node.manager_status.as_ref().map(|status| Manager {
+                    leader: status.leader.unwrap_or(false),
+                    reachable: status.reachability == Some(Reachability::REACHABLE),
+                });
+                Some(Node {
+                    id: node.id.clone()?,
+                    instance: observe::label(node, INSTANCE).and_then(|id| id.parse().ok()),
+                    address: observe::address(node),
+                    manager,
+                    up: observe::is_up(node),
+                    labels: labels.into_iter().collect(),
+                    unchanged_s: u64::try_from((now - changed).num_seconds()).unwrap_or(0),
+                })
+            })
+            .collect())
+    }
+
+    async fn register(&self, node: &str, labels: &BTreeMap<String, String>) -> Result<(), ClusterError> {
+        self.change(node, |spec| {
+            let known = spec.labels.get_or_insert_default();
+            let mut changed = false;
+            for (key, value) in labels {
+                changed |= known.insert(format!("{NODE}{key}"), value.clone()).as_ref() != Some(value);
+            }
+            changed
+        })
+        .await
+    }
+
+    async fn demote(&self, node: &str) -> Result<(), ClusterError> {
+        self.change(node, |spec| {
+            let manager = spec.role == Some(NodeSpecRoleEnum::MANAGER);
+            spec.role = Some(NodeSpecRoleEnum::WORKER);
+            manager
+        })
+        .await
+    }
+
+    async fn remove_node(&self, node: &str) -> Result<(), ClusterError> {
+        // Not by force: only a node that is down can be removed so.
+        match self.engine.docker().delete_node(node, Some(DeleteNodeOptions { force: false })).await {
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(self.engine.error(format!("removing node {node}"), error)),
+        }
+    }
+
+    async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+        super::drain::drain(&self.engine, machines, true).await
+    }
+
+    async fn settle(&self) -> Result<(), ClusterError> {
+        Swarm::settle(self).await
+    }
+
+    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
+        Swarm::report_unhealthy(self, task, output).await
+    }
+}
+
+impl Swarm {
+    /// Changes a node's specification; `edit` says whether it changed anything.
+    async fn change(
+        &self,
+        node: &str,
+        edit: impl Fn(&mut bollard::models::NodeSpec) -> bool + Send,
+    ) -> Result<(), ClusterError> {
+        for _ in 0..super::ATTEMPTS {
+            let seen = match self.engine.docker().inspect_node(node).await {
+                Ok(seen) => seen,
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+                    return Err(ClusterError::NotFound { what: "machine", name: node.to_owned() });
+                }
+                Err(error) => return Err(self.engine.error(format!("reading node {node}"), error)),
+            };
+            let mut spec = seen.spec.clone().unwrap_or_default();
+            if !edit(&mut spec) {
+                return Ok(());
+            }
+            match self.engine.update_node(&seen, spec).await {
+                Ok(()) => return Ok(()),
+                Err(Change::Outdated) => {}
+                Err(Change::Failed(error)) => return Err(error),
+            }
+        }
+        Err(ClusterError::Refused { reason: format!("node `{node}` is being changed by somebody else; try again") })
+    }
+}

@@ -1,0 +1,400 @@
+//! What the engine reports, as the model sees it. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use bollard::models::{
+    Config, Node, NodeSpecAvailabilityEnum as Availability, NodeState, Service, Task, TaskState,
+};
+use chrono::{DateTime, Utc};
+
+use super::history::{self, Now, Record};
+use super::spec::{self, NODE, SERVICE};
+use crate::model::machine::{Machine, MachineState, Role};
+use crate::model::name::MachineId;
+use crate::model::service::{Instance, InstanceState, RevisionState, ServiceStatus};
+
+/// The label that holds a machine's instance id.
+pub const INSTANCE: &str = "fleetwright.instance";
+/// The label that holds a machine's private address.
+pub const ADDRESS: &str = "fleetwright.address";
+/// The label that holds when emptying a machine began.
+pub const DRAIN: &str = "fleetwright.drain";
+
+/// All that was read from the engine at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// The services, ours and others'.
+    pub services: Vec<Service>,
+    /// Their tasks.
+    pub tasks: Vec<Task>,
+    /// The config objects.
+    pub configs: Vec<Config>,
+}
+
+impl Observed {
+    /// The machines, sorted by role, then id. Nodes that no agent has registered yet are left out.
+    pub fn machines(&self) -> Vec<Machine> {
+        let mut machines: Vec<_> = self.nodes.iter().filter_map(machine).collect();
+        machines.sort_by(|a, b| (a.role, &a.id).cmp(&(b.role, &b.id)));
+        machines
+    }
+
+    /// Our services, sorted by name.
+    pub fn service_statuses(&self) -> Vec<ServiceStatus> {
+        let mut statuses: Vec<_> =
+            self.services.iter().filter_map(|service| self.status(service)).collect();
+        statuses.sort_by(|a, b| a.name.cmp(&b.name));
+        statuses
+    }
+
+    /// The highest version of anything: it grows with every change of the swarm's state.
+    pub fn index(&self) -> u64 {
+        let nodes = self.nodes.iter().map(|node| &node.version);
+        let services = self.services.iter().map(|service| &service.version);
+        let tasks = self.tasks.iter().map(|task| &task.version);
+        let configs = self.configs.iter().map(|config| &config.version);
+        nodes
+            .chain(services)
+            .chain(tasks)
+            .chain(configs)
+            .filter_map(|version| version.as_ref().and_then(|version| version.index))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Our service of that name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| name_of(service) == Some(name))
+    }
+
+    /// The revisions that are kept of a service.
+    pub fn records(&self, name: &str) -> Vec<Record> {
+        self.configs.iter().filter_map(Record::read).filter(|record| record.service == name).collect()
+    }
+
+    /// What the engine says about a service at this moment.
+    pub fn now(&self, service: &Service) -> Now {
+        let current = spec::revision_of(service.spec.as_ref().and_then(|spec| spec.labels.as_ref()));
+        let instances = self.instances(service);
+        let update = service.update_status.as_ref();
+        let mut failures: HashMap<u64, (DateTime<Utc>, String)> = HashMap::new();
+        for task in self.tasks_of(service) {
+            let Some((revision, at, text)) = failure(task, name_of(service).unwrap_or_default()) else {
+                continue;
+            };
+            let first = failures.entry(revision).or_insert_with(|| (at, text.clone()));
+            if at < first.0 {
+                *first = (at, text);
+            }
+        }
+        let healthy = self
+            .tasks_of(service)
+            .filter(|task| task_revision(task) == current)
+            .filter(|task| instances.iter().any(|i| task.id.as_ref() == Some(&i.id) && i.state == InstanceState::Healthy))
+            .count();
+        Now {
+            current: current.unwrap_or(0),
+            update: update.and_then(|update| update.state),
+            update_message: update.and_then(|update| update.message.clone()),
+            whole: healthy >= self.desired(service) as usize,
+            failures: failures.into_iter().map(|(revision, (_, text))| (revision, text)).collect(),
+        }
+    }
+
+    /// The tasks of a service.
+    pub fn tasks_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Task> {
+        self.tasks.iter().filter(|task| task.service_id.is_some() && task.service_id == service.id)
+    }
+
+    /// The node with that instance.
+    pub fn node(&self, machine: &MachineId) -> Option<&Node> {
+        self.nodes.iter().rfind(|node| label(node, INSTANCE) == Some(machine.as_str()))
+    }
+
+    /// How many instances of a service there should be.
+    pub fn desired(&self, service: &Service) -> u32 {
+        let mode = service.spec.as_ref().and_then(|spec| spec.mode.as_ref());
+        let replicas = mode
+            .and_then(|mode| mode.replicated.as_ref())
+            .map(|replicated| u32::try_from(replicated.replicas.unwrap_or(1)).unwrap_or(0));
+        replicas.unwrap_or_else(|| {
+            let fitting = self.nodes.iter().filter(|node| takes_work(node) && fits(service, node)).count();
+            u32::try_from(fitting).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn status(&self, service: &Service) -> Option<ServiceStatus> {
+        let name = name_of(service)?;
+        let derived = history::derive(&self.records(name), &self.now(service));
+        Some(ServiceStatus {
+            name: name.parse().ok()?,
+            desired: self.desired(service),
+            instances: self.instances(service),
+            history: history::shown(derived),
+        })
+    }
+
+    fn instances(&self, service: &Service) -> Vec<Instance> {
+        let name = name_of(service).unwrap_or_default();
+        let nodes: HashMap<&str, &Node> =
+            self.nodes.iter().filter_map(|node| Some((node.id.as_deref()?, node))).collect();
+        let ports = service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.endpoint_spec.as_ref())
+            .and_then(|endpoint| endpoint.ports.as_ref())
+            .map_or(0, Vec::len);
+        let mut instances: Vec<Instance> = Vec::new();
+        let mut failed: BTreeMap<String, Instance> = BTreeMap::new();
+        for task in self.tasks_of(service) {
+            let node = task.node_id.as_deref().and_then(|id| nodes.get(id).copied());
+            let Some(instance) = instance(task, name, node, ports) else { continue };
+            if instance.state == InstanceState::Failed {
+                let newer = failed.get(&instance.name).is_none_or(|known| known.since < instance.since);
+                if newer {
+                    failed.insert(instance.name.clone(), instance);
+                }
+            } else {
+                instances.push(instance);
+            }
+        }
+        // The last failure explains why nothing healthy stands in its place yet, and is old news afterwards.
+        for (name, instance) in failed {
+            let healed = instances
+                .iter()
+                .any(|other| other.name == name && other.state == InstanceState::Healthy);
+            if !healed {
+                instances.push(instance);
+            }
+        }
+        instances.sort_by(|a, b| (natural(&a.name), &a.id).cmp(&(natural(&b.name), &b.id)));
+        instances
+    }
+}
+
+/// Sorts `web@10` behind `web@9`.
+fn natural(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
+/// A label of a node.
+pub fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    node.spec.as_ref()?.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The name of a service of ours.
+pub fn name_of(service: &Service) -> Option<&str> {
+    service.spec.as_ref()?.labels.as_ref()?.get(SERVICE).map(String::as_str)
+}
+
+/// Whether the scheduler may place new tasks there.
+pub fn takes_work(node: &Node) -> bool {
+    is_up(node) && availability(node) == Availability::ACTIVE
+}
+
+/// Whether a service's placement allows the node.
+pub fn fits(service: &Service, node: &Node) -> bool {
+    let constraints = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.task_template.as_ref())
+        .and_then(|template| template.placement.as_ref())
+        .and_then(|placement| placement.constraints.as_deref())
+        .unwrap_or_default();
+    let none = HashMap::new();
+    let labels = node.spec.as_ref().and_then(|spec| spec.labels.as_ref()).unwrap_or(&none);
+    spec::fits(constraints, labels)
+}
+
+/// Whether a task still runs or is still meant to.
+pub fn is_alive(task: &Task) -> bool {
+    let state = task.status.as_ref().and_then(|status| status.state);
+    state.is_some_and(|state| rank(state) <= rank(TaskState::RUNNING))
+}
+
+/// Whether a node answers its manager.
+pub fn is_up(node: &Node) -> bool {
+    node.status.as_ref().and_then(|status| status.state) == Some(NodeState::READY)
+}
+
+/// A node's availability; active when it says nothing.
+pub fn availability(node: &Node) -> Availability {
+    match node.spec.as_ref().and_then(|spec| spec.availability) {
+        Some(Availability::PAUSE) => Availability::PAUSE,
+        Some(Availability::DRAIN) => Availability::DRAIN,
+        Some(Availability::ACTIVE | Availability::EMPTY) | None => Availability::ACTIVE,
+    }
+}
+
+/// The private address of a node: what its agent said, or else where it connected from.
+pub fn address(node: &Node) -> Option<IpAddr> {
+    label(node, ADDRESS)
+        .or_else(|| node.status.as_ref()?.addr.as_deref())
+        .and_then(|text| text.parse().ok())
+}
+
+fn machine(node: &Node) -> Option<Machine> {
+    let id: MachineId = label(node, INSTANCE)?.parse().ok()?;
+    let manager = node.manager_status.as_ref();
+    let labels = node.spec.as_ref().and_then(|spec| spec.labels.as_ref());
+    let metadata: BTreeMap<String, String> = labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
+        .filter(|(key, _)| !["instance", "address", "drain"].contains(&key.as_str()))
+        .collect();
+    let drains = label(node, DRAIN).is_some();
+    let state = if is_up(node) {
+        match availability(node) {
+            Availability::DRAIN => MachineState::Draining,
+            Availability::PAUSE if drains => MachineState::Draining,
+            Availability::PAUSE => MachineState::Paused,
+            Availability::ACTIVE | Availability::EMPTY => MachineState::Ready,
+        }
+    } else {
+        MachineState::Down
+    };
+    Some(Machine {
+        id,
+        address: address(node)?,
+        role: if metadata.get("role").is_some_and(|role| role == Role::Control.word()) {
+            Role::Control
+        } else {
+            Role::Worker
+        },
+        state,
+        leader: manager.and_then(|status| status.leader).unwrap_or(false),
+        group: metadata.get("group").cloned().unwrap_or_default(),
+        metadata,
+    })
+}
+
+fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Option<Instance> {
+    let status = task.status.as_ref()?;
+    let state = status.state?;
+    let wanted = task.desired_state == Some(TaskState::RUNNING);
+    let alive = is_alive(task);
+    let machine: Option<MachineId> = node.and_then(|node| label(node, INSTANCE)).and_then(|id| id.parse().ok());
+    let mut addresses = Vec::new();
+    if let (TaskState::RUNNING, Some(host)) = (state, node.and_then(address)) {
+        let published = status.port_status.as_ref().and_then(|status| status.ports.as_ref());
+        addresses.extend(
+            published
+                .into_iter()
+                .flatten()
+                .filter_map(|port| u16::try_from(port.published_port?).ok())
+                .map(|port| SocketAddr::new(host, port)),
+        );
+    }
+    let mut message = status.err.clone().filter(|text| !text.is_empty()).map(|text| plain(&text));
+    let known = match state {
+        // An end that was asked for is no failure, and neither is an end that nothing says anything about.
+        TaskState::FAILED | TaskState::REJECTED => InstanceState::Failed,
+        TaskState::COMPLETE | TaskState::SHUTDOWN if wanted => InstanceState::Failed,
+        TaskState::COMPLETE | TaskState::SHUTDOWN | TaskState::REMOVE | TaskState::ORPHANED => return None,
+        _ if node.is_some_and(|node| !is_up(node)) && alive => {
+            if !wanted {
+                return None;
+            }
+            message = Some("its machine does not answer".to_owned());
+            InstanceState::Failed
+        }
+        // `ready` and below are stages on the way up: the engine raises the wish step by step.
+        _ if matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE)) => InstanceState::Stopping,
+        TaskState::RUNNING if !wanted => InstanceState::Stopping,
+        TaskState::RUNNING if node.is_some_and(|node| availability(node) == Availability::DRAIN) => {
+            InstanceState::Stopping
+        }
+        TaskState::RUNNING if addresses.len() < ports => InstanceState::Starting,
+        TaskState::RUNNING => InstanceState::Healthy,
+        TaskState::NEW | TaskState::ALLOCATED | TaskState::PENDING => InstanceState::Pending,
+        TaskState::ASSIGNED | TaskState::ACCEPTED | TaskState::PREPARING | TaskState::READY | TaskState::STARTING => {
+            InstanceState::Starting
+        }
+    };
+    let slot = match task.slot {
+        Some(slot) if slot > 0 => slot.to_string(),
+        _ => machine.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+    };
+    Some(Instance {
+        id: task.id.clone()?,
+        name: format!("{service}@{slot}"),
+        machine,
+        addresses,
+        state: known,
+        digest: task
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.container_spec.as_ref())
+            .and_then(|container| container.image.as_deref())
+            .and_then(spec::digest_of),
+        message,
+        since: status.timestamp.or(task.updated_at).or(task.created_at)?,
+    })
+}
+
+/// Which revision a task failed for, when, and why.
+fn failure(task: &Task, service: &str) -> Option<(u64, DateTime<Utc>, String)> {
+    let status = task.status.as_ref()?;
+    if !matches!(status.state?, TaskState::FAILED | TaskState::REJECTED) {
+        return None;
+    }
+    let name = match task.slot {
+        Some(slot) if slot > 0 => format!("{service}@{slot}"),
+        _ => service.to_owned(),
+    };
+    let error = status.err.as_deref().unwrap_or_default();
+    let text = if error.contains("unhealthy container") {
+        format!("{name} never became healthy")
+    } else if error.is_empty() {
+        format!("{name} failed")
+    } else {
+        format!("{name} failed: {}", plain(error))
+    };
+    Some((task_revision(task)?, status.timestamp?, text))
+}
+
+/// The revision a task belongs to.
+pub fn task_revision(task: &Task) -> Option<u64> {
+    spec::revision_of(task.spec.as_ref()?.container_spec.as_ref()?.labels.as_ref())
+}
+
+/// The engine's words without its names for its own parts.
+fn plain(error: &str) -> String {
+    let text = error.trim_start_matches("task: ").replace("dockerexec: ", "");
+    text.trim().to_owned()
+}
+
+/// The order in which a task goes through its states.
+fn rank(state: TaskState) -> u8 {
+    match state {
+        TaskState::NEW => 0,
+        TaskState::ALLOCATED => 1,
+        TaskState::PENDING => 2,
+        TaskState::ASSIGNED => 3,
+        TaskState::ACCEPTED => 4,
+        TaskState::PREPARING => 5,
+        TaskState::READY => 6,
+        TaskState::STARTING => 7,
+        TaskState::RUNNING => 8,
+        TaskState::COMPLETE => 9,
+        TaskState::SHUTDOWN => 10,
+        TaskState::FAILED => 11,
+        TaskState::REJECTED => 12,
+        TaskState::REMOVE => 13,
+        TaskState::ORPHANED => 14,
+    }
+}
+
+/// Whether anything is under way that moves addresses, so that looking often is worth it.
+pub fn is_busy(statuses: &[ServiceStatus], machines: &[Machine]) -> bool {
+    machines.iter().any(|machine| machine.state == MachineState::Draining)
+        || statuses.iter().any(|status| {
+            !status.is_whole()
+                || status.instances.iter().any(|i| i.state != InstanceState::Healthy)
+                || status.history.first().is_some_and(|last| last.state == RevisionState::RollingOut)
+        })
+}

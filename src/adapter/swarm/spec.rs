@@ -1,0 +1,298 @@
+//! A [`Deployment`] as Swarm's service specification, and back: pure, and the only place
+//! that knows which labels we write.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::{
+    EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
+    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountType, ResourceObject, ServiceSpec,
+    ServiceSpecMode, ServiceSpecModeReplicated, ServiceSpecRollbackConfig,
+    ServiceSpecRollbackConfigFailureActionEnum, ServiceSpecRollbackConfigOrderEnum, ServiceSpecUpdateConfig,
+    ServiceSpecUpdateConfigFailureActionEnum, ServiceSpecUpdateConfigOrderEnum, TaskSpec,
+    TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
+    TaskSpecRestartPolicyConditionEnum,
+};
+
+use crate::model::name::Digest;
+use crate::model::service::{Deployment, HealthProbe, Scale};
+
+/// The label that names a service of ours; anything without it is somebody else's.
+pub const SERVICE: &str = "fleetwright.service";
+/// The label that holds the number of the revision.
+pub const REVISION: &str = "fleetwright.revision";
+/// What the labels of a machine begin with.
+pub const NODE: &str = "fleetwright.";
+
+/// Where the agent puts the health probe on every machine.
+pub const PROBE_ON_MACHINE: &str = "/var/lib/fleetwright/probe";
+/// Where a container sees it.
+pub const PROBE_IN_CONTAINER: &str = "/.fleetwright/probe";
+
+/// How much longer than its drain time an instance may take to end before it is killed.
+const GRACE_AFTER_DRAIN: Duration = Duration::from_secs(5);
+/// Time between the end of an instance and the start of the one that replaces it.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// Whether the rollout of a specification may be undone by the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Restore the revision before.
+    RollBack,
+    /// Stop where it is: what is being rolled out is itself the way back.
+    Stop,
+}
+
+/// Swarm's specification for revision `number`.
+pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure) -> ServiceSpec {
+    let spec = &deployment.spec;
+    // A fixed port can't be held by the old and the new instance on one machine.
+    let exclusive = spec.ports.iter().any(|port| port.host.is_some());
+    let labels = HashMap::from([
+        (SERVICE.to_owned(), spec.name.to_string()),
+        (REVISION.to_owned(), number.to_string()),
+    ]);
+    ServiceSpec {
+        name: Some(spec.name.to_string()),
+        labels: Some(labels.clone()),
+        mode: Some(match spec.scale {
+            Scale::Replicas(count) => ServiceSpecMode {
+                replicated: Some(ServiceSpecModeReplicated { replicas: Some(i64::from(count)) }),
+                ..Default::default()
+            },
+            Scale::EveryMachine => ServiceSpecMode { global: Some(HashMap::new()), ..Default::default() },
+        }),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container(deployment, labels)),
+            resources: Some(resources(deployment)),
+            restart_policy: Some(TaskSpecRestartPolicy {
+                condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
+                delay: Some(nanos(RESTART_DELAY)),
+                ..Default::default()
+            }),
+            placement: Some(TaskSpecPlacement {
+                constraints: Some(constraints(&spec.placement)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        update_config: Some(ServiceSpecUpdateConfig {
+            parallelism: Some(i64::from(spec.update.parallel.max(1))),
+            delay: Some(0),
+            failure_action: Some(match on_failure {
+                OnFailure::RollBack => ServiceSpecUpdateConfigFailureActionEnum::ROLLBACK,
+                OnFailure::Stop => ServiceSpecUpdateConfigFailureActionEnum::PAUSE,
+            }),
+            monitor: Some(nanos(spec.update.monitor)),
+            max_failure_ratio: Some(0.0),
+            order: Some(if exclusive {
+                ServiceSpecUpdateConfigOrderEnum::STOP_FIRST
+            } else {
+                ServiceSpecUpdateConfigOrderEnum::START_FIRST
+            }),
+        }),
+        rollback_config: Some(ServiceSpecRollbackConfig {
+            parallelism: Some(i64::from(spec.update.parallel.max(1))),
+            delay: Some(0),
+            failure_action: Some(ServiceSpecRollbackConfigFailureActionEnum::PAUSE),
+            monitor: Some(nanos(spec.update.monitor)),
+            max_failure_ratio: Some(0.0),
+            order: Some(if exclusive {
+                ServiceSpecRollbackConfigOrderEnum::STOP_FIRST
+            } else {
+                ServiceSpecRollbackConfigOrderEnum::START_FIRST
+            }),
+        }),
+        // Virtual addresses and the routing mesh need IPVS, which not every kernel has;
+        // and a balancer must know each instance to take one out before it stops.
+        endpoint_spec: Some(EndpointSpec {
+            mode: Some(EndpointSpecModeEnum::DNSRR),
+            ports: Some(
+                spec.ports
+                    .iter()
+                    .map(|port| EndpointPortConfig {
+                        protocol: Some(EndpointPortConfigProtocolEnum::TCP),
+                        target_port: Some(i64::from(port.container)),
+                        published_port: port.host.map(i64::from),
+                        publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
+                        ..Default::default()
+                    })
+                    .collect(),
+            ),
+        }),
+        networks: None,
+    }
+}
+
+/// The same specification again with every task to be replaced, for emptying machines.
+/// The revision stays what it is.
+pub fn forced_again(mut spec: ServiceSpec) -> ServiceSpec {
+    if let Some(template) = &mut spec.task_template {
+        template.force_update = Some(template.force_update.unwrap_or(0) + 1);
+    }
+    // Going back from a move would only move everything again.
+    if let Some(update) = &mut spec.update_config {
+        update.failure_action = Some(ServiceSpecUpdateConfigFailureActionEnum::PAUSE);
+    }
+    spec
+}
+
+fn container(deployment: &Deployment, labels: HashMap<String, String>) -> TaskSpecContainerSpec {
+    let spec = &deployment.spec;
+    TaskSpecContainerSpec {
+        image: Some(format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest)),
+        labels: Some(labels),
+        args: (!spec.command.is_empty()).then(|| spec.command.clone()),
+        env: Some(spec.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+        stop_grace_period: Some(nanos(spec.drain + GRACE_AFTER_DRAIN)),
+        mounts: spec.health.is_some().then(|| {
+            vec![Mount {
+                typ: Some(MountType::BIND),
+                source: Some(PROBE_ON_MACHINE.to_owned()),
+                target: Some(PROBE_IN_CONTAINER.to_owned()),
+                read_only: Some(true),
+                ..Default::default()
+            }]
+        }),
+        health_check: Some(health(deployment)),
+        ..Default::default()
+    }
+}
+
+fn health(deployment: &Deployment) -> HealthConfig {
+    let Some(check) = &deployment.spec.health else {
+        // The image may bring a check of its own; the spec says that running is healthy.
+        return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() };
+    };
+    let mut test = vec!["CMD".to_owned(), PROBE_IN_CONTAINER.to_owned()];
+    match &check.probe {
+        HealthProbe::Http { port, path } => {
+            test.extend(["http".to_owned(), format!("127.0.0.1:{port}"), path.clone()]);
+        }
+        HealthProbe::Tcp { port } => test.extend(["tcp".to_owned(), format!("127.0.0.1:{port}")]),
+    }
+    HealthConfig {
+        test: Some(test),
+        interval: Some(nanos(check.interval)),
+        timeout: Some(nanos(check.timeout)),
+        retries: Some(i64::from(check.retries)),
+        start_period: Some(nanos(check.start_period)),
+        ..Default::default()
+    }
+}
+
+fn resources(deployment: &Deployment) -> TaskSpecResources {
+    let limits = deployment.spec.limits;
+    let memory = limits.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+    let cpus = limits.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok());
+    TaskSpecResources {
+        limits: Some(Limit { nano_cpus: cpus, memory_bytes: memory, ..Default::default() }),
+        // Memory is promised, so that a machine is never filled beyond what it has; CPU is shared.
+        reservations: memory
+            .map(|bytes| ResourceObject { memory_bytes: Some(bytes), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Placement as Swarm's constraints.
+pub fn constraints(placement: &BTreeMap<String, String>) -> Vec<String> {
+    placement.iter().map(|(key, value)| format!("node.labels.{NODE}{key} == {value}")).collect()
+}
+
+/// Whether a machine with `labels` satisfies constraints that [`constraints`] wrote.
+pub fn fits(constraints: &[String], labels: &HashMap<String, String>) -> bool {
+    constraints.iter().all(|constraint| {
+        constraint.strip_prefix("node.labels.").and_then(|rest| rest.split_once(" == ")).is_some_and(
+            |(key, value)| labels.get(key).is_some_and(|found| found == value),
+        )
+    })
+}
+
+/// The digest in an image reference.
+pub fn digest_of(image: &str) -> Option<Digest> {
+    image.rsplit_once('@').and_then(|(_, digest)| digest.parse().ok())
+}
+
+/// The revision number in a set of labels.
+pub fn revision_of(labels: Option<&HashMap<String, String>>) -> Option<u64> {
+    labels?.get(REVISION)?.parse().ok()
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::service::{
+        HealthCheck, Limits, Origin, Port, ServiceSpec as Wanted, UpdatePolicy,
+    };
+
+    /// The deployment that this module's tests and its neighbours' use.
+    pub fn deployment(name: &str, hex: char) -> Deployment {
+        Deployment {
+            spec: Wanted {
+                name: name.parse().expect("a name"),
+                image: "demo/web".into(),
+                command: vec![],
+                scale: Scale::Replicas(2),
+                environment: BTreeMap::from([("GREETING".into(), "hello".into())]),
+                ports: vec![Port { container: 8080, host: None }],
+                health: Some(HealthCheck {
+                    probe: HealthProbe::Http { port: 8080, path: "/health".into() },
+                    interval: Duration::from_secs(1),
+                    timeout: Duration::from_secs(2),
+                    retries: 3,
+                    start_period: Duration::from_secs(5),
+                }),
+                limits: Limits { memory_bytes: Some(64 << 20), cpu_millis: Some(250) },
+                placement: BTreeMap::from([("role".into(), "worker".into())]),
+                update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(3) },
+                drain: Duration::from_secs(3),
+            },
+            registry: "registry.internal:5000".into(),
+            digest: format!("sha256:{}", hex.to_string().repeat(64)).parse().expect("a digest"),
+            origin: Origin { repository: "web".into(), commit: "c".repeat(40), subject: "first".into() },
+        }
+    }
+
+    #[test]
+    fn a_deployment_becomes_a_start_first_health_gated_service() {
+        let spec = service_spec(&deployment("web", 'a'), 3, OnFailure::RollBack);
+        insta::assert_json_snapshot!(serde_json::to_value(spec).expect("JSON"));
+    }
+
+    #[test]
+    fn a_fixed_port_is_freed_before_it_is_taken_again() {
+        let mut fixed = deployment("web", 'a');
+        fixed.spec.ports[0].host = Some(80);
+        let spec = service_spec(&fixed, 1, OnFailure::RollBack);
+        let order = spec.update_config.and_then(|update| update.order);
+        assert_eq!(order, Some(ServiceSpecUpdateConfigOrderEnum::STOP_FIRST));
+    }
+
+    #[test]
+    fn a_way_back_is_not_rolled_back() {
+        let spec = service_spec(&deployment("web", 'a'), 4, OnFailure::Stop);
+        let action = spec.update_config.and_then(|update| update.failure_action);
+        assert_eq!(action, Some(ServiceSpecUpdateConfigFailureActionEnum::PAUSE));
+    }
+
+    #[test]
+    fn moving_keeps_the_revision() {
+        let spec = service_spec(&deployment("web", 'a'), 3, OnFailure::RollBack);
+        let moved = forced_again(forced_again(spec));
+        assert_eq!(revision_of(moved.labels.as_ref()), Some(3));
+        assert_eq!(moved.task_template.and_then(|template| template.force_update), Some(2));
+    }
+
+    #[test]
+    fn placement_asks_for_labels() {
+        let wanted = constraints(&BTreeMap::from([("role".to_owned(), "worker".to_owned())]));
+        let worker = HashMap::from([("fleetwright.role".to_owned(), "worker".to_owned())]);
+        assert!(fits(&wanted, &worker));
+        assert!(!fits(&wanted, &HashMap::new()));
+        assert!(fits(&[], &HashMap::new()));
+    }
+}

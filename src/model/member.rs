@@ -1,0 +1,85 @@
+//! The cluster's membership, as the agents see it: nodes of the engine and the instances behind them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::machine::Role;
+use super::name::MachineId;
+use super::secret::Secret;
+
+/// What a machine is, as its metadata service and its configuration tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its instance id.
+    pub instance: MachineId,
+    /// Its private address.
+    pub address: IpAddr,
+    /// Its region.
+    pub region: String,
+    /// Its availability zone.
+    pub zone: String,
+    /// Its autoscaling group.
+    pub group: String,
+    /// What it does in its cluster.
+    pub role: Role,
+    /// Further metadata that placement can ask for.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Whether this machine is a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Membership {
+    /// It belongs to no cluster.
+    Out,
+    /// It is on its way in; asking again later tells more.
+    Joining,
+    /// It is in.
+    In {
+        /// Its node id.
+        node: String,
+        /// Whether it is a manager, and its cluster can be changed through it.
+        manager: bool,
+    },
+    /// The engine gave up.
+    Broken {
+        /// The engine's words.
+        reason: String,
+    },
+}
+
+/// The secrets with which machines join.
+#[derive(Debug, Clone)]
+pub struct JoinTokens {
+    /// For control machines.
+    pub manager: Secret<String>,
+    /// For workers.
+    pub worker: Secret<String>,
+}
+
+/// A node of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The engine's id of it.
+    pub id: String,
+    /// The instance it is; `None` until its agent has registered it.
+    pub instance: Option<MachineId>,
+    /// Where it connected from.
+    pub address: Option<IpAddr>,
+    /// What it is to the other managers; `None` for a worker.
+    pub manager: Option<Manager>,
+    /// Whether the engine reaches it.
+    pub up: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How long it has not changed, in seconds.
+    pub unchanged_s: u64,
+}
+
+/// What a manager is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manager {
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it takes part in decisions now.
+    pub reachable: bool,
+}

@@ -1,0 +1,148 @@
+//! The JSON of the cluster's API under /v1, which both of its ends share.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::cluster::{ClusterError, Snapshot};
+use crate::model::name::MachineId;
+
+/// The port on which control machines serve the API.
+pub const PORT: u16 = 7443;
+
+/// What a change of a service made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// The number of the revision that runs or rolls out now.
+    pub revision: u64,
+}
+
+/// Machines to empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRequest {
+    /// Their ids.
+    pub machines: Vec<MachineId>,
+    /// Whether to stop also what nothing can replace.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// How far emptying machines came. The caller asks again until it is done: that way it
+/// goes on when the manager that worked on it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Whether they run nothing.
+    pub done: bool,
+}
+
+/// Which machine a node is, from its own agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The engine's id of the node.
+    pub node: String,
+    /// What is known of the machine.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a failed health check said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unhealthy {
+    /// The check's output.
+    pub output: String,
+}
+
+/// One line of a stream; empty lines between them are signs of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// What there is.
+    Snapshot(Snapshot),
+    /// A log line.
+    Log(String),
+    /// The stream's end, and why.
+    Error(WireError),
+}
+
+/// An error's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: WireError,
+}
+
+/// An error as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireError {
+    /// Which kind: `unreachable`, `not-found`, `refused`, `engine`, `unauthorized` or `invalid`.
+    pub code: String,
+    /// The words for people.
+    pub message: String,
+    /// What it is about: the missing thing's kind, or what was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// The missing thing's name, or the reason by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl WireError {
+    /// An error that is not the cluster's.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), about: None, detail: None }
+    }
+
+    /// The cluster's error again; `endpoint` is where it came from.
+    pub fn into_error(self, endpoint: &str) -> ClusterError {
+        match (self.code.as_str(), self.about, self.detail) {
+            ("not-found", Some(what), Some(name)) if what == "service" => {
+                ClusterError::NotFound { what: "service", name }
+            }
+            ("not-found", Some(what), Some(name)) if what == "machine" => {
+                ClusterError::NotFound { what: "machine", name }
+            }
+            ("refused", _, _) => ClusterError::Refused { reason: self.message },
+            ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
+            ("unreachable", _, detail) => ClusterError::Unreachable {
+                endpoint: endpoint.to_owned(),
+                reason: detail.unwrap_or(self.message),
+            },
+            (code, _, _) => ClusterError::Engine {
+                doing: format!("asking {endpoint}"),
+                reason: format!("{} ({code})", self.message),
+            },
+        }
+    }
+}
+
+impl From<&ClusterError> for WireError {
+    fn from(error: &ClusterError) -> Self {
+        let (code, about, detail) = match error {
+            ClusterError::Unreachable { endpoint, reason } => ("unreachable", Some(endpoint.clone()), Some(reason)),
+            ClusterError::NotFound { what, name } => ("not-found", Some((*what).to_owned()), Some(name)),
+            ClusterError::Refused { .. } => ("refused", None, None),
+            ClusterError::Engine { doing, reason } => ("engine", Some(doing.clone()), Some(reason)),
+        };
+        Self { code: code.to_owned(), message: error.to_string(), about, detail: detail.cloned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_survive_the_wire() {
+        let errors = [
+            ClusterError::NotFound { what: "service", name: "web".into() },
+            ClusterError::NotFound { what: "machine", name: "i-1".into() },
+            ClusterError::Refused { reason: "no other machine".into() },
+            ClusterError::Engine { doing: "updating a service".into(), reason: "no such image".into() },
+            ClusterError::Unreachable { endpoint: "there".into(), reason: "no leader".into() },
+        ];
+        for error in errors {
+            let text = serde_json::to_string(&WireError::from(&error)).expect("JSON");
+            let back: WireError = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(back.into_error("there").to_string(), error.to_string());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Becoming, being and ceasing to be a member of a cluster, as the agent on a machine needs it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+
+use super::cluster::ClusterError;
+use crate::model::member::{Identity, JoinTokens, Membership as State, Node};
+use crate::model::name::MachineId;
+use crate::model::secret::Secret;
+
+/// The engine of this machine. Every method may be called again after any failure; those
+/// about other machines need this one to be a manager.
+#[async_trait]
+pub trait Membership: Send + Sync {
+    /// Whether this machine is a member.
+    async fn state(&self) -> Result<State, ClusterError>;
+
+    /// Starts a cluster with this machine as its only manager.
+    async fn init(&self, address: IpAddr) -> Result<(), ClusterError>;
+
+    /// Joins a cluster through any of its managers; it may go on after this returns.
+    async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>) -> Result<(), ClusterError>;
+
+    /// Leaves; `force` also from a state in which the others can't be told.
+    async fn leave(&self, force: bool) -> Result<(), ClusterError>;
+
+    /// The secrets with which others join.
+    async fn join_tokens(&self) -> Result<JoinTokens, ClusterError>;
+
+    /// All nodes.
+    async fn nodes(&self) -> Result<Vec<Node>, ClusterError>;
+
+    /// Writes down which machine a node is.
+    async fn register(&self, node: &str, labels: &BTreeMap<String, String>) -> Result<(), ClusterError>;
+
+    /// Makes a manager a worker. The engine refuses what would lose the majority.
+    async fn demote(&self, node: &str) -> Result<(), ClusterError>;
+
+    /// Removes a node that is down.
+    async fn remove_node(&self, node: &str) -> Result<(), ClusterError>;
+
+    /// Stops everything on machines at once, replaced or not.
+    async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError>;
+
+    /// Records what the engine would forget: what became of revisions.
+    async fn settle(&self) -> Result<(), ClusterError>;
+
+    /// Notes why a task's health check failed.
+    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError>;
+}
+
+/// What this machine is and what becomes of it, from the metadata service.
+#[async_trait]
+pub trait Metadata: Send + Sync {
+    /// What this machine is, as far as the metadata service knows; role and metadata are the caller's.
+    async fn identity(&self) -> Result<Identity, MetadataError>;
+
+    /// Why and that this machine is to go, if it is.
+    async fn notice(&self) -> Result<Option<Notice>, MetadataError>;
+}
+
+/// The word that a machine is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Its group terminates it, and waits for its agent's word where it has a hook.
+    Terminated,
+    /// The provider takes it back.
+    Reclaimed,
+}
+
+/// Why the metadata service did not answer as hoped.
+#[derive(Debug, thiserror::Error)]
+#[error("the metadata service, asked for {path}: {reason}")]
+pub struct MetadataError {
+    /// What was asked for.
+    pub path: String,
+    /// What happened.
+    pub reason: String,
+}
