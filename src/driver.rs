@@ -7,3 +7,4 @@ pub mod graph;
 pub mod pipeline;
 pub mod plan;
 pub mod roll;
+pub mod rollout;

@@ -3,11 +3,14 @@
 pub mod diagnostics;
 pub mod json;
 pub mod live;
+pub mod machines;
 pub mod paint;
 pub mod plan;
 pub mod redact;
 pub mod render;
 pub mod roll;
 pub mod stacks;
+pub mod status;
+pub mod table;
 pub mod time;
 pub mod words;

@@ -103,7 +103,11 @@ impl ClusterApi {
     ///
     /// # Errors
     /// As any request's.
-    pub async fn register(&self, machine: &MachineId, registration: &Registration) -> Result<(), ClusterError> {
+    pub async fn register(
+        &self,
+        machine: &MachineId,
+        registration: &Registration,
+    ) -> Result<(), ClusterError> {
         let path = format!("machines/{machine}");
         self.0.call(Method::PUT, &path, Some(registration), Again::Always).await.map(|_: Option<()>| ())
     }
@@ -125,8 +129,7 @@ impl ClusterApi {
     pub async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
         let body = DrainRequest { machines: machines.to_vec(), force };
         loop {
-            let drained: Drained =
-                self.0.answer(Method::POST, "drain", Some(&body), Again::Always).await?;
+            let drained: Drained = self.0.answer(Method::POST, "drain", Some(&body), Again::Always).await?;
             if drained.done {
                 return Ok(());
             }
@@ -276,7 +279,9 @@ impl Inner {
         loop {
             let connected = self.connected().await;
             let mut reason = match &connected {
-                Ok(connected) if connected.endpoints.is_empty() => "no control machine has written itself down".to_owned(),
+                Ok(connected) if connected.endpoints.is_empty() => {
+                    "no control machine has written itself down".to_owned()
+                }
                 Ok(_) => String::new(),
                 Err(ClusterError::Unreachable { reason, .. }) => reason.clone(),
                 Err(_) => String::new(),
@@ -296,7 +301,9 @@ impl Inner {
                     }
                     Err(Trouble::Answered(error)) => return Err(error),
                     Err(Trouble::Unanswered(why)) if again == Again::OnlyUnsent => {
-                        let reason = format!("{why}; whether it was carried out is not known: see `fleetwright status`");
+                        let reason = format!(
+                            "{why}; whether it was carried out is not known: see `fleetwright status`"
+                        );
                         return Err(ClusterError::Unreachable { endpoint, reason });
                     }
                     Err(Trouble::Unsent(why) | Trouble::Unanswered(why)) => {
@@ -480,7 +487,8 @@ fn lines(response: Response) -> impl Stream<Item = Result<Line, String>> + Send 
                 if text.is_empty() {
                     continue;
                 }
-                let item = serde_json::from_slice(text).map_err(|error| format!("its line is not understood: {error}"));
+                let item = serde_json::from_slice(text)
+                    .map_err(|error| format!("its line is not understood: {error}"));
                 return Some((item, (bytes, rest, false)));
             }
             match bytes.next().await {

@@ -70,9 +70,10 @@ impl InstanceMetadata {
     }
 
     async fn need(&self, path: &str) -> Result<String, MetadataError> {
-        self.get(path)
-            .await?
-            .ok_or_else(|| MetadataError { path: path.to_owned(), reason: "there is no such value".to_owned() })
+        self.get(path).await?.ok_or_else(|| MetadataError {
+            path: path.to_owned(),
+            reason: "there is no such value".to_owned(),
+        })
     }
 
     async fn token(&self) -> Result<Secret<String>, MetadataError> {
@@ -91,7 +92,8 @@ impl InstanceMetadata {
             .await
             .and_then(reqwest::Response::error_for_status)
             .map_err(|error| failed(error.without_url().to_string()))?;
-        let token = Secret::new(response.text().await.map_err(|error| failed(error.without_url().to_string()))?);
+        let token =
+            Secret::new(response.text().await.map_err(|error| failed(error.without_url().to_string()))?);
         *session = Some((token.clone(), Instant::now() + Duration::from_secs(SESSION_SECONDS / 2)));
         Ok(token)
     }

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+pub mod cluster;
 mod repository;
 
 use super::{Global, Output};

@@ -117,7 +117,9 @@ impl WireError {
 impl From<&ClusterError> for WireError {
     fn from(error: &ClusterError) -> Self {
         let (code, about, detail) = match error {
-            ClusterError::Unreachable { endpoint, reason } => ("unreachable", Some(endpoint.clone()), Some(reason)),
+            ClusterError::Unreachable { endpoint, reason } => {
+                ("unreachable", Some(endpoint.clone()), Some(reason))
+            }
             ClusterError::NotFound { what, name } => ("not-found", Some((*what).to_owned()), Some(name)),
             ClusterError::Refused { .. } => ("refused", None, None),
             ClusterError::Engine { doing, reason } => ("engine", Some(doing.clone()), Some(reason)),

@@ -21,7 +21,8 @@ pub trait Membership: Send + Sync {
     async fn init(&self, address: IpAddr) -> Result<(), ClusterError>;
 
     /// Joins a cluster through any of its managers; it may go on after this returns.
-    async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>) -> Result<(), ClusterError>;
+    async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>)
+    -> Result<(), ClusterError>;
 
     /// Leaves; `force` also from a state in which the others can't be told.
     async fn leave(&self, force: bool) -> Result<(), ClusterError>;

@@ -82,7 +82,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/drain", post(drain))
         .route("/v1/machines/{id}", put(register))
         .route("/v1/tasks/{id}/unhealthy", post(unhealthy))
-        .fallback(|| async { Problem(StatusCode::NOT_FOUND, WireError::new("invalid", "there is no such path")) })
+        .fallback(|| async {
+            Problem(StatusCode::NOT_FOUND, WireError::new("invalid", "there is no such path"))
+        })
         .layer(middleware::from_fn_with_state(api.clone(), authorise))
         .with_state(api)
 }
@@ -155,10 +157,7 @@ async fn logs(
     Ok(lines(stream.map(|item| item.map(Line::Log)).boxed()))
 }
 
-async fn drain(
-    State(api): State<Api>,
-    Json(request): Json<DrainRequest>,
-) -> Result<Json<Drained>, Problem> {
+async fn drain(State(api): State<Api>, Json(request): Json<DrainRequest>) -> Result<Json<Drained>, Problem> {
     let work = async {
         if request.force {
             api.membership.evacuate(&request.machines).await
@@ -214,9 +213,7 @@ fn lines(items: BoxStream<'static, Result<Line, ClusterError>>) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(bytes)).into_response()
 }
 
-fn alive(
-    items: BoxStream<'static, Result<Line, ClusterError>>,
-) -> impl Stream<Item = Option<Line>> + Send {
+fn alive(items: BoxStream<'static, Result<Line, ClusterError>>) -> impl Stream<Item = Option<Line>> + Send {
     stream::unfold(Some(items), |state| async move {
         let mut items = state?;
         match tokio::time::timeout(SIGN_OF_LIFE, items.next()).await {

@@ -244,11 +244,14 @@ pub fn to_settle(records: &[Record], now: &Now) -> Vec<Record> {
 
 /// The revision to go back to: the last one before the present that ran whole.
 pub fn rollback_target<'a>(records: &'a [Record], now: &Now) -> Option<&'a Record> {
-    records.iter().filter(|record| record.number < now.current && record.ran).max_by_key(|record| record.number)
+    records
+        .iter()
+        .filter(|record| record.number < now.current && record.ran)
+        .max_by_key(|record| record.number)
 }
 
 /// The records that are no longer worth keeping.
-pub fn to_prune<'a>(records: &'a [Record], current: u64) -> Vec<&'a Record> {
+pub fn to_prune(records: &[Record], current: u64) -> Vec<&Record> {
     let mut newest: Vec<_> = records.iter().collect();
     newest.sort_by_key(|record| std::cmp::Reverse(record.number));
     newest.into_iter().skip(KEPT).filter(|record| record.number != current).collect()
@@ -265,14 +268,9 @@ fn word(state: RevisionState) -> &'static str {
 }
 
 fn outcome(text: &str) -> Option<RevisionState> {
-    [
-        RevisionState::Running,
-        RevisionState::Replaced,
-        RevisionState::RolledBack,
-        RevisionState::Failed,
-    ]
-    .into_iter()
-    .find(|state| word(*state) == text)
+    [RevisionState::Running, RevisionState::Replaced, RevisionState::RolledBack, RevisionState::Failed]
+        .into_iter()
+        .find(|state| word(*state) == text)
 }
 
 #[cfg(test)]

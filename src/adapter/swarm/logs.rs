@@ -22,13 +22,8 @@ pub fn stream(
     tail: u32,
     follow: bool,
 ) -> BoxStream<'static, Result<String, ClusterError>> {
-    let options = LogsOptions {
-        follow,
-        stdout: true,
-        stderr: true,
-        tail: tail.to_string(),
-        ..Default::default()
-    };
+    let options =
+        LogsOptions { follow, stdout: true, stderr: true, tail: tail.to_string(), ..Default::default() };
     let name = observe::name_of(service).unwrap_or_default().to_owned();
     let id = service.id.clone().unwrap_or_default();
     let names = Arc::new(Names {
@@ -44,7 +39,8 @@ pub fn stream(
             let names = Arc::clone(&names);
             let engine = engine.clone();
             async move {
-                let output = output.map_err(|error| engine.error(format!("reading logs of {}", names.name), error))?;
+                let output =
+                    output.map_err(|error| engine.error(format!("reading logs of {}", names.name), error))?;
                 Ok(names.line(&String::from_utf8_lossy(&output.into_bytes())).await)
             }
         })

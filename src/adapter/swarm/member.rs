@@ -33,7 +33,12 @@ const TASK_HISTORY: i64 = 2;
 #[async_trait]
 impl Membership for Swarm {
     async fn state(&self) -> Result<State, ClusterError> {
-        let info = self.engine.docker().info().await.map_err(|error| self.engine.error("asking the engine", error))?;
+        let info = self
+            .engine
+            .docker()
+            .info()
+            .await
+            .map_err(|error| self.engine.error("asking the engine", error))?;
         let swarm = info.swarm.unwrap_or_default();
         Ok(match swarm.local_node_state {
             Some(LocalNodeState::ACTIVE) => State::In {
@@ -72,7 +77,12 @@ impl Membership for Swarm {
             .map_err(|error| self.engine.error("starting a swarm", error))
     }
 
-    async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>) -> Result<(), ClusterError> {
+    async fn join(
+        &self,
+        address: IpAddr,
+        via: &[IpAddr],
+        token: &Secret<String>,
+    ) -> Result<(), ClusterError> {
         let request = SwarmJoinRequest {
             listen_addr: Some(format!("{address}:{PORT}")),
             advertise_addr: Some(address.to_string()),
@@ -83,7 +93,11 @@ impl Membership for Swarm {
         match self.engine.docker().join_swarm(request).await {
             Ok(()) => Ok(()),
             // The engine goes on trying in the background.
-            Err(Error::DockerResponseServerError { message, .. }) if message.contains("in the background") => Ok(()),
+            Err(Error::DockerResponseServerError { message, .. })
+                if message.contains("in the background") =>
+            {
+                Ok(())
+            }
             Err(error) => Err(self.engine.error("joining the swarm", error)),
         }
     }
@@ -91,7 +105,11 @@ impl Membership for Swarm {
     async fn leave(&self, force: bool) -> Result<(), ClusterError> {
         match self.engine.docker().leave_swarm(Some(LeaveSwarmOptions { force })).await {
             Ok(()) => Ok(()),
-            Err(Error::DockerResponseServerError { message, .. }) if message.contains("not part of a swarm") => Ok(()),
+            Err(Error::DockerResponseServerError { message, .. })
+                if message.contains("not part of a swarm") =>
+            {
+                Ok(())
+            }
             Err(error) => Err(self.engine.error("leaving the swarm", error)),
         }
     }
@@ -212,6 +230,8 @@ impl Swarm {
                 Err(Change::Failed(error)) => return Err(error),
             }
         }
-        Err(ClusterError::Refused { reason: format!("node `{node}` is being changed by somebody else; try again") })
+        Err(ClusterError::Refused {
+            reason: format!("node `{node}` is being changed by somebody else; try again"),
+        })
     }
 }

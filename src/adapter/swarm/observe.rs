@@ -44,8 +44,7 @@ impl Observed {
 
     /// Our services, sorted by name.
     pub fn service_statuses(&self) -> Vec<ServiceStatus> {
-        let mut statuses: Vec<_> =
-            self.services.iter().filter_map(|service| self.status(service)).collect();
+        let mut statuses: Vec<_> = self.services.iter().filter_map(|service| self.status(service)).collect();
         statuses.sort_by(|a, b| a.name.cmp(&b.name));
         statuses
     }
@@ -93,7 +92,9 @@ impl Observed {
         let healthy = self
             .tasks_of(service)
             .filter(|task| task_revision(task) == current)
-            .filter(|task| instances.iter().any(|i| task.id.as_ref() == Some(&i.id) && i.state == InstanceState::Healthy))
+            .filter(|task| {
+                instances.iter().any(|i| task.id.as_ref() == Some(&i.id) && i.state == InstanceState::Healthy)
+            })
             .count();
         Now {
             current: current.unwrap_or(0),
@@ -163,9 +164,8 @@ impl Observed {
         }
         // The last failure explains why nothing healthy stands in its place yet, and is old news afterwards.
         for (name, instance) in failed {
-            let healed = instances
-                .iter()
-                .any(|other| other.name == name && other.state == InstanceState::Healthy);
+            let healed =
+                instances.iter().any(|other| other.name == name && other.state == InstanceState::Healthy);
             if !healed {
                 instances.push(instance);
             }
@@ -231,9 +231,7 @@ pub fn availability(node: &Node) -> Availability {
 
 /// The private address of a node: what its agent said, or else where it connected from.
 pub fn address(node: &Node) -> Option<IpAddr> {
-    label(node, ADDRESS)
-        .or_else(|| node.status.as_ref()?.addr.as_deref())
-        .and_then(|text| text.parse().ok())
+    label(node, ADDRESS).or_else(|| node.status.as_ref()?.addr.as_deref()).and_then(|text| text.parse().ok())
 }
 
 fn machine(node: &Node) -> Option<Machine> {
@@ -277,7 +275,8 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
     let state = status.state?;
     let wanted = task.desired_state == Some(TaskState::RUNNING);
     let alive = is_alive(task);
-    let machine: Option<MachineId> = node.and_then(|node| label(node, INSTANCE)).and_then(|id| id.parse().ok());
+    let machine: Option<MachineId> =
+        node.and_then(|node| label(node, INSTANCE)).and_then(|id| id.parse().ok());
     let mut addresses = Vec::new();
     if let (TaskState::RUNNING, Some(host)) = (state, node.and_then(address)) {
         let published = status.port_status.as_ref().and_then(|status| status.ports.as_ref());
@@ -303,7 +302,9 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
             InstanceState::Failed
         }
         // `ready` and below are stages on the way up: the engine raises the wish step by step.
-        _ if matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE)) => InstanceState::Stopping,
+        _ if matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE)) => {
+            InstanceState::Stopping
+        }
         TaskState::RUNNING if !wanted => InstanceState::Stopping,
         TaskState::RUNNING if node.is_some_and(|node| availability(node) == Availability::DRAIN) => {
             InstanceState::Stopping
@@ -311,9 +312,11 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
         TaskState::RUNNING if addresses.len() < ports => InstanceState::Starting,
         TaskState::RUNNING => InstanceState::Healthy,
         TaskState::NEW | TaskState::ALLOCATED | TaskState::PENDING => InstanceState::Pending,
-        TaskState::ASSIGNED | TaskState::ACCEPTED | TaskState::PREPARING | TaskState::READY | TaskState::STARTING => {
-            InstanceState::Starting
-        }
+        TaskState::ASSIGNED
+        | TaskState::ACCEPTED
+        | TaskState::PREPARING
+        | TaskState::READY
+        | TaskState::STARTING => InstanceState::Starting,
     };
     let slot = match task.slot {
         Some(slot) if slot > 0 => slot.to_string(),

@@ -188,8 +188,7 @@ fn resources(deployment: &Deployment) -> TaskSpecResources {
     TaskSpecResources {
         limits: Some(Limit { nano_cpus: cpus, memory_bytes: memory, ..Default::default() }),
         // Memory is promised, so that a machine is never filled beyond what it has; CPU is shared.
-        reservations: memory
-            .map(|bytes| ResourceObject { memory_bytes: Some(bytes), ..Default::default() }),
+        reservations: memory.map(|bytes| ResourceObject { memory_bytes: Some(bytes), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -202,9 +201,10 @@ pub fn constraints(placement: &BTreeMap<String, String>) -> Vec<String> {
 /// Whether a machine with `labels` satisfies constraints that [`constraints`] wrote.
 pub fn fits(constraints: &[String], labels: &HashMap<String, String>) -> bool {
     constraints.iter().all(|constraint| {
-        constraint.strip_prefix("node.labels.").and_then(|rest| rest.split_once(" == ")).is_some_and(
-            |(key, value)| labels.get(key).is_some_and(|found| found == value),
-        )
+        constraint
+            .strip_prefix("node.labels.")
+            .and_then(|rest| rest.split_once(" == "))
+            .is_some_and(|(key, value)| labels.get(key).is_some_and(|found| found == value))
     })
 }
 
@@ -225,9 +225,7 @@ fn nanos(duration: Duration) -> i64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::service::{
-        HealthCheck, Limits, Origin, Port, ServiceSpec as Wanted, UpdatePolicy,
-    };
+    use crate::model::service::{HealthCheck, Limits, Origin, Port, ServiceSpec as Wanted, UpdatePolicy};
 
     /// The deployment that this module's tests and its neighbours' use.
     pub fn deployment(name: &str, hex: char) -> Deployment {
@@ -260,7 +258,9 @@ pub(super) mod tests {
     #[test]
     fn a_deployment_becomes_a_start_first_health_gated_service() {
         let spec = service_spec(&deployment("web", 'a'), 3, OnFailure::RollBack);
-        insta::assert_json_snapshot!(serde_json::to_value(spec).expect("JSON"));
+        let mut json = serde_json::to_value(spec).expect("JSON");
+        json.sort_all_objects();
+        insta::assert_snapshot!(format!("{json:#}"));
     }
 
     #[test]

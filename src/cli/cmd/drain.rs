@@ -1,14 +1,51 @@
 //! `fleetwright drain`.
 
+use std::time::{Duration, Instant};
+
 use crate::cli::Done;
 use crate::cli::context::Context;
+use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
+use crate::model::name::MachineId;
+use crate::view;
+
+/// How often progress is told.
+const TELL: Duration = Duration::from_secs(5);
 
 /// Moves everything off machines
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Starts a replacement of every instance elsewhere, waits until it is healthy, and only then stops
+the one on the machine. Machines that are drained take no new work. Refused, with the reason,
+when there is nowhere else to go. May be called again after any failure.")]
+pub struct Args {
+    /// The machines' ids
+    #[arg(required = true, value_name = "MACHINE")]
+    machines: Vec<MachineId>,
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let cluster = context.cluster().await?;
+    let names: Vec<_> = args.machines.iter().map(MachineId::as_str).collect();
+    let names = names.join(", ");
+    let start = Instant::now();
+    let mut tell = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
+    let work = cluster.drain(&args.machines);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => {
+                result.map_err(|error| failure(&error))?;
+                eprintln!("{names}   drained in {}", view::time::human(start.elapsed()));
+                return Ok(Done::Ok);
+            }
+            _ = tell.tick() => eprintln!("{names}   draining for {}", view::time::human(start.elapsed())),
+            _ = tokio::signal::ctrl_c() => {
+                return Err(Failure::Interrupted {
+                    left: format!("{names} takes no new work; `fleetwright drain {}` goes on", names.replace(", ", " ")),
+                });
+            }
+        }
+    }
 }

@@ -1,14 +1,48 @@
 //! `fleetwright logs`.
 
+use std::io::Write;
+
+use futures_util::StreamExt;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
+use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
+use crate::model::name::ServiceName;
 
 /// Prints a service's logs
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Lines of all instances, each with its instance and machine: `web@1 i-0d3c | text`.")]
+pub struct Args {
+    /// The service
+    service: ServiceName,
+
+    /// Go on with the lines to come, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+
+    /// How many lines of each instance to begin with
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    tail: u32,
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let cluster = context.cluster().await?;
+    let mut lines =
+        cluster.logs(&args.service, args.tail, args.follow).await.map_err(|error| failure(&error))?;
+    loop {
+        let line = tokio::select! {
+            line = lines.next() => match line {
+                Some(line) => line.map_err(|error| failure(&error))?,
+                None => return Ok(Done::Ok),
+            },
+            _ = tokio::signal::ctrl_c() => return Ok(Done::Ok),
+        };
+        // A reader that has gone away is no reason to fail.
+        if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+            return Ok(Done::Ok);
+        }
+    }
 }

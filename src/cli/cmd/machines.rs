@@ -1,14 +1,29 @@
 //! `fleetwright machines`.
 
+use std::io::Write;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
+use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
+use crate::view;
 
 /// Lists the cluster's machines
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Machines are listed once their agent has registered them. A machine that does not answer stays
+in the list until its instance is gone from its group.")]
 pub struct Args {}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
+    let cluster = context.cluster().await?;
+    let snapshot = cluster.snapshot().await.map_err(|error| failure(&error))?;
+    if context.json() {
+        view::json::document(&serde_json::json!({ "version": 1, "machines": snapshot.machines }));
+    } else {
+        let text = view::machines::machines(&snapshot.machines, &snapshot.services);
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    }
+    Ok(Done::Ok)
 }

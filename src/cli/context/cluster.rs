@@ -1,0 +1,113 @@
+//! Reaching the cluster of an environment.
+
+use std::sync::Arc;
+
+use super::Context;
+use crate::adapter::cluster_api::{Access, ClusterApi, Source};
+use crate::cli::failure::Failure;
+use crate::model::project::{Environment, Repository};
+use crate::model::secret::Secret;
+use crate::port::cluster::{Cluster, ClusterError};
+
+/// The API's address; wins over the repository, and needs none.
+const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
+/// The token, where the address is given and not found through the rendezvous.
+const TOKEN: &str = "FLEETWRIGHT_CLUSTER_TOKEN";
+/// The authority: a PEM file, or PEM itself.
+const AUTHORITY: &str = "FLEETWRIGHT_CLUSTER_CA";
+
+impl Context {
+    /// The cluster of the environment that was asked for. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
+        if let Some(endpoint) = variable(ENDPOINT) {
+            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
+        }
+        let repository = self.repository()?;
+        let environment = self.environment(&repository)?;
+        self.cluster_of(&repository, environment).await
+    }
+
+    /// The cluster of `environment`.
+    ///
+    /// # Errors
+    /// When a variable that this needs is not set.
+    pub async fn cluster_of(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Arc<dyn Cluster>, Failure> {
+        let unset = |unset: crate::model::setting::Unset| Failure::Invalid {
+            diagnostics: vec![unset.diagnostic()],
+            files: repository.files,
+        };
+        if let Some(endpoint) = variable(ENDPOINT) {
+            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
+        }
+        let configured =
+            repository.cluster(&environment.cluster).and_then(|cluster| cluster.endpoint.as_ref());
+        if let Some(endpoint) = configured {
+            let endpoint = endpoint.get().map_err(unset)?.to_owned();
+            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
+        }
+        let region = environment.region.get().map_err(unset)?;
+        let prefix =
+            prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
+        let parameters = self.aws(Some(region)).await.parameters();
+        Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix })))
+    }
+}
+
+/// Where members of a cluster find each other in the parameter store.
+pub fn prefix(project: &str, environment: &str, cluster: &str) -> String {
+    format!("/fleetwright/{project}/{environment}/{cluster}")
+}
+
+/// What a command says when the cluster did not do what it asked.
+pub fn failure(error: &ClusterError) -> Failure {
+    match error {
+        ClusterError::Unreachable { .. } => Failure::failed(
+            error.to_string(),
+            "control machines may still be starting: see `fleetwright plan`, and the agent's journal on one of them",
+        ),
+        ClusterError::NotFound { what: "service", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright status` lists the services")
+        }
+        ClusterError::NotFound { .. } => {
+            Failure::usage(error.to_string(), "`fleetwright machines` lists the machines")
+        }
+        ClusterError::Refused { .. } => {
+            Failure::failed(error.to_string(), "nothing was taken away; try again then")
+        }
+        ClusterError::Engine { .. } => {
+            Failure::failed(error.to_string(), "see the agent's journal on a control machine")
+        }
+    }
+}
+
+fn access(endpoint: String) -> Result<Access, Failure> {
+    let Some(token) = variable(TOKEN) else {
+        return Err(Failure::usage(
+            format!("the cluster's address is given, and no token for it ({TOKEN} is not set)"),
+            format!("set {TOKEN}, or take the address away to find the cluster through the parameter store"),
+        ));
+    };
+    let authority = match variable(AUTHORITY) {
+        Some(text) if text.trim_start().starts_with("-----BEGIN") => Some(text),
+        Some(path) => Some(std::fs::read_to_string(&path).map_err(|error| {
+            Failure::usage(
+                format!("reading the cluster's authority from {path}: {error}"),
+                format!("set {AUTHORITY} to a PEM file, or to PEM itself"),
+            )
+        })?),
+        None => None,
+    };
+    let endpoints = endpoint.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+    Ok(Access { endpoints, token: Secret::new(token), authority })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
