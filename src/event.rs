@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub mod local;
 pub mod pipeline;
 pub mod roll;
 pub mod rollout;
@@ -38,6 +39,8 @@ pub enum EventKind {
     Rollout(rollout::RolloutEvent),
     /// To a group that is being rolled.
     Roll(roll::RollEvent),
+    /// To the local cloud.
+    Local(local::LocalEvent),
     /// Free words of progress, such as what is being waited for.
     Note {
         /// One line.

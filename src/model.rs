@@ -6,6 +6,7 @@ pub mod changes;
 pub mod deployed;
 pub mod group;
 pub mod image;
+pub mod local_cloud;
 pub mod machine;
 pub mod member;
 pub mod name;

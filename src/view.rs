@@ -3,6 +3,7 @@
 pub mod diagnostics;
 pub mod json;
 pub mod live;
+pub mod local;
 pub mod machines;
 pub mod paint;
 pub mod plan;

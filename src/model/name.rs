@@ -103,6 +103,10 @@ name! {
     RepositoryName, "a repository name", NAME_RULE, is_name
 }
 name! {
+    /// A local cloud on this computer; a part of Docker names.
+    LocalName, "a local cloud's name", NAME_RULE, is_name
+}
+name! {
     /// A machine: the id of its EC2 instance, such as `i-0d3c1f2a9b8e7d6c5`.
     MachineId, "a machine id", "use 1 to 64 of a-z, 0-9 and `-`",
     |text| (1..=64).contains(&text.len())

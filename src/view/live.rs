@@ -68,7 +68,7 @@ impl Live {
             }
             EventKind::Note { text } => self.note(text),
             // Not of the work shown here.
-            EventKind::Pipeline(_) | EventKind::Rollout(_) => {}
+            EventKind::Pipeline(_) | EventKind::Rollout(_) | EventKind::Local(_) => {}
         }
     }
 

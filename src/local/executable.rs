@@ -1,0 +1,89 @@
+//! The executable that machines fetch: this program itself, without what only debuggers need.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use super::error::LocalError;
+use super::home::{CloudFiles, make_dir, write_file};
+use super::image::on_path;
+use super::venv::hex;
+
+/// The copy that is served, and what it was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executable {
+    /// SHA-256 of the copy, hexadecimal.
+    pub sha256: String,
+    /// Length of the copy.
+    pub bytes: u64,
+    size: u64,
+    modified: (i64, i64),
+    inode: u64,
+}
+
+impl Executable {
+    /// The copy as it was last made, if it was.
+    pub fn read(files: &CloudFiles) -> Option<Self> {
+        serde_json::from_slice(&fs::read(files.executable().with_extension("json")).ok()?).ok()
+    }
+}
+
+/// Copies this program for the machines, unless the copy there was made from the same file.
+///
+/// # Errors
+/// When the program can't be read or the copy not written.
+pub async fn ensure(files: &CloudFiles) -> Result<Executable, LocalError> {
+    // The link that the kernel gives works even when the file was replaced by a new build.
+    let own = Path::new("/proc/self/exe");
+    let meta = fs::metadata(own).map_err(LocalError::file("reading", own))?;
+    let (size, modified, inode) = (meta.size(), (meta.mtime(), meta.mtime_nsec()), meta.ino());
+    let copy = files.executable();
+    if let Some(have) = Executable::read(files)
+        && (have.size, have.modified, have.inode) == (size, modified, inode)
+        && copy.is_file()
+    {
+        return Ok(have);
+    }
+    if let Some(parent) = copy.parent() {
+        make_dir(parent)?;
+    }
+    let new = copy.with_extension("new");
+    tokio::fs::copy(own, &new).await.map_err(LocalError::file("copying", own))?;
+    if on_path("strip") {
+        // A failure leaves the copy as it was, which serves as well.
+        let mut strip = Command::new("strip");
+        strip.arg("--strip-all").arg(&new).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = strip.status().await;
+    }
+    let reading = new.clone();
+    let hashed = tokio::task::spawn_blocking(move || -> std::io::Result<(String, u64)> {
+        let mut hasher = Sha256::new();
+        let mut file = fs::File::open(&reading)?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut bytes = 0;
+        loop {
+            let count = std::io::Read::read(&mut file, &mut buffer)?;
+            if count == 0 {
+                return Ok((hex(&hasher.finalize()), bytes));
+            }
+            bytes += count as u64;
+            hasher.update(&buffer[..count]);
+        }
+    });
+    let (sha256, bytes) = match hashed.await {
+        Ok(result) => result.map_err(LocalError::file("reading", &new))?,
+        Err(error) => {
+            return Err(LocalError::Emulator { doing: "hashing the program", reason: error.to_string() });
+        }
+    };
+    fs::rename(&new, &copy).map_err(LocalError::file("writing", &copy))?;
+    let made = Executable { sha256, bytes, size, modified, inode };
+    let text = serde_json::to_vec(&made).unwrap_or_default();
+    write_file(&copy.with_extension("json"), text)?;
+    Ok(made)
+}
