@@ -22,6 +22,8 @@ pub struct Files {
     pub pipelines: Vec<Arc<SourceFile>>,
     /// `templates/**`.
     pub templates: Vec<Arc<SourceFile>>,
+    /// Folders of which a file could not be read; that was reported.
+    pub unread: Vec<&'static str>,
 }
 
 impl Files {
@@ -46,9 +48,9 @@ pub fn read(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
                 .help("`fleetwright init DIR` makes a new infra repository"),
         );
     }
-    files.stacks = folder(root, "stacks", problems);
-    files.services = folder(root, "services", problems);
-    files.pipelines = folder(root, "pipelines", problems);
+    files.stacks = folder(root, "stacks", &mut files.unread, problems);
+    files.services = folder(root, "services", &mut files.unread, problems);
+    files.pipelines = folder(root, "pipelines", &mut files.unread, problems);
     tree(root, "templates", &mut files.templates, problems);
     files
 }
@@ -72,11 +74,19 @@ fn names(path: &Path, shown: &str, problems: &mut Vec<Diagnostic>) -> Vec<String
     names
 }
 
-fn folder(root: &Path, folder: &str, problems: &mut Vec<Diagnostic>) -> Vec<Arc<SourceFile>> {
+fn folder(
+    root: &Path,
+    folder: &'static str,
+    unread: &mut Vec<&'static str>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Arc<SourceFile>> {
     let mut files = Vec::new();
     for name in names(&root.join(folder), folder, problems) {
         if name.ends_with(".yaml") || name.ends_with(".yml") {
-            files.extend(file(root, format!("{folder}/{name}"), problems));
+            match file(root, format!("{folder}/{name}"), problems) {
+                Some(file) => files.push(file),
+                None => unread.push(folder),
+            }
         }
     }
     files

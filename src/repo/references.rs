@@ -10,7 +10,7 @@ use super::pipelines::Decoded;
 use super::yaml::{Node, Scalar};
 use super::{PROJECT_FILE, graph, pipelines, project, services, stacks, with_suggestion, yaml};
 use crate::model::name::ProjectName;
-use crate::model::pipeline::Action;
+use crate::model::pipeline::{Action, Pipeline};
 use crate::model::project::{Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
@@ -40,7 +40,7 @@ pub fn assemble(
     variables: Variables<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Repository {
-    let mut declared = Declared::default();
+    let mut declared = Declared { unread: files.unread.clone(), ..Declared::default() };
     let mut project = project::Project::default();
     match files.project.as_ref().and_then(|file| Some((file, document(file, problems)?))) {
         Some((file, node)) => {
@@ -82,6 +82,7 @@ pub fn assemble(
         }
     }
     check_stacks(&all_stacks, &declared, problems);
+    check_registries(&project, &all_pipelines, problems);
     graph::check_cycles(&all_stacks, problems);
     Repository {
         root: root.to_owned(),
@@ -193,6 +194,22 @@ fn check_pipeline(
                 )),
             );
         }
+    }
+}
+
+/// Pipelines build images, and an environment without a registry has nowhere to put them.
+fn check_registries(project: &project::Project, pipelines: &[Pipeline], problems: &mut Vec<Diagnostic>) {
+    let builds =
+        |pipeline: &&Pipeline| pipeline.steps.iter().any(|step| matches!(step.action, Action::Build(_)));
+    let Some(pipeline) = pipelines.iter().find(builds) else { return };
+    for environment in project.environments.iter().filter(|environment| environment.registry.is_none()) {
+        let message = format!("environment `{}` has no registry to push images to", environment.name);
+        let place = &environment.place;
+        problems.push(
+            Diagnostic::warning("no-registry", message)
+                .at(&place.file, place.span, "add `registry`")
+                .help(format!("pipeline `{}` at {} builds an image", pipeline.name, pipeline.place)),
+        );
     }
 }
 
