@@ -36,20 +36,18 @@ pub fn start(files: &CloudFiles, python: &Path, port: u16) -> Result<Running, Lo
     command
         // Its plugin cache is below $HOME; one of its own is never stale.
         .env("HOME", &dir)
-        .env("TMPDIR", &dir)
         .env("FILESYSTEM_ROOT", dir.join("files"))
         .env("GATEWAY_LISTEN", format!("127.0.0.1:{port}"))
         // No name server on port 53, no certificate from outside, no usage statistics.
         .env("DNS_ADDRESS", "0")
         .env("SKIP_SSL_CERT_DOWNLOAD", "1")
         .env("DISABLE_EVENTS", "1")
-        .env("SKIP_INFRA_DOWNLOADS", "1")
         // Nothing of it may use this machine's Docker.
         .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
         .env("PYTHONUNBUFFERED", "1")
         .env("AWS_DEFAULT_REGION", REGION)
-        // Mapped memory of big arenas is most of what it uses otherwise.
-        .env("MALLOC_ARENA_MAX", "2");
+        // One line a request is more than anybody reads.
+        .env("LS_LOG", "warn");
     Running::start(command, &files.log("emulator"))
 }
 

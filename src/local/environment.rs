@@ -21,6 +21,8 @@ pub fn variables(files: &CloudFiles, state: &State) -> Result<Vec<(&'static str,
         ("AWS_ACCESS_KEY_ID", "test".into()),
         ("AWS_SECRET_ACCESS_KEY", "test".into()),
         ("AWS_REGION", REGION.into()),
+        // Amazon's own command line reads only this one.
+        ("AWS_DEFAULT_REGION", REGION.into()),
         ("AWS_EC2_METADATA_DISABLED", "true".into()),
         ("FLEETWRIGHT_AGENT_URL", format!("http://{HOST_NAME}:{}/fleetwright", ports.agent)),
         ("FLEETWRIGHT_AGENT_SHA256", executable.sha256),

@@ -9,35 +9,11 @@ use super::error::LocalError;
 use super::home::{make_dir, remove_dir, write_file};
 use super::venv::hash;
 
-macro_rules! file {
-    ($path:literal) => {
-        ($path, include_str!(concat!("localstack/", $path)))
-    };
-}
-
 /// Says which functions LocalStack is to call.
 const PROJECT: &str = include_str!("localstack/pyproject.toml");
 
 /// The package's files, by their path below site-packages.
-const PLUGIN: &[(&str, &str)] = &[
-    file!("fleetwright_localstack/__init__.py"),
-    file!("fleetwright_localstack/cloudformation/__init__.py"),
-    file!("fleetwright_localstack/cloudformation/autoscaling.py"),
-    file!("fleetwright_localstack/cloudformation/change_sets.py"),
-    file!("fleetwright_localstack/cloudformation/common.py"),
-    file!("fleetwright_localstack/cloudformation/iam.py"),
-    file!("fleetwright_localstack/cloudformation/launch_template.py"),
-    file!("fleetwright_localstack/cloudformation/network.py"),
-    file!("fleetwright_localstack/cloudformation/registry.py"),
-    file!("fleetwright_localstack/cloudformation/stacks.py"),
-    file!("fleetwright_localstack/groups.py"),
-    file!("fleetwright_localstack/hooks.py"),
-    file!("fleetwright_localstack/lifecycle.py"),
-    file!("fleetwright_localstack/moto_patches.py"),
-    file!("fleetwright_localstack/routes.py"),
-    file!("fleetwright_localstack/service.py"),
-    file!("fleetwright_localstack/state.py"),
-];
+const PLUGIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/plugin_files.rs"));
 
 const DISTRIBUTION: &str = "fleetwright_localstack-0.1.0.dist-info";
 
@@ -96,22 +72,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_plugin_is_embedded() {
-        fn walk(dir: &Path, found: &mut BTreeSet<String>, root: &Path) {
-            for entry in fs::read_dir(dir).unwrap().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    walk(&path, found, root);
-                } else if path.extension().is_some_and(|e| e != "pyc") {
-                    found.insert(path.strip_prefix(root).unwrap().display().to_string());
-                }
-            }
-        }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/local/localstack");
-        let mut found = BTreeSet::new();
-        walk(&root.join("fleetwright_localstack"), &mut found, &root);
-        let embedded: BTreeSet<String> = PLUGIN.iter().map(|(path, _)| (*path).to_owned()).collect();
-        assert_eq!(embedded, found);
+    fn a_changed_plugin_replaces_the_old_one() {
+        let venv = tempfile::tempdir().unwrap();
+        let site = venv.path().join("lib/python3.11/site-packages");
+        fs::create_dir_all(site.join("fleetwright_localstack")).unwrap();
+        fs::write(site.join("fleetwright_localstack/old.py"), "").unwrap();
+        install(venv.path()).unwrap();
+        assert!(site.join("fleetwright_localstack/__init__.py").is_file());
+        assert!(site.join(DISTRIBUTION).join("entry_points.txt").is_file());
+        assert!(!site.join("fleetwright_localstack/old.py").exists());
+        // The same again changes nothing.
+        fs::write(site.join("fleetwright_localstack/__init__.py"), "touched").unwrap();
+        install(venv.path()).unwrap();
+        assert_eq!(fs::read_to_string(site.join("fleetwright_localstack/__init__.py")).unwrap(), "touched");
     }
 
     #[test]
