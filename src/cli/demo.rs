@@ -5,5 +5,15 @@
 
 pub mod application;
 pub mod infra;
+pub mod journey;
 pub mod probe;
+pub mod screen;
+pub mod server;
 pub mod stage;
+
+use std::path::PathBuf;
+
+/// Where the demo keeps its repositories and the server's journal.
+pub fn folder() -> PathBuf {
+    crate::local::home().join(format!("demo-{}", crate::local::name()))
+}

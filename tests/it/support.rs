@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod git;
+pub mod lab;
 pub mod registry;
 
 use std::fmt;

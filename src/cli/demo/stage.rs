@@ -52,6 +52,16 @@ impl Stage {
         self.env.extend(env);
     }
 
+    /// Whether the screen is JSON, one object a line.
+    pub fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints the result.
+    pub fn result(&self, value: &serde_json::Value) {
+        self.line(value);
+    }
+
     /// Where the commands run.
     pub fn infra(&self) -> &std::path::Path {
         &self.infra

@@ -1,0 +1,157 @@
+//! What happens when parts die for real.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use fleetwright::model::machine::Role;
+use fleetwright::model::name::MachineId;
+use fleetwright::model::service::{InstanceState, RevisionState};
+use fleetwright::port::cluster::Snapshot;
+
+use crate::support::lab::{Lab, poll, ready, service, tool};
+
+const DOCKERFILE: &str = "FROM demo/base:1\nCOPY www /www\n";
+
+/// Commits something new to the application, in a run of its own that must succeed.
+fn deploy(lab: &Lab, text: &str) -> String {
+    let commit = lab.commit(
+        text,
+        &[("Dockerfile", DOCKERFILE), ("www/index.html", &format!("{text}\n")), ("www/health", "ok\n")],
+    );
+    lab.ok(&["pipeline", "run", "web"]);
+    commit
+}
+
+fn running(snapshot: &Snapshot, commit: &str) -> bool {
+    service(snapshot, "web").is_some_and(|web| {
+        web.is_whole()
+            && web.history.iter().any(|r| r.origin.commit == commit && r.state == RevisionState::Running)
+    })
+}
+
+/// Text that no other test run has committed.
+fn unique(what: &str) -> String {
+    format!("{what} {}", chrono::Utc::now().timestamp_micros())
+}
+
+#[test]
+fn plan_after_apply_says_no_change() {
+    let lab = Lab::up();
+    let output = lab.run(&["plan"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("no change"), "{text}");
+}
+
+#[test]
+fn a_server_killed_during_a_build_ends_the_run_once() {
+    let lab = Lab::up();
+    let log = lab.infra.path().join("serve.log");
+    let text = unique("killed");
+    let commit = lab.commit(
+        &text,
+        &[
+            // Long enough to be killed in the middle of; the argument makes the step this test's own.
+            ("Dockerfile", &format!("FROM demo/base:1\nCOPY www /www\nRUN : {text} && sleep 6\n")),
+            ("www/index.html", &format!("{text}\n")),
+            ("www/health", "ok\n"),
+        ],
+    );
+    let runs = || -> Vec<serde_json::Value> {
+        let list: serde_json::Value =
+            serde_json::from_str(&lab.ok(&["pipeline", "list", "--output", "json"])).expect("a document");
+        let runs = list["runs"].as_array().expect("a list of runs").clone();
+        runs.into_iter().filter(|run| run["commit"] == commit.as_str()).collect()
+    };
+    {
+        let _serve = lab.spawn(&["serve", "--listen", "127.0.0.1:0"], &log);
+        poll(Duration::from_secs(60), || {
+            std::fs::read_to_string(&log).is_ok_and(|log| log.contains("sleep 6")).then_some(())
+        })
+        .unwrap_or_else(|| panic!("no build began:\n{}", std::fs::read_to_string(&log).unwrap_or_default()));
+    } // Dropping it is kill -9.
+    assert_eq!(runs().len(), 1, "{:?}", runs());
+    let _serve = lab.spawn(&["serve", "--listen", "127.0.0.1:0"], &log);
+    lab.until("the killed run's commit is running", Duration::from_secs(120), |snapshot| {
+        running(snapshot, &commit).then_some(())
+    });
+    poll(Duration::from_secs(30), || runs().iter().all(|run| run["state"] == "succeeded").then_some(()))
+        .unwrap_or_else(|| panic!("the run did not end: {:?}", runs()));
+    assert_eq!(runs().len(), 1, "one commit is one run: {:?}", runs());
+}
+
+#[test]
+fn a_lost_worker_s_instances_run_elsewhere_and_it_is_replaced() {
+    let lab = Lab::up();
+    let commit = deploy(&lab, &unique("lost worker"));
+    let (lost, container) = lab.until("an instance is healthy", Duration::from_secs(60), |snapshot| {
+        let web = service(snapshot, "web")?;
+        let id = web.instances.iter().find(|i| i.state == InstanceState::Healthy)?.machine.clone()?;
+        let machine = snapshot.machines.iter().find(|m| m.id == id)?;
+        Some((id, lab.container(machine)))
+    });
+    let begun = Instant::now();
+    tool("docker", &["rm", "-f", &container]);
+    lab.until("its instances run elsewhere", Duration::from_secs(90), |snapshot| {
+        let web = service(snapshot, "web")?;
+        let elsewhere = web
+            .instances
+            .iter()
+            .filter(|i| i.state == InstanceState::Healthy)
+            .all(|i| i.machine.as_ref() != Some(&lost));
+        (elsewhere && running(snapshot, &commit)).then_some(())
+    });
+    println!("a lost worker's instances ran elsewhere after {:.1} s", begun.elapsed().as_secs_f64());
+    lab.until("its group has replaced it", Duration::from_secs(120), |snapshot| {
+        let gone = snapshot.machines.iter().all(|machine| machine.id != lost);
+        (gone && ready(snapshot, Role::Worker) >= 2).then_some(())
+    });
+}
+
+#[test]
+fn every_control_machine_can_be_replaced() {
+    let lab = Lab::up();
+    let control = |snapshot: &Snapshot| {
+        snapshot.machines.iter().filter(|m| m.role == Role::Control).cloned().collect::<Vec<_>>()
+    };
+    let before = control(&lab.snapshot().expect("a cluster"));
+    for machine in &before {
+        lab.terminate(machine);
+        lab.until("a new control machine is ready", Duration::from_secs(240), |snapshot| {
+            let gone = snapshot.machines.iter().all(|m| m.id != machine.id);
+            (gone && ready(snapshot, Role::Control) == 3).then_some(())
+        });
+    }
+    let after = control(&lab.snapshot().expect("a cluster"));
+    let ids = |machines: &[_]| -> BTreeSet<MachineId> {
+        machines.iter().map(|m: &fleetwright::model::machine::Machine| m.id.clone()).collect()
+    };
+    assert!(ids(&before).is_disjoint(&ids(&after)));
+    assert!(
+        before.iter().all(|old| after.iter().all(|new| new.address != old.address)),
+        "every address is new: {before:#?} {after:#?}"
+    );
+    let commit = deploy(&lab, &unique("after the managers"));
+    lab.until("the cluster takes a deploy", Duration::from_secs(60), |s| running(s, &commit).then_some(()));
+}
+
+#[test]
+fn a_registry_away_for_ten_seconds_moves_nothing() {
+    let lab = Lab::up();
+    deploy(&lab, &unique("registry"));
+    let instances = |snapshot: &Snapshot| -> Option<BTreeSet<String>> {
+        let web = service(snapshot, "web")?;
+        web.is_whole().then(|| web.instances.iter().map(|i| format!("{} {:?}", i.id, i.state)).collect())
+    };
+    let before = lab.until("the service is whole", Duration::from_secs(60), instances);
+    let pid = lab.pid("registry");
+    tool("kill", &["-STOP", &pid]);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        let seen = lab.snapshot().expect("the cluster does not need the registry");
+        assert_eq!(instances(&seen), Some(before.clone()));
+    }
+    tool("kill", &["-CONT", &pid]);
+    assert_eq!(lab.until("the service is whole", Duration::from_secs(10), instances), before);
+    deploy(&lab, &unique("registry is back"));
+}

@@ -1,0 +1,257 @@
+//! The fleet that the end-to-end tests share: a local cloud of their own with the project's
+//! root applied to it. It is brought to that state by the commands under test, which
+//! all converge, so any test can run first, alone, or after one that broke something.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use fleetwright::model::machine::{Machine, MachineState, Role};
+use fleetwright::model::service::ServiceStatus;
+use fleetwright::port::cluster::Snapshot;
+
+/// The name of the tests' local cloud, so that a demo beside it is left alone.
+pub const NAME: &str = "test";
+/// The first two numbers of its addresses, for the same reason.
+pub const NETWORK: &str = "10.78";
+
+/// Where the checkout is.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the local cloud keeps what it made.
+pub fn home() -> PathBuf {
+    std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from)
+}
+
+/// A `fleetwright` command with nothing in its environment that a user may have set.
+pub fn fleetwright() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", std::env::var_os("HOME").unwrap_or_default())
+        .env("FLEETWRIGHT_HOME", home())
+        .env("FLEETWRIGHT_LOCAL_NAME", NAME)
+        .env("DEMO_NETWORK", NETWORK)
+        .stdin(Stdio::null());
+    for name in ["PIP_CERT", "PIP_FIND_LINKS", "SSL_CERT_FILE", "http_proxy", "https_proxy"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// The shared fleet.
+pub struct Lab {
+    /// A copy of the project's infra repository that a test may change.
+    pub infra: tempfile::TempDir,
+    /// The application's git repository.
+    pub application: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+impl Lab {
+    /// Brings the local cloud up, applies the stacks, and waits for the whole cluster.
+    pub fn up() -> Self {
+        let infra = tempfile::tempdir().expect("a folder");
+        for part in ["fleetwright.yaml", "stacks", "templates", "services", "pipelines"] {
+            copy_tree(&root().join(part), &infra.path().join(part));
+        }
+        let application = infra.path().join("application");
+        let mut lab = Self { infra, application, env: Vec::new() };
+        lab.ok(&["local", "up"]);
+        lab.env = lab
+            .ok(&["local", "env"])
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        lab.ok(&["apply", "--yes"]);
+        lab.until("the cluster is whole", Duration::from_secs(240), |snapshot| {
+            (ready(snapshot, Role::Control) >= 3 && ready(snapshot, Role::Worker) >= 2).then_some(())
+        });
+        lab
+    }
+
+    /// A command in the infra repository, with the local cloud's environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = fleetwright();
+        command
+            .args(arguments)
+            .current_dir(self.infra.path())
+            .env("DEMO_WEB_REPOSITORY", &self.application)
+            .envs(self.env.iter().cloned());
+        command
+    }
+
+    /// A variable of the local cloud's environment.
+    pub fn var(&self, name: &str) -> &str {
+        self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// Runs a command whatever its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary runs")
+    }
+
+    /// Runs a command that must end with status 0; gives its standard output.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "`fleetwright {}` ended with {}\n{}{}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// What the cluster says of itself now, when it can be reached.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let output = self.run(&["status", "--output", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("a snapshot"))
+    }
+
+    /// Asks the cluster until `condition` gives a value.
+    pub fn until<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> T {
+        let mut last = None;
+        let found = poll(limit, || {
+            last = self.snapshot();
+            last.as_ref().and_then(&mut condition)
+        });
+        found.unwrap_or_else(|| panic!("waited {limit:?} until {what}; last seen: {last:#?}"))
+    }
+
+    /// Starts a command that runs until it is dropped.
+    pub fn spawn(&self, arguments: &[&str], log: &Path) -> Running {
+        let log = std::fs::File::options().create(true).append(true).open(log).expect("a log");
+        let child = self
+            .command(arguments)
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary runs");
+        Running(child)
+    }
+
+    /// Commits to the application what `files` gives, on top of what is there; gives the commit's id.
+    pub fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
+        let path = &self.application;
+        if !path.exists() {
+            let mut options = git2::RepositoryInitOptions::new();
+            options.initial_head("main");
+            git2::Repository::init_opts(path, &options).expect("a repository");
+        }
+        for (name, text) in files {
+            let file = path.join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, text).expect("written");
+        }
+        fleetwright::cli::demo::application::commit_all(path, subject).expect("a commit")
+    }
+
+    /// The process id of a part of the local cloud, `emulator` or `registry`.
+    pub fn pid(&self, part: &str) -> String {
+        let status: serde_json::Value =
+            serde_json::from_str(&self.ok(&["local", "status", "--output", "json"])).expect("a document");
+        let parts = status["parts"].as_array().expect("a list of parts");
+        let pid = parts.iter().find(|p| p["name"] == part).and_then(|p| p["pid"].as_i64());
+        pid.unwrap_or_else(|| panic!("no pid of {part} in {status}")).to_string()
+    }
+
+    /// Terminates a machine's instance through its group, which puts another in its place.
+    pub fn terminate(&self, machine: &Machine) {
+        // The emulator routes by the credential's scope and does not check the signature.
+        let scope = format!("test/20260101/{}/autoscaling/aws4_request", self.var("AWS_REGION"));
+        tool(
+            "curl",
+            &[
+                "--silent",
+                "--show-error",
+                "--fail-with-body",
+                "--header",
+                &format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+                "--data",
+                &format!(
+                    "Action=TerminateInstanceInAutoScalingGroup&Version=2011-01-01\
+                     &InstanceId={}&ShouldDecrementDesiredCapacity=false",
+                    machine.id
+                ),
+                self.var("AWS_ENDPOINT_URL"),
+            ],
+        );
+    }
+
+    /// The container of a machine.
+    pub fn container(&self, machine: &Machine) -> String {
+        format!("fleetwright-{NAME}-{}", machine.id)
+    }
+}
+
+/// A child that is killed when the test ends, however it ends.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How many machines of a role are ready.
+pub fn ready(snapshot: &Snapshot, role: Role) -> usize {
+    snapshot.machines.iter().filter(|m| m.role == role && m.state == MachineState::Ready).count()
+}
+
+/// The service by its name.
+pub fn service<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a ServiceStatus> {
+    snapshot.services.iter().find(|service| service.name.as_str() == name)
+}
+
+/// Asks every quarter of a second until there is an answer or the time is up.
+pub fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if begun.elapsed() > limit {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// Runs a program that must succeed; gives its output.
+pub fn tool(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect("the program runs");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    if from.is_dir() {
+        std::fs::create_dir_all(to).expect("a folder");
+        for entry in std::fs::read_dir(from).expect("readable") {
+            let entry = entry.expect("readable");
+            copy_tree(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        std::fs::copy(from, to).expect("copied");
+    }
+}
