@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::model::name::LocalName;
 
 use super::emulator::{self, Emulator};
+use super::base_image;
 use super::error::LocalError;
 use super::gateway::Gateway;
 use super::home::{CloudFiles, Home, make_dir, open_log};
@@ -230,6 +231,16 @@ async fn start(
             });
         }
         sleep(Duration::from_millis(50)).await;
+    }
+    // Applications can be built without it, so a machine without busybox is no reason to give up.
+    let access = base_image::Access {
+        registry: &format!("127.0.0.1:{}", ports.registry),
+        username: registry::USERNAME,
+        password: &credentials.password,
+        ca_pem: &credentials.ca_pem,
+    };
+    if let Err(error) = base_image::publish(&access).await {
+        tracing::warn!("{error}");
     }
     shared.update(|state| {
         state.registry.answers = true;

@@ -49,7 +49,7 @@ pub struct Outcome {
 /// When a step fails, or the visitor saw a failure.
 pub async fn run(context: &Context) -> Result<(), Failure> {
     let folder = super::folder();
-    let root = context.root()?;
+    let root = std::env::current_dir().unwrap_or_default();
     std::fs::create_dir_all(&folder).map_err(|error| {
         Failure::failed(format!("making {}: {error}", folder.display()), "set FLEETWRIGHT_HOME to another folder")
     })?;
@@ -65,7 +65,6 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
     let port = server::free_port()?;
     let page = format!("http://127.0.0.1:{port}/");
     stage.step("A commit becomes a running service");
-    stage.run(&["pipeline", "base-image"], &[0]).await?;
     let first = application.commit(Version::First)?;
     server::start(&folder, stage.command(&["serve", "--listen", &format!("127.0.0.1:{port}")]))?;
     stage.say(&format!("$ fleetwright serve      page: {page}"));
@@ -103,7 +102,7 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
 
     let rolled = roll(&mut stage).await?;
     let report = probe.finish().await;
-    let snapshot = snapshot(&stage).await.ok_or_else(|| unreachable_cluster())?;
+    let snapshot = snapshot(&stage).await.ok_or_else(unreachable_cluster)?;
     let service = snapshot
         .services
         .into_iter()

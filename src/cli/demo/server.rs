@@ -16,7 +16,7 @@ const PID_FILE: &str = "serve.pid";
 /// # Errors
 /// When it can't be started.
 pub fn start(folder: &Path, mut command: Command) -> Result<(), Failure> {
-    let run = || -> std::io::Result<()> {
+    let mut run = || -> std::io::Result<()> {
         let log = std::fs::File::create(folder.join("serve.log"))?;
         let child = command
             .stdin(Stdio::null())
