@@ -6,13 +6,15 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use crate::support::lab::{fleetwright, root, tool};
+use crate::support::lab::{copy_infra, fleetwright, tool};
 
 #[test]
 fn a_newcomer_sees_the_whole_journey() {
+    let infra = tempfile::tempdir().expect("a folder");
+    copy_infra(infra.path());
     let mut child = fleetwright()
         .args(["demo", "--output", "json"])
-        .current_dir(root())
+        .current_dir(infra.path())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the binary runs");

@@ -20,9 +20,28 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where the local cloud keeps what it made.
+/// Where the tests' local cloud and journal are: not where a user's are. Only LocalStack's
+/// installation is shared, where there is one already.
 pub fn home() -> PathBuf {
-    std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from)
+    let shared = std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from);
+    let home = shared.join("test");
+    std::fs::create_dir_all(&home).expect("a folder");
+    if shared.join("venv").exists() && !home.join("venv").exists() {
+        // Another test may have made the link in between; then it is there, and that is all that counts.
+        let _ = std::os::unix::fs::symlink(shared.join("venv"), home.join("venv"));
+    }
+    home
+}
+
+/// Copies the project's infra repository, moved to the tests' own addresses.
+pub fn copy_infra(to: &Path) {
+    for part in ["fleetwright.yaml", "stacks", "templates", "services", "pipelines"] {
+        copy_tree(&root().join(part), &to.join(part));
+    }
+    let stacks = to.join("stacks/cluster.yaml");
+    let text = std::fs::read_to_string(&stacks).expect("the stacks");
+    assert!(text.contains("10.77."), "the starter's addresses have changed");
+    std::fs::write(&stacks, text.replace("10.77.", &format!("{NETWORK}."))).expect("written");
 }
 
 /// A `fleetwright` command with nothing in its environment that a user may have set.
@@ -34,7 +53,6 @@ pub fn fleetwright() -> Command {
         .env("HOME", std::env::var_os("HOME").unwrap_or_default())
         .env("FLEETWRIGHT_HOME", home())
         .env("FLEETWRIGHT_LOCAL_NAME", NAME)
-        .env("DEMO_NETWORK", NETWORK)
         .stdin(Stdio::null());
     for name in ["PIP_CERT", "PIP_FIND_LINKS", "SSL_CERT_FILE", "http_proxy", "https_proxy"] {
         if let Some(value) = std::env::var_os(name) {
@@ -57,11 +75,11 @@ impl Lab {
     /// Brings the local cloud up, applies the stacks, and waits for the whole cluster.
     pub fn up() -> Self {
         let infra = tempfile::tempdir().expect("a folder");
-        for part in ["fleetwright.yaml", "stacks", "templates", "services", "pipelines"] {
-            copy_tree(&root().join(part), &infra.path().join(part));
-        }
+        copy_infra(infra.path());
         let application = infra.path().join("application");
         let mut lab = Self { infra, application, env: Vec::new() };
+        // A demo's server would write to the same journal.
+        lab.ok(&["demo", "--stop"]);
         lab.ok(&["local", "up"]);
         lab.env = lab
             .ok(&["local", "env"])
