@@ -13,7 +13,13 @@ pub mod stage;
 
 use std::path::PathBuf;
 
-/// Where the demo keeps its repositories and the server's journal.
-pub fn folder() -> PathBuf {
-    crate::local::home().join(format!("demo-{}", crate::local::name()))
+use super::failure::Failure;
+use crate::local::home::Home;
+
+/// Where the demo on the local cloud `name` keeps its repositories and the server's log.
+///
+/// # Errors
+/// When there is no place for it.
+pub fn folder(name: &str) -> Result<PathBuf, Failure> {
+    Ok(Home::from_env()?.root().join(format!("demo-{name}")))
 }

@@ -14,6 +14,7 @@ use crate::driver::follow::Pace;
 use crate::driver::plan::{PlanError, Wanted, WantedStack};
 use crate::event::Events;
 use crate::model::project::{Environment, Repository};
+use crate::model::stack::RenderedStack;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::view::live::Live;
@@ -39,7 +40,17 @@ impl Session {
     pub async fn begin(context: &Context) -> Result<Self, Failure> {
         let repository = context.repository()?;
         let environment = context.environment(&repository)?;
-        let wanted = wanted(context, &repository, environment)?;
+        let rendered = context.rendered_for_use(&repository, environment)?;
+        let wanted = wanted(&repository, environment, rendered)?;
+        Ok(Self::over(context, wanted).await)
+    }
+
+    /// Like [`Session::begin`], for what never asks the cloud: variables may be unset.
+    pub async fn offline(context: &Context) -> Result<Self, Failure> {
+        let repository = context.repository()?;
+        let environment = context.environment(&repository)?;
+        let rendered = context.rendered(&repository, environment)?;
+        let wanted = wanted(&repository, environment, rendered)?;
         Ok(Self::over(context, wanted).await)
     }
 
@@ -89,8 +100,11 @@ impl Session {
     }
 }
 
-fn wanted(context: &Context, repository: &Repository, environment: &Environment) -> Result<Wanted, Failure> {
-    let rendered = context.rendered_for_use(repository, environment)?;
+fn wanted(
+    repository: &Repository,
+    environment: &Environment,
+    rendered: Vec<RenderedStack>,
+) -> Result<Wanted, Failure> {
     let region = environment.region.get().map_err(|unset| Failure::Invalid {
         diagnostics: vec![unset.diagnostic()],
         files: repository.files,

@@ -20,9 +20,8 @@ const TAG: &str = "1";
 const BUSYBOX: &str = "/bin/busybox";
 
 /// What is linked to busybox: enough for a Dockerfile's `RUN` and for the server.
-const APPLETS: [&str; 14] = [
-    "sh", "httpd", "sleep", "cat", "ls", "echo", "cp", "mv", "rm", "mkdir", "chmod", "sed", "true", "false",
-];
+const APPLETS: [&str; 14] =
+    ["sh", "httpd", "sleep", "cat", "ls", "echo", "cp", "mv", "rm", "mkdir", "chmod", "sed", "true", "false"];
 
 /// Runs as the container's first process, which ignores signals it has no handler for.
 const SERVE: &str = "\

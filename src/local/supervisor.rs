@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::model::name::LocalName;
 
-use super::emulator::{self, Emulator};
 use super::base_image;
+use super::emulator::{self, Emulator};
 use super::error::LocalError;
 use super::gateway::Gateway;
 use super::home::{CloudFiles, Home, make_dir, open_log};

@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::stacks::{Session, cloud_failure, plan_failure};
 use crate::driver::follow::Pace;
-use crate::driver::plan::{look, plan};
+use crate::driver::plan::{Found, look, plan};
 use crate::view;
 use crate::view::paint::Paint;
 
@@ -26,14 +26,23 @@ Exit status: 0 no change, 3 changes, 1 failed or blocked, 2 invalid input.
 Examples:
   fleetwright plan
   fleetwright plan -e production
+  fleetwright plan --offline         predicted from the templates alone
   fleetwright plan -o json               one document, described in docs/json.md")]
-pub struct Args {}
+pub struct Args {
+    /// Predict from the templates alone, as if nothing were deployed; asks nobody anything
+    #[arg(long)]
+    offline: bool,
+}
 
 /// Runs the command.
-pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
-    let session = Session::begin(context).await?;
-    let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
-    let found = found.map_err(cloud_failure)?;
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let (session, found) = if args.offline {
+        (Session::offline(context).await?, Found::default())
+    } else {
+        let session = Session::begin(context).await?;
+        let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
+        (session, found.map_err(cloud_failure)?)
+    };
     let cloud = session.cloud.as_ref();
     let (events, pace) = (&session.events, Pace::adaptive());
     let plan =
@@ -47,7 +56,11 @@ pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
     } else {
         let mut text = view::plan::human(&plan, Paint(context.colour_out));
         if plan.has_changes() && plan.blocked().next().is_none() {
-            text.push_str("Apply it with `fleetwright apply`. Nothing was changed.\n");
+            text.push_str(if args.offline {
+                "Predicted as if nothing were deployed. Nothing was changed.\n"
+            } else {
+                "Apply it with `fleetwright apply`. Nothing was changed.\n"
+            });
         }
         // A reader that has gone away is no reason to fail.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::model::machine::{Machine, MachineState, Role};
-use crate::model::name::MachineId;
+use crate::model::name::{LocalName, MachineId};
 use crate::model::service::{RevisionState, ServiceStatus};
 use crate::port::cluster::Snapshot;
 
@@ -47,17 +47,23 @@ pub struct Outcome {
 ///
 /// # Errors
 /// When a step fails, or the visitor saw a failure.
-pub async fn run(context: &Context) -> Result<(), Failure> {
-    let folder = super::folder();
-    let root = std::env::current_dir().unwrap_or_default();
+pub async fn run(context: &Context, name: &LocalName) -> Result<(), Failure> {
+    let folder = super::folder(name.as_str())?;
+    let root = context.root()?;
     std::fs::create_dir_all(&folder).map_err(|error| {
-        Failure::failed(format!("making {}: {error}", folder.display()), "set FLEETWRIGHT_HOME to another folder")
+        Failure::failed(
+            format!("making {}: {error}", folder.display()),
+            "set FLEETWRIGHT_HOME to another folder",
+        )
     })?;
     server::stop(&folder);
     infra::copy(&root, &folder.join("infra"))?;
     let application = Application::create(&folder.join("web"))?;
     let mut stage = Stage::new(context, folder.join("infra"), STEPS)?;
-    stage.extend_env([("DEMO_WEB_REPOSITORY".into(), application.path().display().to_string())]);
+    stage.extend_env([
+        ("DEMO_WEB_REPOSITORY".into(), application.path().display().to_string()),
+        ("FLEETWRIGHT_LOCAL_NAME".into(), name.to_string()),
+    ]);
 
     prepare(&mut stage, &folder).await?;
     fleet(&mut stage).await?;
@@ -103,11 +109,10 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
     let rolled = roll(&mut stage).await?;
     let report = probe.finish().await;
     let snapshot = snapshot(&stage).await.ok_or_else(unreachable_cluster)?;
-    let service = snapshot
-        .services
-        .into_iter()
-        .find(|service| service.name.as_str() == SERVICE)
-        .ok_or_else(|| Failure::failed("the service is gone from the cluster", "see `fleetwright status`"))?;
+    let service =
+        snapshot.services.into_iter().find(|service| service.name.as_str() == SERVICE).ok_or_else(|| {
+            Failure::failed("the service is gone from the cluster", "see `fleetwright status`")
+        })?;
     let outcome =
         Outcome { probe: report, service, machines: snapshot.machines, rolled, took: stage.elapsed(), page };
     screen::last(&stage, &outcome, application.path()).await?;
@@ -117,16 +122,14 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
 /// Steps 1 and 2: what needs no cloud is shown while the cloud is prepared.
 async fn prepare(stage: &mut Stage, folder: &Path) -> Result<(), Failure> {
     let log_path = folder.join("local-up.log");
-    let log = std::fs::File::create(&log_path)
-        .and_then(|log| Ok((log.try_clone()?, log)))
-        .map_err(|error| Failure::failed(format!("writing {}: {error}", log_path.display()), "free some space"))?;
-    let mut up = stage
-        .command(&["local", "up"])
-        .stdout(log.0)
-        .stderr(log.1)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| Failure::failed(format!("starting `fleetwright local up`: {error}"), "run it by hand"))?;
+    let log =
+        std::fs::File::create(&log_path).and_then(|log| Ok((log.try_clone()?, log))).map_err(|error| {
+            Failure::failed(format!("writing {}: {error}", log_path.display()), "free some space")
+        })?;
+    let mut up =
+        stage.command(&["local", "up"]).stdout(log.0).stderr(log.1).kill_on_drop(true).spawn().map_err(
+            |error| Failure::failed(format!("starting `fleetwright local up`: {error}"), "run it by hand"),
+        )?;
 
     stage.step("A repository that describes a fleet");
     stage.run(&["validate"], &[0]).await?;
@@ -153,9 +156,10 @@ async fn prepare(stage: &mut Stage, folder: &Path) -> Result<(), Failure> {
             "do what it asks for, then run the demo again",
         ));
     }
-    let env = stage.ask(&["local", "env"]).await.ok_or_else(|| {
-        Failure::failed("`fleetwright local env` failed", "run it by hand to see why")
-    })?;
+    let env = stage
+        .ask(&["local", "env"])
+        .await
+        .ok_or_else(|| Failure::failed("`fleetwright local env` failed", "run it by hand to see why"))?;
     stage.extend_env(parse_exports(&env));
     Ok(())
 }
@@ -212,7 +216,10 @@ fn workers(snapshot: &Snapshot) -> BTreeSet<MachineId> {
 }
 
 fn unreachable_cluster() -> Failure {
-    Failure::failed("the cluster does not answer", "see `fleetwright machines` and `fleetwright local status`")
+    Failure::failed(
+        "the cluster does not answer",
+        "see `fleetwright machines` and `fleetwright local status`",
+    )
 }
 
 async fn snapshot(stage: &Stage) -> Option<Snapshot> {

@@ -8,6 +8,7 @@ use super::super::failure::Failure;
 use super::journey::Outcome;
 use super::probe::Report;
 use super::stage::Stage;
+use crate::local::home::Home;
 
 /// Says in a line what the visitor saw so far.
 pub fn visitor(stage: &Stage, report: &Report) {
@@ -56,7 +57,7 @@ pub async fn last(stage: &Stage, outcome: &Outcome, application: &Path) -> Resul
     stage.say(&visitor_line(&outcome.probe));
     stage.say(&format!("workers rolled: {} replaced", outcome.rolled.len()));
     stage.say(&format!("the whole journey took {}", crate::view::time::human(outcome.took)));
-    let home = crate::local::home();
+    let home = Home::from_env()?;
     stage.say(&format!(
         "
 What next
@@ -68,7 +69,7 @@ What next
   start your own            fleetwright init shop
   remove all of this        make clean-local",
         page = outcome.page,
-        home = home.display(),
+        home = home.root().display(),
         app = application.display(),
         infra = stage.infra().display(),
     ));

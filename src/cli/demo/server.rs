@@ -29,7 +29,10 @@ pub fn start(folder: &Path, mut command: Command) -> Result<(), Failure> {
         std::fs::write(folder.join(PID_FILE), pid.to_string())
     };
     run().map_err(|error| {
-        Failure::failed(format!("starting `fleetwright serve`: {error}"), "see that the folder can be written")
+        Failure::failed(
+            format!("starting `fleetwright serve`: {error}"),
+            "see that the folder can be written",
+        )
     })
 }
 
@@ -52,7 +55,10 @@ pub fn stop(folder: &Path) {
 pub fn free_port() -> Result<u16, Failure> {
     std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).map_or_else(
         |error| {
-            Err(Failure::failed(format!("finding a free port: {error}"), "see that the loopback interface is up"))
+            Err(Failure::failed(
+                format!("finding a free port: {error}"),
+                "see that the loopback interface is up",
+            ))
         },
         |address| Ok(address.port()),
     )

@@ -23,7 +23,8 @@ pub fn root() -> &'static Path {
 /// Where the tests' local cloud and journal are: not where a user's are. Only LocalStack's
 /// installation is shared, where there is one already.
 pub fn home() -> PathBuf {
-    let shared = std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from);
+    let shared =
+        std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from);
     let home = shared.join("test");
     std::fs::create_dir_all(&home).expect("a folder");
     if shared.join("venv").exists() && !home.join("venv").exists() {
@@ -198,7 +199,9 @@ impl Lab {
                 "--show-error",
                 "--fail-with-body",
                 "--header",
-                &format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+                &format!(
+                    "Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+                ),
                 "--data",
                 &format!(
                     "Action=TerminateInstanceInAutoScalingGroup&Version=2011-01-01\

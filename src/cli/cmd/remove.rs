@@ -1,0 +1,46 @@
+//! `fleetwright remove`.
+
+use crate::cli::Done;
+use crate::cli::context::Context;
+use crate::cli::context::cluster::failure;
+use crate::cli::failure::Failure;
+use crate::cli::stacks::{ask, signals};
+use crate::model::name::ServiceName;
+
+/// Removes a service and its history from the cluster
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Its file stays in the repository: the next rollout of it begins again at revision 1.
+
+Examples:
+  fleetwright remove web         asks for the service's name first
+  fleetwright remove web -y      does not ask")]
+pub struct Args {
+    /// The service
+    service: ServiceName,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let cluster = context.cluster().await?;
+    if !args.yes {
+        let question = format!(
+            "This stops every instance of `{0}` and forgets its revisions. Type `{0}` to go on:",
+            args.service
+        );
+        let answer = ask(&question, &format!("fleetwright remove {}", args.service), &signals()).await?;
+        if answer.as_deref() != Some(args.service.as_str()) {
+            return Err(Failure::usage(
+                "the name was not typed; nothing was removed",
+                "type it, or give `-y`",
+            ));
+        }
+    }
+    cluster.remove(&args.service).await.map_err(|error| failure(&error))?;
+    eprintln!("{}   removed", args.service);
+    Ok(Done::Ok)
+}
