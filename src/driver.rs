@@ -8,3 +8,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod roll;
 pub mod rollout;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,14 @@ use crate::port::groups::Groups;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
 
+/// How a command renders: with or without variables that are not set.
+type Render = fn(&Context, &Repository, &Environment) -> Result<Vec<RenderedStack>, Failure>;
+
 /// One run of a command on stacks.
 pub struct Session {
-    /// What the repository wants.
+    /// The repository.
+    pub repository: Repository,
+    /// What it wants.
     pub wanted: Arc<Wanted>,
     /// CloudFormation.
     pub cloud: Arc<dyn Cloud>,
@@ -38,36 +43,31 @@ pub struct Session {
 impl Session {
     /// Reads and renders the repository, and gets the cloud's clients ready.
     pub async fn begin(context: &Context) -> Result<Self, Failure> {
-        let repository = context.repository()?;
-        let environment = context.environment(&repository)?;
-        let rendered = context.rendered_for_use(&repository, environment)?;
-        let wanted = wanted(&repository, environment, rendered)?;
-        Ok(Self::over(context, wanted).await)
+        Self::over(context, Context::rendered_for_use).await
     }
 
     /// Like [`Session::begin`], for what never asks the cloud: variables may be unset.
     pub async fn offline(context: &Context) -> Result<Self, Failure> {
-        let repository = context.repository()?;
-        let environment = context.environment(&repository)?;
-        let rendered = context.rendered(&repository, environment)?;
-        let wanted = wanted(&repository, environment, rendered)?;
-        Ok(Self::over(context, wanted).await)
+        Self::over(context, Context::rendered).await
     }
 
-    async fn over(context: &Context, wanted: Wanted) -> Self {
+    async fn over(context: &Context, render: Render) -> Result<Self, Failure> {
+        let repository = context.repository()?;
+        let environment = context.environment(&repository)?;
+        let rendered = render(context, &repository, environment)?;
+        let wanted = Arc::new(wanted(&repository, environment, rendered)?);
         let aws = context.aws(Some(&wanted.region)).await;
-        let (events, mut receiver) = Events::channel();
-        let names: Vec<&str> = wanted.stacks.iter().map(|stack| stack.stack.name.as_str()).collect();
-        let mut live = Live::new(names, Paint(context.colour_err), context.live, context.json());
-        // Ends by itself when the last sender of events is gone.
-        let printer = tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
-                live.take(&event);
-            }
-            live.finish();
-        });
+        let (events, printer) = printer(context, &wanted);
         let (cloud, groups) = (aws.cloud(), aws.groups());
-        Self { wanted: Arc::new(wanted), cloud, groups, events, stop: signals(), printer }
+        Ok(Self { repository, wanted, cloud, groups, events, stop: signals(), printer })
+    }
+
+    /// The environment that the command works on.
+    pub fn environment(&self) -> Result<&Environment, Failure> {
+        let name = &self.wanted.environment;
+        self.repository
+            .environment(name.as_str())
+            .ok_or_else(|| Failure::usage(format!("there is no environment `{name}`"), "give another one"))
     }
 
     /// What the drivers need of it.
@@ -83,21 +83,26 @@ impl Session {
     /// Waits until every event is shown, and begins a new stream: so that what is printed
     /// next stands below.
     pub async fn flush(self, context: &Context) -> Self {
-        let Self { wanted, cloud, groups, events, stop, printer } = self;
+        let Self { events, printer: old, .. } = self;
         drop(events);
-        let _ = printer.await;
-        let (events, mut receiver) = Events::channel();
-        let names: Vec<String> = wanted.stacks.iter().map(|stack| stack.stack.name.to_string()).collect();
-        let paint = Paint(context.colour_err);
-        let mut live = Live::new(names.iter().map(String::as_str), paint, context.live, context.json());
-        let printer = tokio::spawn(async move {
-            while let Some(event) = receiver.recv().await {
-                live.take(&event);
-            }
-            live.finish();
-        });
-        Self { wanted, cloud, groups, events, stop, printer }
+        let _ = old.await;
+        let (events, printer) = printer(context, &self.wanted);
+        Self { events, printer, ..self }
     }
+}
+
+/// A stream of events and what shows them; it ends by itself when the last sender is gone.
+fn printer(context: &Context, wanted: &Wanted) -> (Events, JoinHandle<()>) {
+    let (events, mut receiver) = Events::channel();
+    let names = wanted.stacks.iter().map(|stack| stack.stack.name.as_str());
+    let mut live = Live::new(names, Paint(context.colour_err), context.live, context.json());
+    let printer = tokio::spawn(async move {
+        while let Some(event) = receiver.recv().await {
+            live.take(&event);
+        }
+        live.finish();
+    });
+    (events, printer)
 }
 
 fn wanted(

@@ -91,7 +91,9 @@ impl Roll {
             }
             let group = self.groups.group(&self.group).await?;
             let group = group.ok_or_else(|| RollFailure::NoGroup(self.group.clone()))?;
-            let snapshot = self.snapshot().await?;
+            // Before anything was begun, a cluster out of reach is the user's to know at once.
+            let patience = if announced { CLUSTER_PATIENCE } else { Duration::ZERO };
+            let snapshot = self.snapshot(patience).await?;
             let observed = Observed {
                 group: &group,
                 role: self.role,
@@ -192,12 +194,12 @@ impl Roll {
         }
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, RollFailure> {
+    async fn snapshot(&self, patience: Duration) -> Result<Snapshot, RollFailure> {
         let since = Instant::now();
         let mut pace = self.pace;
         loop {
             match self.cluster.snapshot().await {
-                Err(ClusterError::Unreachable { .. }) if since.elapsed() < CLUSTER_PATIENCE => {
+                Err(ClusterError::Unreachable { .. }) if since.elapsed() < patience => {
                     if !pace.wait(&self.stop).await {
                         return Err(RollFailure::Stopped);
                     }
