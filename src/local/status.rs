@@ -14,11 +14,9 @@ use super::process::ProcessId;
 use super::reconcile::ContainerState;
 use super::state::{Part, State};
 
-/// Looks at the cloud `name`. A cloud that is not up has a status too.
-///
-/// # Errors
-/// When Docker does not answer although the cloud is up.
-pub async fn status(home: &Home, name: &LocalName) -> Result<LocalStatus, LocalError> {
+/// Looks at the cloud `name`. A cloud that is not up has a status too, and what can't be
+/// found out is one of its problems.
+pub async fn status(home: &Home, name: &LocalName) -> LocalStatus {
     let files = home.cloud(name);
     let supervised = State::is_supervised(&files);
     let mut status = LocalStatus {
@@ -31,7 +29,7 @@ pub async fn status(home: &Home, name: &LocalName) -> Result<LocalStatus, LocalE
         problems: Vec::new(),
         logs: files.dir().join("logs").display().to_string(),
     };
-    let Some(state) = State::read(&files) else { return Ok(status) };
+    let Some(state) = State::read(&files) else { return status };
     status.up = supervised && state.ready && state.broken.is_none();
     status.broken = state.broken.clone();
     let alive = |process: &Option<ProcessId>| process.clone().filter(ProcessId::is_alive);
@@ -77,9 +75,16 @@ pub async fn status(home: &Home, name: &LocalName) -> Result<LocalStatus, LocalE
         });
     }
     if status.up {
-        status.machines = machines_of(name, home, &state).await?;
+        match machines_of(name, home, &state).await {
+            Ok(machines) => status.machines = machines,
+            // A status is wanted most when something is wrong.
+            Err(error) => {
+                status.up = false;
+                status.problems.push(LocalProblem { message: error.to_string(), next: error.next() });
+            }
+        }
     }
-    Ok(status)
+    status
 }
 
 async fn machines_of(name: &LocalName, home: &Home, state: &State) -> Result<Vec<LocalMachine>, LocalError> {

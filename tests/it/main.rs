@@ -3,6 +3,7 @@
 mod faults;
 mod init;
 mod journey;
+mod local_cloud;
 mod pipeline;
 mod render;
 mod support;

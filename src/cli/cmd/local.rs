@@ -79,7 +79,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.verb {
         Verb::Up => bring_up(context, &home, &name).await?,
         Verb::Status => {
-            let status = status::status(&home, &name).await?;
+            let status = status::status(&home, &name).await;
             if context.json() {
                 print(&format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()));
             } else {

@@ -1,0 +1,329 @@
+//! The local cloud for real: LocalStack, docker-registry, Docker and machines with systemd.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use aws_sdk_autoscaling as autoscaling;
+use aws_sdk_cloudformation as cloudformation;
+use aws_sdk_ssm as ssm;
+
+/// What no wait here should reach: a machine boots in seconds, on a busy computer in tens.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A local cloud of one test's own, removed at its end, however that comes.
+struct Cloud {
+    name: &'static str,
+}
+
+impl Cloud {
+    fn new(name: &'static str) -> Self {
+        let cloud = Self { name };
+        // What a killed test run left.
+        cloud.run(&["down"]);
+        cloud
+    }
+
+    fn home() -> PathBuf {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| checkout.join(".fleetwright"), PathBuf::from)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("AWS_") || name.starts_with("FLEETWRIGHT_") {
+                command.env_remove(name);
+            }
+        }
+        command.env("FLEETWRIGHT_HOME", Self::home()).args(["local", "--name", self.name]).args(arguments);
+        command.output().expect("fleetwright can be run")
+    }
+
+    /// Runs a verb that must succeed, and returns its data.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let log = std::fs::read_to_string(self.dir().join("logs/supervisor.log")).unwrap_or_default();
+        assert!(output.status.success(), "local {arguments:?}: {errors}\n{log}");
+        String::from_utf8(output.stdout).expect("it prints UTF-8")
+    }
+
+    fn dir(&self) -> PathBuf {
+        Self::home().join("local").join(self.name)
+    }
+
+    fn variables(&self) -> BTreeMap<String, String> {
+        let text = self.ok(&["env"]);
+        let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+        lines.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["status", "-o", "json"])).expect("status is JSON")
+    }
+
+    /// Machines whose cloud-init is done, by instance, with lifecycle and address.
+    fn booted(&self) -> BTreeMap<String, (String, String)> {
+        let status = self.status();
+        let machines = status["machines"].as_array().cloned().unwrap_or_default();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let booted = machines.iter().filter(|m| m["container"] == "running" && m["cloud_init"] == "done");
+        booted.map(|m| (text(&m["instance"]), (text(&m["lifecycle"]), text(&m["address"])))).collect()
+    }
+
+    fn container(&self, instance: &str) -> String {
+        format!("fleetwright-{}-{instance}", self.name)
+    }
+
+    /// Runs a shell line in a machine.
+    fn inside(&self, instance: &str, line: &str) -> String {
+        docker(&["exec", &self.container(instance), "sh", "-c", line])
+    }
+
+    /// Everything of this cloud's that Docker still has.
+    fn leftovers(&self) -> Vec<String> {
+        let label = format!("label=fleetwright.local={}", self.name);
+        let mut left = docker(&["ps", "-aq", "--filter", &label]);
+        left.push_str(&docker(&["network", "ls", "-q", "--filter", &label]));
+        left.push_str(&docker(&["volume", "ls", "-q", "--filter", &label]));
+        left.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.run(&["down"]);
+    }
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().expect("docker can be run");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Asks until the answer is there.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+struct Clients {
+    stacks: cloudformation::Client,
+    groups: autoscaling::Client,
+    parameters: ssm::Client,
+}
+
+impl Clients {
+    fn new(variables: &BTreeMap<String, String>) -> Self {
+        let endpoint = &variables["AWS_ENDPOINT_URL"];
+        macro_rules! client {
+            ($sdk:ident) => {{
+                let config = $sdk::Config::builder()
+                    .behavior_version($sdk::config::BehaviorVersion::latest())
+                    .endpoint_url(endpoint)
+                    .region($sdk::config::Region::new(variables["AWS_REGION"].clone()))
+                    .credentials_provider($sdk::config::Credentials::new("test", "test", None, None, "test"));
+                $sdk::Client::from_conf(config.build())
+            }};
+        }
+        Self { stacks: client!(cloudformation), groups: client!(autoscaling), parameters: client!(ssm) }
+    }
+
+    async fn create_stack(&self, image: &str) {
+        let parameter = cloudformation::types::Parameter::builder()
+            .parameter_key("ImageId")
+            .parameter_value(image)
+            .build();
+        self.stacks
+            .create_stack()
+            .stack_name("it-group")
+            .template_body(include_str!("local_cloud/group.yaml"))
+            .parameters(parameter)
+            .capabilities(cloudformation::types::Capability::CapabilityIam)
+            .send()
+            .await
+            .expect("the stack is accepted");
+    }
+
+    async fn scale(&self, to: i32) {
+        let group = self.groups.set_desired_capacity().auto_scaling_group_name("it-group");
+        group.desired_capacity(to).send().await.expect("the group can be scaled");
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Runtime::new().expect("a runtime")
+}
+
+const TOKEN: &str = "T=$(curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' \
+                     http://169.254.169.254/latest/api/token); ";
+
+fn metadata(cloud: &Cloud, instance: &str, path: &str) -> String {
+    let line = format!(
+        "{TOKEN} curl -sf -H \"X-aws-ec2-metadata-token: $T\" http://169.254.169.254/latest/meta-data/{path}"
+    );
+    cloud.inside(instance, &line)
+}
+
+#[test]
+fn machines_follow_their_group() {
+    let runtime = runtime();
+    let cloud = Cloud::new("it-group");
+    cloud.ok(&["up"]);
+    let again = Instant::now();
+    cloud.ok(&["up"]);
+    assert!(again.elapsed() < Duration::from_secs(1), "a second `up` took {:?}", again.elapsed());
+    let variables = cloud.variables();
+    let clients = Clients::new(&variables);
+
+    // Two machines, with the user data applied and who they are told.
+    runtime.block_on(clients.create_stack(&variables["FLEETWRIGHT_MACHINE_IMAGE"]));
+    let machines = until("two machines", || Some(cloud.booted()).filter(|m| m.len() == 2));
+    let addresses: BTreeSet<&String> = machines.values().map(|(_, address)| address).collect();
+    assert_eq!(addresses.len(), 2);
+    for (instance, (_, address)) in &machines {
+        assert_eq!(
+            cloud.inside(instance, "hostname; cat /etc/greeting"),
+            format!("{instance}\nfrom user data\n")
+        );
+        let port = variables["AWS_ENDPOINT_URL"].rsplit(':').next().unwrap_or_default();
+        let greeted =
+            until("the unit", || Some(cloud.inside(instance, "cat /run/greeted")).filter(|t| !t.is_empty()));
+        assert_eq!(greeted, format!("eu-west-1 http://local-cloud.internal:{port}\n"));
+        assert_eq!(&metadata(&cloud, instance, "instance-id"), instance);
+        assert_eq!(&metadata(&cloud, instance, "local-ipv4"), address);
+        assert_eq!(metadata(&cloud, instance, "tags/instance/fleetwright:role"), "worker");
+        assert_eq!(metadata(&cloud, instance, "autoscaling/target-lifecycle-state"), "InService");
+        let role = metadata(&cloud, instance, "iam/security-credentials/");
+        assert!(
+            metadata(&cloud, instance, &format!("iam/security-credentials/{role}")).contains("AccessKeyId")
+        );
+        let code =
+            "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/instance-id";
+        assert_eq!(cloud.inside(instance, code), "401");
+        // The binary arrives as promised.
+        let fetched =
+            cloud.inside(instance, &format!("curl -sf {} | sha256sum", variables["FLEETWRIGHT_AGENT_URL"]));
+        assert!(fetched.starts_with(&variables["FLEETWRIGHT_AGENT_SHA256"]));
+    }
+
+    // The registry: its password stands in a parameter, its certificate is good for machines too.
+    let first = machines.keys().next().expect("there are two").clone();
+    let parameter = runtime.block_on(
+        clients.parameters.get_parameter().name("/fleetwright/registry").with_decryption(true).send(),
+    );
+    let parameter =
+        parameter.expect("the parameter is there").parameter.and_then(|p| p.value).unwrap_or_default();
+    let parameter: serde_json::Value = serde_json::from_str(&parameter).expect("it is JSON");
+    let text = |key: &str| parameter[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!(parameter["hosts"][1], variables["FLEETWRIGHT_REGISTRY_PULL"].as_str());
+    let ask = format!(
+        "printf '%s' '{}' > /run/ca.pem; curl -s --cacert /run/ca.pem -o /dev/null -w '%{{http_code}}' -u '{}:{}' https://{}/v2/",
+        text("ca_pem"),
+        text("username"),
+        text("password"),
+        variables["FLEETWRIGHT_REGISTRY_PULL"],
+    );
+    assert_eq!(cloud.inside(&first, &ask), "200");
+    cloud.ok(&["registry", "stop"]);
+    assert_ne!(cloud.inside(&first, &ask), "200");
+    cloud.ok(&["registry", "start"]);
+    assert_eq!(cloud.inside(&first, &ask), "200");
+
+    // Scaled in: the machine gets its notice, and its time.
+    runtime.block_on(clients.scale(1));
+    let leaving = until("a machine waiting in its hook", || {
+        cloud
+            .booted()
+            .into_iter()
+            .find(|(_, (lifecycle, _))| lifecycle == "Terminating:Wait")
+            .map(|(id, _)| id)
+    });
+    assert_eq!(metadata(&cloud, &leaving, "autoscaling/target-lifecycle-state"), "Terminated");
+    assert_eq!(cloud.booted().len(), 2, "it keeps its machine while it waits");
+    let complete = clients.groups.complete_lifecycle_action().auto_scaling_group_name("it-group");
+    let complete = complete.lifecycle_hook_name("drain").instance_id(&leaving);
+    runtime.block_on(complete.lifecycle_action_result("CONTINUE").send()).expect("the hook can be completed");
+    until("the machine to go", || {
+        docker(&["ps", "-aq", "--filter", &format!("name={}", cloud.container(&leaving))])
+            .is_empty()
+            .then_some(())
+    });
+
+    // A machine that vanishes is a terminated instance: another takes its place.
+    let staying = until("one machine", || Some(cloud.booted()).filter(|m| m.len() == 1)).into_keys().next();
+    let staying = staying.expect("there is one");
+    docker(&["rm", "-f", &cloud.container(&staying)]);
+    let next =
+        until("its replacement", || cloud.booted().into_keys().find(|id| *id != staying && *id != leaving));
+    assert_ne!(next, staying);
+    let containers =
+        docker(&["ps", "-a", "--format", "{{.Names}}", "--filter", "label=fleetwright.local=it-group"]);
+    assert!(!containers.contains(&staying), "a vanished machine came back: {containers}");
+
+    // Nothing is left.
+    cloud.ok(&["down"]);
+    assert_eq!(cloud.leftovers(), Vec::<String>::new());
+    assert!(!cloud.dir().exists());
+    let status = cloud.status();
+    assert_eq!(status["up"], false);
+}
+
+#[test]
+fn a_dead_supervisor_is_taken_over_and_a_dead_emulator_is_told() {
+    let runtime = runtime();
+    let cloud = Cloud::new("it-faults");
+    cloud.ok(&["up"]);
+    let clients = Clients::new(&cloud.variables());
+    let put = clients.parameters.put_parameter().name("/it/note").value("kept");
+    runtime
+        .block_on(put.r#type(ssm::types::ParameterType::String).send())
+        .expect("a parameter can be written");
+
+    let pid = |part: usize| cloud.status()["parts"][part]["pid"].as_i64().unwrap_or_default();
+    let (supervisor, emulator) = (pid(0), pid(1));
+    kill(supervisor);
+    until("the supervisor's end", || (cloud.status()["up"] == false).then_some(()));
+    assert!(!cloud.run(&["env"]).status.success(), "nobody supervises it");
+
+    // The next one finds the emulator running, and all that it knows.
+    cloud.ok(&["up"]);
+    assert_eq!(pid(1), emulator);
+    assert_ne!(pid(0), supervisor);
+    let kept = runtime.block_on(clients.parameters.get_parameter().name("/it/note").send());
+    assert_eq!(kept.expect("it is kept").parameter.and_then(|p| p.value).as_deref(), Some("kept"));
+
+    // The registry is restarted; its storage is on disk.
+    let registry = pid(2);
+    kill(registry);
+    until("a registry again", || {
+        (pid(2) != registry && cloud.status()["parts"][2]["state"] == "running").then_some(())
+    });
+
+    // The emulator is not: everything it knew is gone, and that is said.
+    kill(emulator);
+    let broken = until("the broken cloud", || cloud.status()["broken"].as_str().map(str::to_owned));
+    assert!(broken.contains("all stacks and instances"), "{broken}");
+    let up = cloud.run(&["up"]);
+    assert_eq!(up.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&up.stderr).into_owned();
+    assert!(said.contains("local down --name it-faults && fleetwright local up"), "{said}");
+    cloud.ok(&["down"]);
+    assert_eq!(cloud.leftovers(), Vec::<String>::new());
+}
+
+fn kill(pid: i64) {
+    assert!(pid > 1, "there is no such process");
+    let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()));
+}
