@@ -9,6 +9,7 @@ pub mod cmd;
 pub mod context;
 pub mod demo;
 pub mod failure;
+pub mod pipelines;
 pub mod stacks;
 
 use context::Context;

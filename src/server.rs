@@ -1,3 +1,5 @@
 //! HTTP: the pipeline server and its page, and the cluster API that control agents serve.
 
 pub mod cluster_api;
+mod pages;
+pub mod pipeline;

@@ -6,6 +6,7 @@ pub mod live;
 pub mod local;
 pub mod machines;
 pub mod paint;
+pub mod pipeline;
 pub mod plan;
 pub mod redact;
 pub mod render;

@@ -141,7 +141,12 @@ impl Journal for SqliteJournal {
         runs: &[NewRun],
     ) -> Result<Observed, JournalError> {
         self.write(|t| {
-            let first = seen(t, repository)?.is_none();
+            let before = seen(t, repository)?;
+            // Another process has just seen the same.
+            if before.as_ref() == Some(commit) {
+                return Ok(Observed::default());
+            }
+            let first = before.is_none();
             t.execute(
                 "INSERT INTO seen (repository, commit_id, at) VALUES (?1, ?2, ?3)
                  ON CONFLICT (repository) DO UPDATE SET commit_id = ?2, at = ?3",
@@ -557,7 +562,8 @@ mod tests {
             (first.state, first.reason.as_deref()),
             (RunState::Superseded, Some("run 3 has a newer commit"))
         );
-        assert_eq!(see('a', 3).queued, [RunId(4)], "a branch set back runs again");
+        assert_eq!(see('b', 3), Observed::default(), "what is known starts nothing");
+        assert_eq!(see('a', 4).queued, [RunId(4)], "a branch set back runs again");
     }
 
     #[test]

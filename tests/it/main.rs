@@ -4,7 +4,7 @@ mod faults;
 mod init;
 mod journey;
 mod local_cloud;
-mod pipeline;
+mod pipeline_images;
 mod render;
 mod support;
 mod validate;

@@ -1,14 +1,179 @@
 //! `fleetwright pipeline`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use serde_json::json;
+use tokio::sync::watch;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::pipelines::{self, Workshop, journal_failure};
+use crate::cli::stacks::signals;
+use crate::driver::pipeline::Ending;
+use crate::driver::pipeline::config::source;
+use crate::driver::pipeline::queue::{enqueue, work_until};
+use crate::driver::pipeline::run::Wish;
+use crate::event::pipeline::PipelineEvent;
+use crate::event::{EVENT_VERSION, Event, EventKind};
+use crate::model::name::PipelineName;
+use crate::model::run::{RunId, RunState, Trigger};
+use crate::port::journal::{Journal, JournalError, NewRun, Which};
+use crate::source::suggest;
+use crate::view;
+use crate::view::paint::Paint;
+use crate::view::pipeline::Lines;
 
 /// Runs a pipeline by hand, or lists runs
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Runs share one journal with `fleetwright serve`. Runs of one pipeline go one after the other,
+whichever command started them; a run that a killed process left is gone on with.
+
+Examples:
+  fleetwright pipeline run web                     the head of its branch
+  fleetwright pipeline run web --commit v1.2       a tag, a branch or a commit
+  fleetwright pipeline list
+  fleetwright pipeline list -o json")]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Runs a pipeline and shows what happens, until it has ended
+    Run {
+        /// The pipeline
+        name: String,
+        /// The commit, branch or tag; by default the head of the watched branch
+        #[arg(long, value_name = "REF")]
+        commit: Option<String>,
+    },
+    /// Lists the last runs, newest first
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+    },
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    match args.action {
+        Action::Run { name, commit } => run_by_hand(context, &name, commit.as_deref()).await,
+        Action::List { limit } => list(context, limit),
+    }
+}
+
+fn list(context: &Context, limit: u32) -> Result<Done, Failure> {
+    let journal = pipelines::journal(context)?;
+    let runs = journal.runs(&Which::Newest(limit)).map_err(|error| journal_failure(&error))?;
+    if context.json() {
+        view::json::document(&json!({ "version": 1, "runs": runs }));
+    } else {
+        print!("{}", view::pipeline::list(&runs, Utc::now()));
+    }
+    Ok(Done::Ok)
+}
+
+async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Result<Done, Failure> {
+    let shop = Workshop::open(context).await?;
+    let names: Vec<&str> = shop.repository.pipelines.iter().map(|known| known.name.as_str()).collect();
+    let found = shop.repository.pipelines.iter().find(|known| known.name.as_str() == name);
+    let Some(pipeline) = found else {
+        let next = match suggest(name, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "add a file to pipelines/".to_owned(),
+            None => format!("pipelines/ has `{}`", names.join("`, `")),
+        };
+        return Err(Failure::usage(format!("there is no pipeline `{name}`"), next));
+    };
+    let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
+        .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and try again"))?;
+    let git_failure = |error: crate::port::git::GitError| {
+        Failure::failed(error.to_string(), "see that `git` itself can reach the repository, and what it has")
+    };
+    shop.parts.git.fetch(&source).await.map_err(git_failure)?;
+    let branch = format!("refs/heads/{}", source.branch);
+    let commit = shop.parts.git.commit(&source.name, commit.unwrap_or(&branch)).await.map_err(git_failure)?;
+    let new = NewRun {
+        pipeline: pipeline.name.clone(),
+        repository: source.name.clone(),
+        commit: commit.id,
+        subject: commit.subject,
+        trigger: Trigger::Hand,
+    };
+    let id = enqueue(&shop.parts, &new).map_err(|error| journal_failure(&error))?;
+    let ending = work_and_show(context, &shop, &pipeline.name, id).await?;
+    match ending {
+        Ending::Ended(RunState::Succeeded) => Ok(Done::Ok),
+        Ending::Ended(_) => Err(Failure::Reported),
+        Ending::Left => Err(Failure::Interrupted {
+            left: format!(
+                "run {id} goes on where another process works on it; see `fleetwright pipeline list`"
+            ),
+        }),
+    }
+}
+
+/// Works on the run, or waits for who does, and prints what the journal gets.
+async fn work_and_show(
+    context: &Context,
+    shop: &Workshop,
+    pipeline: &PipelineName,
+    id: RunId,
+) -> Result<Ending, Failure> {
+    let stop = signals();
+    let (wish, wished) = watch::channel(Wish::GoOn);
+    let parts = &shop.parts;
+    let configure = Arc::clone(&shop.configure);
+    let work = work_until(parts, &*configure, pipeline, id, wished);
+    tokio::pin!(work);
+    let mut show = Show { lines: Lines::new(Paint(context.colour_err)), json: context.json(), seen: 0 };
+    let mut asked = false;
+    let mut changed = parts.changed.subscribe();
+    let ending = loop {
+        tokio::select! {
+            ending = &mut work => break ending,
+            () = stop.cancelled(), if !asked => {
+                asked = true;
+                let _ = wish.send(Wish::Cancel { run: id, reason: "stopped by hand".into() });
+            }
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+        show.catch_up(&*parts.journal, id).map_err(|error| journal_failure(&error))?;
+    };
+    show.catch_up(&*parts.journal, id).map_err(|error| journal_failure(&error))?;
+    ending.map_err(|error| journal_failure(&error))
+}
+
+/// Prints a run's entries as they come.
+struct Show {
+    lines: Lines,
+    json: bool,
+    seen: i64,
+}
+
+impl Show {
+    fn catch_up(&mut self, journal: &dyn Journal, run: RunId) -> Result<(), JournalError> {
+        loop {
+            let entries = journal.entries(run, self.seen, 500)?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            self.seen = last.seq;
+            for entry in entries {
+                let Ok(event) = serde_json::from_str::<PipelineEvent>(&entry.event) else { continue };
+                if self.json {
+                    let kind = EventKind::Pipeline(event);
+                    let event = Event { version: EVENT_VERSION, at: entry.at, kind };
+                    view::json::line(&serde_json::to_value(event).unwrap_or_default());
+                } else if let Some(line) = self.lines.line(&event) {
+                    eprintln!("{line}");
+                }
+            }
+        }
+    }
 }

@@ -1,14 +1,252 @@
 //! `fleetwright serve`.
 
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures_util::StreamExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::pipelines::{Workshop, journal_failure};
+use crate::cli::stacks::signals;
+use crate::driver::pipeline::config::source;
+use crate::driver::pipeline::poll::{self, Watched};
+use crate::driver::pipeline::queue;
+use crate::driver::pipeline::run::Wish;
+use crate::event::{Event, EventKind};
+use crate::model::name::RepositoryName;
+use crate::model::run::RunState;
+use crate::model::secret::Secret;
+use crate::port::cluster::Cluster;
+use crate::port::journal::{JournalError, Which};
+use crate::server::pipeline::{Pipelines, Seen, router};
+use crate::view;
+use crate::view::paint::Paint;
+use crate::view::pipeline::Lines;
+use crate::view::words::count;
+
+/// What callers must bear when the server can be reached from elsewhere.
+const TOKEN: &str = "FLEETWRIGHT_SERVE_TOKEN";
+/// The time between two tries to reach the cluster.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Watches git repositories and runs their pipelines; serves the page
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Looks at each repository of fleetwright.yaml as often as its `poll` says. A new commit runs the
+pipelines of that repository. Every step is journaled before it begins: after a crash or a stop,
+the next `serve` goes on with what was left.
+
+The page is for this machine only, unless --listen names another address: then FLEETWRIGHT_SERVE_TOKEN
+must be set, and callers give it as a bearer token or as the password of any user. It is plain
+HTTP; put TLS before it.
+
+Ctrl-C takes no more runs and leaves the step at work for the next `serve`; once more stops at once.")]
+pub struct Args {
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070")]
+    listen: SocketAddr,
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new);
+    if !args.listen.ip().is_loopback() && token.is_none() {
+        return Err(Failure::usage(
+            format!("{} can be reached from other machines, and {TOKEN} is not set", args.listen),
+            format!("set {TOKEN} to a long random text, or listen on 127.0.0.1"),
+        ));
+    }
+    let mut shop = Workshop::open(context).await?;
+    let lock = shop.parts.locks.try_lock("serve");
+    let lock = lock.map_err(|error| {
+        Failure::failed(format!("locking the data folder: {error}"), "see that it can be written")
+    })?;
+    let Some(_lock) = lock else {
+        return Err(Failure::failed(
+            format!("another `fleetwright serve` works for project `{}`", shop.repository.project),
+            "stop it first, or set FLEETWRIGHT_HOME to another folder",
+        ));
+    };
+    let watched = watched(&shop)?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        Failure::failed(
+            format!("listening on {}: {error}", args.listen),
+            "choose another port with `--listen 127.0.0.1:PORT`; port 0 picks a free one",
+        )
+    })?;
+    let address = listener.local_addr().unwrap_or(args.listen);
+    shop.parts.events.note(format!(
+        "serving http://{address}/ for project `{}`, environment `{}`: watching {}",
+        shop.repository.project,
+        shop.environment.name,
+        count(watched.len(), "git branch").replace("branchs", "branches"),
+    ));
+
+    let stop = signals();
+    let (wish, wished) = watch::channel(Wish::GoOn);
+    let (seen, seen_now) = watch::channel(Seen::default());
+    let app = router(Pipelines {
+        project: shop.repository.project.to_string(),
+        environment: shop.environment.name.to_string(),
+        journal: Arc::clone(&shop.parts.journal),
+        changed: Arc::clone(&shop.parts.changed),
+        seen: seen_now,
+        token,
+        loopback: args.listen.ip().is_loopback(),
+    });
+    // What only reads ends with the process; what works on runs is waited for.
+    let mut readers = JoinSet::new();
+    readers.spawn(axum::serve(listener, app).into_future());
+    let mut watchers = JoinSet::new();
+    watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
+    let mut workers: JoinSet<Result<(), JournalError>> = JoinSet::new();
+    for pipeline in &shop.repository.pipelines {
+        let (parts, name, wished) = (shop.parts.clone(), pipeline.name.clone(), wished.clone());
+        let configure = Arc::clone(&shop.configure);
+        workers.spawn(async move { queue::work(&parts, &*configure, &name, wished).await });
+    }
+    for branch in watched {
+        let (parts, wished) = (shop.parts.clone(), wished.clone());
+        workers.spawn(async move { poll::watch(&parts, &branch, wished).await });
+    }
+
+    let mut printer = Printer { lines: Lines::new(Paint(context.colour_err)), json: context.json() };
+    let mut stopping = false;
+    let mut result = Ok(());
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = shop.events.recv() => printer.print(event),
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                let _ = wish.send(Wish::Stop);
+            }
+            joined = workers.join_next() => match joined {
+                None if stopping => break,
+                // Nothing to watch: the page is served all the same.
+                None => {
+                    stop.cancelled().await;
+                    break;
+                }
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => {
+                    result = Err(journal_failure(&error));
+                    let _ = wish.send(Wish::Stop);
+                    stopping = true;
+                }
+                Some(Err(error)) => {
+                    result = Err(Failure::failed(
+                        format!("a part of the server failed: {error}"),
+                        "start `fleetwright serve` again; it goes on where this one stopped",
+                    ));
+                    let _ = wish.send(Wish::Stop);
+                    stopping = true;
+                }
+            },
+            Some(ended) = readers.join_next() => {
+                let why = ended.map_or_else(|error| error.to_string(), |served| format!("{served:?}"));
+                result = Err(Failure::failed(format!("the page's server ended: {why}"), "start it again"));
+                let _ = wish.send(Wish::Stop);
+                stopping = true;
+            }
+        }
+    }
+    while let Ok(event) = shop.events.try_recv() {
+        printer.print(event);
+    }
+    result?;
+    for line in left(&shop)? {
+        eprintln!("{line}");
+    }
+    Ok(Done::Ok)
+}
+
+/// The branches that pipelines run for.
+fn watched(shop: &Workshop) -> Result<Vec<Watched>, Failure> {
+    let mut by_repository: BTreeMap<RepositoryName, Watched> = BTreeMap::new();
+    for pipeline in &shop.repository.pipelines {
+        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
+            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
+        let every = shop.repository.repository(&source.name).map_or(AGAIN, |found| found.poll);
+        by_repository
+            .entry(source.name.clone())
+            .or_insert_with(|| Watched { source, every, pipelines: Vec::new() })
+            .pipelines
+            .push(pipeline.name.clone());
+    }
+    Ok(by_repository.into_values().collect())
+}
+
+/// Keeps the last snapshot for the page.
+async fn look_at_cluster(cluster: Arc<dyn Cluster>, seen: watch::Sender<Seen>) {
+    loop {
+        let lost = match cluster.watch().await {
+            Err(error) => error.to_string(),
+            Ok(mut snapshots) => loop {
+                match snapshots.next().await {
+                    Some(Ok(snapshot)) => {
+                        let snapshot = Some((Arc::new(snapshot), Utc::now()));
+                        seen.send_replace(Seen { snapshot, lost: None });
+                    }
+                    Some(Err(error)) => break error.to_string(),
+                    None => break "the cluster stopped answering".to_owned(),
+                }
+            },
+        };
+        seen.send_modify(|seen| seen.lost = Some(lost));
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// What was left for the next `serve`, in words.
+fn left(shop: &Workshop) -> Result<Vec<String>, Failure> {
+    let mut lines = Vec::new();
+    for pipeline in &shop.repository.pipelines {
+        let open = shop.parts.journal.runs(&Which::Open(pipeline.name.clone()));
+        for run in open.map_err(|error| journal_failure(&error))? {
+            let at = run.steps.iter().find(|step| !step.state.is_ended());
+            lines.push(match (run.state, at) {
+                (RunState::Running, Some(step)) => {
+                    format!("run {} of `{}` is left at {}", run.id, run.pipeline, step.name)
+                }
+                _ => format!("run {} of `{}` waits", run.id, run.pipeline),
+            });
+        }
+    }
+    if !lines.is_empty() {
+        lines.push("`fleetwright serve` goes on with it".to_owned());
+    }
+    Ok(lines)
+}
+
+struct Printer {
+    lines: Lines,
+    json: bool,
+}
+
+impl Printer {
+    fn print(&mut self, event: Event) {
+        if self.json {
+            view::json::line(&serde_json::to_value(event).unwrap_or_default());
+            return;
+        }
+        match &event.kind {
+            EventKind::Pipeline(pipeline) => {
+                if let Some(line) = self.lines.line(pipeline) {
+                    eprintln!("{line}");
+                }
+            }
+            EventKind::Note { text } => eprintln!("{text}"),
+            _ => {}
+        }
+    }
 }

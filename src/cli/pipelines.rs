@@ -1,0 +1,186 @@
+//! What `serve` and `pipeline` share: the infra repository, the parts that runs need, and
+//! where they keep their state.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+
+use super::context::Context;
+use super::failure::Failure;
+use crate::adapter::docker_build::{CredentialSource, DockerImages};
+use crate::adapter::git::Mirrors;
+use crate::adapter::journal::{SqliteJournal, journal_path};
+use crate::adapter::locks::FileLocks;
+use crate::driver::pipeline::config::freeze;
+use crate::driver::pipeline::queue::Configure;
+use crate::driver::pipeline::run::{Connect, Mask, Parts};
+use crate::event::{Event, Events};
+use crate::local::home::Home;
+use crate::model::name::EnvironmentName;
+use crate::model::project::{Environment, Repository};
+use crate::model::run::{Run, RunConfig};
+use crate::model::secret::Secret;
+use crate::model::setting::Unset;
+use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::journal::JournalError;
+use crate::repo;
+use crate::view::redact::Redactor;
+
+/// Everything that pipelines of one environment need.
+pub struct Workshop {
+    /// The infra repository, as it was when the command began.
+    pub repository: Repository,
+    /// The environment.
+    pub environment: Environment,
+    /// The cluster.
+    pub cluster: Arc<dyn Cluster>,
+    /// What runs need.
+    pub parts: Parts,
+    /// What happens.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    /// Says what a run does, from the infra repository as it is then.
+    pub configure: Arc<FromRepository>,
+}
+
+impl Workshop {
+    /// Puts it together; neither Docker nor registry nor cluster is asked anything yet.
+    ///
+    /// # Errors
+    /// When the repository is not right, has no registry, or needs a variable that is not set.
+    pub async fn open(context: &Context) -> Result<Self, Failure> {
+        let root = context.root()?;
+        let repository = context.repository()?;
+        let environment = context.environment(&repository)?.clone();
+        let unset = |unset: Unset| Failure::Invalid {
+            diagnostics: vec![unset.diagnostic()],
+            files: repository.files,
+        };
+        let Some(registry) = &environment.registry else {
+            return Err(Failure::usage(
+                format!("environment `{}` has no registry, which pipelines need", environment.name),
+                "add `registry` to it in fleetwright.yaml: `push`, `pull` and `credentials`",
+            ));
+        };
+        let credentials = match &registry.credentials {
+            None => CredentialSource::None,
+            Some(name) => {
+                let region = environment.region.get().map_err(unset)?;
+                let parameters = context.aws(Some(region)).await.parameters();
+                let name = name.get().map_err(unset)?.to_owned();
+                CredentialSource::Parameter { parameters, name }
+            }
+        };
+        let host = registry.push.get().map_err(unset)?;
+        let images = DockerImages::new(host, credentials).map_err(|error| {
+            Failure::failed(error.to_string(), "see that DOCKER_HOST names a Docker daemon, or is not set")
+        })?;
+        let cluster = context.cluster_of(&repository, &environment).await?;
+        let folder = state_folder(repository.project.as_str())?;
+        let journal = SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))?;
+        let (events, receiver) = Events::channel();
+        let parts = Parts {
+            git: Arc::new(Mirrors::new(folder.join("repos"))),
+            images: Arc::new(images),
+            connect: Arc::new(Connected(Arc::clone(&cluster))),
+            journal: Arc::new(journal),
+            locks: Arc::new(FileLocks::new(folder.join("locks"))),
+            mask: Arc::new(Masking::default()),
+            events,
+            changed: Arc::new(watch::Sender::new(0)),
+        };
+        let configure = Arc::new(FromRepository { root, environment: environment.name.clone() });
+        Ok(Self { repository, environment, cluster, parts, events: receiver, configure })
+    }
+}
+
+/// The journal of the project that the command is called in, for commands that only read it.
+///
+/// # Errors
+/// When the repository is not right, or the journal can't be opened.
+pub fn journal(context: &Context) -> Result<SqliteJournal, Failure> {
+    let repository = context.repository()?;
+    let folder = state_folder(repository.project.as_str())?;
+    SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))
+}
+
+/// What a command says when the journal can't be used.
+pub fn journal_failure(error: &JournalError) -> Failure {
+    let next = match error {
+        JournalError::Newer { .. } => "use the version of fleetwright that wrote it, or a later one",
+        JournalError::Open { .. }
+        | JournalError::Access { .. }
+        | JournalError::Ended { .. }
+        | JournalError::Corrupt { .. } => {
+            "see that the folder can be written and has space, or set FLEETWRIGHT_HOME to another"
+        }
+    };
+    Failure::failed(error.to_string(), next)
+}
+
+/// `serve/PROJECT` in fleetwright's data folder.
+fn state_folder(project: &str) -> Result<PathBuf, Failure> {
+    let home = Home::from_env()
+        .map_err(|error| Failure::usage(error.to_string(), "set FLEETWRIGHT_HOME to a folder"))?;
+    Ok(home.root().join("serve").join(project))
+}
+
+struct Connected(Arc<dyn Cluster>);
+
+#[async_trait]
+impl Connect for Connected {
+    async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// The mask of everything that any part has learnt.
+#[derive(Default)]
+struct Masking(RwLock<Redactor>);
+
+impl Mask for Masking {
+    fn learn(&self, secrets: &[Secret<String>]) {
+        let mut redactor = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        secrets.iter().for_each(|secret| redactor.learn(secret.expose()));
+    }
+
+    fn mask(&self, line: &str) -> String {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).mask(line)
+    }
+}
+
+/// Reads the infra repository again for every run: its services and pipelines are those
+/// of the moment when the run begins.
+pub struct FromRepository {
+    root: PathBuf,
+    environment: EnvironmentName,
+}
+
+impl Configure for FromRepository {
+    fn config(&self, run: &Run) -> Result<RunConfig, String> {
+        let repository = read(&self.root)?;
+        let environment = repository
+            .environment(self.environment.as_str())
+            .ok_or_else(|| format!("fleetwright.yaml has no environment `{}` any more", self.environment))?;
+        freeze(&repository, environment, &run.pipeline).map_err(|error| error.to_string())
+    }
+}
+
+/// The repository, or its first error in one line.
+fn read(root: &Path) -> Result<Repository, String> {
+    let diagnostics = match repo::load(root).finish() {
+        Ok((repository, _)) => return Ok(repository),
+        Err(diagnostics) => diagnostics,
+    };
+    let errors: Vec<_> = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
+    let Some(first) = errors.first() else { return Err("the infra repository is not valid".into()) };
+    let place = first.label.as_ref().map_or_else(String::new, |label| {
+        format!("{}:{}: ", label.file.name(), label.file.position(label.span.start))
+    });
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more; see `fleetwright validate`)"),
+    };
+    Err(format!("the infra repository is not valid: {place}{}{more}", first.message))
+}
