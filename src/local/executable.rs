@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use super::error::LocalError;
-use super::home::{CloudFiles, make_dir, write_file};
+use super::home::{CloudFiles, Home, make_dir, write_file};
 use super::image::on_path;
 use super::venv::hex;
 
@@ -27,23 +27,46 @@ pub struct Executable {
 }
 
 impl Executable {
-    /// The copy as it was last made, if it was.
+    /// The copy that a cloud serves, if there is one.
     pub fn read(files: &CloudFiles) -> Option<Self> {
-        serde_json::from_slice(&fs::read(files.executable().with_extension("json")).ok()?).ok()
+        Self::beside(&files.executable())
+    }
+
+    fn beside(copy: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(copy.with_extension("json")).ok()?).ok()
     }
 }
 
-/// Copies this program for the machines, unless the copy there was made from the same file.
+/// Makes a cloud serve a copy of this program. The copy is made once per build and kept in
+/// the home; each cloud links to it, and so keeps its own when another build makes the next.
 ///
 /// # Errors
 /// When the program can't be read or the copy not written.
-pub async fn ensure(files: &CloudFiles) -> Result<Executable, LocalError> {
+pub async fn ensure(home: &Home, files: &CloudFiles) -> Result<(), LocalError> {
+    let copy = home.executable();
+    let made = ensure_copy(&copy).await?;
+    if Executable::read(files).as_ref() == Some(&made) {
+        return Ok(());
+    }
+    let served = files.executable();
+    if let Some(parent) = served.parent() {
+        make_dir(parent)?;
+    }
+    let new = served.with_extension("new");
+    let _ = fs::remove_file(&new);
+    fs::hard_link(&copy, &new)
+        .and_then(|()| fs::rename(&new, &served))
+        .map_err(LocalError::file("writing", &served))?;
+    write_file(&served.with_extension("json"), serde_json::to_vec(&made).unwrap_or_default())
+}
+
+/// Copies this program, unless the copy there was made from the same file.
+async fn ensure_copy(copy: &Path) -> Result<Executable, LocalError> {
     // The link that the kernel gives works even when the file was replaced by a new build.
     let own = Path::new("/proc/self/exe");
     let meta = fs::metadata(own).map_err(LocalError::file("reading", own))?;
     let (size, modified, inode) = (meta.size(), (meta.mtime(), meta.mtime_nsec()), meta.ino());
-    let copy = files.executable();
-    if let Some(have) = Executable::read(files)
+    if let Some(have) = Executable::beside(copy)
         && (have.size, have.modified, have.inode) == (size, modified, inode)
         && copy.is_file()
     {
@@ -81,7 +104,7 @@ pub async fn ensure(files: &CloudFiles) -> Result<Executable, LocalError> {
             return Err(LocalError::Emulator { doing: "hashing the program", reason: error.to_string() });
         }
     };
-    fs::rename(&new, &copy).map_err(LocalError::file("writing", &copy))?;
+    fs::rename(&new, copy).map_err(LocalError::file("writing", copy))?;
     let made = Executable { sha256, bytes, size, modified, inode };
     let text = serde_json::to_vec(&made).unwrap_or_default();
     write_file(&copy.with_extension("json"), text)?;

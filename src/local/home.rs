@@ -59,6 +59,11 @@ impl Home {
         self.root.join("tmp").join(step)
     }
 
+    /// The copy of this program from which every cloud's is linked.
+    pub fn executable(&self) -> PathBuf {
+        self.root.join("agent/fleetwright")
+    }
+
     /// The files of one local cloud.
     pub fn cloud(&self, name: &LocalName) -> CloudFiles {
         CloudFiles { dir: self.root.join("local").join(name.as_str()) }

@@ -103,10 +103,11 @@ async fn exists(docker: &Docker, name: &str) -> Result<bool, LocalError> {
     }
 }
 
-/// Removes every machine image, of older recipes too, with the layers only they use.
+/// Removes every machine image, of older recipes too, with the layers only they use. One that
+/// machines of another cloud run on is kept.
 ///
 /// # Errors
-/// When Docker refuses, for example because a container of somebody else's uses one.
+/// When Docker does not answer or refuses for another reason.
 pub async fn remove(docker: &Docker) -> Result<(), LocalError> {
     let filter = std::collections::HashMap::from([("reference", vec![REPOSITORY])]);
     let options = ListImagesOptionsBuilder::default().filters(&filter).build();
@@ -116,7 +117,8 @@ pub async fn remove(docker: &Docker) -> Result<(), LocalError> {
     tags.sort_by_key(|tag| tag.contains(":base-"));
     for tag in tags {
         match docker.remove_image(&tag, None::<RemoveImageOptions>, None).await {
-            Ok(_) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Ok(_) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404 | 409, .. }) => {
+            }
             Err(error) => return Err(LocalError::docker(format!("removing the image {tag}"))(error)),
         }
     }

@@ -35,7 +35,7 @@ pub async fn up(home: &Home, name: &LocalName, events: &Events) -> Result<(Up, S
     let files = home.cloud(name);
     make_dir(files.dir())?;
     // A newly built program is what new machines shall fetch, also when all else is up.
-    executable::ensure(&files).await?;
+    executable::ensure(home, &files).await?;
     if State::is_supervised(&files) {
         if let Some(state) = State::read(&files)
             && (state.ready || state.broken.is_some())
@@ -158,7 +158,7 @@ pub async fn down(home: &Home, name: &LocalName, purge: bool) -> Result<Removed,
     remove_dir(files.dir())?;
     if purge {
         image::remove(&docker).await?;
-        for dir in [home.venv(), home.root().join("logs"), home.root().join("tmp")] {
+        for dir in ["venv", "agent", "logs", "tmp"].map(|dir| home.root().join(dir)) {
             remove_dir(&dir)?;
         }
         removed.purged = true;
