@@ -10,4 +10,5 @@ pub mod locks;
 pub mod metadata;
 pub mod probe;
 mod registry;
+pub mod registry_access;
 pub mod swarm;

@@ -1,5 +1,6 @@
 //! What happens over time: each file is a state machine, and the async shell that performs its effects.
 
+pub mod agent;
 pub mod apply;
 pub mod destroy;
 pub mod follow;

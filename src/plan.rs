@@ -1,5 +1,6 @@
 //! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.
 
+pub mod agent;
 pub mod cause;
 pub mod dockerfile;
 pub mod dockerignore;

@@ -10,6 +10,7 @@ use rcgen::{
 };
 
 use crate::model::secret::Secret;
+use crate::port::membership::ClusterSecrets;
 
 /// Why no certificate could be made.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,20 @@ impl Authority {
         let certificate = params.signed_by(&key, &issuer)?;
         Ok(Signed { certificate: certificate.pem(), key: Secret::new(key.serialize_pem()) })
     }
+}
+
+/// The secrets of a new cluster.
+///
+/// # Errors
+/// When the library refuses, or there are no random bytes.
+pub fn secrets(cluster: &str) -> Result<ClusterSecrets, AuthorityError> {
+    let authority = Authority::create(cluster)?;
+    Ok(ClusterSecrets {
+        authority: authority.certificate,
+        authority_key: authority.key,
+        api_token: token()?,
+        worker_token: token()?,
+    })
 }
 
 /// What the authority of that cluster is, but for its key.

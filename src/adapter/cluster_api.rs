@@ -3,7 +3,6 @@
 //! Any of them will do: when one does not answer, the next is asked, and when none does,
 //! they are looked up again, since control machines are replaced like any others.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +20,9 @@ use crate::model::secret::Secret;
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
-    Changed, DrainRequest, Drained, ErrorBody, Line, PORT, Registration, Unhealthy, WireError,
+    Changed, DrainRequest, Drained, Endpoint, ErrorBody, Line, Registration, Unhealthy, WireError,
 };
+use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
 /// How long a connection may take to come about; they are close by.
@@ -46,7 +46,28 @@ pub enum Source {
         parameters: Arc<dyn Parameters>,
         /// The cluster's prefix in it, such as `/fleetwright/demo/local/main`.
         prefix: String,
+        /// Which token this caller bears.
+        bearer: Bearer,
     },
+}
+
+/// Which of the cluster's tokens a caller bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bearer {
+    /// May do everything.
+    Operator,
+    /// May register and empty its own machine.
+    Worker,
+}
+
+impl Bearer {
+    /// The name of the token's parameter below the cluster's prefix.
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::Operator => "api-token",
+            Self::Worker => "worker-token",
+        }
+    }
 }
 
 /// All that is needed to be let in.
@@ -98,35 +119,22 @@ impl ClusterApi {
     pub fn new(source: Source) -> Self {
         Self(Arc::new(Inner { source, found: Mutex::new(None) }))
     }
+}
 
-    /// Tells the cluster which machine a node is.
-    ///
-    /// # Errors
-    /// As any request's.
-    pub async fn register(
-        &self,
-        machine: &MachineId,
-        registration: &Registration,
-    ) -> Result<(), ClusterError> {
+#[async_trait]
+impl Control for ClusterApi {
+    async fn register(&self, machine: &MachineId, registration: &Registration) -> Result<(), ClusterError> {
         let path = format!("machines/{machine}");
         self.0.call(Method::PUT, &path, Some(registration), Again::Always).await.map(|_: Option<()>| ())
     }
 
-    /// Tells the cluster why a task is unhealthy.
-    ///
-    /// # Errors
-    /// As any request's.
-    pub async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
+    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
         let path = format!("tasks/{task}/unhealthy");
         let body = Unhealthy { output: output.to_owned() };
         self.0.call(Method::POST, &path, Some(&body), Again::Always).await.map(|_: Option<()>| ())
     }
 
-    /// Empties machines; with `force` also when that takes away what nothing can replace.
-    ///
-    /// # Errors
-    /// As any request's.
-    pub async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
+    async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
         let body = DrainRequest { machines: machines.to_vec(), force };
         loop {
             let drained: Drained = self.0.answer(Method::POST, "drain", Some(&body), Again::Always).await?;
@@ -381,15 +389,15 @@ impl Inner {
 
 impl Source {
     async fn look(&self) -> Result<Access, ClusterError> {
-        let (parameters, prefix) = match self {
+        let (parameters, prefix, bearer) = match self {
             Self::Fixed(access) => return Ok(access.clone()),
-            Self::Rendezvous { parameters, prefix } => (parameters, prefix),
+            Self::Rendezvous { parameters, prefix, bearer } => (parameters, prefix, bearer),
         };
         let failed = |error: crate::port::cloud::CloudError| ClusterError::Engine {
             doing: format!("looking control machines up under {prefix}"),
             reason: error.to_string(),
         };
-        let (authority_name, token_name) = (format!("{prefix}/ca-cert"), format!("{prefix}/api-token"));
+        let (authority_name, token_name) = (format!("{prefix}/ca-cert"), format!("{prefix}/{}", bearer.parameter()));
         let control_prefix = format!("{prefix}/control");
         let (authority, token, control) = tokio::try_join!(
             parameters.get(&authority_name),
@@ -405,30 +413,10 @@ impl Source {
         };
         let endpoints = control
             .iter()
-            .filter_map(|parameter| serde_json::from_str::<Endpoint>(parameter.value.expose()).ok())
+            .filter_map(|parameter| Endpoint::read(parameter.value.expose()))
             .map(|endpoint| endpoint.url())
             .collect();
         Ok(Access { endpoints, token, authority: Some(authority.expose().clone()) })
-    }
-}
-
-/// What a control machine writes down of itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Endpoint {
-    /// Its private address.
-    pub address: IpAddr,
-    /// The API's port.
-    pub port: u16,
-}
-
-impl Endpoint {
-    /// The endpoint of the machine with that address.
-    pub fn new(address: IpAddr) -> Self {
-        Self { address, port: PORT }
-    }
-
-    fn url(&self) -> String {
-        format!("https://{}", std::net::SocketAddr::new(self.address, self.port))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The JSON of the cluster's API under /v1, which both of its ends share.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,32 @@ use crate::model::name::MachineId;
 
 /// The port on which control machines serve the API.
 pub const PORT: u16 = 7443;
+
+/// What a control machine writes down of itself in the rendezvous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its private address.
+    pub address: IpAddr,
+    /// The API's port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The endpoint of the machine with that address.
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, port: PORT }
+    }
+
+    /// Reads what a control machine wrote.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("https://{}", SocketAddr::new(self.address, self.port))
+    }
+}
 
 /// What a change of a service made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

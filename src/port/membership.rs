@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
 use super::cluster::ClusterError;
+use super::cluster_wire::Registration;
 use crate::model::member::{Identity, JoinTokens, Membership as State, Node};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
@@ -50,6 +52,35 @@ pub trait Membership: Send + Sync {
 
     /// Notes why a task's health check failed.
     async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError>;
+
+    /// Tasks on this machine whose health check begins to fail: their ids, and what the check said.
+    fn unhealthy(&self) -> BoxStream<'static, (String, String)>;
+}
+
+/// The cluster, as an agent reaches it through the API of any control machine.
+#[async_trait]
+pub trait Control: Send + Sync {
+    /// Says which machine a node is.
+    async fn register(&self, machine: &MachineId, registration: &Registration) -> Result<(), ClusterError>;
+
+    /// Says why a task is unhealthy.
+    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError>;
+
+    /// Empties machines; with `force` also when that takes away what nothing can replace.
+    async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError>;
+}
+
+/// The secrets of a new cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSecrets {
+    /// The certificate of its authority, as PEM; no secret.
+    pub authority: String,
+    /// The authority's key, as PEM.
+    pub authority_key: Secret<String>,
+    /// The token of those who may do everything.
+    pub api_token: Secret<String>,
+    /// The token of workers, who may register and empty themselves.
+    pub worker_token: Secret<String>,
 }
 
 /// What this machine is and what becomes of it, from the metadata service.

@@ -1,17 +1,17 @@
 //! The cluster's API, served by the agents of control machines: JSON over TLS, for bearers
 //! of the cluster's token. It must not know which engine is behind it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
+use crate::model::member::Node;
 use crate::model::name::{BadName, MachineId, ServiceName};
 use crate::model::secret::Secret;
 use crate::model::service::Deployment;
@@ -43,8 +44,19 @@ pub struct Api {
     pub cluster: Arc<dyn Cluster>,
     /// The engine of this machine.
     pub membership: Arc<dyn Membership>,
-    /// What a caller must bear.
+    /// What a caller must bear to do everything.
     pub token: Secret<String>,
+    /// What a worker bears, who may register, empty and report on its own machine.
+    pub worker_token: Secret<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// One who may do everything.
+    Operator,
+    /// The worker with that address.
+    Worker(IpAddr),
 }
 
 /// A certificate and its key, as PEM.
@@ -68,7 +80,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let certificate = tls.certificate.clone().into_bytes();
     let tls = RustlsConfig::from_pem(certificate, tls.key.expose().clone().into_bytes()).await?;
-    axum_server::bind_rustls(address, tls).handle(handle).serve(router(api).into_make_service()).await
+    axum_server::bind_rustls(address, tls).handle(handle).serve(router(api).into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// The routes.
@@ -79,6 +91,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/services/{name}", put(deploy).delete(remove))
         .route("/v1/services/{name}/rollback", post(rollback))
         .route("/v1/services/{name}/logs", get(logs))
+        .route_layer(middleware::from_fn(operators))
         .route("/v1/drain", post(drain))
         .route("/v1/machines/{id}", put(register))
         .route("/v1/tasks/{id}/unhealthy", post(unhealthy))
@@ -89,7 +102,12 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn authorise(State(api): State<Api>, request: Request, next: Next) -> Response {
+async fn authorise(
+    State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -97,11 +115,38 @@ async fn authorise(State(api): State<Api>, request: Request, next: Next) -> Resp
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default();
     // Takes the same time wherever the first difference is, so that it can't be found byte by byte.
-    if bool::from(given.as_bytes().ct_eq(api.token.expose().as_bytes())) {
-        next.run(request).await
-    } else {
-        Problem(StatusCode::UNAUTHORIZED, WireError::new("unauthorized", "this needs the cluster's token"))
-            .into_response()
+    let bears = |token: &Secret<String>| bool::from(given.as_bytes().ct_eq(token.expose().as_bytes()));
+    let caller = match (bears(&api.token), bears(&api.worker_token)) {
+        (true, _) => Caller::Operator,
+        (false, true) => Caller::Worker(peer.ip().to_canonical()),
+        (false, false) => return denied("this needs the cluster's token").into_response(),
+    };
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn denied(message: &str) -> Problem {
+    Problem(StatusCode::UNAUTHORIZED, WireError::new("unauthorized", message))
+}
+
+/// Refuses what only operators may do.
+async fn operators(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+    match caller {
+        Caller::Operator => next.run(request).await,
+        Caller::Worker(_) => denied("a worker's token is not for this").into_response(),
+    }
+}
+
+impl Api {
+    /// Refuses a worker that speaks of another machine than the one it calls from.
+    async fn own(&self, caller: Caller, is_it: impl Fn(&Node) -> bool + Send) -> Result<(), Problem> {
+        let Caller::Worker(address) = caller else { return Ok(()) };
+        let nodes = self.membership.nodes().await?;
+        if nodes.iter().any(|node| is_it(node) && node.address == Some(address)) {
+            Ok(())
+        } else {
+            Err(denied("a worker speaks for its own machine only"))
+        }
     }
 }
 
@@ -174,10 +219,12 @@ async fn drain(State(api): State<Api>, Json(request): Json<DrainRequest>) -> Res
 
 async fn register(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     Json(registration): Json<Registration>,
 ) -> Result<StatusCode, Problem> {
     let id: MachineId = id.parse()?;
+    api.own(caller, |node| node.id == registration.node).await?;
     let nodes = api.membership.nodes().await?;
     let Some(node) = nodes.iter().find(|node| node.id == registration.node) else {
         return Err(ClusterError::NotFound { what: "machine", name: registration.node }.into());

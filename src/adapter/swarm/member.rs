@@ -1,6 +1,6 @@
 //! Membership of a swarm, through the engine of this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use bollard::models::{
     LocalNodeState, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmJoinRequest, SwarmSpec,
     SwarmSpecDispatcher, SwarmSpecOrchestration,
 };
-use bollard::query_parameters::{DeleteNodeOptions, LeaveSwarmOptions};
+use bollard::query_parameters::{DeleteNodeOptions, EventsOptions, LeaveSwarmOptions};
 use chrono::Utc;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 
 use super::Swarm;
 use super::engine::Change;
@@ -202,6 +204,35 @@ impl Membership for Swarm {
 
     async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
         Swarm::report_unhealthy(self, task, output).await
+    }
+
+    fn unhealthy(&self) -> BoxStream<'static, (String, String)> {
+        let filters = HashMap::from([
+            ("type".to_owned(), vec!["container".to_owned()]),
+            ("event".to_owned(), vec!["health_status".to_owned()]),
+        ]);
+        let options = EventsOptions { filters: Some(filters), ..Default::default() };
+        let docker = self.engine.docker().clone();
+        let asked = docker.clone();
+        stream::once(async move { docker.events(Some(options)).boxed() })
+            .flatten()
+            // An engine that is started again ends the stream; the caller opens it anew.
+            .take_while(|event| std::future::ready(event.is_ok()))
+            .filter_map(move |event| {
+                let docker = asked.clone();
+                async move {
+                    let event = event.ok()?;
+                    if !event.action?.ends_with("unhealthy") {
+                        return None;
+                    }
+                    let actor = event.actor?;
+                    let task = actor.attributes?.get("com.docker.swarm.task.id")?.clone();
+                    let container = docker.inspect_container(&actor.id?, None).await.ok()?;
+                    let output = container.state?.health?.log?.pop()?.output?;
+                    Some((task, output))
+                }
+            })
+            .boxed()
     }
 }
 

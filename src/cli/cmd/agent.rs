@@ -1,14 +1,252 @@
 //! `fleetwright agent`.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing_subscriber::EnvFilter;
+
+use crate::adapter::authority::{self, Authority};
+use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
+use crate::adapter::metadata::InstanceMetadata;
+use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
+use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
+use crate::adapter::{aws::Aws, probe};
 use crate::cli::Done;
 use crate::cli::context::Context;
+use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
+use crate::driver::agent::{Agent, Ended, group_of};
+use crate::model::machine::Role;
+use crate::model::member::Identity;
+use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
+use crate::port::cluster_wire::PORT;
+use crate::port::membership::Metadata;
+use crate::server::cluster_api::{self, Api, TlsIdentity};
+
+/// The engine of the machine.
+const ENGINE: &str = "unix:///var/run/docker.sock";
+/// Time between two attempts at what a machine needs before anything else.
+const RETRY: Duration = Duration::from_secs(2);
+/// Time between two looks whether the registry's authority has changed.
+const REGISTRY: Duration = Duration::from_secs(120);
 
 /// Makes this machine a member of its cluster (run by systemd)
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = "\
+Started by the machine's cloud-config. Finds the cluster's other members through the parameter
+store, joins them or founds the cluster, serves the cluster's API on control machines, and takes
+the machine out again when its group terminates it. Its log is in the journal:
+`journalctl -u fleetwright-agent`.")]
+pub struct Args {
+    /// What cloud-config wrote of this machine
+    #[arg(long, value_name = "FILE", default_value = "/etc/fleetwright/agent.json")]
+    config: PathBuf,
+}
+
+/// What cloud-config writes of a machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    project: ProjectName,
+    environment: EnvironmentName,
+    cluster: ClusterName,
+    role: Role,
+    registry_parameter: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
 
 /// Runs the command.
-pub async fn run(_context: &Context, _args: Args) -> Result<Done, Failure> {
-    Err(Failure::failed("this command is not built yet", "use a later version"))
+pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
+    // The journal stamps and colours lines itself.
+    let filter = EnvFilter::try_from_env("FLEETWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .try_init();
+    let config = read(&args.config)?;
+    let mut stop = signal(SignalKind::terminate())
+        .map_err(|error| Failure::failed(format!("listening for signals: {error}"), "report this"))?;
+    tokio::select! {
+        result = live(&config) => result.map(|()| Done::Ok),
+        // Membership is the engine's and outlives the agent: it is taken up again at the next start.
+        _ = stop.recv() => Ok(Done::Ok),
+        _ = tokio::signal::ctrl_c() => Ok(Done::Ok),
+    }
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    let next = "cloud-config writes it: see templates/cloud-config/base.yaml";
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("reading {}: {error}", path.display()), next))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::usage(format!("reading {}: {error}", path.display()), next))
+}
+
+async fn live(config: &Config) -> Result<(), Failure> {
+    probe::install(Path::new(PROBE_ON_MACHINE)).map_err(|error| {
+        Failure::failed(format!("writing {PROBE_ON_MACHINE}: {error}"), "see the machine's disk")
+    })?;
+    let metadata = InstanceMetadata::new()
+        .map_err(|error| Failure::failed(error.to_string(), "see the machine's network"))?;
+    let mut me = identity(&metadata, config).await;
+    let aws = Aws::connect(Some(&me.region)).await;
+    let (groups, parameters) = (aws.groups(), aws.parameters());
+    let tags = [
+        ("fleetwright:project", config.project.as_str()),
+        ("fleetwright:environment", config.environment.as_str()),
+        ("fleetwright:cluster", config.cluster.as_str()),
+    ];
+    while me.group.is_empty() {
+        match group_of(groups.as_ref(), &tags, &me.instance).await {
+            Ok(Some(group)) => me.group = group,
+            Ok(None) => tracing::info!("no group lists this machine yet"),
+            Err(error) => tracing::warn!(%error, "looking for this machine's group"),
+        }
+        if me.group.is_empty() {
+            sleep(RETRY).await;
+        }
+    }
+    let prefix = prefix(config.project.as_str(), config.environment.as_str(), config.cluster.as_str());
+    tracing::info!(machine = %me.instance, address = %me.address, role = me.role.word(), group = me.group, prefix, "agent");
+
+    let registry = config.registry_parameter.clone();
+    let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
+    let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
+    let swarm = Swarm::new(engine().await, access);
+    let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
+    let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
+    let cluster = config.cluster.to_string();
+    let agent = Agent {
+        me,
+        tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        prefix,
+        engine: Arc::new(swarm.clone()),
+        control: Arc::new(ClusterApi::new(source)),
+        groups,
+        parameters,
+        metadata: Arc::new(metadata),
+        secrets: Box::new({
+            let cluster = cluster.clone();
+            move || authority::secrets(&cluster).map_err(|error| error.to_string())
+        }),
+    };
+    let notice = loop {
+        let node = match agent.enter().await {
+            Ok(node) => node,
+            Err(notice) => break notice,
+        };
+        tracing::info!(node, "a member of the cluster");
+        let api = match agent.me.role {
+            Role::Control => Some(serve(&agent, &swarm, &cluster).await),
+            Role::Worker => None,
+        };
+        let ended = agent.stay().await;
+        if let (Ended::Notice(notice), api) = (ended, api) {
+            // The API goes on while the machine hands over: others may be in the middle of something.
+            agent.leave(notice).await;
+            drop(api);
+            keep.abort();
+            // Started again it would only do nothing: the machine is about to end.
+            return std::future::pending().await;
+        }
+    };
+    agent.leave(notice).await;
+    std::future::pending().await
+}
+
+async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
+    loop {
+        match metadata.identity().await {
+            Ok(found) => return Identity { role: config.role, metadata: config.metadata.clone(), ..found },
+            Err(error) => tracing::warn!(%error, "asking what this machine is"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn engine() -> Engine {
+    loop {
+        match Engine::connect(ENGINE).await {
+            Ok(engine) => return engine,
+            Err(error) => tracing::warn!(%error, "waiting for the engine"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn keep_authority(access: Arc<RegistryAccess>, wanted: bool) {
+    if !wanted {
+        return;
+    }
+    loop {
+        let pause = match access.install_authority(Path::new(CERTIFICATES)).await {
+            Ok(()) => REGISTRY,
+            Err(error) => {
+                tracing::warn!(%error, "setting up access to the registry");
+                RETRY
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+/// The API, until this is dropped.
+struct Served {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves the cluster's API, and begins again when that ends for any reason.
+async fn serve(agent: &Agent, swarm: &Swarm, cluster: &str) -> Served {
+    let (api, tls) = loop {
+        match prepare(agent, swarm, cluster).await {
+            Ok(prepared) => break prepared,
+            Err(error) => tracing::warn!(error, "preparing the API"),
+        }
+        sleep(RETRY).await;
+    };
+    let task = tokio::spawn(async move {
+        loop {
+            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
+            match cluster_api::serve(api.clone(), address, &tls, Handle::new()).await {
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%error, "serving the API"),
+            }
+            sleep(RETRY).await;
+        }
+    });
+    Served { task }
+}
+
+async fn prepare(agent: &Agent, swarm: &Swarm, cluster: &str) -> Result<(Api, TlsIdentity), String> {
+    let secrets = agent.published().await.map_err(|error| error.to_string())?;
+    let authority = Authority {
+        cluster: cluster.to_owned(),
+        certificate: secrets.authority,
+        key: secrets.authority_key,
+    };
+    let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
+    let api = Api {
+        cluster: Arc::new(swarm.clone()),
+        membership: Arc::new(swarm.clone()),
+        token: secrets.api_token,
+        worker_token: secrets.worker_token,
+    };
+    Ok((api, TlsIdentity { certificate: signed.certificate, key: signed.key }))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::adapter::cluster_api::{Access, ClusterApi, Source};
+use crate::adapter::cluster_api::{Access, Bearer, ClusterApi, Source};
 use crate::cli::failure::Failure;
 use crate::model::project::{Environment, Repository};
 use crate::model::secret::Secret;
@@ -56,7 +56,7 @@ impl Context {
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
         let parameters = self.aws(Some(region)).await.parameters();
-        Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix })))
+        Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix, bearer: Bearer::Operator })))
     }
 }
 

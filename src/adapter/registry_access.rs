@@ -1,0 +1,115 @@
+//! Access to the registry for the engine of a machine: the user and the authority that the
+//! parameter store keeps.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use super::swarm::{Credentials, RegistryCredentials};
+use crate::model::secret::Secret;
+use crate::port::cloud::CloudError;
+use crate::port::cluster::ClusterError;
+use crate::port::parameters::Parameters;
+
+/// Where the engine looks for authorities of registries.
+pub const CERTIFICATES: &str = "/etc/docker/certs.d";
+
+/// Why access could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The parameter can't be read.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// There is no such parameter.
+    #[error("there is no parameter `{0}`")]
+    Missing(String),
+    /// It is not what it should be. What it holds is never shown.
+    #[error("parameter `{name}` is not the JSON of a registry's user (line {line})")]
+    Malformed {
+        /// Its name.
+        name: String,
+        /// Where it is wrong.
+        line: usize,
+    },
+    /// A host's name can't be a folder.
+    #[error("`{0}` is not the name of a registry")]
+    Host(String),
+    /// A file could not be written.
+    #[error("writing {path}: {source}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+#[derive(Deserialize)]
+struct Document {
+    username: String,
+    password: String,
+    #[serde(default)]
+    hosts: Vec<String>,
+    ca_pem: Option<String>,
+}
+
+/// A registry's user and authority, kept in one parameter.
+pub struct RegistryAccess {
+    parameters: Arc<dyn Parameters>,
+    name: String,
+}
+
+impl RegistryAccess {
+    /// Access that the parameter of that name describes; nothing is read yet.
+    pub fn new(parameters: Arc<dyn Parameters>, name: String) -> Self {
+        Self { parameters, name }
+    }
+
+    async fn read(&self) -> Result<Document, AccessError> {
+        let value = self.parameters.get(&self.name).await?;
+        let value = value.ok_or_else(|| AccessError::Missing(self.name.clone()))?;
+        // The error's own words may quote what it stumbled over.
+        serde_json::from_str(value.expose())
+            .map_err(|error| AccessError::Malformed { name: self.name.clone(), line: error.line() })
+    }
+
+    /// Writes the authority where the engine looks for it, for every host of the registry.
+    ///
+    /// # Errors
+    /// When it can't be read or written.
+    pub async fn install_authority(&self, folder: &Path) -> Result<(), AccessError> {
+        let document = self.read().await?;
+        let Some(pem) = &document.ca_pem else { return Ok(()) };
+        for host in &document.hosts {
+            let sane = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+            if host.is_empty() || host.starts_with('.') || !host.chars().all(sane) {
+                return Err(AccessError::Host(host.clone()));
+            }
+            let path = folder.join(host).join("ca.crt");
+            if std::fs::read_to_string(&path).is_ok_and(|present| present == *pem) {
+                continue;
+            }
+            let written = std::fs::create_dir_all(folder.join(host)).and_then(|()| std::fs::write(&path, pem));
+            written.map_err(|source| AccessError::Write { path: path.display().to_string(), source })?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Credentials for RegistryAccess {
+    async fn of(&self, registry: &str) -> Result<Option<RegistryCredentials>, ClusterError> {
+        match self.read().await {
+            Ok(document) => Ok(document.hosts.iter().any(|host| host == registry).then(|| {
+                RegistryCredentials { username: document.username, password: Secret::new(document.password) }
+            })),
+            Err(AccessError::Missing(_)) => Ok(None),
+            Err(error) => Err(ClusterError::Engine {
+                doing: format!("reading the credentials of registry {registry}"),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}

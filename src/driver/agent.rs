@@ -1,0 +1,548 @@
+//! The agent of one machine: into the cluster, a member of it, and out again.
+//!
+//! What to do is decided in [`crate::plan::agent`]; this asks and does. Every step looks at
+//! what there is, so that the agent can be killed and started again at any point.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::model::group::Group;
+use crate::model::machine::Role;
+use crate::model::member::{Identity, Membership as State};
+use crate::model::name::MachineId;
+use crate::model::secret::Secret;
+use crate::plan::agent::{self as plan, Action, Entry, Inside, Leave, Outside};
+use crate::port::cloud::CloudError;
+use crate::port::cluster::ClusterError;
+use crate::port::cluster_wire::{Endpoint, Registration};
+use crate::port::groups::Groups;
+use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
+use crate::port::parameters::{Parameters, Protection};
+
+/// Time between two attempts to get in.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long the engine may be on its way in before it is told to begin anew.
+const JOINING: Duration = Duration::from_secs(90);
+/// How long a claim is left alone before it is believed: another may have claimed at the same time.
+const CLAIM: Duration = Duration::from_secs(3);
+/// Time between two looks for the notice that this machine is to go.
+const NOTICE: Duration = Duration::from_secs(1);
+/// Time between two looks whether this machine is still what it was.
+const SELF_CHECK: Duration = Duration::from_secs(10);
+/// Time between two looks of the leader at the members.
+const MEMBERS: Duration = Duration::from_secs(2);
+/// Time between two looks of the leader at the groups while all members answer.
+const GROUPS: Duration = Duration::from_secs(30);
+/// The same while one does not.
+const GROUPS_URGENT: Duration = Duration::from_secs(4);
+/// How long draining may be refused before the machine goes all the same.
+const DRAIN: Duration = Duration::from_secs(240);
+/// How long a manager waits for the others to be able to go on without it.
+const SUCCESSION: Duration = Duration::from_secs(240);
+/// Time between two words to the hook that this machine needs more time.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Why a step of the agent did not come about; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The engine or the API.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The cloud provider.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// The metadata service.
+    #[error(transparent)]
+    Metadata(#[from] crate::port::membership::MetadataError),
+    /// No secrets could be made.
+    #[error("making the cluster's secrets: {0}")]
+    Secrets(String),
+    /// Part of what the initialiser publishes is not there.
+    #[error("the rendezvous has no `{0}`")]
+    Missing(String),
+}
+
+/// Everything an agent works through.
+pub struct Agent {
+    /// What this machine is.
+    pub me: Identity,
+    /// The tags that all groups of the cluster carry.
+    pub tags: Vec<(String, String)>,
+    /// The cluster's prefix in the parameter store.
+    pub prefix: String,
+    /// The engine of this machine.
+    pub engine: Arc<dyn Membership>,
+    /// The API of the control machines.
+    pub control: Arc<dyn Control>,
+    /// The groups.
+    pub groups: Arc<dyn Groups>,
+    /// The rendezvous.
+    pub parameters: Arc<dyn Parameters>,
+    /// The metadata service.
+    pub metadata: Arc<dyn Metadata>,
+    /// Makes the secrets of a new cluster.
+    pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
+}
+
+/// How membership ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The machine is to go.
+    Notice(Notice),
+    /// It is no longer a member as it should be: it must get in again.
+    Outside,
+}
+
+impl Agent {
+    /// Gets this machine into the cluster, however long that takes, and registers it.
+    /// Returns its node id, or the notice that it is to go instead.
+    pub async fn enter(&self) -> Result<String, Notice> {
+        let start = Instant::now();
+        let mut joining: Option<Instant> = None;
+        loop {
+            if let Ok(Some(notice)) = self.metadata.notice().await {
+                return Err(notice);
+            }
+            match self.try_enter(start.elapsed(), &mut joining).await {
+                Ok(Some(node)) => return Ok(node),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "getting into the cluster"),
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn try_enter(
+        &self,
+        waited: Duration,
+        joining: &mut Option<Instant>,
+    ) -> Result<Option<String>, AgentError> {
+        let wanted = self.me.role == Role::Control;
+        match self.engine.state().await? {
+            State::In { node, manager } if manager == wanted => {
+                *joining = None;
+                if wanted {
+                    self.publish_if_initialiser().await?;
+                    self.write_down().await?;
+                }
+                self.register(&node).await?;
+                Ok(Some(node))
+            }
+            State::In { .. } | State::Joining => {
+                // A manager is a worker for a moment before the others have let it in.
+                if joining.get_or_insert_with(Instant::now).elapsed() > JOINING {
+                    *joining = None;
+                    tracing::warn!("it takes too long; beginning anew");
+                    self.engine.leave(true).await?;
+                }
+                Ok(None)
+            }
+            State::Broken { reason } => {
+                tracing::warn!(reason, "the engine gave up; beginning anew");
+                self.engine.leave(true).await?;
+                Ok(None)
+            }
+            State::Out => self.step_in(waited).await.map(|()| None),
+        }
+    }
+
+    async fn step_in(&self, waited: Duration) -> Result<(), AgentError> {
+        let registered = self.registered().await?;
+        let initialiser = self.parameters.get(&self.name("initialiser")).await?;
+        let initialiser: Option<MachineId> = initialiser.and_then(|id| id.expose().parse().ok());
+        // The token is read last: whoever wrote itself down had published it before.
+        let token = self.parameters.get(&self.token_name()).await?;
+        let mut tags = self.tags();
+        tags.push(("fleetwright:role", Role::Control.word()));
+        let control_groups = self.groups.groups(&tags).await?;
+        let entry = plan::enter(&Outside {
+            me: &self.me.instance,
+            role: self.me.role,
+            control_groups: &control_groups,
+            initialiser: initialiser.as_ref(),
+            token: token.is_some(),
+            registered: &registered,
+            waited_s: waited.as_secs(),
+        });
+        tracing::info!(?entry, "getting into the cluster");
+        match (entry, token) {
+            (Entry::Join(via), Some(token)) => self.engine.join(self.me.address, &via, &token).await?,
+            (Entry::Join(_), None) | (Entry::Wait(_), _) => {}
+            (Entry::Claim, _) => self.claim().await?,
+            (Entry::TakeOver(gone), _) => {
+                tracing::warn!(machine = %gone, "taking over from an initialiser that is gone");
+                self.parameters.delete(&self.name("initialiser")).await?;
+                self.claim().await?;
+            }
+            (Entry::Initialise, _) => self.engine.init(self.me.address).await?,
+        }
+        Ok(())
+    }
+
+    /// Writes this machine down as the initialiser, if nobody else is; the next look tells who is.
+    async fn claim(&self) -> Result<(), AgentError> {
+        let me = Secret::new(self.me.instance.to_string());
+        self.parameters.create_if_absent(&self.name("initialiser"), &me, Protection::Plain).await?;
+        sleep(CLAIM).await;
+        Ok(())
+    }
+
+    /// Publishes what others need to join, unless that is done. The token of managers comes last.
+    async fn publish_if_initialiser(&self) -> Result<(), AgentError> {
+        let initialiser = self.parameters.get(&self.name("initialiser")).await?;
+        if initialiser.is_none_or(|id| id.expose() != self.me.instance.as_str()) {
+            return Ok(());
+        }
+        let tokens = self.engine.join_tokens().await?;
+        let published = self.parameters.get(&self.name("join-token/manager")).await?;
+        if published.is_some_and(|published| published == tokens.manager) {
+            return Ok(());
+        }
+        let secrets = (self.secrets)().map_err(AgentError::Secrets)?;
+        let values = [
+            ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
+            ("ca-key", &secrets.authority_key, Protection::Encrypted),
+            ("api-token", &secrets.api_token, Protection::Encrypted),
+            ("worker-token", &secrets.worker_token, Protection::Encrypted),
+            ("join-token/worker", &tokens.worker, Protection::Encrypted),
+            ("join-token/manager", &tokens.manager, Protection::Encrypted),
+        ];
+        for (name, value, protection) in values {
+            self.parameters.put(&self.name(name), value, protection).await?;
+        }
+        tracing::info!("the cluster is initialised");
+        Ok(())
+    }
+
+    /// What the API of this control machine is served with.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn published(&self) -> Result<ClusterSecrets, AgentError> {
+        let get = async |name: &str| -> Result<Secret<String>, AgentError> {
+            let value = self.parameters.get(&self.name(name)).await?;
+            value.ok_or_else(|| AgentError::Missing(name.to_owned()))
+        };
+        Ok(ClusterSecrets {
+            authority: get("ca-cert").await?.expose().clone(),
+            authority_key: get("ca-key").await?,
+            api_token: get("api-token").await?,
+            worker_token: get("worker-token").await?,
+        })
+    }
+
+    /// Writes this control machine down for others to find.
+    async fn write_down(&self) -> Result<(), AgentError> {
+        let text = serde_json::to_string(&Endpoint::new(self.me.address)).unwrap_or_default();
+        let name = self.name(&format!("control/{}", self.me.instance));
+        let present = self.parameters.get(&name).await?;
+        if present.is_none_or(|present| *present.expose() != text) {
+            self.parameters.put(&name, &Secret::new(text), Protection::Plain).await?;
+        }
+        Ok(())
+    }
+
+    async fn register(&self, node: &str) -> Result<(), AgentError> {
+        let mut labels: BTreeMap<String, String> = self.me.metadata.clone();
+        for (key, value) in [
+            ("instance", self.me.instance.to_string()),
+            ("address", self.me.address.to_string()),
+            ("group", self.me.group.clone()),
+            ("role", self.me.role.word().to_owned()),
+            ("zone", self.me.zone.clone()),
+        ] {
+            labels.insert(key.to_owned(), value);
+        }
+        match self.me.role {
+            Role::Control => self.engine.register(node, &labels).await?,
+            Role::Worker => {
+                let registration = Registration { node: node.to_owned(), labels };
+                self.control.register(&self.me.instance, &registration).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Is a member, until that ends.
+    pub async fn stay(&self) -> Ended {
+        tokio::select! {
+            notice = self.notice() => Ended::Notice(notice),
+            () = self.watch_self() => Ended::Outside,
+            () = self.lead() => Ended::Outside,
+            () = self.report() => Ended::Outside,
+        }
+    }
+
+    async fn notice(&self) -> Notice {
+        loop {
+            match self.metadata.notice().await {
+                Ok(Some(notice)) => return notice,
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "asking for the notice"),
+            }
+            sleep(NOTICE).await;
+        }
+    }
+
+    /// Returns when this machine is no longer a member as it should be.
+    async fn watch_self(&self) {
+        let mut odd = 0;
+        loop {
+            sleep(SELF_CHECK).await;
+            match self.engine.state().await {
+                Ok(State::In { manager, .. }) if manager == (self.me.role == Role::Control) => {
+                    odd = 0;
+                    if self.me.role == Role::Control
+                        && let Err(error) = self.write_down().await
+                    {
+                        tracing::debug!(%error, "writing this machine down");
+                    }
+                }
+                Ok(state) => {
+                    odd += 1;
+                    tracing::warn!(?state, odd, "this machine is not the member it should be");
+                }
+                // An engine that is being started again is no reason to leave.
+                Err(error) => tracing::debug!(%error, "asking the engine"),
+            }
+            // A manager without a majority says that it is none; that passes when the others are back.
+            let patience = if self.me.role == Role::Control { 30 } else { 3 };
+            if odd > patience {
+                return;
+            }
+        }
+    }
+
+    /// Reports why tasks on this machine are unhealthy, for their revision's history.
+    async fn report(&self) {
+        loop {
+            let mut failures = self.engine.unhealthy();
+            while let Some((task, output)) = failures.next().await {
+                tracing::info!(task, output, "a task is unhealthy");
+                if let Err(error) = self.control.report_unhealthy(&task, &output).await {
+                    tracing::warn!(%error, task, "reporting an unhealthy task");
+                }
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// While this machine leads the managers: keeps the records, and takes members off that are gone.
+    async fn lead(&self) {
+        if self.me.role == Role::Worker {
+            return std::future::pending().await;
+        }
+        let mut looked: Option<Instant> = None;
+        loop {
+            sleep(MEMBERS).await;
+            if let Err(error) = self.lead_once(&mut looked).await {
+                tracing::warn!(%error, "looking after the members");
+            }
+        }
+    }
+
+    async fn lead_once(&self, looked: &mut Option<Instant>) -> Result<(), AgentError> {
+        let State::In { node, manager: true } = self.engine.state().await? else { return Ok(()) };
+        let nodes = self.engine.nodes().await?;
+        let leads = nodes.iter().any(|one| one.id == node && one.manager.is_some_and(|manager| manager.leader));
+        if !leads {
+            return Ok(());
+        }
+        self.engine.settle().await?;
+        let urgent = nodes.iter().any(|one| !one.up || one.manager.is_some_and(|manager| !manager.reachable));
+        let due = if urgent { GROUPS_URGENT } else { GROUPS };
+        if looked.is_some_and(|at| at.elapsed() < due) {
+            return Ok(());
+        }
+        *looked = Some(Instant::now());
+        let groups = self.groups.groups(&self.tags()).await?;
+        let mut deleted = BTreeSet::new();
+        let named: BTreeSet<&String> = nodes.iter().filter_map(|one| one.labels.get("fleetwright.group")).collect();
+        for name in named {
+            if !groups.iter().any(|group| group.name == *name) && self.groups.group(name).await?.is_none() {
+                deleted.insert(name.clone());
+            }
+        }
+        let registered: Vec<MachineId> = self.registered().await?.into_iter().map(|(id, _)| id).collect();
+        let actions = plan::reconcile(&Inside {
+            me: &self.me.instance,
+            nodes: &nodes,
+            groups: &groups,
+            deleted_groups: &deleted,
+            registered: &registered,
+        });
+        for action in actions {
+            tracing::info!(?action, "looking after the members");
+            match &action {
+                Action::Demote { node, .. } => self.engine.demote(node).await?,
+                Action::Remove { node, .. } => self.engine.remove_node(node).await?,
+                Action::Forget { machine } => {
+                    self.parameters.delete(&self.name(&format!("control/{machine}"))).await?;
+                }
+            }
+            // What was done must show before more is decided.
+            *looked = None;
+        }
+        Ok(())
+    }
+
+    /// Takes this machine out of the cluster and lets it go; the hook is told when it needs more time.
+    pub async fn leave(&self, notice: Notice) {
+        tracing::info!(?notice, "this machine is to go");
+        let hooks = match self.groups.termination_hooks(&self.me.group).await {
+            Ok(hooks) => hooks,
+            Err(error) => {
+                tracing::warn!(%error, "reading the group's hooks");
+                Vec::new()
+            }
+        };
+        tokio::select! {
+            () = self.get_out() => {}
+            () = self.ask_for_time(&hooks) => {}
+        }
+        tracing::info!("out of the cluster");
+        for hook in &hooks {
+            for _ in 0..10 {
+                match self.groups.complete_lifecycle(&self.me.group, hook, &self.me.instance).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::warn!(%error, hook, "letting this machine go"),
+                }
+                sleep(RETRY).await;
+            }
+        }
+    }
+
+    async fn ask_for_time(&self, hooks: &[String]) {
+        loop {
+            sleep(HEARTBEAT).await;
+            for hook in hooks {
+                if let Err(error) = self.groups.heartbeat(&self.me.group, hook, &self.me.instance).await {
+                    tracing::warn!(%error, hook, "asking for more time");
+                }
+            }
+        }
+    }
+
+    async fn get_out(&self) {
+        let state = self.engine.state().await;
+        if matches!(state, Ok(State::In { .. })) {
+            self.drain().await;
+            if self.me.role == Role::Control {
+                self.hand_over().await;
+            }
+        }
+        // A manager that could not be spared stays in: the others must not lose their majority for a goodbye.
+        if !matches!(self.engine.state().await, Ok(State::In { manager: true, .. }))
+            && let Err(error) = self.engine.leave(false).await
+        {
+            tracing::warn!(%error, "leaving the cluster");
+        }
+    }
+
+    /// Empties this machine; by force when the group goes as a whole or time is up.
+    async fn drain(&self) {
+        let machines = [self.me.instance.clone()];
+        let start = Instant::now();
+        loop {
+            let error = match timeout(DRAIN, self.control.empty(&machines, false)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(ClusterError::NotFound { .. })) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it takes too long".to_owned(),
+            };
+            tracing::warn!(error, "draining this machine");
+            let dissolved = match self.groups.group(&self.me.group).await {
+                Ok(group) => group.is_none_or(|group| group.capacity.desired == 0),
+                Err(_) => false,
+            };
+            if dissolved || start.elapsed() > DRAIN {
+                break;
+            }
+            sleep(RETRY).await;
+        }
+        match timeout(JOINING, self.control.empty(&machines, true)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "stopping what is left"),
+            Err(_) => tracing::warn!("stopping what is left takes too long"),
+        }
+    }
+
+    /// Ceases to be a manager, as soon as the others can go on.
+    async fn hand_over(&self) {
+        let name = self.name(&format!("control/{}", self.me.instance));
+        if let Err(error) = self.parameters.delete(&name).await {
+            tracing::warn!(%error, "taking this machine out of the rendezvous");
+        }
+        let start = Instant::now();
+        while start.elapsed() < SUCCESSION {
+            match self.try_hand_over().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "handing over"),
+            }
+            sleep(RETRY).await;
+        }
+        tracing::warn!("the others can't go on without this manager yet, and time is up");
+    }
+
+    async fn try_hand_over(&self) -> Result<bool, AgentError> {
+        let State::In { node, manager: true } = self.engine.state().await? else { return Ok(true) };
+        match plan::leave(&self.engine.nodes().await?, &node) {
+            Leave::Last => Ok(true),
+            Leave::Wait => Ok(false),
+            Leave::Now => {
+                // It shows in the engine's state a moment later, which the next look finds.
+                self.engine.demote(&node).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn registered(&self) -> Result<Vec<(MachineId, IpAddr)>, AgentError> {
+        let prefix = self.name("control");
+        let found = self.parameters.list(&prefix).await?;
+        Ok(found
+            .iter()
+            .filter_map(|parameter| {
+                let id = parameter.name.rsplit('/').next()?.parse().ok()?;
+                Some((id, Endpoint::read(parameter.value.expose())?.address))
+            })
+            .collect())
+    }
+
+    fn tags(&self) -> Vec<(&str, &str)> {
+        self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix)
+    }
+
+    fn token_name(&self) -> String {
+        self.name(match self.me.role {
+            Role::Control => "join-token/manager",
+            Role::Worker => "join-token/worker",
+        })
+    }
+}
+
+/// The group of an instance whose metadata does not name it.
+///
+/// # Errors
+/// When the groups can't be read.
+pub async fn group_of(
+    groups: &dyn Groups,
+    tags: &[(&str, &str)],
+    instance: &MachineId,
+) -> Result<Option<String>, CloudError> {
+    let found: Vec<Group> = groups.groups(tags).await?;
+    Ok(found
+        .into_iter()
+        .find(|group| group.instances.iter().any(|one| one.id == *instance))
+        .map(|group| group.name))
+}
