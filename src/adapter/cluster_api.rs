@@ -397,7 +397,8 @@ impl Source {
             doing: format!("looking control machines up under {prefix}"),
             reason: error.to_string(),
         };
-        let (authority_name, token_name) = (format!("{prefix}/ca-cert"), format!("{prefix}/{}", bearer.parameter()));
+        let (authority_name, token_name) =
+            (format!("{prefix}/ca-cert"), format!("{prefix}/{}", bearer.parameter()));
         let control_prefix = format!("{prefix}/control");
         let (authority, token, control) = tokio::try_join!(
             parameters.get(&authority_name),

@@ -91,7 +91,8 @@ impl RegistryAccess {
             if std::fs::read_to_string(&path).is_ok_and(|present| present == *pem) {
                 continue;
             }
-            let written = std::fs::create_dir_all(folder.join(host)).and_then(|()| std::fs::write(&path, pem));
+            let written =
+                std::fs::create_dir_all(folder.join(host)).and_then(|()| std::fs::write(&path, pem));
             written.map_err(|source| AccessError::Write { path: path.display().to_string(), source })?;
         }
         Ok(())

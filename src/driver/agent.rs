@@ -349,7 +349,8 @@ impl Agent {
     async fn lead_once(&self, looked: &mut Option<Instant>) -> Result<(), AgentError> {
         let State::In { node, manager: true } = self.engine.state().await? else { return Ok(()) };
         let nodes = self.engine.nodes().await?;
-        let leads = nodes.iter().any(|one| one.id == node && one.manager.is_some_and(|manager| manager.leader));
+        let leads =
+            nodes.iter().any(|one| one.id == node && one.manager.is_some_and(|manager| manager.leader));
         if !leads {
             return Ok(());
         }
@@ -362,7 +363,8 @@ impl Agent {
         *looked = Some(Instant::now());
         let groups = self.groups.groups(&self.tags()).await?;
         let mut deleted = BTreeSet::new();
-        let named: BTreeSet<&String> = nodes.iter().filter_map(|one| one.labels.get("fleetwright.group")).collect();
+        let named: BTreeSet<&String> =
+            nodes.iter().filter_map(|one| one.labels.get("fleetwright.group")).collect();
         for name in named {
             if !groups.iter().any(|group| group.name == *name) && self.groups.group(name).await?.is_none() {
                 deleted.insert(name.clone());

@@ -100,9 +100,7 @@ fn can_spare(nodes: &[Node], node: &str) -> bool {
             .filter(|one| Some(one.id.as_str()) != skip)
             .count()
     };
-    managers > 1
-        && reachable(None) >= majority(managers)
-        && reachable(Some(node)) >= majority(managers - 1)
+    managers > 1 && reachable(None) >= majority(managers) && reachable(Some(node)) >= majority(managers - 1)
 }
 
 /// Whether and how a manager may leave.
@@ -214,7 +212,11 @@ fn reason(seen: &Inside<'_>, instances: &[&GroupInstance], node: &Node) -> Optio
     let Some(instance) = &node.instance else {
         return (node.unchanged_s > NEVER_REGISTERED_S).then_some(Reason::NeverRegistered);
     };
-    if seen.nodes.iter().any(|other| other.instance.as_ref() == Some(instance) && other.id != node.id && answers(other)) {
+    if seen
+        .nodes
+        .iter()
+        .any(|other| other.instance.as_ref() == Some(instance) && other.id != node.id && answers(other))
+    {
         return Some(Reason::JoinedAgain);
     }
     match instances.iter().find(|one| one.id == *instance) {

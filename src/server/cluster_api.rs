@@ -80,7 +80,10 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let certificate = tls.certificate.clone().into_bytes();
     let tls = RustlsConfig::from_pem(certificate, tls.key.expose().clone().into_bytes()).await?;
-    axum_server::bind_rustls(address, tls).handle(handle).serve(router(api).into_make_service_with_connect_info::<SocketAddr>()).await
+    axum_server::bind_rustls(address, tls)
+        .handle(handle)
+        .serve(router(api).into_make_service_with_connect_info::<SocketAddr>())
+        .await
 }
 
 /// The routes.

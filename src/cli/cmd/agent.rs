@@ -236,11 +236,8 @@ async fn serve(agent: &Agent, swarm: &Swarm, cluster: &str) -> Served {
 
 async fn prepare(agent: &Agent, swarm: &Swarm, cluster: &str) -> Result<(Api, TlsIdentity), String> {
     let secrets = agent.published().await.map_err(|error| error.to_string())?;
-    let authority = Authority {
-        cluster: cluster.to_owned(),
-        certificate: secrets.authority,
-        key: secrets.authority_key,
-    };
+    let authority =
+        Authority { cluster: cluster.to_owned(), certificate: secrets.authority, key: secrets.authority_key };
     let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
     let api = Api {
         cluster: Arc::new(swarm.clone()),

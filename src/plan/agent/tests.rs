@@ -79,7 +79,8 @@ fn an_initialiser_that_is_gone_is_taken_over() {
 fn a_cluster_that_is_there_is_joined_and_never_founded_again() {
     let groups = [group("control", &[(2, InService), (3, InService)])];
     let (one, two) = (id(1), id(2));
-    let registered = [(id(3), "10.0.0.3".parse().expect("an address")), (id(1), "10.0.0.1".parse().expect("an address"))];
+    let registered =
+        [(id(3), "10.0.0.3".parse().expect("an address")), (id(1), "10.0.0.1".parse().expect("an address"))];
     let seen = Outside {
         initialiser: Some(&one),
         token: true,
@@ -120,8 +121,7 @@ fn inside<'a>(
 fn a_gone_manager_is_demoted_and_then_removed() {
     let groups = [group("control", &[(1, InService), (2, InService), (4, InService)])];
     let (me, none) = (id(1), BTreeSet::new());
-    let mut nodes =
-        vec![node(1, Some(true), true), node(2, Some(true), true), node(3, Some(false), false)];
+    let mut nodes = vec![node(1, Some(true), true), node(2, Some(true), true), node(3, Some(false), false)];
     let reason = Reason::InstanceGone;
     assert_eq!(
         reconcile(&inside(&me, &nodes, &groups, &none)),
