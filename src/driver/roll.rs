@@ -83,8 +83,8 @@ impl Roll {
         let since = Instant::now();
         let mut pace = self.pace;
         let mut replaced: Vec<MachineId> = Vec::new();
-        let mut waiting: Option<(Waiting, Instant)> = None;
-        let mut announced = false;
+        // The step before this one, and since when it is the same.
+        let mut last: Option<(Step, Instant)> = None;
         loop {
             if self.stop.is_cancelled() {
                 return Err(RollFailure::Stopped);
@@ -92,7 +92,7 @@ impl Roll {
             let group = self.groups.group(&self.group).await?;
             let group = group.ok_or_else(|| RollFailure::NoGroup(self.group.clone()))?;
             // Before anything was begun, a cluster out of reach is the user's to know at once.
-            let patience = if announced { CLUSTER_PATIENCE } else { Duration::ZERO };
+            let patience = if last.is_some() { CLUSTER_PATIENCE } else { Duration::ZERO };
             let snapshot = self.snapshot(patience).await?;
             let observed = Observed {
                 group: &group,
@@ -103,92 +103,97 @@ impl Roll {
             };
             let step = roll::next(observed, self.options)?;
             tracing::debug!(group = self.group, ?step, "next step");
-            if !announced && step != Step::Done {
+            if last.is_none() && step != Step::Done {
                 let resumed = roll::intent(&group)?.is_some();
                 let machines = words(&roll::candidates(&group, self.options.all)?);
                 self.emit(RollEvent::Began { group: self.group.clone(), machines, resumed });
-                announced = true;
             }
-            if let Step::Wait(what) = step {
-                self.wait(what, &mut waiting, &mut pace).await?;
-                continue;
-            }
-            waiting = None;
-            pace.quicken();
-            match step {
-                Step::Begin { tags } => {
-                    for (key, value) in &tags {
-                        self.groups.put_tag(&self.group, key, value).await?;
+            match &last {
+                Some((known, since)) if *known == step => {
+                    if since.elapsed() > PATIENCE {
+                        return Err(RollFailure::Stuck { waiting: describe(&step), after: PATIENCE });
+                    }
+                    // What was asked for takes its time; asking again at once would not help.
+                    if !pace.wait(&self.stop).await {
+                        return Err(RollFailure::Stopped);
                     }
                 }
-                Step::SetCapacity(capacity) => {
-                    let (desired, max) = (capacity.desired, capacity.max);
-                    self.emit(RollEvent::Capacity { group: self.group.clone(), desired, max });
-                    self.groups.set_capacity(&self.group, capacity).await?;
+                _ => {
+                    pace.quicken();
+                    self.tell(&step);
+                    last = Some((step.clone(), Instant::now()));
                 }
-                Step::Drain(machines) => {
-                    let event = RollEvent::Draining { group: self.group.clone(), machines: words(&machines) };
-                    self.emit(event);
-                    self.drain(&machines).await?;
+            }
+            if self.perform(step, &mut replaced).await? {
+                let seconds = since.elapsed().as_secs_f64();
+                self.emit(RollEvent::Done { group: self.group.clone(), replaced: words(&replaced), seconds });
+                return Ok(replaced);
+            }
+        }
+    }
+
+    /// Carries a step out; `true` when it was the last.
+    async fn perform(&self, step: Step, replaced: &mut Vec<MachineId>) -> Result<bool, RollFailure> {
+        match step {
+            Step::Begin { tags } => {
+                for (key, value) in &tags {
+                    self.groups.put_tag(&self.group, key, value).await?;
                 }
-                Step::Terminate(machines) => {
-                    let event =
-                        RollEvent::Terminating { group: self.group.clone(), machines: words(&machines) };
-                    self.emit(event);
-                    for machine in machines {
-                        self.groups.terminate(&machine, true).await?;
+            }
+            Step::SetCapacity(capacity) => self.groups.set_capacity(&self.group, capacity).await?,
+            Step::Drain(machines) => self.drain(&machines).await?,
+            Step::Terminate(machines) => {
+                for machine in machines {
+                    self.groups.terminate(&machine, true).await?;
+                    if !replaced.contains(&machine) {
                         replaced.push(machine);
                     }
                 }
-                Step::End { tags } => {
-                    for key in &tags {
-                        self.groups.delete_tag(&self.group, key).await?;
-                    }
-                    return Ok(self.done(replaced, since));
-                }
-                Step::Done => return Ok(self.done(replaced, since)),
-                Step::Wait(_) => {}
             }
+            Step::Wait(_) => {}
+            Step::End { tags } => {
+                for key in &tags {
+                    self.groups.delete_tag(&self.group, key).await?;
+                }
+                return Ok(true);
+            }
+            Step::Done => return Ok(true),
         }
+        Ok(false)
     }
 
-    fn done(&self, replaced: Vec<MachineId>, since: Instant) -> Vec<MachineId> {
-        let seconds = since.elapsed().as_secs_f64();
-        self.emit(RollEvent::Done { group: self.group.clone(), replaced: words(&replaced), seconds });
-        replaced
-    }
-
-    async fn wait(
-        &self,
-        what: Waiting,
-        waiting: &mut Option<(Waiting, Instant)>,
-        pace: &mut Pace,
-    ) -> Result<(), RollFailure> {
-        match waiting {
-            Some((known, since)) if *known == what => {
-                if since.elapsed() > PATIENCE {
-                    return Err(RollFailure::Stuck { waiting: describe(&what), after: PATIENCE });
-                }
+    fn tell(&self, step: &Step) {
+        let group = self.group.clone();
+        match step {
+            Step::SetCapacity(capacity) => {
+                let (desired, max) = (capacity.desired, capacity.max);
+                self.emit(RollEvent::Capacity { group, desired, max });
             }
-            _ => {
-                pace.quicken();
-                self.emit(RollEvent::Waiting { group: self.group.clone(), text: describe(&what) });
-                *waiting = Some((what, Instant::now()));
+            Step::Drain(machines) => self.emit(RollEvent::Draining { group, machines: words(machines) }),
+            Step::Terminate(machines) => {
+                self.emit(RollEvent::Terminating { group, machines: words(machines) });
             }
+            Step::Wait(_) => self.emit(RollEvent::Waiting { group, text: describe(step) }),
+            // Bookkeeping.
+            Step::Begin { .. } | Step::End { .. } | Step::Done => {}
         }
-        if pace.wait(&self.stop).await { Ok(()) } else { Err(RollFailure::Stopped) }
     }
 
     /// A drain ends when the machines are empty; a signal does not wait for that.
     async fn drain(&self, machines: &[MachineId]) -> Result<(), RollFailure> {
         tokio::select! {
-            drained = self.cluster.drain(machines) => match drained {
-                // The member that was asked may be the one that goes; what is observed next decides.
-                Err(ClusterError::Unreachable { endpoint, reason }) => {
-                    tracing::debug!(endpoint, reason, "the cluster went away during a drain");
+            drained = tokio::time::timeout(PATIENCE, self.cluster.drain(machines)) => match drained {
+                // The member that was asked may be the one that goes, and managers elect a
+                // new leader then; what is observed next decides.
+                Ok(Err(error)) if is_transient(&error) => {
+                    tracing::debug!(%error, "a drain was cut off");
                     Ok(())
                 }
-                other => Ok(other?),
+                Ok(drained) => Ok(drained?),
+                Err(_) => {
+                    let waiting = describe(&Step::Drain(machines.to_vec()));
+                    Err(RollFailure::Stuck { waiting, after: PATIENCE })
+                }
             },
             () = self.stop.cancelled() => Err(RollFailure::Stopped),
         }
@@ -199,7 +204,7 @@ impl Roll {
         let mut pace = self.pace;
         loop {
             match self.cluster.snapshot().await {
-                Err(ClusterError::Unreachable { .. }) if since.elapsed() < patience => {
+                Err(error) if is_transient(&error) && since.elapsed() < patience => {
                     if !pace.wait(&self.stop).await {
                         return Err(RollFailure::Stopped);
                     }
@@ -218,7 +223,22 @@ fn words(machines: &[MachineId]) -> Vec<String> {
     machines.iter().map(MachineId::to_string).collect()
 }
 
-fn describe(waiting: &Waiting) -> String {
+/// Whether the cluster may answer otherwise in a moment.
+fn is_transient(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Unreachable { .. } | ClusterError::Engine { .. } => true,
+        ClusterError::NotFound { .. } | ClusterError::Refused { .. } => false,
+    }
+}
+
+fn describe(step: &Step) -> String {
+    let waiting = match step {
+        Step::Drain(machines) => return format!("{} to be empty", words(machines).join(", ")),
+        Step::Terminate(machines) => return format!("{} to be terminated", words(machines).join(", ")),
+        Step::Begin { .. } | Step::End { .. } => return "the group's tags".to_owned(),
+        Step::SetCapacity(_) | Step::Done => return "the group's capacity".to_owned(),
+        Step::Wait(waiting) => waiting,
+    };
     match waiting {
         Waiting::Launching { have, want } => format!("{have} of {want} machines are in service"),
         Waiting::Joining(machines) => {

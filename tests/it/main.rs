@@ -6,5 +6,6 @@ mod journey;
 mod local_cloud;
 mod pipeline_images;
 mod render;
+mod stacks;
 mod support;
 mod validate;

@@ -1,0 +1,128 @@
+//! Stacks from nothing to nothing: plan, apply, a change, a failure and destroy, through
+//! CloudFormation for real.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::lab::{copy_infra, fleetwright};
+
+/// An infra repository of its own in the tests' local cloud.
+struct Stacks {
+    infra: tempfile::TempDir,
+    env: Vec<(String, String)>,
+}
+
+impl Stacks {
+    fn up() -> Self {
+        let infra = tempfile::tempdir().expect("a folder");
+        copy_infra(infra.path());
+        let up = fleetwright().args(["local", "up"]).output().expect("the binary runs");
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+        let env = fleetwright().args(["local", "env"]).output().expect("the binary runs");
+        let env = String::from_utf8(env.stdout).expect("UTF-8");
+        let env = env
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        let stacks = Self { infra, env };
+        // Apart from everything else in the same cloud: other names, other addresses, one machine.
+        stacks.edit("fleetwright.yaml", "project: demo", "project: stacks");
+        stacks.edit("stacks/cluster.yaml", "10.78.", "10.79.");
+        stacks.edit("stacks/cluster.yaml", "machines: 2", "machines: 1");
+        stacks.edit("stacks/cluster.yaml", "machines: 3", "machines: 0");
+        stacks
+    }
+
+    fn path(&self, file: &str) -> std::path::PathBuf {
+        self.infra.path().join(Path::new(file))
+    }
+
+    fn edit(&self, file: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path(file)).expect("the file");
+        assert!(text.contains(from), "{file} has no `{from}`");
+        std::fs::write(self.path(file), text.replace(from, to)).expect("written");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command: Command = fleetwright();
+        command
+            .args(arguments)
+            .current_dir(self.infra.path())
+            .env("DEMO_WEB_REPOSITORY", "unused")
+            .envs(self.env.iter().cloned());
+        command.output().expect("the binary runs")
+    }
+
+    /// Runs a command that must end with `status`; gives all it printed.
+    fn ends(&self, arguments: &[&str], status: i32) -> String {
+        let output = self.run(arguments);
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "`{}` printed:\n{text}", arguments.join(" "));
+        text
+    }
+
+    fn plan_json(&self, status: i32) -> serde_json::Value {
+        let output = self.run(&["plan", "-o", "json"]);
+        assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one document")
+    }
+}
+
+fn has(text: &str, wanted: &[&str]) {
+    for part in wanted {
+        assert!(text.contains(part), "`{part}` is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
+    let stacks = Stacks::up();
+    // What an earlier, broken run left.
+    stacks.ends(&["destroy", "-y"], 0);
+
+    let planned = stacks.ends(&["plan"], 3);
+    has(&planned, &["3 stacks to create", "${network.Subnets}, known after apply", "predicted"]);
+    let refused = stacks.ends(&["apply"], 2);
+    has(&refused, &["there is no terminal to ask on", "`fleetwright apply -y`"]);
+    has(&stacks.ends(&["apply", "-y"], 0), &["network", "✓ created", "3 stacks created"]);
+
+    // Right after: nothing, and it says so.
+    has(&stacks.ends(&["plan"], 0), &["no change"]);
+    assert_eq!(stacks.plan_json(0)["changes"], false);
+    has(&stacks.ends(&["apply", "-y"], 0), &["3 stacks unchanged"]);
+
+    // A line of cloud-config is planned down to the machine that keeps the old one.
+    let base = std::fs::read_to_string(stacks.path("templates/cloud-config/worker.yaml")).expect("the file");
+    std::fs::write(stacks.path("templates/cloud-config/worker.yaml"), format!("{base}\n# a changed line\n"))
+        .expect("written");
+    has(
+        &stacks.ends(&["plan"], 3),
+        &[
+            "1 stack to update, 2 unchanged. 1 machine would be replaced by a roll.",
+            "+# a changed line",
+            "confirmed",
+            "will be at version 2; 1 machine runs version 1 (i-",
+            "`fleetwright roll workers`",
+        ],
+    );
+    let document = stacks.plan_json(3);
+    let workers = document["stacks"].as_array().expect("stacks").iter().find(|s| s["stack"] == "workers");
+    let consequence = &workers.expect("the workers")["consequences"][0];
+    assert_eq!((&consequence["version"], &consequence["made_by_apply"]), (&"2".into(), &true.into()));
+    has(&stacks.ends(&["apply", "-y"], 0), &["✓ updated", "2 stacks unchanged and 1 updated"]);
+    has(&stacks.ends(&["plan"], 0), &["is at version 2; 1 machine runs version 1 (i-", "no change"]);
+
+    // A failure names its first cause, with its place, and leaves what was there.
+    stacks.edit("stacks/cluster.yaml", "10.79.2.0/24]", "10.79.2.0/24, 192.168.0.0/24]");
+    let failed = stacks.ends(&["apply", "-y"], 1);
+    has(&failed, &["✗ failed", "cause: Subnet3", "at: templates/cloudformation/network.yaml", "next: "]);
+    has(&failed, &["skipped: what it depends on failed"]);
+    stacks.edit("stacks/cluster.yaml", "10.79.2.0/24, 192.168.0.0/24]", "10.79.2.0/24]");
+    has(&stacks.ends(&["plan"], 0), &["no change"]);
+
+    has(&stacks.ends(&["destroy"], 2), &["3 stacks and 1 machine", "there is no terminal to ask on"]);
+    has(&stacks.ends(&["destroy", "-y"], 0), &["✓ deleted", "3 stacks deleted"]);
+    has(&stacks.ends(&["destroy", "-y"], 0), &["nothing to delete"]);
+}
