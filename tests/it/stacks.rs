@@ -28,7 +28,7 @@ impl Stacks {
         let stacks = Self { infra, env };
         // Apart from everything else in the same cloud: other names, other addresses, one machine.
         stacks.edit("fleetwright.yaml", "project: demo", "project: stacks");
-        stacks.edit("stacks/cluster.yaml", "10.78.", "10.79.");
+        stacks.edit("stacks/cluster.yaml", "10.78.", "10.76.");
         stacks.edit("stacks/cluster.yaml", "machines: 2", "machines: 1");
         stacks.edit("stacks/cluster.yaml", "machines: 3", "machines: 0");
         stacks
@@ -115,11 +115,11 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     has(&stacks.ends(&["plan"], 0), &["is at version 2; 1 machine runs version 1 (i-", "no change"]);
 
     // A failure names its first cause, with its place, and leaves what was there.
-    stacks.edit("stacks/cluster.yaml", "10.79.2.0/24]", "10.79.2.0/24, 192.168.0.0/24]");
+    stacks.edit("stacks/cluster.yaml", "10.76.2.0/24]", "10.76.2.0/24, 192.168.0.0/24]");
     let failed = stacks.ends(&["apply", "-y"], 1);
     has(&failed, &["✗ failed", "cause: Subnet3", "at: templates/cloudformation/network.yaml", "next: "]);
     has(&failed, &["skipped: what it depends on failed"]);
-    stacks.edit("stacks/cluster.yaml", "10.79.2.0/24, 192.168.0.0/24]", "10.79.2.0/24]");
+    stacks.edit("stacks/cluster.yaml", "10.76.2.0/24, 192.168.0.0/24]", "10.76.2.0/24]");
     has(&stacks.ends(&["plan"], 0), &["no change"]);
 
     has(&stacks.ends(&["destroy"], 2), &["3 stacks and 1 machine", "there is no terminal to ask on"]);
