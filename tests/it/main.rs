@@ -5,6 +5,7 @@ mod init;
 mod journey;
 mod local_cloud;
 mod pipeline_images;
+mod pipeline_serve;
 mod render;
 mod stacks;
 mod support;

@@ -157,16 +157,7 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // The daemon keeps what it built; nothing of a test shall stay.
-        let host = self.registry.host();
-        let list = std::process::Command::new("docker")
-            .args(["images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}}"])
-            .output();
-        let Ok(list) = list else { return };
-        let text = String::from_utf8_lossy(&list.stdout).into_owned();
-        for image in text.lines().filter(|image| image.starts_with(&host)) {
-            let _ = std::process::Command::new("docker").args(["rmi", "-f", image]).output();
-        }
+        crate::support::registry::forget_images(&self.registry.host());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What tests of several capabilities need.
 
 pub mod cluster;
+pub mod endpoints;
 pub mod git;
 pub mod lab;
 pub mod registry;

@@ -95,6 +95,15 @@ impl Drop for Registry {
     }
 }
 
+/// Takes the images of that registry from the Docker daemon, which keeps what it built.
+pub fn forget_images(host: &str) {
+    let list = Command::new("docker").args(["images", "--format", "{{.Repository}}:{{.Tag}}"]).output();
+    let Ok(list) = list else { return };
+    for image in String::from_utf8_lossy(&list.stdout).lines().filter(|image| image.starts_with(host)) {
+        let _ = Command::new("docker").args(["rmi", "-f", image]).output();
+    }
+}
+
 /// A port of 127.0.0.1 that nothing listens on.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -102,7 +111,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Writes cert.pem and key.pem for 127.0.0.1, and gives the authority that signed them.
-fn certificates(folder: &Path) -> String {
+pub fn certificates(folder: &Path) -> String {
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

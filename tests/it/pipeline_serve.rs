@@ -1,0 +1,293 @@
+//! `fleetwright serve` and `pipeline run` as processes: killed and started again, read
+//! through their page. git, Docker and the registry are real, the cluster and SSM are played.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::cluster::{FakeCluster, Mood};
+use crate::support::endpoints::{TOKEN, cluster_api, parameters};
+use crate::support::git::Origin;
+use crate::support::registry::{PASSWORD, Registry};
+
+/// An infra repository with one pipeline, and everything around it.
+struct Site {
+    folder: tempfile::TempDir,
+    registry: Registry,
+    origin: Origin,
+    cluster: FakeCluster,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let registry = Registry::start();
+        let origin = Origin::new();
+        let cluster = FakeCluster::new(Mood::Healthy);
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            std::fs::write(path, text).expect("written");
+        };
+        write(
+            "fleetwright.yaml",
+            "project: shop\nenvironments:\n  test:\n    region: eu-west-1\n    cluster: main\n    registry:\n      \
+             push: ${env.PUSH}\n      pull: registry.internal:5000\n      credentials: /fleetwright/registry\n\
+             clusters:\n  main:\n    engine: swarm\nrepositories:\n  web:\n    url: ${env.WEB}\n    poll: 1s\n",
+        );
+        write("services/web.yaml", "web:\n  image: demo/web\n  replicas: 2\n");
+        write(
+            "pipelines/web.yaml",
+            "web:\n  repository: web\n  steps:\n    - build: {image: demo/web}\n    - rollout: {service: web}\n",
+        );
+        let api = folder.path().join("api");
+        let variables = vec![
+            ("PATH", std::env::var("PATH").expect("a PATH")),
+            ("HOME", folder.path().display().to_string()),
+            ("FLEETWRIGHT_HOME", folder.path().join("home").display().to_string()),
+            ("PUSH", registry.host()),
+            ("WEB", origin.url()),
+            ("AWS_ENDPOINT_URL", parameters(registry.credentials())),
+            ("AWS_ACCESS_KEY_ID", "test".into()),
+            ("AWS_SECRET_ACCESS_KEY", "test".into()),
+            ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            ("FLEETWRIGHT_CLUSTER_ENDPOINT", cluster_api(cluster.clone(), &api)),
+            ("FLEETWRIGHT_CLUSTER_TOKEN", TOKEN.into()),
+            ("FLEETWRIGHT_CLUSTER_CA", api.join("ca.pem").display().to_string()),
+        ];
+        Self { folder, registry, origin, cluster, variables }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear();
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
+        command
+    }
+
+    /// Starts `serve` and waits until it says where its page is.
+    fn serve(&self) -> Serve {
+        Serve::start(self.command(&["serve", "--listen", "127.0.0.1:0"]))
+    }
+
+    fn run(&self, arguments: &[&str]) -> (bool, String, String) {
+        let output = self.command(arguments).output().expect("fleetwright can be run");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+
+    /// What `pipeline list` says.
+    fn runs(&self) -> Vec<Value> {
+        let (good, stdout, stderr) = self.run(&["pipeline", "list", "-o", "json"]);
+        assert!(good, "{stderr}");
+        let document: Value = serde_json::from_str(&stdout).expect("JSON");
+        document["runs"].as_array().expect("a list").clone()
+    }
+
+    /// Waits until the newest run is as wanted.
+    fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let limit = Instant::now() + Duration::from_secs(90);
+        loop {
+            let runs = self.runs();
+            if let Some(run) = runs.first().filter(|run| wanted(run)) {
+                return run.clone();
+            }
+            assert!(Instant::now() < limit, "it never came to this: {what}; runs: {runs:#?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        crate::support::registry::forget_images(&self.registry.host());
+    }
+}
+
+/// A running `serve`.
+struct Serve {
+    process: Child,
+    page: String,
+    said: mpsc::Receiver<String>,
+}
+
+impl Serve {
+    fn start(mut command: Command) -> Self {
+        let mut process =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
+        let (sender, said) = mpsc::channel();
+        let stderr = BufReader::new(process.stderr.take().expect("its stderr"));
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut serve = Self { process, page: String::new(), said };
+        let first = serve.said.recv_timeout(Duration::from_secs(30)).expect("it says where its page is");
+        let page = first.split_whitespace().find(|word| word.starts_with("http://"));
+        serve.page = page.unwrap_or_else(|| panic!("no address in: {first}")).to_owned();
+        serve
+    }
+
+    /// As a power cut would.
+    fn kill(mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// As Ctrl-C would; gives what it said until its end.
+    fn interrupt(mut self) -> (bool, Vec<String>) {
+        let pid = self.process.id().to_string();
+        Command::new("kill").args(["-INT", &pid]).status().expect("kill can be run");
+        let status = self.process.wait().expect("it ends");
+        (status.success(), self.said.iter().collect())
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn busybox() -> Vec<u8> {
+    std::fs::read("/bin/busybox").expect("busybox (package busybox-static) is installed")
+}
+
+/// A Dockerfile whose build takes so many seconds.
+fn slow(seconds: u32) -> String {
+    format!("FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sleep\", \"{seconds}\"]\n")
+}
+
+fn step<'a>(run: &'a Value, index: usize) -> &'a str {
+    run["steps"][index]["state"]["is"].as_str().unwrap_or("")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_during_a_build_is_followed_by_another_and_the_run_ends_once() {
+    let site = Site::new();
+    let dockerfile = slow(3);
+    site.origin.commit("slow one", &[("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox())]);
+    let serve = site.serve();
+    site.wait_for("building", |run| step(run, 0) == "building");
+    // While one works on a pipeline, another server is refused.
+    let (good, _, stderr) = site.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(!good && stderr.contains("another `fleetwright serve` works for project `shop`"), "{stderr}");
+    serve.kill();
+    assert_eq!(site.runs()[0]["state"], "running");
+
+    let serve = site.serve();
+    let run = site.wait_for("succeeded", |run| run["state"] == "succeeded");
+    assert_eq!(run["id"], 1);
+    assert_eq!(site.runs().len(), 1, "the commit is run once");
+    assert_eq!(site.cluster.deployments().len(), 1);
+
+    // The page shows it, to this machine only.
+    let client = reqwest::Client::new();
+    let home = client.get(&serve.page).send().await.expect("an answer");
+    assert!(home.headers()["content-security-policy"].to_str().expect("text").contains("default-src 'none'"));
+    let home = home.text().await.expect("text");
+    assert!(home.contains("slow one") && home.contains("2/2 healthy"), "{home}");
+    let page = client.get(format!("{}runs/1", serve.page)).send().await.expect("an answer");
+    assert!(page.text().await.expect("text").contains("built and pushed"));
+    let rebound = client.get(&serve.page).header("host", "evil.example").send().await.expect("an answer");
+    assert_eq!(rebound.status(), 421);
+    let missing = client.get(format!("{}v1/runs/99", serve.page)).send().await.expect("an answer");
+    assert_eq!(missing.status(), 404);
+
+    // The log is replayed from the journal, whole or from where a reader left off.
+    let url = format!("{}v1/runs/1/log", serve.page);
+    let log = client.get(&url).send().await.expect("an answer").text().await.expect("text");
+    assert!(log.starts_with("id: 1\n") && log.ends_with("event: end\ndata: {}\n\n"), "{log}");
+    assert!(log.contains("\"resumed\"") && !log.contains(PASSWORD));
+    let last = log.matches("\nid: ").count() + 1;
+    let rest =
+        client.get(&url).header("last-event-id", (last - 1).to_string()).send().await.expect("an answer");
+    let rest = rest.text().await.expect("text");
+    assert!(rest.starts_with(&format!("id: {last}\n")), "{rest}");
+
+    // Ctrl-C in the middle of a build leaves it for the next.
+    let dockerfile = slow(4);
+    site.origin.commit("slower", &[("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox())]);
+    site.wait_for("building", |run| step(run, 0) == "building");
+    let asked = Instant::now();
+    let (good, said) = serve.interrupt();
+    assert!(asked.elapsed() < Duration::from_secs(3), "it does not wait for the build");
+    assert!(good, "{said:?}");
+    assert!(said.iter().any(|line| line == "run 2 of `web` is left at build demo/web"), "{said:?}");
+    let _serve = site.serve();
+    site.wait_for("succeeded", |run| run["state"] == "succeeded" && run["id"] == 2);
+    assert_eq!(site.cluster.deployments().len(), 2);
+    assert_no_secret(site.folder.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_by_hand_shows_what_happens_and_ends_with_its_status() {
+    let site = Site::new();
+    site.origin.commit("first", &[("Dockerfile", b"FROM scratch\nCOPY . /srv\n"), ("a", b"1")]);
+    let (good, stdout, stderr) = site.run(&["pipeline", "run", "web"]);
+    assert!(good, "{stderr}");
+    assert_eq!(stdout, "");
+    assert!(stderr.contains("web #1  queued by hand: ") && stderr.contains("\"first\""), "{stderr}");
+    assert!(
+        stderr.contains("| Step 2/2 : COPY . /srv") && stderr.contains("revision 1: 2/2 healthy"),
+        "{stderr}"
+    );
+
+    let (good, stdout, _) = site.run(&["pipeline", "run", "web", "-o", "json"]);
+    assert!(good);
+    let events: Vec<Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("one JSON object a line")).collect();
+    let whats: Vec<_> =
+        events.iter().filter_map(|event| event["kind"]["pipeline"]["what"].as_str()).collect();
+    assert!(whats.contains(&"nothing-to-build") && whats.last() == Some(&"finished"), "{whats:?}");
+
+    site.origin.commit("broken", &[("Dockerfile", b"FROM scratch\nRUN [\"/nothing\"]\n")]);
+    let (good, _, stderr) = site.run(&["pipeline", "run", "web"]);
+    assert!(!good && stderr.contains("✗ failed: Dockerfile:2: `RUN [\"/nothing\"]`: "), "{stderr}");
+    let (good, _, stderr) = site.run(&["pipeline", "run", "wep"]);
+    assert!(!good && stderr.contains("did you mean `web`?"), "{stderr}");
+    let (good, _, stderr) = site.run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert!(!good && stderr.contains("FLEETWRIGHT_SERVE_TOKEN is not set"), "{stderr}");
+    assert_eq!(site.cluster.deployments().len(), 1);
+    assert_no_secret(site.folder.path());
+}
+
+/// Looks into every file that was left behind.
+fn assert_no_secret(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            assert_no_secret(&path);
+        } else {
+            let bytes = std::fs::read(&path).expect("a file");
+            let found = bytes.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes());
+            assert!(!found, "{} holds the registry's password", path.display());
+        }
+    }
+}
+
+/// Keeps a site running to look at: FLEETWRIGHT_LOOK=seconds.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "for people: serves a page to look at"]
+async fn look_at_the_page() {
+    let site = Site::new();
+    site.origin.commit("first <b>page</b>", &[("Dockerfile", b"FROM scratch\nCOPY . /srv\n"), ("a", b"1")]);
+    let serve = site.serve();
+    println!("page: {}", serve.page);
+    site.wait_for("succeeded", |run| run["state"] == "succeeded");
+    site.origin.commit("only words", &[("Dockerfile", b"FROM scratch\nCOPY . /srv\n"), ("a", b"1")]);
+    site.wait_for("succeeded", |run| run["state"] == "succeeded" && run["id"] == 2);
+    site.origin.commit("a broken Dockerfile", &[("Dockerfile", b"FROM scratch\nRUN [\"/nothing\"]\n")]);
+    site.wait_for("failed", |run| run["state"] == "failed");
+    let dockerfile = slow(30);
+    site.origin.commit("a slow one", &[("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox())]);
+    let seconds = std::env::var("FLEETWRIGHT_LOOK").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}

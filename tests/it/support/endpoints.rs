@@ -1,0 +1,89 @@
+//! What `serve` reaches over the network, played by this process: the cluster's API over
+//! TLS, and SSM's GetParameter.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use axum_server::tls_rustls::RustlsConfig;
+use fleetwright::model::service::Deployment;
+use fleetwright::port::cluster::Cluster;
+use fleetwright::port::cluster_wire::{Changed, Line};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use super::cluster::FakeCluster;
+use super::registry::certificates;
+
+/// The cluster's token.
+pub const TOKEN: &str = "cluster-test-token";
+
+/// Serves `cluster` over TLS with a certificate whose authority is written to
+/// `folder`/ca.pem; gives its URL.
+pub fn cluster_api(cluster: FakeCluster, folder: &Path) -> String {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    std::fs::create_dir_all(folder).expect("a folder");
+    let ca = certificates(folder);
+    std::fs::write(folder.join("ca.pem"), ca).expect("written");
+    let (listener, address) = listener();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let routes = Router::new()
+        .route("/v1/snapshot", get(snapshot))
+        .route("/v1/watch", get(watch))
+        .route("/v1/services/{name}", put(deploy))
+        .with_state(cluster);
+    tokio::spawn(async move {
+        let tls = RustlsConfig::from_pem_file(cert, key).await.expect("a certificate");
+        let server = axum_server::from_tcp_rustls(listener, tls).expect("a listener");
+        server.serve(routes.into_make_service()).await.expect("it serves");
+    });
+    format!("https://{address}")
+}
+
+/// Serves one SSM parameter; gives the endpoint's URL.
+pub fn parameters(value: String) -> String {
+    let (listener, address) = listener();
+    let routes = Router::new().route("/", post(get_parameter)).with_state(value);
+    tokio::spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+        axum::serve(listener, routes).await.expect("it serves");
+    });
+    format!("http://{address}")
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.set_nonblocking(true).expect("set");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+async fn snapshot(State(cluster): State<FakeCluster>) -> Json<Value> {
+    let snapshot = cluster.snapshot().await.expect("a snapshot");
+    Json(serde_json::to_value(snapshot).expect("JSON"))
+}
+
+async fn watch(State(cluster): State<FakeCluster>) -> impl IntoResponse {
+    let lines = cluster.watch().await.expect("a stream").map(|snapshot| {
+        let line = Line::Snapshot(snapshot.expect("a snapshot"));
+        Ok::<_, std::convert::Infallible>(serde_json::to_string(&line).expect("JSON") + "\n")
+    });
+    Body::from_stream(lines)
+}
+
+async fn deploy(State(cluster): State<FakeCluster>, Json(deployment): Json<Deployment>) -> Json<Changed> {
+    Json(Changed { revision: cluster.deploy(&deployment).await.expect("deployed") })
+}
+
+async fn get_parameter(State(value): State<String>, body: String) -> impl IntoResponse {
+    let asked: Value = serde_json::from_str(&body).expect("JSON");
+    let name = asked["Name"].clone();
+    assert_eq!(asked["WithDecryption"], json!(true), "it is encrypted");
+    let answer =
+        json!({ "Parameter": { "Name": name, "Type": "SecureString", "Value": value, "Version": 1 } });
+    ([("content-type", "application/x-amz-json-1.1")], answer.to_string())
+}
