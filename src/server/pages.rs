@@ -102,7 +102,7 @@ pub(super) fn home(
         main.push_str("<p class=\"soft\">No pipeline has run yet. The next commit starts one.</p>");
     } else {
         main.push_str(
-            "<div class=\"wrap\"><table><thead><tr><th>Run</th><th>Pipeline</th><th>State</th><th>Commit</th>\
+            "<div class=\"wrap\"><table><thead><tr><th>Run</th><th class=\"less\">Pipeline</th><th>State</th><th class=\"less\">Commit</th>\
              <th>Subject</th><th class=\"number less\">Took</th><th class=\"number\">Begun</th></tr></thead><tbody>",
         );
         for run in runs {
@@ -118,8 +118,8 @@ fn run_row(main: &mut String, run: &Run, now: DateTime<Utc>) {
     let why = run.reason.as_deref().map(|why| format!("<div class=\"why\">{}</div>", esc(why)));
     let _ = write!(
         main,
-        "<tr><td class=\"tight\"><a href=\"/runs/{id}\">#{id}</a></td><td class=\"tight\">{pipeline}</td>\
-         <td>{state}</td><td class=\"tight\"><code>{commit}</code></td>\
+        "<tr><td class=\"tight\"><a href=\"/runs/{id}\">#{id}</a></td><td class=\"tight less\">{pipeline}</td>\
+         <td>{state}</td><td class=\"tight less\"><code>{commit}</code></td>\
          <td class=\"wide\">{subject}{why}</td><td class=\"number less\">{took}</td><td class=\"number\">{begun}</td></tr>",
         id = run.id,
         pipeline = esc(run.pipeline.as_str()),

@@ -165,7 +165,7 @@ fn slow(seconds: u32) -> String {
     format!("FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sleep\", \"{seconds}\"]\n")
 }
 
-fn step<'a>(run: &'a Value, index: usize) -> &'a str {
+fn step(run: &Value, index: usize) -> &str {
     run["steps"][index]["state"]["is"].as_str().unwrap_or("")
 }
 
