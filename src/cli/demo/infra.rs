@@ -1,7 +1,7 @@
 //! The demo's infra repository: a copy of the one it is run in, so that a changed line
 //! of cloud-config never touches the user's checkout.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::failure::Failure;
 use super::application::commit_all;
@@ -47,27 +47,44 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Replaces `old` by `new` in the first file under `templates` and `stacks` that holds it; gives that file.
+/// In `file`, replaces the first `old` behind the line `section` by `new`.
 ///
 /// # Errors
-/// When no file holds it.
-pub fn edit(repository: &Path, old: &str, new: &str) -> Result<PathBuf, Failure> {
-    let mut folders = vec![repository.join("stacks"), repository.join("templates")];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
-            if text.contains(old) && std::fs::write(&path, text.replacen(old, new, 1)).is_ok() {
-                return Ok(path.strip_prefix(repository).unwrap_or(&path).to_owned());
-            }
-        }
+/// When the file has no such line.
+pub fn edit(repository: &Path, file: &str, section: &str, old: &str, new: &str) -> Result<(), Failure> {
+    let path = repository.join(file);
+    let run = || -> std::io::Result<()> {
+        let text = std::fs::read_to_string(&path)?;
+        let edited = edited(&text, section, old, new).ok_or_else(|| {
+            std::io::Error::other(format!("`{section}` has no `{old}`, which the demo changes"))
+        })?;
+        std::fs::write(&path, edited)
+    };
+    run().map_err(|error| {
+        Failure::failed(
+            format!("changing {file} of the demo's infra repository: {error}"),
+            "run the demo in the project's own root, or in a repository as `fleetwright init` makes it",
+        )
+    })
+}
+
+fn edited(text: &str, section: &str, old: &str, new: &str) -> Option<String> {
+    let at = text.find(&format!("\n{section}\n"))?;
+    let (before, behind) = text.split_at(at);
+    behind.contains(old).then(|| format!("{before}{}", behind.replacen(old, new, 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_section_s_own_line_is_changed() {
+        let text = "control:\n  log: 1\nworkers:\n  log: 1\n";
+        assert_eq!(
+            edited(text, "workers:", "log: 1", "log: 2").as_deref(),
+            Some("control:\n  log: 1\nworkers:\n  log: 2\n")
+        );
+        assert_eq!(edited(text, "others:", "log: 1", "log: 2"), None);
     }
-    Err(Failure::failed(
-        format!("no file of {} holds `{old}`, which the demo changes", repository.display()),
-        "run the demo in the project's own root",
-    ))
 }

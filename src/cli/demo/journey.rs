@@ -20,7 +20,9 @@ use super::{infra, screen, server};
 const STEPS: usize = 9;
 /// The service that the demo's application is.
 const SERVICE: &str = "web";
-/// The line of cloud-config that the demo changes.
+/// Where the fleet is described.
+const STACKS: &str = "stacks/cluster.yaml";
+/// The workers' setting, a line of their cloud-config, that the demo changes.
 const EDIT: (&str, &str) = ("log_max_size: 10m", "log_max_size: 50m");
 /// The fleet that stacks/ describes.
 const CONTROL_MACHINES: usize = 3;
@@ -167,7 +169,6 @@ async fn prepare(stage: &mut Stage, folder: &Path) -> Result<(), Failure> {
 /// Steps 3 and 4: stacks, machines, a cluster.
 async fn fleet(stage: &mut Stage) -> Result<(), Failure> {
     stage.step("Stacks and groups are planned and applied");
-    stage.run(&["plan"], &[0, 3]).await?;
     stage.run(&["apply", "--yes"], &[0]).await?;
 
     stage.step("Machines boot from their cloud-config and form a cluster by themselves");
@@ -190,11 +191,11 @@ async fn fleet(stage: &mut Stage) -> Result<(), Failure> {
 /// Steps 8 and 9: a line of cloud-config, planned down to the machines, and rolled.
 async fn roll(stage: &mut Stage) -> Result<Vec<MachineId>, Failure> {
     stage.step("A changed line of cloud-config is planned down to the machines");
-    let file = infra::edit(stage.infra(), EDIT.0, EDIT.1)?;
+    infra::edit(stage.infra(), STACKS, "workers:", EDIT.0, EDIT.1)?;
     commit_all(stage.infra(), "Keep longer logs").map_err(|error| {
         Failure::failed(format!("committing to the demo's infra repository: {error}"), "free some space")
     })?;
-    stage.say(&format!("$ sed -i 's/{}/{}/' {}", EDIT.0, EDIT.1, file.display()));
+    stage.say(&format!("$ sed -i '/^workers:/,$ s/{}/{}/' {STACKS}", EDIT.0, EDIT.1));
     stage.run(&["plan"], &[3]).await?;
 
     stage.step("The workers are rolled");

@@ -49,7 +49,7 @@ pub async fn last(stage: &Stage, outcome: &Outcome, application: &Path) -> Resul
     stage.run(&["plan"], &[0]).await?;
     stage.run(&["local", "status"], &[0]).await?;
     stage.run(&["machines"], &[0]).await?;
-    stage.run(&["status"], &[0]).await?;
+    stage.run(&["status", "web"], &[0]).await?;
     stage.say("");
     for line in &outcome.probe.failed {
         stage.say(&format!("failed: {line}"));
