@@ -13,6 +13,9 @@ pub const USER: &str = "builder";
 /// The password; nothing that is printed may hold it.
 pub const PASSWORD: &str = "pipeline-test-password-7Qz";
 
+/// The same for the registry, as `htpasswd -nbB` prints it.
+const HTPASSWD: &str = "builder:$2y$05$QQDmD120bbEjNAj5WQeYwu0HwJIlP7Y5ENVCNAeNMgcsTNtM7gnie\n";
+
 /// A registry that ends with this value.
 pub struct Registry {
     folder: tempfile::TempDir,
@@ -28,11 +31,7 @@ impl Registry {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let ca = certificates(folder.path());
-        let hash = Command::new("htpasswd")
-            .args(["-nbB", USER, PASSWORD])
-            .output()
-            .expect("htpasswd (package apache2-utils) can be run");
-        std::fs::write(folder.path().join("htpasswd"), hash.stdout).expect("written");
+        std::fs::write(folder.path().join("htpasswd"), HTPASSWD).expect("written");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
