@@ -8,6 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::stacks::{Session, cloud_failure, plan_failure};
 use crate::driver::follow::Pace;
 use crate::driver::plan::{Found, look, plan};
+use crate::event::Events;
 use crate::view;
 use crate::view::paint::Paint;
 
@@ -44,7 +45,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         (session, found.map_err(cloud_failure)?)
     };
     let cloud = session.cloud.as_ref();
-    let (events, pace) = (&session.events, Pace::adaptive());
+    // A query gives one document and nothing else, so its progress is for people only.
+    let (unheard, _) = Events::channel();
+    let events = if context.json() { &unheard } else { &session.events };
+    let pace = Pace::adaptive();
     let plan =
         plan(cloud, &session.wanted, &found, events, pace, &session.stop).await.map_err(plan_failure)?;
     drop(session.flush(context).await);
