@@ -203,7 +203,12 @@ impl Agent {
         if published.is_some_and(|published| published == tokens.manager) {
             return Ok(());
         }
-        let secrets = (self.secrets)().map_err(AgentError::Secrets)?;
+        // Others may serve with the secrets already: they are kept where they are complete.
+        let secrets = match self.published().await {
+            Ok(secrets) => secrets,
+            Err(AgentError::Missing(_)) => (self.secrets)().map_err(AgentError::Secrets)?,
+            Err(error) => return Err(error),
+        };
         let values = [
             ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
             ("ca-key", &secrets.authority_key, Protection::Encrypted),

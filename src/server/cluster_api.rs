@@ -142,13 +142,18 @@ async fn operators(Extension(caller): Extension<Caller>, request: Request, next:
 
 impl Api {
     /// Refuses a worker that speaks of another machine than the one it calls from.
-    async fn own(&self, caller: Caller, is_it: impl Fn(&Node) -> bool + Send) -> Result<(), Problem> {
+    async fn own(
+        &self,
+        caller: Caller,
+        name: &str,
+        is_it: impl Fn(&Node) -> bool + Send,
+    ) -> Result<(), Problem> {
         let Caller::Worker(address) = caller else { return Ok(()) };
         let nodes = self.membership.nodes().await?;
-        if nodes.iter().any(|node| is_it(node) && node.address == Some(address)) {
-            Ok(())
-        } else {
-            Err(denied("a worker speaks for its own machine only"))
+        match nodes.iter().find(|node| is_it(node)) {
+            Some(node) if node.address == Some(address) => Ok(()),
+            Some(_) => Err(denied("a worker speaks for its own machine only")),
+            None => Err(ClusterError::NotFound { what: "machine", name: name.to_owned() }.into()),
         }
     }
 }
@@ -205,7 +210,14 @@ async fn logs(
     Ok(lines(stream.map(|item| item.map(Line::Log)).boxed()))
 }
 
-async fn drain(State(api): State<Api>, Json(request): Json<DrainRequest>) -> Result<Json<Drained>, Problem> {
+async fn drain(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<DrainRequest>,
+) -> Result<Json<Drained>, Problem> {
+    for machine in &request.machines {
+        api.own(caller, machine.as_str(), |node| node.instance.as_ref() == Some(machine)).await?;
+    }
     let work = async {
         if request.force {
             api.membership.evacuate(&request.machines).await
@@ -227,7 +239,7 @@ async fn register(
     Json(registration): Json<Registration>,
 ) -> Result<StatusCode, Problem> {
     let id: MachineId = id.parse()?;
-    api.own(caller, |node| node.id == registration.node).await?;
+    api.own(caller, &registration.node, |node| node.id == registration.node).await?;
     let nodes = api.membership.nodes().await?;
     let Some(node) = nodes.iter().find(|node| node.id == registration.node) else {
         return Err(ClusterError::NotFound { what: "machine", name: registration.node }.into());

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a file per capability.
 
+mod cluster_contract;
 mod faults;
 mod init;
 mod journey;

@@ -5,6 +5,7 @@ pub mod endpoints;
 pub mod git;
 pub mod lab;
 pub mod registry;
+pub mod swarm;
 
 use std::fmt;
 use std::path::Path;

@@ -1,0 +1,308 @@
+//! What every cluster must do, asked of a real swarm: of the engine itself, and through the
+//! API of a control machine. Every address that is given out as healthy is asked all the
+//! time, and must always answer.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum_server::Handle;
+use fleetwright::adapter::authority::Authority;
+use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
+use fleetwright::adapter::swarm::Swarm;
+use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::model::machine::MachineState;
+use fleetwright::model::name::{Digest, MachineId, ServiceName};
+use fleetwright::model::secret::Secret;
+use fleetwright::model::service::{
+    Deployment, HealthCheck, HealthProbe, InstanceState, Limits, Origin, Port, RevisionState, Scale,
+    ServiceSpec, ServiceStatus, UpdatePolicy,
+};
+use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
+use fleetwright::port::membership::{Control, Membership};
+use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
+use futures_util::StreamExt;
+
+use crate::support::registry::free_port;
+use crate::support::swarm::{IMAGE, Lab};
+
+/// How long any one thing may take on two busy cores.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The images that the suite deploys.
+struct Images {
+    first: Digest,
+    second: Digest,
+    broken: Digest,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swarm_keeps_the_contract() {
+    let (lab, [swarm, worker]) = Lab::up().await;
+    let images = Images {
+        first: lab.push("one", true),
+        second: lab.push("two", true),
+        broken: lab.push("three", false),
+    };
+    let settling = tokio::spawn(settle(swarm.clone()));
+    let reporting = [swarm.clone(), worker].map(|machine| tokio::spawn(report(machine, swarm.clone())));
+
+    println!("through the engine");
+    let control: MachineId = "i-control".parse().expect("an id");
+    contract(&swarm, &lab.registry(), &images, "web").await;
+    lab.undrain(&control).await;
+
+    println!("through the API");
+    let (served, access) = serve(&swarm).await;
+    let wrong = Access { token: Secret::new("guessed".to_owned()), ..access.clone() };
+    let refused = ClusterApi::new(Source::Fixed(wrong)).snapshot().await.expect_err("a wrong token");
+    assert!(refused.to_string().contains("unauthorized"), "{refused}");
+    let worker = Access { token: Secret::new("worker".to_owned()), ..access.clone() };
+    let worker = ClusterApi::new(Source::Fixed(worker));
+    let refused = worker.snapshot().await.expect_err("not for workers");
+    assert!(refused.to_string().contains("unauthorized"), "{refused}");
+    let refused = worker.empty(&[control], false).await.expect_err("another's machine");
+    assert!(refused.to_string().contains("its own machine"), "{refused}");
+    // One that is not there is no reason to fail while another is.
+    let mut endpoints = vec![format!("https://127.0.0.1:{}", free_port())];
+    endpoints.extend(access.endpoints.clone());
+    let api = ClusterApi::new(Source::Fixed(Access { endpoints, ..access }));
+    contract(&api, &lab.registry(), &images, "shop").await;
+
+    served.abort();
+    settling.abort();
+    reporting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: &str) {
+    let service: ServiceName = name.parse().expect("a name");
+    let deployment = |digest: &Digest| deployment(&service, registry, digest);
+    let snapshot = cluster.snapshot().await.expect("a snapshot");
+    let states: Vec<_> = snapshot.machines.iter().map(|one| (one.id.as_str(), one.state)).collect();
+    assert_eq!(states, [("i-control", MachineState::Ready), ("i-worker", MachineState::Ready)]);
+    assert_eq!(snapshot.services, []);
+
+    let first = cluster.deploy(&deployment(&images.first)).await.expect("deployed");
+    assert_eq!(first, 1);
+    assert_eq!(ended(cluster, &service, first).await, Outcome::Running);
+    let asking = Asking::start(cluster, &service).await;
+    let again = cluster.deploy(&deployment(&images.first)).await.expect("nothing to do");
+    assert_eq!(again, 1, "the same deployment is no update");
+
+    let second = cluster.deploy(&deployment(&images.second)).await.expect("deployed");
+    assert_eq!((second, ended(cluster, &service, second).await), (2, Outcome::Running));
+    let status = status(cluster, &service).await;
+    assert!(
+        status
+            .instances
+            .iter()
+            .filter(|i| i.state == InstanceState::Healthy)
+            .all(|i| i.digest.as_ref() == Some(&images.second))
+    );
+
+    let broken = cluster.deploy(&deployment(&images.broken)).await.expect("deployed");
+    match ended(cluster, &service, broken).await {
+        Outcome::Undone { reason } => {
+            assert!(reason.contains("never became healthy: 404 from /health"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    let states: Vec<_> = history(cluster, &service).await;
+    assert_eq!(
+        states,
+        [(3, RevisionState::RolledBack), (2, RevisionState::Running), (1, RevisionState::Replaced)]
+    );
+
+    let back = cluster.rollback(&service).await.expect("rolled back");
+    assert_eq!((back, ended(cluster, &service, back).await), (4, Outcome::Running));
+    let status = self::status(cluster, &service).await;
+    assert_eq!(status.history[0].digest, images.first, "what ran before, not what was rolled back");
+
+    let control: MachineId = "i-control".parse().expect("an id");
+    let worker: MachineId = "i-worker".parse().expect("an id");
+    within(cluster.drain(std::slice::from_ref(&control))).await.expect("drained");
+    let snapshot = cluster.snapshot().await.expect("a snapshot");
+    assert_eq!(snapshot.machines[0].state, MachineState::Draining);
+    assert!(snapshot.services[0].instances.iter().all(|i| i.machine.as_ref() != Some(&control)));
+    assert!(snapshot.services[0].is_whole());
+    assert_eq!(snapshot.services[0].history[0].number, 4, "moving makes no revision");
+    let refused = within(cluster.drain(&[worker])).await.expect_err("there is nowhere to go");
+    assert!(matches!(refused, ClusterError::Refused { .. }), "{refused}");
+    assert_eq!(cluster.snapshot().await.expect("a snapshot").machines[1].state, MachineState::Ready);
+
+    let lines: Vec<_> = cluster.logs(&service, 5, false).await.expect("logs").collect().await;
+    let line = lines.first().expect("a line").as_ref().expect("a line");
+    assert!(line.starts_with(&format!("{name}@")) && line.contains(" i-"), "{line}");
+
+    asking.end(name);
+    let nobody: ServiceName = "nobody".parse().expect("a name");
+    assert!(matches!(cluster.rollback(&nobody).await, Err(ClusterError::NotFound { what: "service", .. })));
+    cluster.remove(&service).await.expect("removed");
+    within(async {
+        let mut snapshots = cluster.watch().await.expect("a watch");
+        while let Some(snapshot) = snapshots.next().await {
+            if snapshot.expect("a snapshot").services.is_empty() {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+async fn ended(cluster: &dyn Cluster, service: &ServiceName, revision: u64) -> Outcome {
+    let outcome = within(follow(cluster, service, revision)).await.expect("followed");
+    println!("{service} revision {revision}: {outcome:?}");
+    outcome
+}
+
+async fn status(cluster: &dyn Cluster, service: &ServiceName) -> ServiceStatus {
+    let snapshot = cluster.snapshot().await.expect("a snapshot");
+    snapshot.services.into_iter().find(|known| known.name == *service).expect("the service")
+}
+
+async fn history(cluster: &dyn Cluster, service: &ServiceName) -> Vec<(u64, RevisionState)> {
+    status(cluster, service).await.history.iter().map(|one| (one.number, one.state)).collect()
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, work).await.expect("it takes too long")
+}
+
+/// The agent of a leading manager does this.
+async fn settle(swarm: Swarm) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let _ = Membership::settle(&swarm).await;
+    }
+}
+
+/// The agent of every machine does this.
+async fn report(machine: Swarm, swarm: Swarm) {
+    let mut failures = machine.unhealthy();
+    while let Some((task, output)) = failures.next().await {
+        println!("unhealthy: {task}: {output}");
+        Membership::report_unhealthy(&swarm, &task, &output).await.expect("reported");
+    }
+}
+
+/// Asks every address that is given out as healthy, as long as it is.
+struct Asking {
+    addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    asked: Arc<AtomicUsize>,
+    failures: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    follower: tokio::task::JoinHandle<()>,
+}
+
+impl Asking {
+    async fn start(cluster: &dyn Cluster, service: &ServiceName) -> Self {
+        let addresses = Arc::new(Mutex::new(Vec::new()));
+        let (asked, failures, stop) = (Arc::default(), Arc::<Mutex<Vec<String>>>::default(), Arc::default());
+        let mut snapshots = cluster.watch().await.expect("a watch");
+        let follower = tokio::spawn({
+            let (addresses, service) = (Arc::clone(&addresses), service.clone());
+            async move {
+                while let Some(Ok(snapshot)) = snapshots.next().await {
+                    *addresses.lock().expect("addresses") = healthy(&snapshot, &service);
+                }
+            }
+        });
+        let this = Self { addresses, asked, failures, stop, follower };
+        for _ in 0..2 {
+            let (addresses, asked) = (Arc::clone(&this.addresses), Arc::clone(&this.asked));
+            let (failures, stop) = (Arc::clone(&this.failures), Arc::clone(&this.stop));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let now = addresses.lock().expect("addresses").clone();
+                    for address in now {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        if let Err(error) = ask(address) {
+                            failures.lock().expect("failures").push(format!("{address}: {error}"));
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+        }
+        this
+    }
+
+    fn end(self, name: &str) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.follower.abort();
+        let asked = self.asked.load(Ordering::Relaxed);
+        println!("{name}: asked {asked} times");
+        assert!(asked > 200, "asked {asked} times");
+        assert_eq!(*self.failures.lock().expect("failures"), Vec::<String>::new());
+    }
+}
+
+fn healthy(snapshot: &Snapshot, service: &ServiceName) -> Vec<SocketAddr> {
+    let services = snapshot.services.iter().filter(|known| known.name == *service);
+    let instances = services.flat_map(|known| &known.instances);
+    instances
+        .filter(|instance| instance.state == InstanceState::Healthy)
+        .flat_map(|instance| instance.addresses.clone())
+        .collect()
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<()> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.contains(" 200 ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
+}
+
+fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deployment {
+    Deployment {
+        spec: ServiceSpec {
+            name: service.clone(),
+            image: IMAGE.to_owned(),
+            command: vec![],
+            scale: Scale::Replicas(2),
+            environment: BTreeMap::new(),
+            ports: vec![Port { container: 8080, host: None }],
+            health: Some(HealthCheck {
+                probe: HealthProbe::Http { port: 8080, path: "/health".to_owned() },
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(2),
+                retries: 2,
+                start_period: Duration::from_secs(1),
+            }),
+            limits: Limits { memory_bytes: Some(64 << 20), cpu_millis: Some(250) },
+            placement: BTreeMap::new(),
+            update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1) },
+            drain: Duration::from_secs(3),
+        },
+        registry: registry.to_owned(),
+        digest: digest.clone(),
+        origin: Origin { repository: "-".to_owned(), commit: String::new(), subject: String::new() },
+    }
+}
+
+async fn serve(swarm: &Swarm) -> (tokio::task::JoinHandle<std::io::Result<()>>, Access) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let authority = Authority::create("test").expect("an authority");
+    let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
+    let api = Api {
+        cluster: Arc::new(swarm.clone()),
+        membership: Arc::new(swarm.clone()),
+        token: Secret::new("operator".to_owned()),
+        worker_token: Secret::new("worker".to_owned()),
+    };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+    let served = tokio::spawn(async move { cluster_api::serve(api, address, &tls, Handle::new()).await });
+    let access = Access {
+        endpoints: vec![format!("https://{address}")],
+        token: Secret::new("operator".to_owned()),
+        authority: Some(authority.certificate),
+    };
+    (served, access)
+}

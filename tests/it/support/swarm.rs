@@ -1,0 +1,223 @@
+//! A real swarm of two machines for one test: a control machine and a worker, each a
+//! container with systemd and Docker, and a registry that both pull from.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleetwright::adapter::probe;
+use fleetwright::adapter::swarm::{Anonymous, Engine, PROBE_ON_MACHINE, Swarm};
+use fleetwright::event::Events;
+use fleetwright::local::{home::Home, image, machines};
+use fleetwright::model::name::{Digest, MachineId};
+use fleetwright::port::membership::Membership;
+
+use super::registry::free_port;
+
+/// The image's repository.
+pub const IMAGE: &str = "demo/web";
+
+const CAPABILITIES: &str = "SYS_ADMIN NET_ADMIN SYS_PTRACE SYS_NICE NET_RAW MKNOD SYS_CHROOT \
+     DAC_READ_SEARCH SYSLOG LINUX_IMMUTABLE IPC_LOCK AUDIT_CONTROL";
+
+/// The two machines and the registry; all gone when dropped.
+pub struct Lab {
+    name: String,
+    folder: tempfile::TempDir,
+    registry: Child,
+    registry_port: u16,
+    gateway: IpAddr,
+    machines: [IpAddr; 2],
+}
+
+impl Lab {
+    /// Starts everything and makes the swarm, which it gives as seen from each machine.
+    pub async fn up() -> (Self, [Swarm; 2]) {
+        let lab = Self::start().await;
+        let control = lab.engine(0).await;
+        let worker = lab.engine(1).await;
+        control.init(lab.machines[0]).await.expect("a swarm");
+        let tokens = control.join_tokens().await.expect("tokens");
+        worker.join(lab.machines[1], &lab.machines[..1], &tokens.worker).await.expect("joined");
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            let nodes = control.nodes().await.expect("nodes");
+            for node in &nodes {
+                let address = node.address.expect("an address");
+                let control_machine = node.manager.is_some();
+                let labels = [
+                    ("instance", if control_machine { "i-control" } else { "i-worker" }.to_owned()),
+                    ("address", address.to_string()),
+                    ("role", if control_machine { "control" } else { "worker" }.to_owned()),
+                    ("group", "test".to_owned()),
+                ];
+                let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+                control.register(&node.id, &labels).await.expect("registered");
+            }
+            if nodes.len() == 2 && nodes.iter().all(|node| node.up) {
+                return (lab, [control, worker]);
+            }
+            assert!(Instant::now() < limit, "the worker does not come up: {nodes:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn start() -> Self {
+        let tag = machine_image().await;
+        let name = format!("fleetwright-it-{}", std::process::id());
+        let folder = tempfile::tempdir().expect("a folder");
+        let (subnet, prefix) = network(&name);
+        println!("machines of {name} in {subnet}");
+        let gateway: IpAddr = format!("{prefix}.1").parse().expect("an address");
+        let registry_port = free_port();
+        let machines = [11, 12].map(|last| format!("{prefix}.{last}").parse().expect("an address"));
+        let drop_in = folder.path().join("docker.service.d");
+        std::fs::create_dir(&drop_in).expect("a folder");
+        // The machines' engines answer the test; their registry has no certificate.
+        let unit = format!(
+            "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://0.0.0.0:2375 \
+             --containerd=/run/containerd/containerd.sock --insecure-registry {gateway}:{registry_port}\n"
+        );
+        std::fs::write(drop_in.join("test.conf"), unit).expect("written");
+        let registry = registry(folder.path(), registry_port);
+        let lab = Self { name, folder, registry, registry_port, gateway, machines };
+        for (number, address) in lab.machines.iter().enumerate() {
+            lab.start_machine(number, *address, &tag);
+        }
+        lab
+    }
+
+    fn start_machine(&self, number: usize, address: IpAddr, tag: &str) {
+        let name = self.machine(number);
+        let mut run = Command::new("docker");
+        run.args(["run", "-d", "--name", &name, "--hostname", &name, "--network", &self.name]);
+        run.args(["--ip", &address.to_string(), "--security-opt", "seccomp=unconfined"]);
+        run.args(CAPABILITIES.split_whitespace().flat_map(|one| ["--cap-add", one]));
+        if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            run.arg("--cgroupns=private");
+        } else {
+            run.args(["--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]);
+        }
+        run.args(["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-v", "/var/lib/docker"]);
+        let drop_in = self.folder.path().join("docker.service.d");
+        run.args(["-v", &format!("{}:/etc/systemd/system/docker.service.d:ro", drop_in.display())]);
+        ok(run.args([tag, "/sbin/init"]));
+        let file = self.folder.path().join("probe");
+        probe::install(&file).expect("the probe");
+        ok(Command::new("docker").args(["exec", &name, "mkdir", "-p", "/var/lib/fleetwright"]));
+        let target = format!("{name}:{PROBE_ON_MACHINE}");
+        ok(Command::new("docker").args(["cp", &file.display().to_string(), &target]));
+    }
+
+    async fn engine(&self, number: usize) -> Swarm {
+        let endpoint = format!("tcp://{}:2375", self.machines[number]);
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            match Engine::connect(&endpoint).await {
+                Ok(engine) => return Swarm::new(engine, Arc::new(Anonymous)),
+                Err(error) => assert!(Instant::now() < limit, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn machine(&self, number: usize) -> String {
+        format!("{}-m{number}", self.name)
+    }
+
+    /// The registry as the machines name it.
+    pub fn registry(&self) -> String {
+        format!("{}:{}", self.gateway, self.registry_port)
+    }
+
+    /// Builds and pushes a web server that answers `/` with `text`, and `/health` when it is `healthy`.
+    pub fn push(&self, text: &str, healthy: bool) -> Digest {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::copy("/bin/busybox", folder.path().join("busybox")).expect("busybox-static is installed");
+        let health = if healthy { "echo ok > /www/health" } else { "true" };
+        let file = format!(
+            "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\",\"mkdir\",\"/www\"]\n\
+             RUN [\"/bin/busybox\",\"sh\",\"-c\",\"echo {text} > /www/index.html; {health}\"]\n\
+             CMD [\"/bin/busybox\",\"httpd\",\"-f\",\"-v\",\"-p\",\"8080\",\"-h\",\"/www\"]\n"
+        );
+        std::fs::write(folder.path().join("Dockerfile"), file).expect("written");
+        // The local engine takes a registry on its own machine without a certificate.
+        let name = format!("127.0.0.1:{}/{IMAGE}:{text}", self.registry_port);
+        let path = folder.path().display().to_string();
+        ok(Command::new("docker").env("DOCKER_BUILDKIT", "0").args(["build", "-q", "-t", &name, &path]));
+        let pushed = ok(Command::new("docker").args(["push", &name]));
+        ok(Command::new("docker").args(["rmi", &name]));
+        let digest = pushed.split_whitespace().find(|word| word.starts_with("sha256:"));
+        digest.expect("a digest").parse().expect("a digest")
+    }
+
+    /// Lets a drained machine take work again, which needs the engine's own client.
+    pub async fn undrain(&self, machine: &MachineId) {
+        let host = format!("tcp://{}:2375", self.machines[0]);
+        let filter = format!("node.label=fleetwright.instance={machine}");
+        let id = ok(Command::new("docker").args(["-H", &host, "node", "ls", "-q", "--filter", &filter]));
+        let arguments = ["node", "update", "--availability", "active", "--label-rm", "fleetwright.drain"];
+        ok(Command::new("docker").args(["-H", &host]).args(arguments).arg(id.trim()));
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.registry.kill();
+        let _ = self.registry.wait();
+        for number in 0..self.machines.len() {
+            let _ = Command::new("docker").args(["rm", "-fv", &self.machine(number)]).output();
+        }
+        let _ = Command::new("docker").args(["network", "rm", &self.name]).output();
+    }
+}
+
+async fn machine_image() -> String {
+    let docker = machines::connect().await.expect("Docker answers");
+    let home = Home::from_env().expect("a home");
+    image::ensure(&docker, &home, &Events::channel().0).await.expect("the machines' image")
+}
+
+/// Makes a network with the first subnet that is free, and gives its first three numbers as well.
+fn network(name: &str) -> (String, String) {
+    for third in 0..64 {
+        let prefix = format!("10.94.{third}");
+        let subnet = format!("{prefix}.0/24");
+        let made = Command::new("docker").args(["network", "create", "--subnet", &subnet, name]).output();
+        if made.expect("docker can be run").status.success() {
+            return (subnet, prefix);
+        }
+    }
+    panic!("no subnet of 10.94.0.0/18 is free");
+}
+
+fn registry(folder: &Path, port: u16) -> Child {
+    let config = folder.join("registry.yml");
+    let mut file = std::fs::File::create(&config).expect("a file");
+    let data = folder.join("data");
+    writeln!(
+        file,
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+         http: {{addr: '0.0.0.0:{port}'}}",
+        data.display()
+    )
+    .expect("written");
+    Command::new("docker-registry")
+        .arg("serve")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("docker-registry (package docker-registry) can be run")
+}
+
+fn ok(command: &mut Command) -> String {
+    let output = command.output().expect("docker can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
