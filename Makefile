@@ -21,9 +21,13 @@ demo:
 	cargo build --locked
 	@$(PROGRAM) demo
 
+# The end-to-end tests share a local cloud of their own. It is removed before, so that they begin
+# from nothing with the program as it is now, and after, whatever came of them.
 test:
 	@scripts/setup test
-	@$(MAKE) --no-print-directory checks
+	@$(call remove-clouds,$(FLEETWRIGHT_HOME)/test)
+	@result=0; $(MAKE) --no-print-directory checks || result=$$?; \
+	  $(call remove-clouds,$(FLEETWRIGHT_HOME)/test); exit $$result
 
 checks: export INSTA_UPDATE ?= no
 checks:
@@ -33,15 +37,21 @@ checks:
 	cargo test --doc --locked
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
+# Removes the local clouds under a folder, and the pipeline server that a demo left running.
+define remove-clouds
+for cloud in "$(1)"/local/*/; do \
+  [ -d "$$cloud" ] || continue; \
+  cargo build --locked --quiet || exit 1; \
+  name="$$(basename "$$cloud")"; \
+  FLEETWRIGHT_HOME="$(1)" $(PROGRAM) demo --stop --name "$$name"; \
+  FLEETWRIGHT_HOME="$(1)" $(PROGRAM) local --name "$$name" down || exit 1; \
+done
+endef
+
 # Local clouds, the machine image, the emulator, and the Docker daemon if it was started here.
 clean-local:
-	@if [ -d "$(FLEETWRIGHT_HOME)/local" ]; then \
-	  cargo build --locked --quiet && \
-	  for cloud in "$(FLEETWRIGHT_HOME)"/local/*/; do \
-	    [ -d "$$cloud" ] || continue; \
-	    $(PROGRAM) local --name "$$(basename "$$cloud")" down || exit 1; \
-	  done; \
-	fi
+	@$(call remove-clouds,$(FLEETWRIGHT_HOME)/test)
+	@$(call remove-clouds,$(FLEETWRIGHT_HOME))
 	@if [ -d "$(FLEETWRIGHT_HOME)" ]; then cargo build --locked --quiet && $(PROGRAM) local down --purge; fi
 	@scripts/setup clean
 	@rm -rf "$(FLEETWRIGHT_HOME)"

@@ -8,6 +8,7 @@ mod local_cloud;
 mod pipeline_images;
 mod pipeline_serve;
 mod render;
+mod secrets;
 mod stacks;
 mod support;
 mod validate;

@@ -47,7 +47,7 @@ the machine out again when its group terminates it. Its log is in the journal:
 `journalctl -u fleetwright-agent`.")]
 pub struct Args {
     /// What cloud-config wrote of this machine
-    #[arg(long, value_name = "FILE", default_value = "/etc/fleetwright/agent.json")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/fleetwright/agent.yaml")]
     config: PathBuf,
 }
 
@@ -89,7 +89,7 @@ fn read(path: &Path) -> Result<Config, Failure> {
     let next = "cloud-config writes it: see templates/cloud-config/base.yaml";
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("reading {}: {error}", path.display()), next))?;
-    serde_json::from_str(&text)
+    serde_yaml::from_str(&text)
         .map_err(|error| Failure::usage(format!("reading {}: {error}", path.display()), next))
 }
 
