@@ -21,13 +21,13 @@ demo:
 	cargo build --locked
 	@$(PROGRAM) demo
 
-# The end-to-end tests share a local cloud of their own. It is removed before, so that they begin
+# The end-to-end tests share a local cloud named `test`. It is removed before, so that they begin
 # from nothing with the program as it is now, and after, whatever came of them.
 test:
 	@scripts/setup test
-	@$(call remove-clouds,$(FLEETWRIGHT_HOME)/test)
+	@$(call remove-cloud,test)
 	@result=0; $(MAKE) --no-print-directory checks || result=$$?; \
-	  $(call remove-clouds,$(FLEETWRIGHT_HOME)/test); exit $$result
+	  $(call remove-cloud,test); exit $$result
 
 checks: export INSTA_UPDATE ?= no
 checks:
@@ -37,21 +37,20 @@ checks:
 	cargo test --doc --locked
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
-# Removes the local clouds under a folder, and the pipeline server that a demo left running.
-define remove-clouds
-for cloud in "$(1)"/local/*/; do \
-  [ -d "$$cloud" ] || continue; \
-  cargo build --locked --quiet || exit 1; \
-  name="$$(basename "$$cloud")"; \
-  FLEETWRIGHT_HOME="$(1)" $(PROGRAM) demo --stop --name "$$name"; \
-  FLEETWRIGHT_HOME="$(1)" $(PROGRAM) local --name "$$name" down || exit 1; \
-done
+# Removes a local cloud, the pipeline server that a demo on it left running, and its journal.
+define remove-cloud
+if [ -d "$(FLEETWRIGHT_HOME)/local/$(1)" ]; then \
+  cargo build --locked --quiet && \
+  $(PROGRAM) demo --stop --name $(1) && \
+  $(PROGRAM) local --name $(1) down && \
+  rm -rf "$(FLEETWRIGHT_HOME)/demo-$(1)" "$(FLEETWRIGHT_HOME)/serve/$(1)s" || exit 1; \
+fi
 endef
 
 # Local clouds, the machine image, the emulator, and the Docker daemon if it was started here.
 clean-local:
-	@$(call remove-clouds,$(FLEETWRIGHT_HOME)/test)
-	@$(call remove-clouds,$(FLEETWRIGHT_HOME))
+	@$(call remove-cloud,test)
+	@$(call remove-cloud,local)
 	@if [ -d "$(FLEETWRIGHT_HOME)" ]; then cargo build --locked --quiet && $(PROGRAM) local down --purge; fi
 	@scripts/setup clean
 	@rm -rf "$(FLEETWRIGHT_HOME)"

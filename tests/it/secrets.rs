@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::lab::{Lab, home, tool};
+use crate::support::lab::{Lab, PROJECT, home, tool};
 
 /// A secret, and what it is; its base64 form is searched for as well.
 struct Secret {
@@ -46,7 +46,7 @@ fn secrets_are_nowhere_to_be_read() {
         places.push(Place(format!("user data of {}", instance["id"]), text));
     }
     read_all(&home().join("local/test/logs"), &mut places);
-    read_all(&home().join("serve"), &mut places);
+    read_all(&home().join("serve").join(PROJECT), &mut places);
     read_all(&home().join("demo-test"), &mut places);
     for machine in lab.snapshot().expect("a cluster").machines {
         let container = lab.container(&machine);

@@ -12,6 +12,8 @@ use fleetwright::port::cluster::Snapshot;
 
 /// The name of the tests' local cloud, so that a demo beside it is left alone.
 pub const NAME: &str = "test";
+/// The project's name in them, and so that of its stacks and of the pipelines' journal.
+pub const PROJECT: &str = "tests";
 /// The first two numbers of its addresses, for the same reason.
 pub const NETWORK: &str = "10.78";
 
@@ -20,29 +22,24 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where the tests' local cloud and journal are: not where a user's are. Only LocalStack's
-/// installation is shared, where there is one already.
+/// Where local clouds and journals are; the tests' own are told apart by their names.
 pub fn home() -> PathBuf {
-    let shared =
-        std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from);
-    let home = shared.join("test");
-    std::fs::create_dir_all(&home).expect("a folder");
-    if shared.join("venv").exists() && !home.join("venv").exists() {
-        // Another test may have made the link in between; then it is there, and that is all that counts.
-        let _ = std::os::unix::fs::symlink(shared.join("venv"), home.join("venv"));
-    }
-    home
+    std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| root().join(".fleetwright"), PathBuf::from)
 }
 
-/// Copies the project's infra repository, moved to the tests' own addresses.
+/// Copies the project's infra repository, with the tests' own name and addresses.
 pub fn copy_infra(to: &Path) {
     for part in ["fleetwright.yaml", "stacks", "templates", "services", "pipelines"] {
         copy_tree(&root().join(part), &to.join(part));
     }
-    let stacks = to.join("stacks/cluster.yaml");
-    let text = std::fs::read_to_string(&stacks).expect("the stacks");
-    assert!(text.contains("10.77."), "the starter's addresses have changed");
-    std::fs::write(&stacks, text.replace("10.77.", &format!("{NETWORK}."))).expect("written");
+    let edit = |file: &str, old: &str, new: &str| {
+        let file = to.join(file);
+        let text = std::fs::read_to_string(&file).expect("a file of the repository");
+        assert!(text.contains(old), "{} has no `{old}`", file.display());
+        std::fs::write(&file, text.replace(old, new)).expect("written");
+    };
+    edit("stacks/cluster.yaml", "10.77.", &format!("{NETWORK}."));
+    edit("fleetwright.yaml", "project: demo", &format!("project: {PROJECT}"));
 }
 
 /// A `fleetwright` command with nothing in its environment that a user may have set.
@@ -79,7 +76,7 @@ impl Lab {
         copy_infra(infra.path());
         let application = infra.path().join("application");
         let mut lab = Self { infra, application, env: Vec::new() };
-        // A demo's server would write to the same journal.
+        // The journey's server would write to the same journal.
         lab.ok(&["demo", "--stop"]);
         lab.ok(&["local", "up"]);
         lab.env = lab
