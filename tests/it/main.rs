@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a file per capability.
 
 mod cluster_contract;
+mod docs;
 mod faults;
 mod init;
 mod journey;
