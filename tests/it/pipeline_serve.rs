@@ -272,22 +272,3 @@ fn assert_no_secret(folder: &Path) {
         }
     }
 }
-
-/// Keeps a site running to look at: FLEETWRIGHT_LOOK=seconds.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "for people: serves a page to look at"]
-async fn look_at_the_page() {
-    let site = Site::new();
-    site.origin.commit("first <b>page</b>", &[("Dockerfile", b"FROM scratch\nCOPY . /srv\n"), ("a", b"1")]);
-    let serve = site.serve();
-    println!("page: {}", serve.page);
-    site.wait_for("succeeded", |run| run["state"] == "succeeded");
-    site.origin.commit("only words", &[("Dockerfile", b"FROM scratch\nCOPY . /srv\n"), ("a", b"1")]);
-    site.wait_for("succeeded", |run| run["state"] == "succeeded" && run["id"] == 2);
-    site.origin.commit("a broken Dockerfile", &[("Dockerfile", b"FROM scratch\nRUN [\"/nothing\"]\n")]);
-    site.wait_for("failed", |run| run["state"] == "failed");
-    let dockerfile = slow(30);
-    site.origin.commit("a slow one", &[("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox())]);
-    let seconds = std::env::var("FLEETWRIGHT_LOOK").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::lab::{copy_infra, fleetwright};
+use crate::support::lab::{PROJECT, copy_infra, fleetwright};
 
 /// An infra repository of its own in the tests' local cloud.
 struct Stacks {
@@ -27,7 +27,7 @@ impl Stacks {
             .collect();
         let stacks = Self { infra, env };
         // Apart from everything else in the same cloud: other names, other addresses, one machine.
-        stacks.edit("fleetwright.yaml", "project: demo", "project: stacks");
+        stacks.edit("fleetwright.yaml", &format!("project: {PROJECT}"), "project: stacks");
         stacks.edit("stacks/cluster.yaml", "10.78.", "10.76.");
         stacks.edit("stacks/cluster.yaml", "machines: 2", "machines: 1");
         stacks.edit("stacks/cluster.yaml", "machines: 3", "machines: 0");
