@@ -84,7 +84,7 @@ impl Engine {
     /// Changes a service, if it is still as `seen`.
     ///
     /// # Errors
-    /// [`Change::Outdated`] when somebody else changed it first.
+    /// `Change::Outdated` when somebody else changed it first.
     pub async fn update_service(
         &self,
         seen: &Service,
@@ -109,7 +109,7 @@ impl Engine {
     /// Changes a node, if it is still as `seen`.
     ///
     /// # Errors
-    /// [`Change::Outdated`] when somebody else changed it first.
+    /// `Change::Outdated` when somebody else changed it first.
     pub async fn update_node(&self, seen: &Node, spec: NodeSpec) -> Result<(), Change> {
         let (Some(id), Some(version)) = (&seen.id, index(&seen.version)) else {
             return Err(Change::Outdated);
@@ -124,7 +124,7 @@ impl Engine {
     /// Changes the labels of a config object, if it is still at `version`.
     ///
     /// # Errors
-    /// [`Change::Outdated`] when somebody else changed it first.
+    /// `Change::Outdated` when somebody else changed it first.
     pub async fn update_config(&self, id: &str, version: u64, spec: ConfigSpec) -> Result<(), Change> {
         let options = UpdateConfigOptions { version: i64::try_from(version).unwrap_or(i64::MAX) };
         self.docker
