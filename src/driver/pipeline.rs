@@ -219,10 +219,8 @@ struct Current {
 }
 
 impl Machine {
-    /// The machine of `run`: a queued one begins with `config`, one that had begun goes
-    /// on with the config it began with.
+    /// The machine of `run`, which does what `config` says; one that had begun goes on where it was.
     pub fn new(run: &Run, config: RunConfig) -> Self {
-        let config = run.config.clone().unwrap_or(config);
         let steps = config.steps.iter().enumerate().map(|(index, action)| {
             let known = run.steps.get(index);
             Step {

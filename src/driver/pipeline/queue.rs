@@ -114,18 +114,26 @@ async fn turn(
     let Some(_lock) = lock else { return Ok(Turn::Elsewhere) };
     // Read again: what was open before may have ended before the lock was free.
     let Some(run) = next(parts.journal.runs(&open)?) else { return Ok(Turn::Idle) };
-    let config = match &run.config {
-        Some(config) => config.clone(),
-        None => match configure.config(&run) {
-            Ok(config) => config,
-            Err(reason) => {
-                ended_elsewhere(end(parts, &run, RunState::Failed, reason))?;
-                return Ok(Turn::Worked);
-            }
-        },
+    let config = match (configure.config(&run), &run.config) {
+        (now, Some(begun_with)) => goes_on_with(begun_with, now.ok()),
+        (Ok(now), None) => now,
+        (Err(reason), None) => {
+            ended_elsewhere(end(parts, &run, RunState::Failed, reason))?;
+            return Ok(Turn::Worked);
+        }
     };
     ended_elsewhere(drive(parts, &run, config, wish.clone()).await.map(drop))?;
     Ok(Turn::Worked)
+}
+
+/// What a run does that had begun: what it was told then, but at the registry's address of now.
+/// The registry may have moved since, a local cloud's most of all.
+fn goes_on_with(begun_with: &RunConfig, now: Option<RunConfig>) -> RunConfig {
+    let mut config = begun_with.clone();
+    if let Some(now) = now.filter(|now| now.environment == config.environment) {
+        (config.push, config.pull) = (now.push, now.pull);
+    }
+    config
 }
 
 /// What has begun goes first, then what has waited longest.
@@ -183,7 +191,18 @@ pub(super) fn announce(parts: &Parts, id: RunId, run: &NewRun) -> Result<(), Jou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::pipeline::tests::queued_run;
+    use crate::driver::pipeline::tests::{config, queued_run};
+
+    #[test]
+    fn a_run_goes_on_with_its_own_steps_at_the_registry_of_now() {
+        let begun_with = config();
+        let moved = RunConfig { push: "127.0.0.1:6000".into(), steps: Vec::new(), ..config() };
+        let expected = RunConfig { push: moved.push.clone(), ..config() };
+        assert_eq!(goes_on_with(&begun_with, Some(moved.clone())), expected);
+        assert_eq!(goes_on_with(&begun_with, None), begun_with);
+        let elsewhere = RunConfig { environment: "staging".into(), ..moved };
+        assert_eq!(goes_on_with(&begun_with, Some(elsewhere)), begun_with);
+    }
 
     #[test]
     fn what_was_begun_goes_before_what_waits() {

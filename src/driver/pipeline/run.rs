@@ -143,7 +143,6 @@ pub async fn drive(
     config: RunConfig,
     mut wish: watch::Receiver<Wish>,
 ) -> Result<Ending, JournalError> {
-    let config = run.config.clone().unwrap_or(config);
     let frozen = Run { config: Some(config.clone()), ..run.clone() };
     let mut machine = Machine::new(run, config);
     let lines = Lines::new(run.id);
@@ -282,7 +281,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                     lock = Some((index, service_lock(&parts, &run, service, &say).await?));
                 }
                 let cluster = parts.connect.cluster().await?;
-                work::deploy(cluster, deployment, *told_since).await
+                work::deploy(cluster, &*parts.images, deployment, *told_since).await
             }
             .await
         }

@@ -30,7 +30,7 @@ fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time")
 }
 
-fn config() -> RunConfig {
+pub(super) fn config() -> RunConfig {
     let spec = ServiceSpec {
         name: "web".parse().expect("a name"),
         image: "demo/web".into(),

@@ -232,9 +232,11 @@ pub(super) async fn push(
     Ok(Outcome::Pushed { digest })
 }
 
-/// Tells the cluster, unless it has heard already.
+/// Tells the cluster, unless it has heard already. An image that the registry no longer holds
+/// is not rolled out: no machine could pull it.
 pub(super) async fn deploy(
     cluster: Arc<dyn Cluster>,
+    images: &dyn ImageStore,
     deployment: &Deployment,
     told_since: Option<DateTime<Utc>>,
 ) -> Result<Outcome, Problem> {
@@ -250,6 +252,13 @@ pub(super) async fn deploy(
         if let Some(revision) = heard {
             return Ok(Outcome::Deployed { revision: revision.number });
         }
+    }
+    let reference = format!("{}@{}", deployment.spec.image, deployment.digest);
+    if images.digest(&reference).await?.is_none() {
+        return Err(Problem::lasting(format!(
+            "the registry at {} no longer holds `{reference}`; `fleetwright pipeline run` builds it again",
+            images.host()
+        )));
     }
     let revision = cluster.deploy(deployment).await?;
     Ok(Outcome::Deployed { revision })
