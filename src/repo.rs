@@ -267,7 +267,6 @@ mod tests {
             let all = [&original.stacks, &original.services, &original.pipelines, &original.templates];
             let file = all.into_iter().flatten().chain(&original.project).find(|file| file.name() == path);
             let chars: Vec<char> = file.expect("it is a starter").text().chars().collect();
-            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let at = (chars.len() as f64 * at) as usize;
             let end = (at + cut).min(chars.len());
             let changed: String = chars[..at].iter().copied().chain(text.chars()).chain(chars[end..].iter().copied()).collect();

@@ -217,7 +217,6 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
     let memory_bytes = fields.get("memory").and_then(|node| reader.size(node, "`memory`"));
     let cpu_millis = fields.get("cpu").and_then(|node| {
         let cpus = match node.scalar() {
-            #[allow(clippy::cast_precision_loss)]
             Some(Scalar::Integer(number)) => number as f64,
             Some(Scalar::Float(number)) => number,
             _ => {
@@ -230,7 +229,6 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
             reader.problem(diagnostic, node.span, "");
             return None;
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Some((cpus * 1000.0).round() as u64)
     });
     Some(Limits { memory_bytes, cpu_millis })

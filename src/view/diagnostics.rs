@@ -139,7 +139,6 @@ mod tests {
             colour: bool,
         ) {
             let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let place = |at: f64| places[((places.len() - 1) as f64 * at) as usize];
             let span = Span::new(place(from.min(to)), place(from.max(to)));
             let file = SourceFile::new("a.yaml", text);
