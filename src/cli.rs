@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub mod cmd;
 pub mod context;
 pub mod demo;
+pub mod explain;
 pub mod failure;
 pub mod pipelines;
 pub mod stacks;
@@ -59,6 +60,7 @@ enum Command {
     Init(cmd::init::Args),
     Validate(cmd::validate::Args),
     Render(cmd::render::Args),
+    Template(cmd::template::Args),
     Plan(cmd::plan::Args),
     Apply(cmd::apply::Args),
     Destroy(cmd::destroy::Args),
@@ -122,6 +124,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> 
         Command::Init(args) => cmd::init::run(context, args).await,
         Command::Validate(args) => cmd::validate::run(context, args).await,
         Command::Render(args) => cmd::render::run(context, args).await,
+        Command::Template(args) => cmd::template::run(context, args).await,
         Command::Plan(args) => cmd::plan::run(context, args).await,
         Command::Apply(args) => cmd::apply::run(context, args).await,
         Command::Destroy(args) => cmd::destroy::run(context, args).await,

@@ -11,12 +11,14 @@ use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
+pub mod check;
 mod cloudformation;
 mod decode;
 pub mod document;
 mod files;
 mod graph;
 mod interpolate;
+mod origin;
 mod pipelines;
 mod project;
 mod references;
@@ -278,7 +280,7 @@ mod tests {
         let mut files = files("stacks/cluster.yaml", stacks);
         files.templates.push(SourceFile::new(
             "templates/cloudformation/any.yaml",
-            "Parameters: {P: {Type: String, Default: a}}\nResources: {R: {Type: A::B::C}}\nOutputs: {O: {Value: 1}}\n",
+            "Parameters: {P: {Type: String, Default: a}}\nResources: {R: {Type: A::B::C}}\nOutputs: {O: {Value: !Ref P}}\n",
         ));
         let mut problems = Vec::new();
         let repository = references::assemble(Path::new("."), &files, &|_| None, &mut problems);

@@ -140,6 +140,8 @@ pub struct Diagnostic {
     pub message: String,
     /// Where; `None` only when the problem has no place (a missing file).
     pub label: Option<Label>,
+    /// Where in the document, `Resources/Vpc/Properties/CidrBlock`, if that was told.
+    pub path: Option<String>,
     /// What else to look at or do.
     pub help: Vec<String>,
 }
@@ -147,7 +149,14 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error with no place yet.
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), label: None, help: Vec::new() }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            label: None,
+            path: None,
+            help: Vec::new(),
+        }
     }
 
     /// A warning with no place yet.
@@ -178,10 +187,14 @@ impl Diagnostic {
 /// The candidate nearest to `word`, if one is near enough to be what was meant.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
+    let length = lower.chars().count();
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(3) / 3)
+        // One letter is not near any other.
+        .filter(|(distance, candidate)| {
+            *distance <= candidate.chars().count().max(3) / 3 && *distance < length
+        })
         .min_by_key(|(distance, candidate)| (*distance, *candidate))
         .map(|(_, candidate)| candidate)
 }
@@ -206,5 +219,6 @@ mod tests {
         assert_eq!(suggest("replica", keys), Some("replicas"));
         assert_eq!(suggest("Image", keys), Some("image"));
         assert_eq!(suggest("qwertz", keys), None);
+        assert_eq!(suggest("a", ["b"]), None);
     }
 }

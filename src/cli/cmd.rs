@@ -18,4 +18,5 @@ pub mod roll;
 pub mod rollback;
 pub mod serve;
 pub mod status;
+pub mod template;
 pub mod validate;

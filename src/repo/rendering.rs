@@ -96,7 +96,8 @@ impl<'r> Renderer<'r> {
                 return None;
             }
         };
-        let body = read(source, stack.name.as_str(), &text, problems)?;
+        let region = environment.region.get().ok();
+        let body = read(source, stack.name.as_str(), &text, region, problems)?;
         Some((body, made))
     }
 

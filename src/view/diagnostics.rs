@@ -77,6 +77,32 @@ pub fn drawing(diagnostic: &Diagnostic, colour: bool) -> String {
     renderer.term_width(140).render(&[group])
 }
 
+/// What a code means, as `--explain` prints it.
+pub fn explanation(code: &str, text: &str, example: &str) -> String {
+    let mut out = format!("{code}\n\n");
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        if width > 0 && width + 1 + word.chars().count() > 90 {
+            out.push('\n');
+            width = 0;
+        }
+        if width > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += word.chars().count();
+    }
+    out.push('\n');
+    if !example.is_empty() {
+        out.push('\n');
+        example.lines().for_each(|line| {
+            let _ = writeln!(out, "    {line}");
+        });
+    }
+    out
+}
+
 /// The JSON document of a check.
 pub fn json(diagnostics: &[Diagnostic], files: usize) -> serde_json::Value {
     let number = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
@@ -97,6 +123,9 @@ fn finding(diagnostic: &Diagnostic) -> serde_json::Value {
         finding["line"] = position.line.into();
         finding["column"] = position.column.into();
         finding["length"] = label.file.slice(label.span).chars().count().into();
+    }
+    if let Some(path) = &diagnostic.path {
+        finding["path"] = path.as_str().into();
     }
     finding["message"] = diagnostic.message.as_str().into();
     if let Some(label) = diagnostic.label.as_ref().filter(|label| !label.text.is_empty()) {

@@ -12,4 +12,5 @@ mod render;
 mod secrets;
 mod stacks;
 mod support;
+mod template_check;
 mod validate;

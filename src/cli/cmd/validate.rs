@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::cli::Done;
 use crate::cli::context::Context;
+use crate::cli::explain::explain;
 use crate::cli::failure::Failure;
 use crate::view::diagnostics;
 use crate::{repo, view};
@@ -12,18 +13,27 @@ use crate::{repo, view};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Reads fleetwright.yaml, stacks/, templates/, services/ and pipelines/, renders every stack for
-every environment, and reports all problems at once. Needs no network and changes nothing.
+every environment, checks what comes of them against the schemas of all resource types, and
+reports all problems at once. Needs no network and changes nothing.
 
 Examples:
   fleetwright validate                 the repository around the current folder
   fleetwright -C infra validate        the repository in infra/
+  fleetwright validate --explain unknown-property
   fleetwright validate -o json         one JSON document, for editors and scripts
 
 Exit status: 0 no errors, 2 errors.")]
-pub struct Args {}
+pub struct Args {
+    /// Say what the code of a finding means, and check nothing
+    #[arg(long, value_name = "CODE")]
+    explain: Option<String>,
+}
 
 /// Runs the command.
-pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    if let Some(code) = args.explain {
+        return explain(context, &code);
+    }
     let start = Instant::now();
     let (problems, files) = repo::check(&context.root()?);
     if context.json() {
