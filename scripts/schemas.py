@@ -7,10 +7,10 @@ the binary embeds. The same wheel and the same zstandard give the same bytes.
 
 How to run it, in an environment that is thrown away afterwards:
 
-    python3 -m venv /tmp/schemas && /tmp/schemas/bin/pip install zstandard==0.25.0
-    /tmp/schemas/bin/python scripts/schemas.py            # fetches the wheel with pip
-    /tmp/schemas/bin/python scripts/schemas.py --wheel cfn_lint-1.58.0-py3-none-any.whl
-    /tmp/schemas/bin/python scripts/schemas.py --check    # reads back what is there
+    python3 -m venv VENV && VENV/bin/pip install zstandard==0.25.0
+    VENV/bin/python scripts/schemas.py            # fetches the wheel with pip
+    VENV/bin/python scripts/schemas.py --wheel cfn_lint-1.58.0-py3-none-any.whl
+    VENV/bin/python scripts/schemas.py --check    # reads back what is there
 
 File format
 -----------
@@ -89,7 +89,7 @@ import zstandard
 
 VERSION = "1.58.0"
 MAGIC = b"FWSCHEM1"
-OUTPUT = pathlib.Path(__file__).parent.parent / "src/repo/check/schemas.bin"
+OUTPUT = pathlib.Path(__file__).parent.parent / "src/schema/schemas.bin"
 
 # The most a chunk holds before compression, unless one type alone is larger.
 CHUNK_BYTES = 64 * 1024

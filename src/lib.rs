@@ -17,6 +17,7 @@ pub mod model;
 pub mod plan;
 pub mod port;
 pub mod repo;
+pub mod schema;
 pub mod server;
 pub mod source;
 pub mod view;

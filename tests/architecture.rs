@@ -12,11 +12,12 @@ use syn::visit::Visit;
 /// A module, and the modules of ours that it may import besides itself.
 const TABLE: &[(&str, &[&str])] = &[
     ("source", &[]),
+    ("schema", &[]),
     ("model", &["source"]),
     ("event", &["model", "source"]),
     ("port", &["model", "source"]),
-    ("repo", &["model", "source"]),
-    ("plan", &["model", "source"]),
+    ("repo", &["model", "schema", "source"]),
+    ("plan", &["model", "schema", "source"]),
     ("driver", &["model", "plan", "event", "port", "repo", "source"]),
     ("adapter", &["model", "port", "source"]),
     ("local", &["model", "event", "port", "adapter", "source"]),
@@ -24,7 +25,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("server", &["model", "event", "driver", "port", "repo", "view", "source"]),
     (
         "cli",
-        &["source", "model", "event", "port", "repo", "plan", "driver", "adapter", "local", "view", "server"],
+        &[
+            "source", "schema", "model", "event", "port", "repo", "plan", "driver", "adapter", "local",
+            "view", "server",
+        ],
     ),
 ];
 

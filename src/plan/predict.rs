@@ -9,31 +9,13 @@ use serde_json::Value;
 use similar::TextDiff;
 
 use super::document::{self, Reference};
+use super::replacement::{Effect, effect};
 use super::stack::{Claim, ParameterValue, ResourcePlan, UserDataChange, keeps};
 use crate::model::changes::differences;
 use crate::model::deployed::{Action, PropertyChange};
 
 /// What stands for a value that is known only after apply.
 pub const AFTER_APPLY: &str = "known after apply";
-
-/// Properties that can't be changed in place, of the types that clusters are made of.
-/// Types that are not listed are judged by CloudFormation alone.
-const IMMUTABLE: &[(&str, &[&str])] = &[
-    ("AWS::AutoScaling::AutoScalingGroup", &["AutoScalingGroupName", "InstanceId"]),
-    ("AWS::AutoScaling::LifecycleHook", &["AutoScalingGroupName", "LifecycleHookName"]),
-    ("AWS::EC2::InternetGateway", &[]),
-    ("AWS::EC2::LaunchTemplate", &["LaunchTemplateName"]),
-    ("AWS::EC2::Route", &["DestinationCidrBlock", "RouteTableId"]),
-    ("AWS::EC2::RouteTable", &["VpcId"]),
-    ("AWS::EC2::SecurityGroup", &["GroupDescription", "GroupName", "VpcId"]),
-    ("AWS::EC2::Subnet", &["AvailabilityZone", "CidrBlock", "VpcId"]),
-    ("AWS::EC2::SubnetRouteTableAssociation", &["SubnetId"]),
-    ("AWS::EC2::VPC", &["CidrBlock", "InstanceTenancy"]),
-    ("AWS::EC2::VPCGatewayAttachment", &["VpcId"]),
-    ("AWS::IAM::InstanceProfile", &["InstanceProfileName", "Path"]),
-    ("AWS::IAM::Role", &["Path", "RoleName"]),
-    ("AWS::SSM::Parameter", &["Name"]),
-];
 
 /// Every resource of a new stack.
 pub fn created(document: &Value) -> Vec<ResourcePlan> {
@@ -47,8 +29,13 @@ pub fn updated(
     after: &Value,
     after_parameters: &BTreeMap<String, ParameterValue>,
 ) -> Vec<ResourcePlan> {
-    let known_before = |name: &str| before_parameters.get(name).cloned();
+    // What is never shown stays a reference in both.
+    let hidden = |name: &str| {
+        document::is_hidden(after, name) || before.is_some_and(|before| document::is_hidden(before, name))
+    };
+    let known_before = |name: &str| before_parameters.get(name).filter(|_| !hidden(name)).cloned();
     let known_after = |name: &str| match after_parameters.get(name) {
+        _ if hidden(name) => None,
         Some(ParameterValue::Known(text)) => Some(text.clone()),
         Some(ParameterValue::AfterApply(shown)) => Some(format!("{shown} ({AFTER_APPLY})")),
         Some(ParameterValue::Hidden) => None,
@@ -117,20 +104,20 @@ fn update(name: &str, before: &Value, after: &Value) -> Option<ResourcePlan> {
     if properties.is_empty() {
         return None;
     }
+    let is_new_type = document::resource_type(before) != document::resource_type(after);
+    // Policies and metadata stand beside the properties, and replace nothing.
+    let mut worst = Effect::InPlace;
     for property in &mut properties {
         if let Some(path) = property.path.strip_prefix("Properties.") {
+            worst = worst.max(effect(after, path));
             property.path = path.to_owned();
         }
     }
-    let resource_type = document::resource_type(after);
-    let is_new_type = document::resource_type(before) != resource_type;
-    let immutable = IMMUTABLE.iter().find(|(known, _)| *known == resource_type).map(|(_, names)| *names);
-    let root = |property: &PropertyChange| property.path.split('.').next().unwrap_or_default().to_owned();
-    let action = match immutable {
+    let action = match worst {
         _ if is_new_type => Action::Replace,
-        Some(names) if properties.iter().any(|p| names.contains(&root(p).as_str())) => Action::Replace,
-        Some(_) => Action::Update,
-        None => Action::MaybeReplace,
+        Effect::Replaces => Action::Replace,
+        Effect::Perhaps => Action::MaybeReplace,
+        Effect::InPlace => Action::Update,
     };
     let depends_on_apply =
         properties.iter().any(|p| p.after.as_deref().is_some_and(|after| after.contains(AFTER_APPLY)));
@@ -196,11 +183,8 @@ fn spread(plans: &mut BTreeMap<String, ResourcePlan>, resources: &BTreeMap<&str,
             let plan = plans
                 .entry(name.clone())
                 .or_insert_with(|| bare(&name, resource, Action::Update, Claim::Unknown));
-            let immutable = IMMUTABLE.iter().find(|(known, _)| *known == plan.resource_type).map(|(_, n)| *n);
-            let root = |path: &String| path.split('.').next().unwrap_or_default().to_owned();
-            let touches =
-                immutable.is_none_or(|names| paths.iter().any(|p| names.contains(&root(p).as_str())));
-            if touches && plan.action == Action::Update {
+            let stays = paths.iter().all(|path| effect(resource, path) == Effect::InPlace);
+            if !stays && plan.action == Action::Update {
                 plan.action = Action::MaybeReplace;
             }
             plan.properties.extend(paths.into_iter().map(|path| PropertyChange {

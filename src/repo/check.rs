@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use self::function::Form;
 use self::patterns::Patterns;
-use self::schemas::Schemas;
 use self::template::Template;
 use super::yaml::{self, Node, first_line};
+use crate::schema::{self, Schemas};
 use crate::source::{Diagnostic, SourceFile, Span};
 
 pub mod codes;
@@ -20,10 +20,9 @@ mod cycles;
 mod function;
 mod hold;
 mod patterns;
+mod policy;
 mod properties;
 mod scalars;
-mod schema;
-pub mod schemas;
 mod sections;
 mod template;
 mod walk;
@@ -78,7 +77,7 @@ pub fn tree(file: &Arc<SourceFile>, root: &Node, region: Option<&str>) -> Vec<Di
     let mut check = Check {
         file,
         region,
-        schemas: schemas::all(),
+        schemas: schema::all(),
         patterns: Patterns::default(),
         edges: vec![Vec::new(); template.resources.len()],
         template,

@@ -39,6 +39,7 @@ templates! {
     misplaced_reference => "misplaced-reference.yaml",
     missing_property => "missing-property.yaml",
     null_value => "null-value.yaml",
+    policy_document => "policy-document.yaml",
     read_only_property => "read-only-property.yaml",
     resource_cycle => "resource-cycle.yaml",
     sections => "sections.yaml",

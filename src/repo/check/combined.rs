@@ -2,9 +2,9 @@
 
 use super::function::{self, Form};
 use super::hold::At;
-use super::schema::Schema;
 use super::{Check, is_plain};
 use crate::repo::yaml::{Kind, Node};
+use crate::schema::Schema;
 use crate::source::Diagnostic;
 
 /// What came of holding a value against a schema without telling.

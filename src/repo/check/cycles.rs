@@ -9,6 +9,12 @@ impl Check<'_> {
         if self.template.open {
             return;
         }
+        if self.template.serverless {
+            // What refers to a serverless resource may mean what is made of it.
+            for (index, edges) in self.edges.iter_mut().enumerate() {
+                edges.retain(|(target, _)| *target == index);
+            }
+        }
         let mut told = vec![false; self.edges.len()];
         for start in 0..self.edges.len() {
             if told[start] {
@@ -19,6 +25,12 @@ impl Check<'_> {
                 continue;
             }
             circle.iter().for_each(|(index, _)| told[*index] = true);
+            if let [(index, span)] = circle[..] {
+                let message =
+                    format!("resource `{}` depends on itself", self.template.resources[index].part.name);
+                self.error("resource-cycle", message, span, "");
+                continue;
+            }
             let name = |index: usize| self.template.resources[index].part.name;
             let mut names: Vec<String> =
                 circle.iter().map(|(index, _)| format!("`{}`", name(*index))).collect();

@@ -6,10 +6,11 @@ use super::Check;
 use super::combined::Verdict;
 use super::function::{self, Form, Function};
 use super::is_plain;
+use super::policy;
 use super::scalars::is_boolean;
-use super::schema::{Kinds, Schema};
 use super::sections::is_list_type;
 use crate::repo::yaml::{Kind, Node, Scalar};
+use crate::schema::{Kinds, Schema};
 use crate::source::{Diagnostic, Span};
 
 /// How deep definitions may refer to each other.
@@ -76,12 +77,12 @@ impl Check<'_> {
         if schema.kinds == Kinds::OBJECT && node.text().is_some() && packaged.contains(&at.name) {
             return;
         }
-        if !self.kind(node, schema.kinds) {
+        if !self.kind(node, schema.kinds, at) {
             return;
         }
-        self.format(node, schema);
+        self.format(node, schema, at.name);
         match &node.kind {
-            Kind::Scalar { text, .. } => self.scalar(node, text, schema),
+            Kind::Scalar { text, .. } => self.scalar(node, text, schema, at.name),
             Kind::Sequence(items) => self.items(node, items, schema, at, depth),
             Kind::Mapping(entries) => self.entries(entries, schema, at, depth),
         }
@@ -123,7 +124,8 @@ impl Check<'_> {
         };
         if !fits {
             let message = format!(
-                "this must be {}, but `{}` gives {}",
+                "`{}` must be {}, but `{}` gives {}",
+                at.name,
                 kinds.words(),
                 call.function.name(),
                 gives.words()
@@ -138,7 +140,7 @@ impl Check<'_> {
     }
 
     /// Whether a value is of a kind that it may be.
-    fn kind(&mut self, node: &Node, kinds: Kinds) -> bool {
+    fn kind(&mut self, node: &Node, kinds: Kinds, at: At<'_>) -> bool {
         // Nothing is told elsewhere.
         if kinds.is_any() || node.scalar() == Some(Scalar::Null) {
             return true;
@@ -157,9 +159,9 @@ impl Check<'_> {
         if !fits {
             let message = match node.text() {
                 Some(text) if kinds.has_scalar() => {
-                    format!("this must be {}, but it is `{text}`", kinds.words())
+                    format!("`{}` must be {}, but it is `{text}`", at.name, kinds.words())
                 }
-                _ => format!("this must be {}, but it is {}", kinds.words(), node.what()),
+                _ => format!("`{}` must be {}, but it is {}", at.name, kinds.words(), node.what()),
             };
             self.error("wrong-type", message, node.span, "");
         }
@@ -186,12 +188,12 @@ impl Check<'_> {
         if let Some(why) = why {
             let unit = if count == 1 { "item" } else { "items" };
             let span = if node.span.end > node.span.start { node.span } else { at.span };
-            self.error("invalid-value", format!("the list has {count} {unit}"), span, why);
+            self.error("invalid-value", format!("`{}` has {count} {unit}", at.name), span, why);
         }
         if let Some(wanted) = &schema.contains
             && !items.iter().any(|item| self.verdict(item, wanted, at, depth) != Verdict::Breaks)
         {
-            self.error("invalid-value", "the list lacks an item that it needs", at.span, "");
+            self.error("invalid-value", format!("`{}` lacks an item that it needs", at.name), at.span, "");
         }
         if schema.unique_items {
             let mut seen = HashSet::new();
@@ -199,7 +201,7 @@ impl Check<'_> {
                 if let Some(text) = item.text().filter(|_| is_plain(item))
                     && !seen.insert(text)
                 {
-                    let message = format!("`{text}` stands in the list twice");
+                    let message = format!("`{text}` stands in `{}` twice", at.name);
                     self.error("invalid-value", message, item.span, "each may stand in it once");
                 }
             }
@@ -223,7 +225,7 @@ impl Check<'_> {
                 Presence::Absent => {}
             }
             if let Some(rule) = &schema.property_names {
-                self.scalar(key, name, rule);
+                self.scalar(key, name, rule, at.name);
             }
             self.entry(key, name, value, schema, at, depth);
         }
@@ -278,7 +280,7 @@ impl Check<'_> {
                 (_, Some(most)) => format!("the most is {most}"),
                 _ => String::new(),
             };
-            self.error("invalid-value", format!("the mapping has {count} {unit}"), at.span, bound);
+            self.error("invalid-value", format!("`{}` has {count} {unit}", at.name), at.span, bound);
         }
     }
 
@@ -288,6 +290,9 @@ impl Check<'_> {
     }
 
     fn entry(&mut self, key: &Node, name: &str, value: &Node, schema: &Schema, at: At<'_>, depth: usize) {
+        if policy::is_policy(name) {
+            self.policy_document(value);
+        }
         let outer = at.path;
         let path = Path::Step(name, &outer);
         let inner = At { path, span: key.span, name, ..at };

@@ -3,10 +3,9 @@
 
 use super::function::{self, Form};
 use super::hold::{At, Path};
-use super::schema::TypeSchema;
-use super::schemas::Policy;
 use super::{Check, is_plain};
 use crate::repo::yaml::{Kind, Node, Scalar};
+use crate::schema::{Policy, TypeSchema};
 use crate::source::{Diagnostic, Span, suggest};
 
 impl<'n> Check<'n> {
@@ -17,9 +16,8 @@ impl<'n> Check<'n> {
             let Some(kind) = resource.kind else { continue };
             let node = resource.part.value;
             let span = node.get("Type").map_or(resource.part.key.span, |node| node.span);
-            // What the transform makes of its own types is its business.
-            let schema = self.schema(kind).filter(|_| !kind.starts_with("AWS::Serverless::"));
-            let Some(schema) = schema else {
+            let known = self.schema(kind).filter(|_| self.may_stand(kind));
+            let Some(schema) = known else {
                 self.unknown_type(kind, span);
                 continue;
             };
@@ -27,7 +25,8 @@ impl<'n> Check<'n> {
             let empty = Node { span: resource.part.key.span, tag: None, kind: Kind::Mapping(Vec::new()) };
             let at = At {
                 definitions: &schema.properties.definitions,
-                read_only: &schema.read_only_properties,
+                // The transform does as it likes with properties of its own types.
+                read_only: if is_serverless(kind) { &[] } else { &schema.read_only_properties },
                 path: Path::Root,
                 span: resource.part.key.span,
                 name: kind,
@@ -50,12 +49,27 @@ impl<'n> Check<'n> {
         self.schemas.find(name)
     }
 
+    /// Whether the transform is there that a type needs.
+    fn may_stand(&self, kind: &str) -> bool {
+        !is_serverless(kind) || self.template.serverless || self.template.open
+    }
+
     fn unknown_type(&mut self, kind: &str, span: Span) {
         let parts = kind.split("::").count();
         let of_others = !["AWS", "Alexa", "AMZN"].contains(&kind.split("::").next().unwrap_or_default());
-        if kind.starts_with("AWS::Serverless::") && !self.template.open {
+        if !self.may_stand(kind) {
             let message = format!("`{kind}` needs the transform `AWS::Serverless-2016-10-31`");
             self.error("missing-transform", message, span, "add it to `Transform`");
+            return;
+        }
+        // One that AWS has, but for the first word.
+        let misspelt = kind.split_once("::").and_then(|(first, rest)| {
+            let meant = format!("AWS::{rest}");
+            (first != "AWS" && self.schemas.find(&meant).is_some()).then_some(meant)
+        });
+        if let Some(meant) = misspelt {
+            let message = format!("there is no resource type `{kind}`");
+            self.error("unknown-type", message, span, format!("did you mean `{meant}`?"));
             return;
         }
         // Modules, and types that others have registered, are not in the schemas.
@@ -88,7 +102,7 @@ impl<'n> Check<'n> {
     /// Whether a resource has that attribute.
     pub fn attribute(&mut self, index: usize, attribute: &str, span: Span) {
         let Some(kind) = self.template.resources[index].kind else { return };
-        if kind.starts_with("AWS::Serverless::")
+        if is_serverless(kind)
             || kind.starts_with("Custom::")
             || kind == "AWS::CloudFormation::CustomResource"
         {
@@ -181,6 +195,10 @@ impl<'n> Check<'n> {
             .map_or("not among those that are known".to_owned(), |near| format!("did you mean `{near}`?"));
         self.warn("unlisted-value", format!("no region is known to have `{text}`"), node.span, label);
     }
+}
+
+fn is_serverless(kind: &str) -> bool {
+    kind.starts_with("AWS::Serverless::")
 }
 
 /// Whether an attribute is the known one, in which `*` stands for any text.

@@ -1,28 +1,38 @@
 //! Texts, numbers and booleans held against a schema.
 
-use super::schema::{Kinds, Schema};
 use super::{Check, is_plain};
 use crate::repo::yaml::{Node, Scalar};
+use crate::schema::{Kinds, Schema};
 use crate::source::{Diagnostic, suggest};
 
 impl Check<'_> {
-    pub fn scalar(&mut self, node: &Node, text: &str, schema: &Schema) {
+    pub fn scalar(&mut self, node: &Node, text: &str, schema: &Schema, name: &str) {
         if !is_plain(node) || node.scalar() == Some(Scalar::Null) {
             return;
         }
         let values = &schema.one_of_values;
         let insensitive = &schema.enum_case_insensitive;
         if !values.is_empty() && !values.iter().any(|value| same(&value.0, text)) {
-            self.not_among(node, text, &values.iter().map(|value| value.0.as_str()).collect::<Vec<_>>());
+            self.not_among(
+                node,
+                text,
+                name,
+                &values.iter().map(|value| value.0.as_str()).collect::<Vec<_>>(),
+            );
         } else if !insensitive.is_empty()
             && !insensitive.iter().any(|value| value.0.eq_ignore_ascii_case(text))
         {
-            self.not_among(node, text, &insensitive.iter().map(|value| value.0.as_str()).collect::<Vec<_>>());
+            self.not_among(
+                node,
+                text,
+                name,
+                &insensitive.iter().map(|value| value.0.as_str()).collect::<Vec<_>>(),
+            );
         }
         if let Some(constant) = &schema.constant
             && !same(&constant.0, text)
         {
-            self.not_among(node, text, &[&constant.0]);
+            self.not_among(node, text, name, &[&constant.0]);
         }
         let wanted = schema.pattern.iter().chain(&schema.patterns).map(|pattern| (pattern, true));
         let unwanted = schema.not_patterns.iter().map(|pattern| (pattern, false));
@@ -30,14 +40,19 @@ impl Check<'_> {
             if self.patterns.found(pattern, text) == Some(!wanted) {
                 let must = if wanted { "must" } else { "must not" };
                 let label = format!("it {must} match `{pattern}`");
-                self.error("invalid-value", format!("`{text}` does not look as it must"), node.span, label);
+                self.error(
+                    "invalid-value",
+                    format!("{} does not look as `{name}` must", quoted(text)),
+                    node.span,
+                    label,
+                );
                 return;
             }
         }
-        self.bounds(node, text, schema);
+        self.bounds(node, text, schema, name);
     }
 
-    pub fn format(&mut self, node: &Node, schema: &Schema) {
+    pub fn format(&mut self, node: &Node, schema: &Schema, name: &str) {
         let Some(text) = node.text().filter(|text| is_plain(node) && !text.is_empty()) else { return };
         let (fits, wanted) = match schema.format.as_deref() {
             // Host bits are taken, and dropped.
@@ -47,11 +62,16 @@ impl Check<'_> {
         };
         if !fits {
             let label = format!("it must be like `{wanted}`");
-            self.error("invalid-value", format!("`{text}` is not a range of addresses"), node.span, label);
+            self.error(
+                "invalid-value",
+                format!("`{text}` is not a range of addresses, as `{name}` must be"),
+                node.span,
+                label,
+            );
         }
     }
 
-    fn bounds(&mut self, node: &Node, text: &str, schema: &Schema) {
+    fn bounds(&mut self, node: &Node, text: &str, schema: &Schema, name: &str) {
         if schema.kinds.has(Kinds::INTEGER) || schema.kinds.has(Kinds::NUMBER) || schema.kinds.is_any() {
             let Ok(number) = text.trim().parse::<f64>() else { return };
             let why = match (schema.minimum, schema.maximum, schema.exclusive_maximum) {
@@ -63,7 +83,7 @@ impl Check<'_> {
                     None => return,
                 },
             };
-            self.error("invalid-value", format!("`{text}` is out of bounds"), node.span, why);
+            self.error("invalid-value", format!("`{text}` is out of bounds for `{name}`"), node.span, why);
         } else if schema.kinds.has(Kinds::STRING) {
             let length = text.chars().count() as u64;
             let why = match (schema.min_length, schema.max_length) {
@@ -72,29 +92,33 @@ impl Check<'_> {
                 _ => return,
             };
             let unit = if length == 1 { "character" } else { "characters" };
-            self.error("invalid-value", format!("the text has {length} {unit}"), node.span, why);
+            self.error("invalid-value", format!("`{name}` has {length} {unit}"), node.span, why);
         }
     }
 
-    fn not_among(&mut self, node: &Node, text: &str, values: &[&str]) {
-        let diagnostic =
-            Diagnostic::error("invalid-value", format!("`{text}` is not a value that may stand here"));
+    fn not_among(&mut self, node: &Node, text: &str, name: &str, values: &[&str]) {
+        let mut values = values.to_vec();
+        values.dedup();
+        let message = format!("{} is not a value of `{name}`", quoted(text));
+        let diagnostic = Diagnostic::error("invalid-value", message);
         let near = suggest(text, values.iter().copied()).filter(|_| text.parse::<f64>().is_err());
         let span = self.line(node.span);
-        let quoted =
-            |values: &[&str]| values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+        let list = |values: &[&str]| values.iter().map(|value| quoted(value)).collect::<Vec<_>>().join(", ");
         let diagnostic = match near {
             Some(near) => diagnostic.at(self.file, span, format!("did you mean `{near}`?")),
             None if values.len() > 24 => {
-                let some = quoted(&values[..3]);
-                diagnostic
-                    .at(self.file, span, "")
-                    .help(format!("there are {} values, such as {some}", values.len()))
+                let help = format!("there are {} values, such as {}", values.len(), list(&values[..3]));
+                diagnostic.at(self.file, span, "").help(help)
             }
-            None => diagnostic.at(self.file, span, "").help(format!("the values are {}", quoted(values))),
+            None => diagnostic.at(self.file, span, "").help(format!("the values are {}", list(&values))),
         };
         self.push(diagnostic);
     }
+}
+
+/// A value in a sentence; an empty one by name.
+fn quoted(text: &str) -> String {
+    if text.is_empty() { "an empty text".to_owned() } else { format!("`{text}`") }
 }
 
 /// What YAML 1.1, CloudFormation's, and CloudFormation itself take for yes or no.

@@ -81,20 +81,18 @@ impl<'n> Check<'n> {
             let extra = self.template.serverless && name == "Globals";
             if !SECTIONS.contains(&name) && !extra {
                 let message = format!("`{name}` is not a section of a CloudFormation template");
-                self.suggest(
-                    Diagnostic::error("unknown-key", message),
-                    key.span,
-                    name,
-                    SECTIONS,
-                    "a template",
-                );
+                let mut diagnostic = Diagnostic::error("unknown-key", message);
+                if value.get("Type").is_some() {
+                    diagnostic = diagnostic.help("a resource stands in `Resources`: indent it below");
+                }
+                self.suggest(diagnostic, key.span, name, SECTIONS, "a template");
             }
             if value.scalar() == Some(Scalar::Null) {
                 self.error("null-value", "a template may hold no empty value", key.span, "this has no value");
             }
         }
         self.version(root);
-        self.texts(root);
+        self.description(root);
         for section in ["Parameters", "Mappings", "Conditions", "Resources", "Outputs", "Rules", "Metadata"] {
             let Some((key, value)) = root.entry(section) else { continue };
             if value.entries().is_none() && value.scalar() != Some(Scalar::Null) {
@@ -118,6 +116,9 @@ impl<'n> Check<'n> {
             self.condition(part.value);
             self.walk(part.value, Place { scope: Scope::Parameters, resource: None });
         }
+        if let Some(globals) = root.get("Globals").filter(|_| self.template.serverless) {
+            self.walk(globals, Place { scope: Scope::All, resource: None });
+        }
         if let Some(rules) = root.get("Rules") {
             self.walk(rules, Place { scope: Scope::Parameters, resource: None });
         }
@@ -137,7 +138,7 @@ impl<'n> Check<'n> {
         }
     }
 
-    fn texts(&mut self, root: &'n Node) {
+    fn description(&mut self, root: &'n Node) {
         let Some(node) = root.get("Description") else { return };
         match node.text() {
             Some(text) if text.len() > limits::DESCRIPTION => {
@@ -249,15 +250,18 @@ impl<'n> Check<'n> {
         let name = kind.text().unwrap_or_default();
         if !is_parameter_type(name) {
             let message = format!("`{name}` is not a type of a parameter");
-            let mut known = PLAIN_TYPES.to_vec();
-            known.extend(LOOKED_UP_TYPES);
-            self.suggest(
-                Diagnostic::error("bad-parameter-type", message),
-                kind.span,
-                name,
-                &known,
-                "the list",
-            );
+            let lists = LOOKED_UP_TYPES.iter().map(|name| format!("List<{name}>"));
+            let direct: Vec<String> = PLAIN_TYPES
+                .iter()
+                .chain(LOOKED_UP_TYPES)
+                .map(|name| (*name).to_owned())
+                .chain(lists)
+                .collect();
+            let looked_up = direct.iter().map(|name| format!("AWS::SSM::Parameter::Value<{name}>"));
+            let known: Vec<String> = direct.iter().cloned().chain(looked_up).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let diagnostic = Diagnostic::error("bad-parameter-type", message);
+            self.suggest(diagnostic, kind.span, name, &known, "the list");
             return;
         }
         self.default(node, name);
@@ -351,7 +355,8 @@ impl<'n> Check<'n> {
         }
         let node = part.value;
         self.keys(node, OUTPUT_KEYS, &[], "an output");
-        if let Some(condition) = node.get("Condition") {
+        self.nulls(node);
+        if let Some((_, condition)) = entry(node, "Condition") {
             self.condition_name(condition);
         }
         let place = Place { scope: Scope::All, resource: None };
@@ -360,9 +365,9 @@ impl<'n> Check<'n> {
                 let message = format!("output `{}` needs a `Value`", part.name);
                 self.error("missing-key", message, part.key.span, "`Value` is missing");
             }
-            Some((key, value)) => {
+            Some((_, value)) => {
                 let data = matches!(function::form(value), Form::Data);
-                if data && value.text().is_none() {
+                if data && value.text().is_none() && value.scalar() != Some(Scalar::Null) {
                     let message = format!("the value of an output is a text, but this is {}", value.what());
                     self.error("wrong-type", message, value.span, "");
                 }
@@ -375,18 +380,10 @@ impl<'n> Check<'n> {
                     );
                     self.error("wrong-type", message, call.span, "put `Fn::Join` around it");
                 }
-                if value.scalar() == Some(Scalar::Null) {
-                    self.error(
-                        "null-value",
-                        "a template may hold no empty value",
-                        key.span,
-                        "this has no value",
-                    );
-                }
                 self.walk(value, place);
             }
         }
-        if let Some((key, export)) = node.entry("Export") {
+        if let Some((key, export)) = entry(node, "Export") {
             match export.get("Name") {
                 Some(name) => self.walk(name, place),
                 None => self.error("missing-key", "an export needs a `Name`", key.span, ""),
@@ -405,10 +402,17 @@ impl<'n> Check<'n> {
         let node = part.value;
         let more = if self.template.serverless { SERVERLESS_KEYS } else { &[] };
         self.keys(node, RESOURCE_KEYS, more, "a resource");
+        self.nulls(node);
         match node.entry("Type") {
             None => {
                 let message = format!("resource `{}` needs a `Type`", part.name);
-                self.error("missing-key", message, part.key.span, "`Type` is missing");
+                let mut diagnostic = Diagnostic::error("missing-key", message);
+                diagnostic = diagnostic.at(self.file, self.line(part.key.span), "`Type` is missing");
+                if RESOURCE_KEYS.contains(&part.name) {
+                    let help = format!("`{}` belongs into the resource above: indent it", part.name);
+                    diagnostic = diagnostic.help(help);
+                }
+                self.push(diagnostic);
             }
             Some((key, value)) if value.text().is_none() => {
                 let message = format!("a type is a text, but this is {}", value.what());
@@ -416,10 +420,10 @@ impl<'n> Check<'n> {
             }
             Some(_) => {}
         }
-        if let Some(condition) = node.get("Condition") {
+        if let Some((_, condition)) = entry(node, "Condition") {
             self.condition_name(condition);
         }
-        if let Some(needs) = node.get("DependsOn") {
+        if let Some((_, needs)) = entry(node, "DependsOn") {
             self.depends_on(index, needs);
         }
         for (name, known) in
@@ -429,11 +433,16 @@ impl<'n> Check<'n> {
         }
         let place = Place { scope: Scope::All, resource: Some(index) };
         for name in ["Properties", "Metadata", "CreationPolicy", "UpdatePolicy"] {
-            let Some((key, value)) = node.entry(name) else { continue };
-            if value.scalar() == Some(Scalar::Null) {
-                self.error("null-value", "a template may hold no empty value", key.span, "this has no value");
+            if let Some((_, value)) = entry(node, name) {
+                self.walk(value, place);
             }
-            self.walk(value, place);
+        }
+    }
+
+    /// Entries with nothing behind their key.
+    fn nulls(&mut self, node: &'n Node) {
+        for (key, value) in node.entries().unwrap_or_default() {
+            self.null(value, key.span);
         }
     }
 
@@ -447,7 +456,7 @@ impl<'n> Check<'n> {
             };
             match self.template.resource(name) {
                 Some(found) => self.edges[index].push((found, node.span)),
-                None if self.template.open => {}
+                None if self.template.makes(name) => {}
                 None => {
                     let known: Vec<&str> =
                         self.template.resources.iter().map(|resource| resource.part.name).collect();
@@ -460,14 +469,18 @@ impl<'n> Check<'n> {
     }
 
     fn policy(&mut self, node: &'n Node, name: &str, known: &[&str]) {
-        let Some(value) = node.get(name) else { return };
+        let Some((_, value)) = entry(node, name) else { return };
         match function::form(value) {
-            Form::Call(call) if !self.template.extensions && !self.template.open => {
-                let message =
-                    format!("`{name}` can be a function only with the transform `AWS::LanguageExtensions`");
-                self.warn("missing-transform", message, call.span, "");
+            Form::Call(call) => {
+                if !self.template.extensions && !self.template.open {
+                    let message = format!(
+                        "`{name}` can be a function only with the transform `AWS::LanguageExtensions`"
+                    );
+                    self.warn("missing-transform", message, call.span, "");
+                }
+                self.walk(value, Place { scope: Scope::All, resource: None });
             }
-            Form::Call(_) | Form::Unknown(..) => {}
+            Form::Unknown(..) => self.walk(value, Place { scope: Scope::All, resource: None }),
             Form::Data => match value.text() {
                 Some(text) if known.contains(&text) => {}
                 Some(text) => {
@@ -487,6 +500,11 @@ impl<'n> Check<'n> {
             },
         }
     }
+}
+
+/// The entry of that name, if there is something in it.
+fn entry<'n>(node: &'n Node, name: &str) -> Option<&'n (Node, Node)> {
+    node.entry(name).filter(|(_, value)| value.scalar() != Some(Scalar::Null))
 }
 
 /// Whether a parameter may have that type.

@@ -2,6 +2,9 @@
 
 use crate::repo::yaml::{Kind, Node, Scalar};
 
+/// The transform of AWS's serverless application model.
+pub const SERVERLESS: &str = "AWS::Serverless-2016-10-31";
+
 /// A named part of a section.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'n> {
@@ -50,10 +53,11 @@ impl<'n> Template<'n> {
     pub fn read(root: &'n Node) -> Self {
         let transforms = transforms(root);
         let has = |name: &str| transforms.contains(&Some(name));
-        let serverless = has("AWS::Serverless-2016-10-31");
+        let serverless = has(SERVERLESS);
         let extensions = has("AWS::LanguageExtensions");
         // These two add nothing that anything could refer to by name.
-        let harmless = ["AWS::LanguageExtensions", "AWS::CodeDeployBlueGreen"];
+        // and what the serverless transform makes has names that tell of it.
+        let harmless = ["AWS::LanguageExtensions", "AWS::CodeDeployBlueGreen", SERVERLESS];
         let macros = transforms.iter().any(|name| !name.is_some_and(|name| harmless.contains(&name)));
         let grows = ["Parameters", "Mappings", "Conditions", "Resources", "Outputs"]
             .iter()
@@ -66,7 +70,10 @@ impl<'n> Template<'n> {
             conditions: parts(root, "Conditions"),
             resources: parts(root, "Resources")
                 .into_iter()
-                .map(|part| Resource { part, kind: part.value.get("Type").and_then(Node::text) })
+                .map(|part| {
+                    let kind = part.value.get("Type").filter(|kind| kind.scalar() != Some(Scalar::Null));
+                    Resource { part, kind: kind.and_then(Node::text) }
+                })
                 .collect(),
             outputs: parts(root, "Outputs"),
             open: macros || grows,
@@ -78,6 +85,18 @@ impl<'n> Template<'n> {
     /// The parameter of that name.
     pub fn parameter(&self, name: &str) -> Option<&Part<'n>> {
         self.parameters.iter().find(|part| part.name == name)
+    }
+
+    /// Whether a transform or a module may make something of that name: what they make is named
+    /// for what they make it of.
+    pub fn makes(&self, name: &str) -> bool {
+        let of = |resource: &Resource<'_>| {
+            let maker = resource.kind.is_some_and(|kind| {
+                kind.ends_with("::MODULE") || self.serverless && kind.starts_with("AWS::Serverless::")
+            });
+            maker && name.starts_with(resource.part.name)
+        };
+        self.open || self.resources.iter().any(of) || self.serverless && name.starts_with("Serverless")
     }
 
     /// The position of the resource of that name.
@@ -100,10 +119,8 @@ fn transforms(root: &Node) -> Vec<Option<&str>> {
 /// Whether a loop or an inline macro makes entries of this section.
 fn grows(section: &Node) -> bool {
     let entries = section.entries().unwrap_or_default();
-    entries.iter().any(|(key, value)| {
-        let makes = |key: &Node| key.text().is_some_and(|key| key.starts_with("Fn::"));
-        makes(key) || value.entries().unwrap_or_default().iter().any(|(key, _)| makes(key))
-    })
+    let makes = |name: &str| name == "Fn::Transform" || name.starts_with("Fn::ForEach::");
+    entries.iter().any(|(key, _)| key.text().is_some_and(makes))
 }
 
 fn parts<'n>(root: &'n Node, section: &str) -> Vec<Part<'n>> {

@@ -31,7 +31,9 @@ impl<'n> Check<'n> {
         match function::form(node) {
             Form::Call(call) => self.call(&call, place),
             Form::Unknown(name, span) => {
-                if !self.template.open {
+                // The serverless transform has one of its own.
+                let of_serverless = self.template.serverless && name == "Fn::Include";
+                if !self.template.open && !of_serverless {
                     let known: Vec<&str> = function::names_like(name).collect();
                     let message = format!("CloudFormation has no function `{name}`");
                     self.suggest(
@@ -68,7 +70,7 @@ impl<'n> Check<'n> {
     }
 
     /// CloudFormation refuses a template that holds nothing anywhere.
-    fn null(&mut self, node: &Node, span: Span) {
+    pub fn null(&mut self, node: &Node, span: Span) {
         if node.scalar() == Some(Scalar::Null) {
             self.error("null-value", "a template may hold no empty value", span, "this has no value");
         }
@@ -106,12 +108,15 @@ impl<'n> Check<'n> {
             }
             Function::FindInMap => self.find_in_map(call),
             Function::Select => self.select(call),
+            Function::Join => self.texts(call.items().and_then(|items| items.get(1)?.items())),
+            Function::Base64 | Function::ImportValue if !call.tagged => {
+                self.texts(Some(std::slice::from_ref(call.argument)));
+            }
             Function::Length | Function::ToJsonString if !self.template.extensions && !self.template.open => {
                 let message = format!("`{name}` needs the transform `AWS::LanguageExtensions`");
                 self.error("missing-transform", message, call.span, "add it to `Transform`");
             }
-            Function::Join
-            | Function::Split
+            Function::Split
             | Function::Equals
             | Function::Base64
             | Function::Cidr
@@ -124,6 +129,16 @@ impl<'n> Check<'n> {
             | Function::Rule => {}
         }
         self.argument(call, place);
+    }
+
+    /// Texts stand here, or functions that give some.
+    fn texts(&mut self, nodes: Option<&'n [Node]>) {
+        for node in nodes.unwrap_or_default() {
+            if matches!(function::form(node), Form::Data) && node.text().is_none() && !self.template.open {
+                let message = format!("a text must stand here, but this is {}", node.what());
+                self.error("function-arguments", message, node.span, "");
+            }
+        }
     }
 
     fn argument(&mut self, call: &Call<'n>, place: Place) {
@@ -142,7 +157,14 @@ impl<'n> Check<'n> {
             (least, most) if least == most => format!("a list of {least} values"),
             (least, most) => format!("a list of {least} to {most} values"),
         };
-        let (fits, wanted) = match call.function.arity() {
+        let arity = match call.function {
+            // The fourth is a default.
+            Function::FindInMap if !self.template.extensions && !self.template.open => {
+                Some(Arity::List(3, 3))
+            }
+            function => function.arity(),
+        };
+        let (fits, wanted) = match arity {
             None => (true, String::new()),
             Some(Arity::Any) => match items {
                 // `Fn::GetAZs: [x]` and the like are taken for the one value in them.
@@ -196,12 +218,7 @@ impl<'n> Check<'n> {
     }
 
     fn missing(&mut self, span: Span, name: &str, place: Place) {
-        // A module's resources have its name before theirs.
-        let of_module = self.template.resources.iter().any(|resource| {
-            resource.kind.is_some_and(|kind| kind.ends_with("::MODULE"))
-                && name.starts_with(resource.part.name)
-        });
-        if self.template.open || of_module {
+        if self.template.makes(name) {
             return;
         }
         let mut known: Vec<&str> = self.template.parameters.iter().map(|part| part.name).collect();
@@ -262,6 +279,9 @@ impl<'n> Check<'n> {
             self.error("function-arguments", message, node.span, format!("this is {}", node.what()));
             return;
         };
+        for (_, value) in given.unwrap_or_default() {
+            self.texts(Some(std::slice::from_ref(value)));
+        }
         let given: Vec<&str> = given.unwrap_or_default().iter().filter_map(|(key, _)| key.text()).collect();
         for variable in function::variables(text) {
             let name = variable.name;
@@ -332,18 +352,33 @@ impl<'n> Check<'n> {
         if has_default || self.template.open {
             return;
         }
-        let mut level = Some(found.value);
-        for key in keys {
-            let (Some(name), Some(node)) = (plain(key), level) else { return };
-            let known: Vec<&str> =
-                node.entries().unwrap_or_default().iter().filter_map(|(key, _)| key.text()).collect();
-            level = node.get(name);
-            if level.is_none() {
-                let message = format!("mapping `{}` has no key `{name}`", found.name);
-                let diagnostic = Diagnostic::error("unresolved-reference", message);
-                self.suggest(diagnostic, key.span, name, &known, "it");
-                return;
-            }
+        let tables = found.value.entries().unwrap_or_default();
+        let [first, second, ..] = keys else { return };
+        let named = |name: &str, entries: &'n [(Node, Node)]| {
+            entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
+        };
+        let names = |entries: &'n [(Node, Node)]| entries.iter().filter_map(|(key, _)| key.text());
+        let mut missing = |key: &'n Node, name: &str, known: Vec<&str>| {
+            let message = format!("mapping `{}` has no key `{name}`", found.name);
+            let diagnostic = Diagnostic::error("unresolved-reference", message);
+            self.suggest(diagnostic, key.span, name, &known, "it");
+        };
+        // Where the first key is decided later, the second must be in one table at least.
+        let possible: Vec<&'n Node> = match plain(first) {
+            Some(name) => match named(name, tables) {
+                Some(table) => vec![table],
+                None => return missing(first, name, names(tables).collect()),
+            },
+            None => tables.iter().map(|(_, table)| table).collect(),
+        };
+        let entries = |table: &&'n Node| table.entries().unwrap_or_default();
+        if let Some(name) = plain(second)
+            && !possible.iter().any(|table| named(name, entries(table)).is_some())
+        {
+            let mut known: Vec<&str> = possible.iter().flat_map(|table| names(entries(table))).collect();
+            known.sort_unstable();
+            known.dedup();
+            missing(second, name, known);
         }
     }
 
@@ -357,6 +392,10 @@ impl<'n> Check<'n> {
             self.error("function-arguments", message, index.span, format!("this is {}", index.what()));
             return;
         };
+        if matches!(function::form(list), Form::Data) && list.items().is_none() && !self.template.open {
+            let message = format!("`Fn::Select` takes an item of a list, but this is {}", list.what());
+            self.error("function-arguments", message, list.span, "");
+        }
         if let (Form::Data, Some(items)) = (function::form(list), list.items())
             && number >= items.len()
             // A call among them may give a list that is taken for several.

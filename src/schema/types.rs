@@ -16,6 +16,10 @@ pub struct TypeSchema {
     pub attributes: Vec<String>,
     /// Paths of what only the service sets.
     pub read_only_properties: Vec<String>,
+    /// Paths of what can't be changed in place.
+    pub create_only_properties: Vec<String>,
+    /// Paths of what can be changed in place at times.
+    pub conditional_create_only_properties: Vec<String>,
     /// Rules that hold at one path only.
     pub rules: Vec<Rule>,
     /// Values that depend on the region.

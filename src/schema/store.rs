@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::de::DeserializeOwned;
 
-use super::schema::{Enumeration, PolicySchema, Schema, TypeSchema};
+use super::types::{Enumeration, PolicySchema, Schema, TypeSchema};
 
 /// What `scripts/schemas.py` has written.
 static FILE: &[u8] = include_bytes!("schemas.bin");
