@@ -8,6 +8,7 @@ pub mod git;
 pub mod journal;
 pub mod locks;
 pub mod metadata;
+pub mod plan_file;
 pub mod probe;
 mod registry;
 pub mod registry_access;

@@ -9,5 +9,6 @@ pub mod image_key;
 pub mod predict;
 pub mod replacement;
 pub mod roll;
+pub mod saved;
 pub mod stack;
 pub mod within;

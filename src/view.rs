@@ -8,6 +8,7 @@ pub mod machines;
 pub mod paint;
 pub mod pipeline;
 pub mod plan;
+pub mod plan_markdown;
 pub mod redact;
 pub mod render;
 pub mod roll;

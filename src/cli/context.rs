@@ -1,12 +1,14 @@
 //! What every command needs to know of how it was called.
 
 use std::io::IsTerminal;
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub mod cluster;
 mod repository;
 
 use super::{Global, Output};
 use crate::adapter::aws::Aws;
+use crate::view::redact::Redactor;
 
 /// How the process was called, read once.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct Context {
     pub colour_err: bool,
     /// Whether progress may be redrawn: stderr is a terminal and CI is not set.
     pub live: bool,
+    /// Masks what is never shown, as far as it is known by now.
+    hidden: Arc<RwLock<Redactor>>,
 }
 
 impl Context {
@@ -29,7 +33,18 @@ impl Context {
         let out = std::io::stdout().is_terminal();
         let err = std::io::stderr().is_terminal();
         let ci = std::env::var_os("CI").is_some();
-        Self { global, colour_out: out && !plain, colour_err: err && !plain, live: err && !ci && !plain }
+        let (colour_out, colour_err, live) = (out && !plain, err && !plain, err && !ci && !plain);
+        Self { global, colour_out, colour_err, live, hidden: Arc::default() }
+    }
+
+    /// Never shows `value` from now on.
+    pub fn hide(&self, value: &str) {
+        self.hidden.write().unwrap_or_else(PoisonError::into_inner).learn(value);
+    }
+
+    /// The mask of everything that is hidden by now.
+    pub fn mask(&self) -> Redactor {
+        self.hidden.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The cloud provider in `region` (from fleetwright.yaml; by default the ordinary

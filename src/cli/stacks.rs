@@ -12,13 +12,14 @@ use super::failure::Failure;
 use crate::driver::apply::Shell;
 use crate::driver::follow::Pace;
 use crate::driver::plan::{PlanError, Wanted, WantedStack};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
+use crate::view::redact::Redactor;
 
 /// How a command renders: with or without variables that are not set.
 type Render = fn(&Context, &Repository, &Environment) -> Result<Vec<RenderedStack>, Failure>;
@@ -96,13 +97,20 @@ fn printer(context: &Context, wanted: &Wanted) -> (Events, JoinHandle<()>) {
     let (events, mut receiver) = Events::channel();
     let names = wanted.stacks.iter().map(|stack| stack.stack.name.as_str());
     let mut live = Live::new(names, Paint(context.colour_err), context.live, context.json());
+    let mask = context.mask();
     let printer = tokio::spawn(async move {
         while let Some(event) = receiver.recv().await {
-            live.take(&event);
+            // CloudFormation's reasons may quote what it was given.
+            live.take(&if mask.is_empty() { event } else { masked(event, &mask) });
         }
         live.finish();
     });
     (events, printer)
+}
+
+fn masked(event: Event, mask: &Redactor) -> Event {
+    let json = serde_json::to_string(&event).ok();
+    json.and_then(|json| serde_json::from_str(&mask.mask(&json)).ok()).unwrap_or(event)
 }
 
 fn wanted(

@@ -205,6 +205,7 @@ impl Cloud for FakeCloud {
                 id: request.stack.clone(),
                 status: "REVIEW_IN_PROGRESS".to_owned(),
                 status_reason: String::new(),
+                updated: None,
                 change_set: Some(id.clone()),
                 parameters: BTreeMap::new(),
                 outputs: BTreeMap::new(),
@@ -226,12 +227,15 @@ impl Cloud for FakeCloud {
         let request = state.change_sets.remove(&id.0).expect("the change set exists");
         let kind = if request.create { "CREATE" } else { "UPDATE" };
         state.log.push(format!("{} {}", kind.to_lowercase(), request.stack));
+        state.next += 1;
+        let now = state.next;
         if let Some(fake) = state.stacks.get_mut(&request.stack) {
             fake.stack.status = format!("{kind}_IN_PROGRESS");
             fake.stack.parameters.clone_from(&request.parameters);
             fake.stack.tags.clone_from(&request.tags);
             fake.template.clone_from(&request.template);
             fake.becoming = Some((2, format!("{kind}_COMPLETE")));
+            fake.stack.updated = DateTime::from_timestamp(1_700_000_000 + i64::from(now), 0);
         }
         let stack = request.stack;
         state.event(&stack.clone(), &stack, &format!("{kind}_IN_PROGRESS"), "User Initiated");

@@ -90,12 +90,21 @@ impl WantedStack {
         }
     }
 
-    fn desired(&self) -> Desired<'_> {
+    /// The stack as it is wanted.
+    pub fn desired(&self) -> Desired<'_> {
         Desired { stack: &self.stack, document: &self.document }
     }
 }
 
 impl Wanted {
+    /// Each stack as it is wanted, and as it was found.
+    pub fn beside<'a>(
+        &'a self,
+        found: &'a Found,
+    ) -> impl Iterator<Item = (Desired<'a>, Option<Existing<'a>>)> {
+        self.stacks.iter().map(|wanted| (wanted.desired(), found.existing(&wanted.stack.name)))
+    }
+
     /// The stack of that name.
     pub fn stack(&self, name: &StackName) -> Option<&WantedStack> {
         self.stacks.iter().find(|wanted| wanted.stack.name == *name)

@@ -53,6 +53,7 @@ fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
         depends_on: uses.iter().map(|other| other.parse().expect("a name")).collect(),
         outputs: vec!["Id".to_owned()],
         user_data: Vec::new(),
+        hidden: Vec::new(),
         unset: Vec::new(),
         place: Place::new(&SourceFile::new("stacks/main.yaml", "x:"), Span::new(0, 1)),
     };

@@ -33,6 +33,8 @@ pub struct DeployedStack {
     pub status: String,
     /// CloudFormation's words for why it has that status; often empty.
     pub status_reason: String,
+    /// When it was created or last changed; `None` where that is not told.
+    pub updated: Option<DateTime<Utc>>,
     /// The change set it was last created or changed by, where that is told.
     pub change_set: Option<String>,
     /// The parameters it was deployed with.

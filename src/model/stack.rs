@@ -154,6 +154,8 @@ pub struct RenderedStack {
     pub template_file: String,
     /// The parameters, in the file's order.
     pub parameters: Vec<(String, ParameterValue)>,
+    /// The parameters whose values are never shown (`NoEcho`).
+    pub hidden: Vec<String>,
     /// The stack's tags.
     pub tags: BTreeMap<String, String>,
     /// The stacks whose outputs it uses, in the order of their own dependency.
@@ -166,6 +168,14 @@ pub struct RenderedStack {
     pub unset: Vec<Unset>,
     /// Where it stands in `stacks/`.
     pub place: Place,
+}
+
+impl RenderedStack {
+    /// The values that are never shown, as far as they are known.
+    pub fn hidden_values(&self) -> impl Iterator<Item = String> {
+        let hidden = self.parameters.iter().filter(|(name, _)| self.hidden.contains(name));
+        hidden.filter_map(|(_, value)| value.literal())
+    }
 }
 
 /// The user data of one resource.

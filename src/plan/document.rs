@@ -56,7 +56,11 @@ pub fn parameters(document: &Value) -> BTreeSet<&str> {
 /// Whether CloudFormation hides a parameter's value (`NoEcho`), so that it can't be compared.
 pub fn is_hidden(document: &Value, parameter: &str) -> bool {
     let declared = document.get("Parameters").and_then(|all| all.get(parameter));
-    declared.and_then(|p| p.get("NoEcho")).is_some_and(|v| v == &Value::Bool(true) || v == "true")
+    declared.and_then(|p| p.get("NoEcho")).is_some_and(|value| match value {
+        Value::Bool(hidden) => *hidden,
+        Value::String(text) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    })
 }
 
 fn section<'d>(document: &'d Value, name: &str) -> BTreeMap<&'d str, &'d Value> {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::document::{self, Reference};
@@ -26,7 +26,7 @@ pub const CHANGE_SET_PREFIX: &str = "fleetwright-";
 const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
 
 /// What apply would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`PLAN_VERSION`].
     pub version: u32,
@@ -54,6 +54,31 @@ impl Plan {
         })
     }
 
+    /// Puts what `f` makes of it in the place of every value that the plan shows; names stay.
+    pub fn map_values(&mut self, f: impl Fn(&str) -> String) {
+        for stack in &mut self.stacks {
+            for parameter in &mut stack.parameters {
+                parameter.before = parameter.before.as_deref().map(&f);
+                if let ParameterValue::Known(text) = &mut parameter.after {
+                    *text = f(text);
+                }
+            }
+            let properties = stack.resources.iter_mut().flat_map(|resource| &mut resource.properties);
+            for change in properties.chain(&mut stack.tags) {
+                change.before = change.before.as_deref().map(&f);
+                change.after = change.after.as_deref().map(&f);
+            }
+            for resource in &mut stack.resources {
+                if let Some(diff) = resource.user_data.as_mut().and_then(|data| data.diff.as_mut()) {
+                    *diff = f(diff);
+                }
+            }
+            if let StackAction::Blocked(blocked) = &mut stack.action {
+                blocked.why = f(&blocked.why);
+            }
+        }
+    }
+
     /// The plan of one stack.
     pub fn stack(&self, name: &StackName) -> Option<&StackPlan> {
         self.stacks.iter().find(|stack| stack.stack == *name)
@@ -61,7 +86,7 @@ impl Plan {
 }
 
 /// What apply would do to one stack.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackPlan {
     /// The stack, as the repository names it.
     pub stack: StackName,
@@ -86,7 +111,7 @@ pub struct StackPlan {
 }
 
 /// What is done to a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StackAction {
     /// It is created.
@@ -100,7 +125,7 @@ pub enum StackAction {
 }
 
 /// Why nothing can be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {
     /// CloudFormation's status of the stack.
     pub status: String,
@@ -111,7 +136,7 @@ pub struct Blocked {
 }
 
 /// Why a stack is created or updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// It does not exist.
@@ -127,7 +152,7 @@ pub enum Reason {
 }
 
 /// A parameter's value, as far as it is known before apply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParameterValue {
     /// Known.
@@ -139,7 +164,7 @@ pub enum ParameterValue {
 }
 
 /// A parameter that changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterChange {
     /// Its name.
     pub name: String,
@@ -150,7 +175,7 @@ pub struct ParameterChange {
 }
 
 /// Who says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Claim {
     /// CloudFormation, in a change set.
@@ -162,7 +187,7 @@ pub enum Claim {
 }
 
 /// What happens to a resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourcePlan {
     /// Its logical id.
     pub resource: String,
@@ -179,7 +204,7 @@ pub struct ResourcePlan {
 }
 
 /// A change of user data, decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDataChange {
     /// Lines of the new text; 0 when there is none.
     pub lines: usize,
@@ -188,7 +213,7 @@ pub struct UserDataChange {
 }
 
 /// What follows for what runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
 pub enum Consequence {
     /// Machines keep an older launch template version until they are rolled.
@@ -207,7 +232,7 @@ pub enum Consequence {
 }
 
 /// A machine that runs another launch template version than its group's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldMachine {
     /// Its id.
     pub id: MachineId,

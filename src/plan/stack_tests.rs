@@ -29,6 +29,7 @@ fn rendered(document: &Value) -> RenderedStack {
         depends_on: vec![name("network")],
         outputs: Vec::new(),
         user_data: Vec::new(),
+        hidden: Vec::new(),
         unset: Vec::new(),
         place: Place::new(&SourceFile::new("stacks/main.yaml", "workers:"), Span::new(0, 7)),
     }
@@ -60,6 +61,7 @@ fn deployed(stack: &RenderedStack) -> DeployedStack {
         id: "arn:1".to_owned(),
         status: "CREATE_COMPLETE".to_owned(),
         status_reason: String::new(),
+        updated: None,
         change_set: None,
         parameters: BTreeMap::from([
             ("Subnets".to_owned(), "subnet-1,subnet-2".to_owned()),

@@ -37,6 +37,8 @@ pub struct Declared {
     pub span: Span,
     /// Whether it must be given: a parameter without default.
     pub required: bool,
+    /// Whether its value is never shown.
+    pub hidden: bool,
 }
 
 impl Body {
@@ -102,7 +104,11 @@ fn declared(root: &Node, section: &str) -> Vec<Declared> {
         .iter()
         .filter_map(|(key, value)| {
             let name = key.text()?.to_owned();
-            Some(Declared { name, span: key.span, required: value.get("Default").is_none() })
+            let hidden = value
+                .get("NoEcho")
+                .and_then(Node::text)
+                .is_some_and(|text| text.eq_ignore_ascii_case("true"));
+            Some(Declared { name, span: key.span, required: value.get("Default").is_none(), hidden })
         })
         .collect()
 }

@@ -41,7 +41,7 @@ pub fn human(plan: &Plan, paint: Paint) -> String {
     out
 }
 
-fn is_quiet(stack: &StackPlan) -> bool {
+pub(super) fn is_quiet(stack: &StackPlan) -> bool {
     stack.action == StackAction::Unchanged && stack.consequences.is_empty()
 }
 
@@ -80,7 +80,7 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
     }
 }
 
-fn headline(stack: &StackPlan) -> String {
+pub(super) fn headline(stack: &StackPlan) -> String {
     let to_roll = match machines_to_roll(stack) {
         0 => String::new(),
         machines => format!(", {} to be replaced", count(machines, "machine")),
@@ -168,7 +168,7 @@ fn short(text: &str) -> String {
     }
 }
 
-fn consequence_text(consequence: &Consequence, stack: &StackPlan) -> String {
+pub(super) fn consequence_text(consequence: &Consequence, stack: &StackPlan) -> String {
     match consequence {
         Consequence::MachinesToRoll { launch_template, version, made_by_apply, machines, .. } => {
             let mut by_version: Vec<(Option<&str>, Vec<&str>)> = Vec::new();

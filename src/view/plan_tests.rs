@@ -93,6 +93,14 @@ fn an_update_is_shown_down_to_the_machines() {
 }
 
 #[test]
+fn an_update_stands_in_a_pull_request_as_markdown() {
+    let mut plan = update();
+    let resource = &mut plan.stacks[2].resources[0];
+    resource.properties.push(change("Odd", Some("a `tick` | and\nmore"), Some("")));
+    insta::assert_snapshot!(crate::view::plan_markdown::markdown(&plan));
+}
+
+#[test]
 fn colour_changes_no_word() {
     let coloured = human(&update(), Paint(true));
     let plain = anstyle_free(&coloured);

@@ -55,6 +55,11 @@ impl Redactor {
         self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.0.len()));
     }
 
+    /// Whether it has learnt nothing.
+    pub fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
     /// `text` without what must not be shown.
     pub fn mask(&self, text: &str) -> String {
         let mut masked = text.to_owned();

@@ -17,7 +17,7 @@ pub fn templates(stacks: &[&RenderedStack]) -> String {
     let mut text = String::new();
     for stack in stacks {
         let _ = write!(text, "---\n# {}, from {}\n", stack.cloud_name, stack.template_file);
-        for (name, value) in &stack.parameters {
+        for (name, value) in parameters(stack) {
             let _ = writeln!(text, "# {name}: {value}");
         }
         text.push_str(&ended(&stack.template));
@@ -47,6 +47,14 @@ pub fn user_data(stacks: &[&RenderedStack]) -> String {
     text
 }
 
+/// The parameters with their values, `NoEcho` ones hidden.
+fn parameters(stack: &RenderedStack) -> impl Iterator<Item = (&str, String)> {
+    stack.parameters.iter().map(|(name, value)| {
+        let shown = if stack.hidden.contains(name) { "(hidden)".to_owned() } else { value.to_string() };
+        (name.as_str(), shown)
+    })
+}
+
 fn ended(text: &str) -> String {
     if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
@@ -62,7 +70,7 @@ pub fn json(environment: &str, stacks: &[&RenderedStack]) -> serde_json::Value {
 
 fn stack_json(stack: &RenderedStack) -> serde_json::Value {
     let parameters: serde_json::Map<String, serde_json::Value> =
-        stack.parameters.iter().map(|(name, value)| (name.clone(), value.to_string().into())).collect();
+        parameters(stack).map(|(name, value)| (name.to_owned(), value.into())).collect();
     let unset: Vec<&str> = stack.unset.iter().map(|unset| unset.variable.as_str()).collect();
     let user_data: Vec<_> = stack
         .user_data

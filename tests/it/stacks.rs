@@ -111,7 +111,20 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     let workers = document["stacks"].as_array().expect("stacks").iter().find(|s| s["stack"] == "workers");
     let consequence = &workers.expect("the workers")["consequences"][0];
     assert_eq!((&consequence["version"], &consequence["made_by_apply"]), (&"2".into(), &true.into()));
-    has(&stacks.ends(&["apply", "-y"], 0), &["✓ updated", "2 stacks unchanged and 1 updated"]);
+
+    // A saved plan is applied as it was shown, once, and not at all when anything has moved.
+    let saved = stacks.ends(&["plan", "--out", "plan.json"], 3);
+    has(&saved, &["Apply exactly this with `fleetwright apply plan.json`"]);
+    stacks.edit("templates/cloud-config/worker.yaml", "# a changed line", "# another line");
+    let refused = stacks.ends(&["apply", "-y", "plan.json"], 1);
+    has(
+        &refused,
+        &["does not hold any more; nothing was changed", "the repository has other template of `workers`"],
+    );
+    stacks.edit("templates/cloud-config/worker.yaml", "# another line", "# a changed line");
+    let applied = stacks.ends(&["apply", "-y", "plan.json"], 0);
+    has(&applied, &["✓ updated", "2 stacks unchanged and 1 updated"]);
+    has(&stacks.ends(&["apply", "-y", "plan.json"], 1), &["stack `workers` was changed (template)"]);
     has(&stacks.ends(&["plan"], 0), &["is at version 2; 1 machine runs version 1 (i-", "no change"]);
 
     // A failure names its first cause, with its place, and leaves what was there.

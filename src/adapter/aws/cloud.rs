@@ -188,7 +188,9 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
     fn map<T>(list: Option<Vec<T>>, pair: fn(T) -> Option<(String, String)>) -> BTreeMap<String, String> {
         list.unwrap_or_default().into_iter().filter_map(pair).collect()
     }
+    let updated = from.last_updated_time.or(from.creation_time);
     Some(DeployedStack {
+        updated: updated.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos())),
         name: from.stack_name?,
         id: from.stack_id?,
         status: from.stack_status?.as_str().to_owned(),

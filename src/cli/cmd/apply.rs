@@ -1,8 +1,12 @@
 //! `fleetwright apply`.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::Utc;
+
+use crate::adapter::plan_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -11,7 +15,8 @@ use crate::driver::apply::{Report, apply, settle};
 use crate::driver::follow::Pace;
 use crate::driver::plan::{look, plan};
 use crate::event::stack::Outcome;
-use crate::plan::stack::{Consequence, Plan};
+use crate::plan::saved::{Moved, SAVED_VERSION, SavedPlan};
+use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
 use crate::view;
 use crate::view::paint::Paint;
 
@@ -24,16 +29,27 @@ Stopped by Ctrl-C or killed, it can be run again and goes on.
 
 Examples:
   fleetwright apply
+  fleetwright apply plan.json            what `plan --out plan.json` has shown, or nothing
   fleetwright apply -y                   without asking, for scripts
   fleetwright apply -y -o json           one event a line")]
 pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    /// A plan that `fleetwright plan --out FILE` wrote: exactly that is applied, and nothing if
+    /// anything it rests on has moved since
+    #[arg(value_name = "FILE")]
+    plan: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let saved = args.plan.as_deref().map(saved).transpose()?;
+    let context = &match &saved {
+        Some(saved) => of_environment(context, saved)?,
+        None => context.clone(),
+    };
     let session = Session::begin(context).await?;
     let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
     if settled.was_stopped() {
@@ -42,14 +58,37 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
     let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
     let found = Arc::new(found.map_err(cloud_failure)?);
-    let plan = {
-        let (cloud, pace) = (session.cloud.as_ref(), Pace::adaptive());
-        plan(cloud, &session.wanted, &found, &session.events, pace, &session.stop).await
+    let plan = match saved {
+        Some(saved) => {
+            let (project, region) = (&session.wanted.project, &session.wanted.region);
+            if saved.plan.project != *project || saved.plan.region != *region {
+                let (for_project, for_region) = (&saved.plan.project, &saved.plan.region);
+                return Err(Failure::usage(
+                    format!(
+                        "the plan is for project `{for_project}` in {for_region}, not `{project}` in {region}"
+                    ),
+                    "change to the repository and the region that it was made for",
+                ));
+            }
+            let moved = saved.moved(session.wanted.beside(&found));
+            if !moved.is_empty() {
+                drop(session.flush(context).await);
+                return Err(stale(&saved, &moved));
+            }
+            saved.plan
+        }
+        None => {
+            let (cloud, pace) = (session.cloud.as_ref(), Pace::adaptive());
+            let plan = plan(cloud, &session.wanted, &found, &session.events, pace, &session.stop).await;
+            plan.map_err(plan_failure)?
+        }
     };
-    let plan = Arc::new(plan.map_err(plan_failure)?);
+    let plan = Arc::new(plan);
     let session = session.flush(context).await;
     if !context.json() {
-        eprint!("{}", view::plan::human(&plan, Paint(context.colour_err)));
+        let (mut shown, mask) = (Plan::clone(&plan), context.mask());
+        shown.map_values(|value| mask.mask(value));
+        eprint!("{}", view::plan::human(&shown, Paint(context.colour_err)));
     }
     if let Some((stack, blocked)) = plan.blocked().next() {
         let what = format!("stack `{}` is {}: {}", stack.stack, blocked.status, blocked.why);
@@ -84,6 +123,42 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         to_roll(&plan);
     }
     Ok(Done::Ok)
+}
+
+/// Reads a saved plan.
+fn saved(path: &Path) -> Result<SavedPlan, Failure> {
+    let saved: SavedPlan = plan_file::read(path)
+        .map_err(|diagnostic| Failure::Invalid { diagnostics: vec![*diagnostic], files: 1 })?;
+    if !saved.is_one() || saved.version != SAVED_VERSION || saved.plan.version != PLAN_VERSION {
+        let what = format!("{} was written by another version of fleetwright", path.display());
+        return Err(Failure::usage(what, "make the plan again with `fleetwright plan --out FILE`"));
+    }
+    Ok(saved)
+}
+
+/// A saved plan is for one environment, which need not be named again.
+fn of_environment(context: &Context, saved: &SavedPlan) -> Result<Context, Failure> {
+    let environment = saved.plan.environment.to_string();
+    match &context.global.environment {
+        Some(given) if *given != environment => Err(Failure::usage(
+            format!("the plan is for environment `{environment}`, not `{given}`"),
+            "leave `-e` out, or make a plan for that environment",
+        )),
+        _ => {
+            let mut context = context.clone();
+            context.global.environment = Some(environment);
+            Ok(context)
+        }
+    }
+}
+
+fn stale(saved: &SavedPlan, moved: &[Moved]) -> Failure {
+    let made = view::time::human((Utc::now() - saved.made).to_std().unwrap_or_default());
+    let lines: Vec<String> = moved.iter().map(|moved| format!("\n  - {moved}")).collect();
+    Failure::failed(
+        format!("the plan, made {made} ago, does not hold any more; nothing was changed:{}", lines.concat()),
+        "`fleetwright plan` shows what apply would do now",
+    )
 }
 
 fn interrupted(report: &Report) -> Failure {

@@ -1,7 +1,11 @@
 //! `fleetwright plan`.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
+use chrono::Utc;
+
+use crate::adapter::plan_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -9,6 +13,7 @@ use crate::cli::stacks::{Session, cloud_failure, plan_failure};
 use crate::driver::follow::Pace;
 use crate::driver::plan::{Found, look, plan};
 use crate::event::Events;
+use crate::plan::saved::SavedPlan;
 use crate::view;
 use crate::view::paint::Paint;
 
@@ -27,12 +32,23 @@ Exit status: 0 no change, 3 changes, 1 failed or blocked, 2 invalid input.
 Examples:
   fleetwright plan
   fleetwright plan -e production
-  fleetwright plan --offline         predicted from the templates alone
+  fleetwright plan --out plan.json       and `fleetwright apply plan.json` applies exactly this
+  fleetwright plan --markdown            for a comment in a pull request
+  fleetwright plan --offline             predicted from the templates alone
   fleetwright plan -o json               one document, described in docs/json.md")]
 pub struct Args {
     /// Predict from the templates alone, as if nothing were deployed; asks nobody anything
     #[arg(long)]
     offline: bool,
+
+    /// Write the plan to a file that `fleetwright apply FILE` takes, and only as long as nothing
+    /// that it rests on has moved
+    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
+    out: Option<PathBuf>,
+
+    /// Print Markdown
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// Runs the command.
@@ -49,10 +65,21 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let (unheard, _) = Events::channel();
     let events = if context.json() { &unheard } else { &session.events };
     let pace = Pace::adaptive();
-    let plan =
+    let mut plan =
         plan(cloud, &session.wanted, &found, events, pace, &session.stop).await.map_err(plan_failure)?;
+    let mask = context.mask();
+    plan.map_values(|value| mask.mask(value));
+    if let Some(path) = args.out.as_ref().filter(|_| plan.blocked().next().is_none()) {
+        let saved = SavedPlan::new(plan.clone(), Utc::now(), session.wanted.beside(&found));
+        let text = serde_json::to_string_pretty(&saved)
+            .map_err(|error| Failure::failed(format!("writing the plan: {error}"), "report this as a bug"))?;
+        plan_file::write(path, &text)
+            .map_err(|error| Failure::failed(error.to_string(), "give a file that can be written"))?;
+    }
     drop(session.flush(context).await);
-    if context.json() {
+    if args.markdown {
+        let _ = std::io::stdout().lock().write_all(view::plan_markdown::markdown(&plan).as_bytes());
+    } else if context.json() {
         let document = view::plan::json(&plan);
         let document = document
             .map_err(|error| Failure::failed(format!("writing the plan: {error}"), "report this as a bug"))?;
@@ -60,10 +87,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     } else {
         let mut text = view::plan::human(&plan, Paint(context.colour_out));
         if plan.has_changes() && plan.blocked().next().is_none() {
-            text.push_str(if args.offline {
-                "Predicted as if nothing were deployed. Nothing was changed.\n"
-            } else {
-                "Apply it with `fleetwright apply`. Nothing was changed.\n"
+            text.push_str(&match &args.out {
+                _ if args.offline => {
+                    "Predicted as if nothing were deployed. Nothing was changed.\n".to_owned()
+                }
+                None => "Apply it with `fleetwright apply`. Nothing was changed.\n".to_owned(),
+                Some(path) => format!(
+                    "Apply exactly this with `fleetwright apply {}` (valid until something it rests on changes).\n",
+                    path.display()
+                ),
             });
         }
         // A reader that has gone away is no reason to fail.

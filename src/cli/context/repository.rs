@@ -94,8 +94,10 @@ impl Context {
         repository: &Repository,
         environment: &Environment,
     ) -> Result<Vec<RenderedStack>, Failure> {
-        repo::render(repository, environment)
-            .map_err(|diagnostics| Failure::Invalid { diagnostics, files: repository.files })
+        let stacks = repo::render(repository, environment)
+            .map_err(|diagnostics| Failure::Invalid { diagnostics, files: repository.files })?;
+        stacks.iter().flat_map(RenderedStack::hidden_values).for_each(|value| self.hide(&value));
+        Ok(stacks)
     }
 
     /// Like [`Context::rendered`], for commands that go on to the cloud.

@@ -1,0 +1,90 @@
+//! Plans in files.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::source::{Diagnostic, SourceFile, Span};
+
+/// The most that a plan's file may hold, in bytes; one of thousands of resources stays far below.
+const MOST: u64 = 64 << 20;
+
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+#[error("writing {path}: {source}")]
+pub struct Unwritten {
+    /// The file.
+    pub path: PathBuf,
+    /// What happened.
+    pub source: std::io::Error,
+}
+
+/// Writes `text` to `path`, whole or not at all, readable by its owner alone: plans hold user data.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write(path: &Path, text: &str) -> Result<(), Unwritten> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        // Made with mode 0600.
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|source| Unwritten { path: path.to_owned(), source })
+}
+
+/// Reads a JSON document of type `T` from `path`.
+///
+/// # Errors
+/// When it can't be read, or is no such document, with its place.
+pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<Diagnostic>> {
+    let name = path.display();
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let message = format!("{name} can't be read: {error}");
+        let help = "`fleetwright plan --out FILE` writes one";
+        return Err(Box::new(Diagnostic::error("unreadable-file", message).help(help)));
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let file = SourceFile::new(name.to_string(), text);
+    serde_json::from_str(file.text()).map_err(|error| {
+        let at = file.offset(error.line(), error.column());
+        let words = error.to_string();
+        let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+        Box::new(
+            Diagnostic::error("bad-plan-file", format!("{name} is not a plan that was saved"))
+                .at(&file, Span::new(at, at), words.to_owned())
+                .help("`fleetwright plan --out FILE` writes one"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_its_owner_reads_a_plan() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("plan.json");
+        write(&path, "[1]").expect("written");
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(read::<Vec<u8>>(&path).expect("read"), [1]);
+    }
+
+    #[test]
+    fn what_is_no_plan_is_told_with_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("plan.json");
+        write(&path, "{\n  \"a\": x\n}").expect("written");
+        let problem = read::<Vec<u8>>(&path).expect_err("it is none");
+        let label = problem.label.expect("a place");
+        assert_eq!(label.file.position(label.span.start).line, 1, "{}", label.text);
+    }
+}
