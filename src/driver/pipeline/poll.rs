@@ -143,8 +143,7 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
 
 /// From 0 to 1; good enough to spread looks.
 fn random() -> f64 {
-    let share = (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64;
-    share
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
