@@ -7,6 +7,7 @@ pub mod follow;
 pub mod graph;
 pub mod pipeline;
 pub mod plan;
+pub mod recover;
 pub mod roll;
 pub mod rollout;
 

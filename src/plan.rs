@@ -7,6 +7,7 @@ pub mod dockerignore;
 pub mod document;
 pub mod image_key;
 pub mod predict;
+pub mod recover;
 pub mod replacement;
 pub mod roll;
 pub mod saved;

@@ -10,3 +10,4 @@ pub mod journal;
 pub mod locks;
 pub mod membership;
 pub mod parameters;
+pub mod repair;

@@ -9,6 +9,7 @@ pub mod paint;
 pub mod pipeline;
 pub mod plan;
 pub mod plan_markdown;
+pub mod recover;
 pub mod redact;
 pub mod render;
 pub mod roll;

@@ -19,6 +19,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::port::parameters::Parameters;
+use crate::port::repair::Repair;
 
 /// Everything needed to talk to one account in one region. Cheap to clone; credentials
 /// are fetched once and connections are shared.
@@ -51,6 +52,11 @@ impl Aws {
 
     /// CloudFormation.
     pub fn cloud(&self) -> Arc<dyn Cloud> {
+        Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config)))
+    }
+
+    /// CloudFormation's means of repair.
+    pub fn repair(&self) -> Arc<dyn Repair> {
         Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config)))
     }
 

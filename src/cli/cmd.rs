@@ -12,6 +12,7 @@ pub mod logs;
 pub mod machines;
 pub mod pipeline;
 pub mod plan;
+pub mod recover;
 pub mod remove;
 pub mod render;
 pub mod roll;

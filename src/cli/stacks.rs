@@ -17,6 +17,7 @@ use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
+use crate::port::repair::Repair;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
 use crate::view::redact::Redactor;
@@ -32,6 +33,8 @@ pub struct Session {
     pub wanted: Arc<Wanted>,
     /// CloudFormation.
     pub cloud: Arc<dyn Cloud>,
+    /// CloudFormation's means of repair.
+    pub repair: Arc<dyn Repair>,
     /// Autoscaling groups.
     pub groups: Arc<dyn Groups>,
     /// Where events go.
@@ -59,8 +62,8 @@ impl Session {
         let wanted = Arc::new(wanted(&repository, environment, rendered)?);
         let aws = context.aws(Some(&wanted.region)).await;
         let (events, printer) = printer(context, &wanted);
-        let (cloud, groups) = (aws.cloud(), aws.groups());
-        Ok(Self { repository, wanted, cloud, groups, events, stop: signals(), printer })
+        let (cloud, repair, groups) = (aws.cloud(), aws.repair(), aws.groups());
+        Ok(Self { repository, wanted, cloud, repair, groups, events, stop: signals(), printer })
     }
 
     /// The environment that the command works on.

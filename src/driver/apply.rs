@@ -395,9 +395,14 @@ pub(super) fn explain(
     let status = stack.map(|stack| stack.status.clone()).unwrap_or_default();
     let next = match stack.map(DeployedStack::phase) {
         Some(Phase::FailedCreate) => format!(
-            "remove the cause; the stack is {status} and has to be deleted before the next try: \
-             `aws cloudformation delete-stack --stack-name {}`, then `fleetwright apply`",
-            wanted.stack.cloud_name
+            "remove the cause; the stack is {status}: `fleetwright recover {}` deletes what is left of it, \
+             then `fleetwright apply`",
+            wanted.stack.name
+        ),
+        Some(Phase::Stuck) => format!(
+            "the stack is {status}: `fleetwright recover {}` brings it to rest; remove the cause, then \
+             `fleetwright apply`",
+            wanted.stack.name
         ),
         _ => "remove the cause, then `fleetwright apply` again".to_owned(),
     };

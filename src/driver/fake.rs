@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::model::deployed::{
     Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, ResourceChange,
-    ResourceEvent,
+    ResourceEvent, StackResource,
 };
 use crate::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use crate::model::machine::{Machine, MachineState, Role};
@@ -20,6 +20,7 @@ use crate::plan::document as tree;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::groups::Groups;
+use crate::port::repair::Repair;
 use crate::repo::document;
 
 /// A CloudFormation whose stacks take a few questions to settle.
@@ -43,6 +44,8 @@ struct State {
 
 struct Fake {
     stack: DeployedStack,
+    /// What `resources` tells; those that `*_FAILED` can be neither undone nor deleted.
+    resources: Vec<StackResource>,
     template: String,
     events: Vec<ResourceEvent>,
     /// What the stack becomes, and after how many more questions.
@@ -52,6 +55,24 @@ struct Fake {
 impl FakeCloud {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics while it holds this")
+    }
+
+    /// Puts a stack there that stands in `status` and, when it is at work, becomes `becoming`.
+    pub fn stand(&self, name: &str, status: &str, becoming: Option<&str>, resources: Vec<StackResource>) {
+        let stack = DeployedStack {
+            name: name.to_owned(),
+            id: name.to_owned(),
+            status: status.to_owned(),
+            status_reason: String::new(),
+            updated: None,
+            change_set: None,
+            parameters: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            tags: BTreeMap::new(),
+        };
+        let becoming = becoming.map(|status| (2, status.to_owned()));
+        let fake = Fake { stack, resources, template: String::new(), events: Vec::new(), becoming };
+        self.state().stacks.insert(name.to_owned(), fake);
     }
 
     /// Makes `resource` of `stack` fail from now on.
@@ -100,6 +121,19 @@ impl State {
                 status: status.to_owned(),
                 reason: reason.to_owned(),
             });
+        }
+    }
+
+    fn delete(&mut self, stack: &str, retain: &[String]) {
+        let retained =
+            if retain.is_empty() { String::new() } else { format!(" without {}", retain.join(", ")) };
+        self.log.push(format!("delete {stack}{retained}"));
+        if let Some(fake) = self.stacks.get_mut(stack) {
+            let stubborn =
+                fake.resources.iter().any(|r| r.status == "DELETE_FAILED" && !retain.contains(&r.resource));
+            let end = if stubborn { "DELETE_FAILED" } else { "DELETE_COMPLETE" };
+            fake.stack.status = "DELETE_IN_PROGRESS".to_owned();
+            fake.becoming = Some((1, end.to_owned()));
         }
     }
 
@@ -177,6 +211,41 @@ impl State {
 }
 
 #[async_trait]
+impl Repair for FakeCloud {
+    async fn resources(&self, stack: &str) -> Result<Vec<StackResource>, CloudError> {
+        Ok(self.state().stacks.get(stack).map(|fake| fake.resources.clone()).unwrap_or_default())
+    }
+
+    async fn roll_back(&self, stack: &str) -> Result<(), CloudError> {
+        let mut state = self.state();
+        state.log.push(format!("roll back {stack}"));
+        if let Some(fake) = state.stacks.get_mut(stack) {
+            fake.stack.status = "UPDATE_ROLLBACK_IN_PROGRESS".to_owned();
+            fake.becoming = Some((1, "UPDATE_ROLLBACK_COMPLETE".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn continue_rollback(&self, stack: &str, skip: &[String]) -> Result<(), CloudError> {
+        let mut state = self.state();
+        state.log.push(format!("continue {stack} without {skip:?}"));
+        if let Some(fake) = state.stacks.get_mut(stack) {
+            let stubborn =
+                fake.resources.iter().any(|r| r.status == "UPDATE_FAILED" && !skip.contains(&r.resource));
+            let end = if stubborn { "UPDATE_ROLLBACK_FAILED" } else { "UPDATE_ROLLBACK_COMPLETE" };
+            fake.stack.status = "UPDATE_ROLLBACK_IN_PROGRESS".to_owned();
+            fake.becoming = Some((1, end.to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn delete_retaining(&self, stack: &str, retain: &[String]) -> Result<(), CloudError> {
+        self.state().delete(stack, retain);
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl Cloud for FakeCloud {
     async fn stacks(&self) -> Result<Vec<DeployedStack>, CloudError> {
         let mut state = self.state();
@@ -211,7 +280,13 @@ impl Cloud for FakeCloud {
                 outputs: BTreeMap::new(),
                 tags: BTreeMap::new(),
             };
-            let fake = Fake { stack, template: String::new(), events: Vec::new(), becoming: None };
+            let fake = Fake {
+                stack,
+                resources: Vec::new(),
+                template: String::new(),
+                events: Vec::new(),
+                becoming: None,
+            };
             state.stacks.insert(request.stack.clone(), fake);
         }
         state.change_sets.insert(id.clone(), request.clone());
@@ -249,11 +324,7 @@ impl Cloud for FakeCloud {
 
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError> {
         let mut state = self.state();
-        state.log.push(format!("delete {stack}"));
-        if let Some(fake) = state.stacks.get_mut(stack) {
-            fake.stack.status = "DELETE_IN_PROGRESS".to_owned();
-            fake.becoming = Some((1, "DELETE_COMPLETE".to_owned()));
-        }
+        state.delete(stack, &[]);
         Ok(())
     }
 

@@ -199,11 +199,7 @@ async fn a_failure_names_its_first_cause_and_skips_only_what_is_behind_it() {
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].cause, "Thing: the limit is 5");
     assert_eq!(failures[0].at.as_deref(), Some("templates/cloudformation/t.yaml:2"));
-    assert!(
-        failures[0].next.contains("delete-stack --stack-name demo-local-control"),
-        "{}",
-        failures[0].next
-    );
+    assert!(failures[0].next.contains("`fleetwright recover control`"), "{}", failures[0].next);
     let (plan, _) = stage.plan(&wanted).await;
     assert_eq!(plan.blocked().count(), 1);
 }

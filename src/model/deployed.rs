@@ -149,6 +149,19 @@ pub struct PropertyChange {
     pub after: Option<String>,
 }
 
+/// A resource of a stack, as it is deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackResource {
+    /// The logical id.
+    pub resource: String,
+    /// The type, such as `AWS::EC2::VPC`.
+    pub resource_type: String,
+    /// The id by which its service knows it; empty for one that was never made.
+    pub physical_id: String,
+    /// The status, such as `CREATE_COMPLETE`.
+    pub status: String,
+}
+
 /// Something that happened to a stack or to one of its resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceEvent {

@@ -306,7 +306,7 @@ pub fn predict(
         plan.resources = predict::created(desired.document);
         return plan;
     };
-    match blocked(existing.stack) {
+    match blocked(&desired.stack.name, existing.stack) {
         Standing::Settled => {}
         Standing::OursInReview => return predict(desired, None, parameters, group),
         Standing::Blocked(blocked) => {
@@ -477,14 +477,14 @@ enum Standing {
     Blocked(Blocked),
 }
 
-fn blocked(stack: &DeployedStack) -> Standing {
-    let name = &stack.name;
+/// `name` is the repository's name of it.
+fn blocked(name: &StackName, stack: &DeployedStack) -> Standing {
     let (why, next) = match stack.phase() {
         Phase::Settled | Phase::Gone => return Standing::Settled,
         Phase::InReview if stack.change_set.as_deref().is_some_and(is_ours) => return Standing::OursInReview,
         Phase::InReview => (
             "somebody else made a change set to create it and has not executed it".to_owned(),
-            format!("agree with them; to discard it: `aws cloudformation delete-stack --stack-name {name}`"),
+            format!("agree with them; `fleetwright recover {name}` discards it"),
         ),
         Phase::Busy => (
             "CloudFormation is at work on it".to_owned(),
@@ -492,17 +492,11 @@ fn blocked(stack: &DeployedStack) -> Standing {
         ),
         Phase::FailedCreate => (
             "its creation failed, and CloudFormation can't update what never came to be".to_owned(),
-            format!(
-                "see that nothing in it is needed, then `aws cloudformation delete-stack --stack-name {name}`, \
-                 then `fleetwright apply`"
-            ),
+            format!("`fleetwright recover {name}` deletes what is left of it, then `fleetwright apply`"),
         ),
         Phase::Stuck => (
             "its last change failed and could not be undone".to_owned(),
-            format!(
-                "bring it to rest first (`aws cloudformation continue-update-rollback --stack-name {name}`, \
-                 or delete it), then `fleetwright apply`"
-            ),
+            format!("`fleetwright recover {name}` brings it to rest, then `fleetwright apply`"),
         ),
     };
     let why = if stack.status_reason.is_empty() { why } else { format!("{why} ({})", stack.status_reason) };

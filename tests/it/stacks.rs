@@ -138,4 +138,15 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     has(&stacks.ends(&["destroy"], 2), &["3 stacks and 1 machine", "there is no terminal to ask on"]);
     has(&stacks.ends(&["destroy", "-y"], 0), &["✓ deleted", "3 stacks deleted"]);
     has(&stacks.ends(&["destroy", "-y"], 0), &["nothing to delete"]);
+
+    // A creation that failed is recovered from without a console.
+    stacks.edit("stacks/cluster.yaml", "10.76.2.0/24]", "10.76.2.0/24, 192.168.0.0/24]");
+    let failed = stacks.ends(&["apply", "-y"], 1);
+    has(&failed, &["cause: Subnet3", "the stack is ROLLBACK_COMPLETE: `fleetwright recover network`"]);
+    has(&stacks.ends(&["plan"], 1), &["blocked: ROLLBACK_COMPLETE", "`fleetwright recover network`"]);
+    has(&stacks.ends(&["recover", "netwrok"], 2), &["did you mean `network`?"]);
+    has(&stacks.ends(&["recover", "network", "--dry-run"], 0), &["is ROLLBACK_COMPLETE: it will be deleted"]);
+    let recovered = ["recover", "network", "-y", "--confirm", "stacks-local-network"];
+    has(&stacks.ends(&recovered, 0), &["✓ deleted", "network does not exist: nothing to recover"]);
+    has(&stacks.ends(&["plan"], 3), &["3 stacks to create"]);
 }

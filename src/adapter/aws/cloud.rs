@@ -14,9 +14,10 @@ use super::{failure, refusal};
 use crate::model::changes::differences;
 use crate::model::deployed::{
     Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, PropertyChange,
-    ResourceChange, ResourceEvent,
+    ResourceChange, ResourceEvent, StackResource,
 };
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::repair::Repair;
 
 /// CloudFormation behind the SDK's client.
 #[derive(Debug)]
@@ -173,6 +174,49 @@ impl Cloud for CloudFormation {
         }
         found.reverse();
         Ok(found)
+    }
+}
+
+#[async_trait]
+impl Repair for CloudFormation {
+    async fn resources(&self, stack: &str) -> Result<Vec<StackResource>, CloudError> {
+        let mut pages = self.client.list_stack_resources().stack_name(stack).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|error| failure(format!("listing the resources of stack `{stack}`"), error))?;
+            found.extend(page.stack_resource_summaries.unwrap_or_default().into_iter().filter_map(
+                |resource| {
+                    Some(StackResource {
+                        resource: resource.logical_resource_id?,
+                        resource_type: resource.resource_type?,
+                        physical_id: resource.physical_resource_id.unwrap_or_default(),
+                        status: resource.resource_status?.as_str().to_owned(),
+                    })
+                },
+            ));
+        }
+        found.sort_by(|a, b| a.resource.cmp(&b.resource));
+        Ok(found)
+    }
+
+    async fn roll_back(&self, stack: &str) -> Result<(), CloudError> {
+        let answer = self.client.rollback_stack().stack_name(stack).send().await;
+        answer.map(drop).map_err(|error| failure(format!("rolling stack `{stack}` back"), error))
+    }
+
+    async fn continue_rollback(&self, stack: &str, skip: &[String]) -> Result<(), CloudError> {
+        let request = self.client.continue_update_rollback().stack_name(stack);
+        let skip = (!skip.is_empty()).then(|| skip.to_vec());
+        let answer = request.set_resources_to_skip(skip).send().await;
+        answer.map(drop).map_err(|error| failure(format!("going on with the rollback of `{stack}`"), error))
+    }
+
+    async fn delete_retaining(&self, stack: &str, retain: &[String]) -> Result<(), CloudError> {
+        let request =
+            self.client.delete_stack().stack_name(stack).set_retain_resources(Some(retain.to_vec()));
+        let answer = request.send().await;
+        answer.map(drop).map_err(|error| failure(format!("deleting stack `{stack}`"), error))
     }
 }
 
@@ -347,6 +391,15 @@ mod tests {
         let told = change(bare).expect("a change");
         assert_eq!(told.action, Action::MaybeReplace);
         assert_eq!(told.properties, [property("CidrBlock", None, None)]);
+    }
+
+    #[test]
+    fn every_status_of_the_sdk_is_known() {
+        // Driver and plan are tested with this list; they know nothing of the SDK.
+        let known = include_str!("../../driver/recover_tests.rs");
+        for status in aws_sdk_cloudformation::types::StackStatus::values() {
+            assert!(known.contains(&format!("(\"{status}\", ")), "{status} is missing in recover_tests.rs");
+        }
     }
 
     #[test]

@@ -1,0 +1,138 @@
+//! Bringing a stack back to rest: one step after the other, each decided anew.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::apply::Shell;
+use super::follow::Still;
+use crate::event::stack::{Failure, Outcome, Work};
+use crate::model::deployed::{DeployedStack, StackResource};
+use crate::model::name::StackName;
+use crate::plan::cause::first_cause;
+use crate::plan::recover::{Allowed, Recovery, recovery};
+use crate::port::cloud::CloudError;
+use crate::port::repair::Repair;
+
+/// A stack, and what brings it back to rest.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// The stack; `None` when there is none of that name.
+    pub stack: Option<DeployedStack>,
+    /// What is to be done.
+    pub recovery: Recovery,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stepped {
+    /// The stack has another status now, or is gone: look again.
+    Moved,
+    /// It failed, and its first cause was told.
+    Failed,
+    /// A signal came; CloudFormation goes on by itself.
+    Stopped,
+}
+
+/// Recovers one stack.
+pub struct Recover {
+    /// What every piece of work needs.
+    pub shell: Shell,
+    /// CloudFormation's means of repair.
+    pub repair: Arc<dyn Repair>,
+    /// The stack, as the repository names it.
+    pub name: StackName,
+    /// Its name in CloudFormation.
+    pub cloud_name: String,
+}
+
+impl Recover {
+    /// Looks at the stack.
+    ///
+    /// # Errors
+    /// When the cloud can't be asked.
+    pub async fn look(&self, allowed: &Allowed) -> Result<Look, CloudError> {
+        let Some(stack) = self.shell.cloud.stack(&self.cloud_name).await? else {
+            return Ok(Look { stack: None, recovery: Recovery::Nothing });
+        };
+        let resources: Vec<StackResource> = self.repair.resources(&stack.id).await?;
+        let recovery = recovery(&stack, &resources, allowed);
+        Ok(Look { stack: Some(stack), recovery })
+    }
+
+    /// Takes the step that `look` found, and follows it to its end.
+    ///
+    /// # Errors
+    /// When the cloud can't be asked, or refuses the step.
+    pub async fn step(&self, look: &Look) -> Result<Stepped, CloudError> {
+        let Some(stack) = &look.stack else { return Ok(Stepped::Moved) };
+        let since = Instant::now();
+        let after = self.shell.cloud.last_event(&stack.id).await?;
+        let (work, begun) = match &look.recovery {
+            Recovery::Nothing | Recovery::Person { .. } => return Ok(Stepped::Moved),
+            Recovery::Wait => (Work::Wait, false),
+            Recovery::Discard { .. } | Recovery::Delete { .. } => (Work::Delete, true),
+            Recovery::RollBack | Recovery::ContinueRollback { .. } => (Work::Update, true),
+        };
+        self.shell.started(&self.name, work, None);
+        match &look.recovery {
+            Recovery::RollBack => self.repair.roll_back(&stack.id).await?,
+            Recovery::ContinueRollback { skip, .. } => self.repair.continue_rollback(&stack.id, skip).await?,
+            Recovery::Delete { retain, .. } if !retain.is_empty() => {
+                self.repair.delete_retaining(&stack.id, retain).await?;
+            }
+            Recovery::Discard { .. } | Recovery::Delete { .. } => {
+                self.shell.cloud.delete_stack(&stack.id).await?
+            }
+            Recovery::Nothing | Recovery::Wait | Recovery::Person { .. } => {}
+        }
+        let follower = self.shell.follower(&self.name, &self.cloud_name, &stack.id, after);
+        let Some(Still { stack: now, events }) = follower.follow(begun, &self.shell.stop).await? else {
+            self.shell.finished(&self.name, Outcome::LeftRunning, since, None);
+            return Ok(Stepped::Stopped);
+        };
+        let deleting = matches!(look.recovery, Recovery::Delete { .. });
+        let moved = now
+            .as_ref()
+            .is_none_or(|now| now.status != stack.status && !(deleting && now.status == "DELETE_FAILED"));
+        let outcome = match (&now, moved) {
+            (None, _) => Outcome::Deleted,
+            (Some(_), true) => Outcome::Settled,
+            (Some(_), false) => Outcome::Failed,
+        };
+        let failure = (outcome == Outcome::Failed).then(|| Failure {
+            cause: first_cause(&self.cloud_name, &events).map_or_else(
+                || format!("it is {} now, and CloudFormation gives no reason", status(now.as_ref())),
+                |cause| match cause.resource {
+                    Some(resource) => format!("{resource}: {}", cause.reason),
+                    None => cause.reason,
+                },
+            ),
+            at: None,
+            next: next(&look.recovery),
+        });
+        self.shell.finished(&self.name, outcome, since, failure);
+        Ok(if outcome == Outcome::Failed { Stepped::Failed } else { Stepped::Moved })
+    }
+}
+
+fn status(stack: Option<&DeployedStack>) -> &str {
+    stack.map_or("gone", |stack| stack.status.as_str())
+}
+
+/// What to do when a step did not help.
+fn next(recovery: &Recovery) -> String {
+    let again = "remove the cause, then `fleetwright recover` again".to_owned();
+    match recovery {
+        Recovery::ContinueRollback { failed, .. } if !failed.is_empty() => {
+            format!("{again}; what can't be undone is passed over with `--skip {}`", failed.join(" --skip "))
+        }
+        Recovery::Delete { .. } => {
+            format!("{again}; what can't be deleted is left behind with `--retain RESOURCE`")
+        }
+        _ => again,
+    }
+}
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;
