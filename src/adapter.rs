@@ -13,3 +13,4 @@ pub mod probe;
 mod registry;
 pub mod registry_access;
 pub mod swarm;
+pub mod this_process;

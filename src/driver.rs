@@ -5,6 +5,7 @@ pub mod apply;
 pub mod destroy;
 pub mod follow;
 pub mod graph;
+pub mod lock;
 pub mod pipeline;
 pub mod plan;
 pub mod recover;

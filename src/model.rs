@@ -7,6 +7,7 @@ pub mod deployed;
 pub mod group;
 pub mod image;
 pub mod local_cloud;
+pub mod lock;
 pub mod machine;
 pub mod member;
 pub mod name;

@@ -6,6 +6,7 @@ pub mod dockerfile;
 pub mod dockerignore;
 pub mod document;
 pub mod image_key;
+pub mod lock;
 pub mod predict;
 pub mod recover;
 pub mod replacement;

@@ -11,3 +11,4 @@ pub mod locks;
 pub mod membership;
 pub mod parameters;
 pub mod repair;
+pub mod store;

@@ -1,7 +1,7 @@
 //! Repository text to model: every problem at once, each with its place.
 //!
 //! [`load`] reads and checks the files, [`render`] makes what CloudFormation gets of
-//! them, [`check`] does both for every environment. Nothing here reaches further than
+//! them, [`check()`] does both for every environment. Nothing here reaches further than
 //! the repository's folder and the environment variables that its files name.
 
 use std::path::Path;
@@ -91,7 +91,7 @@ pub fn check(root: &Path) -> (Vec<Diagnostic>, usize) {
     check_with(root, &|name| std::env::var(name).ok())
 }
 
-/// Like [`check`], with `variables`.
+/// Like [`check()`], with `variables`.
 pub fn check_with(root: &Path, variables: Variables<'_>) -> (Vec<Diagnostic>, usize) {
     let Loaded { repository, mut problems } = load_with(root, variables);
     let renderer = rendering::Renderer::new(&repository, &mut problems);

@@ -3,6 +3,7 @@
 //! The ordinary credential chain and AWS_ENDPOINT_URL apply; nothing here knows whether
 //! the endpoint is AWS's own.
 
+mod bucket;
 mod cloud;
 mod groups;
 mod parameters;
@@ -16,10 +17,12 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
+use crate::model::name::ProjectName;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::port::parameters::Parameters;
 use crate::port::repair::Repair;
+use crate::port::store::Store;
 
 /// Everything needed to talk to one account in one region. Cheap to clone; credentials
 /// are fetched once and connections are shared.
@@ -50,14 +53,24 @@ impl Aws {
         self.config.region().map(Region::as_ref)
     }
 
-    /// CloudFormation.
-    pub fn cloud(&self) -> Arc<dyn Cloud> {
-        Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config)))
+    /// CloudFormation; what is too large for a request goes through `store`.
+    pub fn cloud(&self, store: Arc<dyn Store>) -> Arc<dyn Cloud> {
+        Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config), store))
     }
 
     /// CloudFormation's means of repair.
     pub fn repair(&self) -> Arc<dyn Repair> {
-        Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config)))
+        Arc::new(cloud::Repairs::new(aws_sdk_cloudformation::Client::new(&self.config)))
+    }
+
+    /// The bucket of a project; nothing is asked of AWS before it is needed.
+    pub fn store(&self, project: &ProjectName) -> Arc<dyn Store> {
+        let mut config = aws_sdk_s3::config::Builder::from(&self.config);
+        // Only AWS itself answers under a name for each bucket.
+        config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
+        let s3 = aws_sdk_s3::Client::from_conf(config.build());
+        let region = self.region().unwrap_or("us-east-1").to_owned();
+        Arc::new(bucket::Bucket::new(s3, aws_sdk_sts::Client::new(&self.config), project.clone(), region))
     }
 
     /// Autoscaling groups.

@@ -7,17 +7,24 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use chrono::Utc;
+
 use super::context::Context;
 use super::failure::Failure;
+use crate::adapter::this_process::{ThisProcess, lives};
 use crate::driver::apply::Shell;
 use crate::driver::follow::Pace;
-use crate::driver::plan::{PlanError, Wanted, WantedStack};
+use crate::driver::lock::{self, Lock, LockError, TERM};
+use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
 use crate::event::{Event, Events};
+use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::port::repair::Repair;
+use crate::port::store::Store;
+use crate::view;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
 use crate::view::redact::Redactor;
@@ -33,6 +40,8 @@ pub struct Session {
     pub wanted: Arc<Wanted>,
     /// CloudFormation.
     pub cloud: Arc<dyn Cloud>,
+    /// The project's bucket.
+    pub store: Arc<dyn Store>,
     /// CloudFormation's means of repair.
     pub repair: Arc<dyn Repair>,
     /// Autoscaling groups.
@@ -62,8 +71,9 @@ impl Session {
         let wanted = Arc::new(wanted(&repository, environment, rendered)?);
         let aws = context.aws(Some(&wanted.region)).await;
         let (events, printer) = printer(context, &wanted);
-        let (cloud, repair, groups) = (aws.cloud(), aws.repair(), aws.groups());
-        Ok(Self { repository, wanted, cloud, repair, groups, events, stop: signals(), printer })
+        let store = aws.store(&repository.project);
+        let (cloud, repair, groups) = (aws.cloud(Arc::clone(&store)), aws.repair(), aws.groups());
+        Ok(Self { repository, wanted, cloud, store, repair, groups, events, stop: signals(), printer })
     }
 
     /// The environment that the command works on.
@@ -72,6 +82,66 @@ impl Session {
         self.repository
             .environment(name.as_str())
             .ok_or_else(|| Failure::usage(format!("there is no environment `{name}`"), "give another one"))
+    }
+
+    /// Takes the environment's lock for `command`; the session stops when it is lost.
+    ///
+    /// # Errors
+    /// When somebody holds it, or the bucket can't be used.
+    pub async fn lock(&self, command: &str) -> Result<Lock, Failure> {
+        let this = ThisProcess::read();
+        let now = Utc::now();
+        let record = LockRecord {
+            version: LOCK_VERSION,
+            id: format!("{}-{}-{}", this.process, this.started, now.timestamp_micros()),
+            holder: this.holder,
+            host: this.host,
+            process: this.process,
+            started: this.started,
+            command: command.to_owned(),
+            since: now,
+            expires: now,
+            released: false,
+        };
+        let key = lock::key(self.wanted.environment.as_str());
+        let taken = Lock::take(Arc::clone(&self.store), key, record, TERM, lives, self.stop.clone()).await;
+        taken.map_err(|error| match error {
+            LockError::Held(held) => {
+                let since = view::time::human((Utc::now() - held.since).to_std().unwrap_or_default());
+                Failure::failed(
+                    format!(
+                        "{} (process {}) has changed `{}` for {since} with `fleetwright {}`",
+                        held.holder, held.process, self.wanted.environment, held.command
+                    ),
+                    "wait until it is done; if it is gone, its lock ends by itself within a minute",
+                )
+            }
+            LockError::Unknown { .. } => Failure::failed(
+                error.to_string(),
+                "use the version of fleetwright that wrote it, or delete it if nothing is under way",
+            ),
+            LockError::Cloud(error) => Failure::failed(
+                format!("taking the lock: {error}"),
+                format!("{}; `--no-lock` goes without, if you are sure to be alone", error.next()),
+            ),
+        })
+    }
+
+    /// Gives a lock back. One that can't be is free when its term is over.
+    pub async fn unlock(&self, lock: Option<Lock>) {
+        if let Some(lock) = lock
+            && let Err(error) = lock.release().await
+        {
+            self.events.note(format!("the lock ends by itself within a minute: {error}"));
+        }
+    }
+
+    /// Looks at what is deployed.
+    ///
+    /// # Errors
+    /// When the cloud can't be asked.
+    pub async fn look(&self) -> Result<Found, Failure> {
+        look(self.cloud.as_ref(), self.groups.as_ref(), &self.wanted).await.map_err(cloud_failure)
     }
 
     /// What the drivers need of it.

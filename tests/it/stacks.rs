@@ -2,9 +2,10 @@
 //! CloudFormation for real.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use crate::support::lab::{PROJECT, copy_infra, fleetwright};
+use crate::support::lab::{PROJECT, copy_infra, fleetwright, poll};
 
 /// An infra repository of its own in the tests' local cloud.
 struct Stacks {
@@ -44,14 +45,18 @@ impl Stacks {
         std::fs::write(self.path(file), text.replace(from, to)).expect("written");
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command: Command = fleetwright();
         command
             .args(arguments)
             .current_dir(self.infra.path())
             .env("DEMO_WEB_REPOSITORY", "unused")
             .envs(self.env.iter().cloned());
-        command.output().expect("the binary runs")
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary runs")
     }
 
     /// Runs a command that must end with `status`; gives all it printed.
@@ -149,4 +154,25 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     let recovered = ["recover", "network", "-y", "--confirm", "stacks-local-network"];
     has(&stacks.ends(&recovered, 0), &["✓ deleted", "network does not exist: nothing to recover"]);
     has(&stacks.ends(&["plan"], 3), &["3 stacks to create"]);
+
+    // A template that is too large for a request goes through the project's bucket.
+    stacks.edit("stacks/cluster.yaml", "10.76.2.0/24, 192.168.0.0/24]", "10.76.2.0/24]");
+    let network = stacks.path("templates/cloudformation/network.yaml");
+    let text = std::fs::read_to_string(&network).expect("the file");
+    std::fs::write(&network, format!("{text}{}", "# much to say\n".repeat(4000))).expect("written");
+    has(&stacks.ends(&["apply", "-y"], 0), &["3 stacks created"]);
+    has(&stacks.ends(&["plan"], 0), &["no change"]);
+
+    // A process that changes the environment keeps others out; one that was killed does not.
+    let mut apply =
+        stacks.command(&["destroy", "-y"]).stderr(Stdio::null()).spawn().expect("the binary runs");
+    let refused = poll(Duration::from_secs(10), || {
+        let output = stacks.run(&["destroy", "-y"]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code() == Some(1) && text.contains("has changed `local` for")).then_some(text)
+    });
+    apply.kill().expect("killed");
+    apply.wait().expect("it ended");
+    has(&refused.expect("the second is kept out"), &["with `fleetwright destroy`", "within a minute"]);
+    has(&stacks.ends(&["destroy", "-y"], 0), &["deleted"]);
 }

@@ -1,6 +1,7 @@
 //! CloudFormation.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
@@ -18,14 +19,31 @@ use crate::model::deployed::{
 };
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::repair::Repair;
+use crate::port::store::Store;
+
+/// Bytes of a template that CloudFormation takes within a request.
+const INLINE_MOST: usize = 51_200;
 
 /// CloudFormation behind the SDK's client.
-#[derive(Debug)]
 pub struct CloudFormation {
     client: Client,
+    store: Arc<dyn Store>,
 }
 
 impl CloudFormation {
+    /// Wraps `client`; templates that are too large for a request go through `store`.
+    pub fn new(client: Client, store: Arc<dyn Store>) -> Self {
+        Self { client, store }
+    }
+}
+
+/// CloudFormation's means of repair.
+#[derive(Debug)]
+pub struct Repairs {
+    client: Client,
+}
+
+impl Repairs {
     /// Wraps `client`.
     pub fn new(client: Client) -> Self {
         Self { client }
@@ -72,13 +90,22 @@ impl Cloud for CloudFormation {
 
     async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError> {
         let kind = if request.create { ChangeSetType::Create } else { ChangeSetType::Update };
+        let (body, url) = if request.template.len() <= INLINE_MOST {
+            (Some(request.template.clone()), None)
+        } else {
+            let hash: String =
+                Sha256::digest(&request.template).iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = format!("templates/{hash}");
+            (None, Some(self.store.publish(&key, request.template.as_bytes()).await?))
+        };
         let answer = self
             .client
             .create_change_set()
             .stack_name(&request.stack)
             .change_set_name(&request.name)
             .change_set_type(kind)
-            .template_body(&request.template)
+            .set_template_body(body)
+            .set_template_url(url)
             .set_parameters(Some(request.parameters.iter().map(parameter).collect()))
             .set_tags(Some(request.tags.iter().map(tag).collect()))
             // Templates are the user's own and shown before they are applied, roles included.
@@ -178,7 +205,7 @@ impl Cloud for CloudFormation {
 }
 
 #[async_trait]
-impl Repair for CloudFormation {
+impl Repair for Repairs {
     async fn resources(&self, stack: &str) -> Result<Vec<StackResource>, CloudError> {
         let mut pages = self.client.list_stack_resources().stack_name(stack).into_paginator().send();
         let mut found = Vec::new();

@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::stacks::{Session, ask, cloud_failure, plan_failure};
 use crate::driver::apply::{Report, apply, settle};
 use crate::driver::follow::Pace;
-use crate::driver::plan::{look, plan};
+use crate::driver::plan::{Found, plan};
 use crate::event::stack::Outcome;
 use crate::plan::saved::{Moved, SAVED_VERSION, SavedPlan};
 use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
@@ -41,6 +41,10 @@ pub struct Args {
     /// anything it rests on has moved since
     #[arg(value_name = "FILE")]
     plan: Option<PathBuf>,
+
+    /// Do not take the environment's lock, which lies in the project's bucket
+    #[arg(long)]
+    no_lock: bool,
 }
 
 /// Runs the command.
@@ -56,34 +60,20 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         drop(session.flush(context).await);
         return Err(interrupted(&settled));
     }
-    let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
-    let found = Arc::new(found.map_err(cloud_failure)?);
-    let plan = match saved {
+    let found = session.look().await?;
+    let promise = match saved {
         Some(saved) => {
-            let (project, region) = (&session.wanted.project, &session.wanted.region);
-            if saved.plan.project != *project || saved.plan.region != *region {
-                let (for_project, for_region) = (&saved.plan.project, &saved.plan.region);
-                return Err(Failure::usage(
-                    format!(
-                        "the plan is for project `{for_project}` in {for_region}, not `{project}` in {region}"
-                    ),
-                    "change to the repository and the region that it was made for",
-                ));
-            }
-            let moved = saved.moved(session.wanted.beside(&found));
-            if !moved.is_empty() {
-                drop(session.flush(context).await);
-                return Err(stale(&saved, &moved));
-            }
-            saved.plan
+            fits(&saved, &session)?;
+            holds(&saved, &session, &found)?;
+            saved
         }
         None => {
             let (cloud, pace) = (session.cloud.as_ref(), Pace::adaptive());
             let plan = plan(cloud, &session.wanted, &found, &session.events, pace, &session.stop).await;
-            plan.map_err(plan_failure)?
+            SavedPlan::new(plan.map_err(plan_failure)?, Utc::now(), session.wanted.beside(&found))
         }
     };
-    let plan = Arc::new(plan);
+    let plan = Arc::new(promise.plan.clone());
     let session = session.flush(context).await;
     if !context.json() {
         let (mut shown, mask) = (Plan::clone(&plan), context.mask());
@@ -107,8 +97,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         eprintln!();
     }
     let since = Instant::now();
-    let report = apply(&session.shell(), Arc::clone(&session.wanted), Arc::clone(&plan), found).await;
+    // Where nothing changes, nobody needs to be kept out.
+    let lock = if plan.has_changes() && !args.no_lock { Some(session.lock("apply").await?) } else { None };
+    let applied = under_lock(&session, &promise, &plan, found, lock.is_some()).await;
+    session.unlock(lock).await;
     drop(session.flush(context).await);
+    let report = applied?;
     if !context.json() {
         let outcomes: Vec<Outcome> = report.stacks.iter().map(|(_, outcome)| *outcome).collect();
         eprintln!("\n{}", view::stacks::summary(&outcomes, since.elapsed()));
@@ -123,6 +117,38 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         to_roll(&plan);
     }
     Ok(Done::Ok)
+}
+
+/// Applies the plan if it still holds: somebody may have been at it before the lock was ours.
+async fn under_lock(
+    session: &Session,
+    promise: &SavedPlan,
+    plan: &Arc<Plan>,
+    found: Found,
+    locked: bool,
+) -> Result<Report, Failure> {
+    let found = if locked { session.look().await? } else { found };
+    holds(promise, session, &found)?;
+    Ok(apply(&session.shell(), Arc::clone(&session.wanted), Arc::clone(plan), Arc::new(found)).await)
+}
+
+/// Whether a saved plan is for this project and region.
+fn fits(saved: &SavedPlan, session: &Session) -> Result<(), Failure> {
+    let (project, region) = (&session.wanted.project, &session.wanted.region);
+    if saved.plan.project == *project && saved.plan.region == *region {
+        return Ok(());
+    }
+    let (for_project, for_region) = (&saved.plan.project, &saved.plan.region);
+    Err(Failure::usage(
+        format!("the plan is for project `{for_project}` in {for_region}, not `{project}` in {region}"),
+        "change to the repository and the region that it was made for",
+    ))
+}
+
+/// Whether nothing has moved since a plan was made.
+fn holds(saved: &SavedPlan, session: &Session, found: &Found) -> Result<(), Failure> {
+    let moved = saved.moved(session.wanted.beside(found));
+    if moved.is_empty() { Ok(()) } else { Err(stale(saved, &moved)) }
 }
 
 /// Reads a saved plan.

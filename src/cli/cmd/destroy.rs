@@ -9,7 +9,6 @@ use crate::cli::failure::Failure;
 use crate::cli::stacks::{Session, ask, cloud_failure};
 use crate::driver::apply::settle;
 use crate::driver::destroy::destroy;
-use crate::driver::plan::look;
 use crate::event::stack::Outcome;
 use crate::view;
 use crate::view::stacks::Loss;
@@ -27,6 +26,10 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    /// Do not take the environment's lock, which lies in the project's bucket
+    #[arg(long)]
+    no_lock: bool,
 }
 
 /// Runs the command.
@@ -37,8 +40,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     if settled.was_stopped() {
         return Err(Failure::Interrupted { left: "nothing was deleted".to_owned() });
     }
-    let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
-    let found = found.map_err(cloud_failure)?;
+    let found = session.look().await?;
     let name = format!("{}-{}", session.wanted.project, session.wanted.environment);
     if found.stacks.is_empty() {
         if !context.json() {
@@ -75,7 +77,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         }
     }
     let since = Instant::now();
+    let lock = if args.no_lock { None } else { Some(session.lock("destroy").await?) };
     let report = destroy(&session.shell(), Arc::clone(&session.wanted), &found).await;
+    session.unlock(lock).await;
     drop(session.flush(context).await);
     if !context.json() {
         let outcomes: Vec<Outcome> = report.stacks.iter().map(|(_, outcome)| *outcome).collect();

@@ -54,6 +54,10 @@ pub struct Args {
     /// Say what would be done first, and do nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Do not take the environment's lock, which lies in the project's bucket
+    #[arg(long)]
+    no_lock: bool,
 }
 
 /// Runs the command.
@@ -83,8 +87,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             return Ok(Done::Ok);
         }
         confirm(&args, &session, &cloud_name, &look.recovery).await?;
+        let lock = if args.no_lock { None } else { Some(session.lock("recover").await?) };
         let stepped = recover.step(&look).await.map_err(cloud_failure);
         drop(recover);
+        session.unlock(lock).await;
         session = session.flush(context).await;
         match stepped? {
             Stepped::Moved => {}
