@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test checks clean-local
+.PHONY: help demo test test-kills checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -14,6 +14,7 @@ PROGRAM = $${CARGO_TARGET_DIR:-target}/debug/fleetwright
 help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
+	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
 	@echo 'make clean-local  removes what they started and prepared'
 
 demo:
@@ -28,6 +29,11 @@ test:
 	@$(call remove-cloud,test)
 	@result=0; $(MAKE) --no-print-directory checks || result=$$?; \
 	  $(call remove-cloud,test); exit $$result
+
+# The full form of a test that `make test` runs with few kills.
+test-kills:
+	@scripts/setup test
+	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
 
 checks: export INSTA_UPDATE ?= no
 checks:

@@ -7,7 +7,9 @@ mod bucket;
 mod cloud;
 mod groups;
 mod parameters;
+mod templates;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,9 +55,11 @@ impl Aws {
         self.config.region().map(Region::as_ref)
     }
 
-    /// CloudFormation; what is too large for a request goes through `store`.
-    pub fn cloud(&self, store: Arc<dyn Store>) -> Arc<dyn Cloud> {
-        Arc::new(cloud::CloudFormation::new(aws_sdk_cloudformation::Client::new(&self.config), store))
+    /// CloudFormation; what is too large for a request goes through `store`, and templates of
+    /// stacks that have not changed are kept in `known`.
+    pub fn cloud(&self, store: Arc<dyn Store>, known: Option<PathBuf>) -> Arc<dyn Cloud> {
+        let client = aws_sdk_cloudformation::Client::new(&self.config);
+        Arc::new(cloud::CloudFormation::new(client, store, known.map(templates::Templates::new)))
     }
 
     /// CloudFormation's means of repair.

@@ -17,6 +17,7 @@ use crate::driver::follow::Pace;
 use crate::driver::lock::{self, Lock, LockError, TERM};
 use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
 use crate::event::{Event, Events};
+use crate::local::home::Home;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
@@ -72,7 +73,8 @@ impl Session {
         let aws = context.aws(Some(&wanted.region)).await;
         let (events, printer) = printer(context, &wanted);
         let store = aws.store(&repository.project);
-        let (cloud, repair, groups) = (aws.cloud(Arc::clone(&store)), aws.repair(), aws.groups());
+        let known = Home::from_env().ok().map(|home| home.root().join("templates"));
+        let (cloud, repair, groups) = (aws.cloud(Arc::clone(&store), known), aws.repair(), aws.groups());
         Ok(Self { repository, wanted, cloud, store, repair, groups, events, stop: signals(), printer })
     }
 

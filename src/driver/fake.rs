@@ -66,6 +66,7 @@ impl FakeCloud {
             status_reason: String::new(),
             updated: None,
             change_set: None,
+            waiting: Vec::new(),
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -260,8 +261,8 @@ impl Cloud for FakeCloud {
         Ok(state.stacks.get(name).map(|fake| fake.stack.clone()))
     }
 
-    async fn template(&self, stack: &str) -> Result<String, CloudError> {
-        Ok(self.state().stacks[stack].template.clone())
+    async fn template(&self, stack: &DeployedStack) -> Result<String, CloudError> {
+        Ok(self.state().stacks[&stack.name].template.clone())
     }
 
     async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError> {
@@ -275,7 +276,8 @@ impl Cloud for FakeCloud {
                 status: "REVIEW_IN_PROGRESS".to_owned(),
                 status_reason: String::new(),
                 updated: None,
-                change_set: Some(id.clone()),
+                change_set: None,
+                waiting: vec![request.name.clone()],
                 parameters: BTreeMap::new(),
                 outputs: BTreeMap::new(),
                 tags: BTreeMap::new(),

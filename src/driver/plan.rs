@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,9 @@ pub const PROJECT_TAG: &str = "fleetwright:project";
 
 /// The tag that says which environment a group belongs to.
 pub const ENVIRONMENT_TAG: &str = "fleetwright:environment";
+
+/// How many calls that read are under way at once.
+const CALLS_AT_ONCE: usize = 8;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +134,7 @@ impl Found {
     }
 }
 
-/// Looks at what is deployed: two calls, then one more for each stack.
+/// Looks at what is deployed: two calls, then one more for each stack whose template is not known.
 ///
 /// # Errors
 /// When the cloud can't be asked.
@@ -149,15 +153,13 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
     }
     let templates = found.stacks.iter().map(async |(name, stack)| {
         // What is in review has no template yet.
-        let text = if stack.status == "REVIEW_IN_PROGRESS" {
-            String::new()
-        } else {
-            cloud.template(&stack.name).await?
-        };
+        let text =
+            if stack.status == "REVIEW_IN_PROGRESS" { String::new() } else { cloud.template(stack).await? };
         let document = document::read(&text);
         Ok::<_, CloudError>((name.clone(), (text, document)))
     });
-    found.templates = try_join_all(templates).await?.into_iter().collect();
+    // CloudFormation allows few calls at once.
+    found.templates = stream::iter(templates).buffer_unordered(CALLS_AT_ONCE).try_collect().await?;
     Ok(found)
 }
 

@@ -85,6 +85,7 @@ async fn every_status_comes_to_rest() {
                 status_reason: String::new(),
                 updated: None,
                 change_set: None,
+                waiting: Vec::new(),
                 parameters: Default::default(),
                 outputs: Default::default(),
                 tags: Default::default(),

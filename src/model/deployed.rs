@@ -37,6 +37,8 @@ pub struct DeployedStack {
     pub updated: Option<DateTime<Utc>>,
     /// The change set it was last created or changed by, where that is told.
     pub change_set: Option<String>,
+    /// The change sets that wait to be executed, by name, for a stack in `REVIEW_IN_PROGRESS`.
+    pub waiting: Vec<String>,
     /// The parameters it was deployed with.
     pub parameters: BTreeMap<String, String>,
     /// Its outputs.

@@ -66,7 +66,7 @@ pub fn recovery(stack: &DeployedStack, resources: &[StackResource], allowed: &Al
         | "IMPORT_ROLLBACK_COMPLETE"
         | "DELETE_COMPLETE" => Recovery::Nothing,
         "REVIEW_IN_PROGRESS" => {
-            Recovery::Discard { foreign: !stack.change_set.as_deref().is_some_and(is_ours) }
+            Recovery::Discard { foreign: !stack.waiting.iter().all(|name| is_ours(name)) }
         }
         status if status.ends_with("_IN_PROGRESS") => Recovery::Wait,
         // What was created is left there: undoing it deletes it, as the stack's deletion does.
@@ -144,6 +144,7 @@ mod tests {
             status_reason: String::new(),
             updated: None,
             change_set: None,
+            waiting: Vec::new(),
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -217,11 +218,10 @@ mod tests {
 
     #[test]
     fn somebody_else_s_review_needs_its_name() {
-        let ours = DeployedStack {
-            change_set: Some("arn:aws:cloudformation:x:1:changeSet/fleetwright-1-2/3".to_owned()),
-            ..stack("REVIEW_IN_PROGRESS")
-        };
+        let ours =
+            DeployedStack { waiting: vec!["fleetwright-1-2".to_owned()], ..stack("REVIEW_IN_PROGRESS") };
         assert!(!recovery(&ours, &[], &Allowed::default()).needs_name());
-        assert!(recovery(&stack("REVIEW_IN_PROGRESS"), &[], &Allowed::default()).needs_name());
+        let theirs = DeployedStack { waiting: vec!["review-me".to_owned()], ..ours };
+        assert!(recovery(&theirs, &[], &Allowed::default()).needs_name());
     }
 }

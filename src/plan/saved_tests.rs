@@ -46,6 +46,7 @@ fn deployed_stack() -> DeployedStack {
         status_reason: String::new(),
         updated: DateTime::from_timestamp(1_700_000_000, 0),
         change_set: None,
+        waiting: Vec::new(),
         parameters: BTreeMap::from([
             ("Size".to_owned(), "1".to_owned()),
             ("Password".to_owned(), "****".to_owned()),

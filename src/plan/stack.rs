@@ -481,7 +481,8 @@ enum Standing {
 fn blocked(name: &StackName, stack: &DeployedStack) -> Standing {
     let (why, next) = match stack.phase() {
         Phase::Settled | Phase::Gone => return Standing::Settled,
-        Phase::InReview if stack.change_set.as_deref().is_some_and(is_ours) => return Standing::OursInReview,
+        // An apply of ours that was stopped, or nobody's: there is nothing to lose in it.
+        Phase::InReview if stack.waiting.iter().all(|name| is_ours(name)) => return Standing::OursInReview,
         Phase::InReview => (
             "somebody else made a change set to create it and has not executed it".to_owned(),
             format!("agree with them; `fleetwright recover {name}` discards it"),
@@ -503,10 +504,9 @@ fn blocked(name: &StackName, stack: &DeployedStack) -> Standing {
     Standing::Blocked(Blocked { status: stack.status.clone(), why, next })
 }
 
-/// Whether a change set (by name or ARN) is one that fleetwright made.
+/// Whether a change set is, by its name, one that fleetwright made.
 pub fn is_ours(change_set: &str) -> bool {
-    let name = change_set.split_once(":changeSet/").map_or(change_set, |(_, rest)| rest);
-    name.starts_with(CHANGE_SET_PREFIX)
+    change_set.starts_with(CHANGE_SET_PREFIX)
 }
 
 fn consequences(plan: &StackPlan, group: Option<&Group>) -> Vec<Consequence> {

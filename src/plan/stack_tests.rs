@@ -63,6 +63,7 @@ fn deployed(stack: &RenderedStack) -> DeployedStack {
         status_reason: String::new(),
         updated: None,
         change_set: None,
+        waiting: Vec::new(),
         parameters: BTreeMap::from([
             ("Subnets".to_owned(), "subnet-1,subnet-2".to_owned()),
             ("Size".to_owned(), "2".to_owned()),
@@ -260,10 +261,10 @@ fn a_property_that_can_not_change_in_place_means_a_replacement() {
 fn stacks_that_stand_badly_say_so_with_a_next_step() {
     let document = template("a");
     let stack = rendered(&document);
-    let standing = |status: &str, change_set: Option<&str>| {
+    let standing = |status: &str, waiting: Option<&str>| {
         let mut deployed = deployed(&stack);
         deployed.status = status.to_owned();
-        deployed.change_set = change_set.map(str::to_owned);
+        deployed.waiting = waiting.map(str::to_owned).into_iter().collect();
         let existing = Existing { stack: &deployed, template: "", document: None };
         let desired = Desired { stack: &stack, document: &document };
         match predict(desired, Some(existing), &resolve(&stack, &BTreeMap::new()), None).action {
@@ -271,18 +272,20 @@ fn stacks_that_stand_badly_say_so_with_a_next_step() {
             other => format!("{other:?}"),
         }
     };
-    let theirs = "arn:aws:cloudformation:eu-west-1:1:changeSet/theirs/2";
-    let ours = "arn:aws:cloudformation:eu-west-1:1:changeSet/fleetwright-17-2/2";
+    let (theirs, ours) = ("theirs", "fleetwright-17-2");
     let said = [
         standing("ROLLBACK_COMPLETE", None),
         standing("REVIEW_IN_PROGRESS", Some(theirs)),
         standing("REVIEW_IN_PROGRESS", Some(ours)),
+        // Nobody's change set waits in it.
+        standing("REVIEW_IN_PROGRESS", None),
         standing("UPDATE_IN_PROGRESS", None),
         standing("UPDATE_ROLLBACK_FAILED", None),
     ];
     insta::assert_snapshot!(said.join("\n"), @r"
     its creation failed, and CloudFormation can't update what never came to be
     somebody else made a change set to create it and has not executed it
+    Create
     Create
     CloudFormation is at work on it
     its last change failed and could not be undone

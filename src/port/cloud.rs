@@ -61,7 +61,7 @@ pub trait Cloud: Send + Sync {
     async fn stack(&self, name: &str) -> Result<Option<DeployedStack>, CloudError>;
 
     /// The template a stack was deployed with, byte for byte.
-    async fn template(&self, stack: &str) -> Result<String, CloudError>;
+    async fn template(&self, stack: &DeployedStack) -> Result<String, CloudError>;
 
     /// Creates a change set; it is computed in the background.
     async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError>;

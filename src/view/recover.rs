@@ -85,6 +85,7 @@ mod tests {
             status_reason: String::new(),
             updated: None,
             change_set: None,
+            waiting: Vec::new(),
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),

@@ -11,6 +11,7 @@ mod pipeline_serve;
 mod render;
 mod secrets;
 mod stacks;
+mod stacks_killed;
 mod support;
 mod template_check;
 mod validate;

@@ -45,6 +45,7 @@ fn secrets_are_nowhere_to_be_read() {
         assert!(text.starts_with(b"#cloud-config"), "{}", String::from_utf8_lossy(&text));
         places.push(Place(format!("user data of {}", instance["id"]), text));
     }
+    read_all(&home().join("templates"), &mut places);
     read_all(&home().join("local/test/logs"), &mut places);
     read_all(&home().join("serve").join(PROJECT), &mut places);
     read_all(&home().join("demo-test"), &mut places);

@@ -8,13 +8,14 @@ use std::time::Duration;
 use crate::support::lab::{PROJECT, copy_infra, fleetwright, poll};
 
 /// An infra repository of its own in the tests' local cloud.
-struct Stacks {
+pub struct Stacks {
     infra: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
 impl Stacks {
-    fn up() -> Self {
+    /// The tests' cloud, and a repository for it under names and addresses of its own.
+    pub fn up(project: &str, network: &str) -> Self {
         let infra = tempfile::tempdir().expect("a folder");
         copy_infra(infra.path());
         let up = fleetwright().args(["local", "up"]).output().expect("the binary runs");
@@ -28,8 +29,8 @@ impl Stacks {
             .collect();
         let stacks = Self { infra, env };
         // Apart from everything else in the same cloud: other names, other addresses, one machine.
-        stacks.edit("fleetwright.yaml", &format!("project: {PROJECT}"), "project: stacks");
-        stacks.edit("stacks/cluster.yaml", "10.78.", "10.76.");
+        stacks.edit("fleetwright.yaml", &format!("project: {PROJECT}"), &format!("project: {project}"));
+        stacks.edit("stacks/cluster.yaml", "10.78.", network);
         stacks.edit("stacks/cluster.yaml", "machines: 2", "machines: 1");
         stacks.edit("stacks/cluster.yaml", "machines: 3", "machines: 0");
         stacks
@@ -39,13 +40,13 @@ impl Stacks {
         self.infra.path().join(Path::new(file))
     }
 
-    fn edit(&self, file: &str, from: &str, to: &str) {
+    pub fn edit(&self, file: &str, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.path(file)).expect("the file");
         assert!(text.contains(from), "{file} has no `{from}`");
         std::fs::write(self.path(file), text.replace(from, to)).expect("written");
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command: Command = fleetwright();
         command
             .args(arguments)
@@ -60,7 +61,7 @@ impl Stacks {
     }
 
     /// Runs a command that must end with `status`; gives all it printed.
-    fn ends(&self, arguments: &[&str], status: i32) -> String {
+    pub fn ends(&self, arguments: &[&str], status: i32) -> String {
         let output = self.run(arguments);
         let text =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -83,7 +84,7 @@ fn has(text: &str, wanted: &[&str]) {
 
 #[test]
 fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
-    let stacks = Stacks::up();
+    let stacks = Stacks::up("stacks", "10.76.");
     // What an earlier, broken run left.
     stacks.ends(&["destroy", "-y"], 0);
 

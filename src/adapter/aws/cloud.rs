@@ -11,6 +11,7 @@ use aws_sdk_cloudformation::types::{
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
 
+use super::templates::Templates;
 use super::{failure, refusal};
 use crate::model::changes::differences;
 use crate::model::deployed::{
@@ -28,12 +29,31 @@ const INLINE_MOST: usize = 51_200;
 pub struct CloudFormation {
     client: Client,
     store: Arc<dyn Store>,
+    templates: Option<Templates>,
 }
 
 impl CloudFormation {
-    /// Wraps `client`; templates that are too large for a request go through `store`.
-    pub fn new(client: Client, store: Arc<dyn Store>) -> Self {
-        Self { client, store }
+    /// Wraps `client`; templates that are too large for a request go through `store`, and those
+    /// of stacks that have not changed come from `templates`.
+    pub fn new(client: Client, store: Arc<dyn Store>, templates: Option<Templates>) -> Self {
+        Self { client, store, templates }
+    }
+}
+
+impl CloudFormation {
+    /// Adds the change sets that wait for a stack in review: the stack itself does not tell whose it is.
+    async fn waiting(&self, stack: &mut DeployedStack) -> Result<(), CloudError> {
+        if stack.status != "REVIEW_IN_PROGRESS" {
+            return Ok(());
+        }
+        let mut pages = self.client.list_change_sets().stack_name(&stack.id).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|error| failure(format!("listing the change sets of `{}`", stack.name), error))?;
+            let names = page.summaries.unwrap_or_default().into_iter().filter_map(|set| set.change_set_name);
+            stack.waiting.extend(names);
+        }
+        Ok(())
     }
 }
 
@@ -60,6 +80,9 @@ impl Cloud for CloudFormation {
             found.extend(page.stacks.unwrap_or_default().into_iter().filter_map(deployed));
         }
         found.retain(|stack| stack.status != "DELETE_COMPLETE");
+        for stack in &mut found {
+            self.waiting(stack).await?;
+        }
         Ok(found)
     }
 
@@ -67,8 +90,12 @@ impl Cloud for CloudFormation {
         match self.client.describe_stacks().stack_name(name).send().await {
             Ok(answer) => {
                 let by_id = name.starts_with("arn:");
-                let found = answer.stacks.unwrap_or_default().into_iter().filter_map(deployed);
-                Ok(found.into_iter().find(|stack| by_id || stack.status != "DELETE_COMPLETE"))
+                let mut found = answer.stacks.unwrap_or_default().into_iter().filter_map(deployed);
+                let mut found = found.find(|stack| by_id || stack.status != "DELETE_COMPLETE");
+                if let Some(stack) = &mut found {
+                    self.waiting(stack).await?;
+                }
+                Ok(found)
             }
             Err(error) => match refusal(&error) {
                 Some(("ValidationError", words)) if words.contains("does not exist") => Ok(None),
@@ -77,15 +104,18 @@ impl Cloud for CloudFormation {
         }
     }
 
-    async fn template(&self, stack: &str) -> Result<String, CloudError> {
-        let answer = self
-            .client
-            .get_template()
-            .stack_name(stack)
-            .send()
-            .await
-            .map_err(|error| failure(format!("reading the template of stack `{stack}`"), error))?;
-        Ok(answer.template_body.unwrap_or_default())
+    async fn template(&self, stack: &DeployedStack) -> Result<String, CloudError> {
+        if let Some(known) = self.templates.as_ref().and_then(|templates| templates.get(stack)) {
+            return Ok(known);
+        }
+        let answer = self.client.get_template().stack_name(&stack.name).send().await;
+        let answer = answer
+            .map_err(|error| failure(format!("reading the template of stack `{}`", stack.name), error))?;
+        let template = answer.template_body.unwrap_or_default();
+        if let Some(templates) = &self.templates {
+            templates.keep(stack, &template);
+        }
+        Ok(template)
     }
 
     async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError> {
@@ -267,6 +297,7 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         status: from.stack_status?.as_str().to_owned(),
         status_reason: from.stack_status_reason.unwrap_or_default(),
         change_set: from.change_set_id,
+        waiting: Vec::new(),
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
         tags: map(from.tags, |t| Some((t.key?, t.value?))),
