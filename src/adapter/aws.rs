@@ -13,9 +13,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ssm::config::SharedCredentialsProvider;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
@@ -35,8 +38,9 @@ pub struct Aws {
 
 impl Aws {
     /// Reads the environment, the profile files and, on an instance, the metadata
-    /// service. `region` wins over what they say. Nothing is asked of AWS yet.
-    pub async fn connect(region: Option<&str>) -> Self {
+    /// service. `region` wins over what they say; `role` is taken on with the credentials that they
+    /// give. Nothing is asked of AWS yet.
+    pub async fn connect(region: Option<&str>, role: Option<&str>) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(3))
             .operation_attempt_timeout(Duration::from_secs(30))
@@ -47,7 +51,23 @@ impl Aws {
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
-        Self { config: loader.load().await }
+        let config = loader.load().await;
+        let Some(role) = role else { return Self { config } };
+        let provider = AssumeRoleProvider::builder(role).session_name("fleetwright").configure(&config);
+        let credentials = SharedCredentialsProvider::new(provider.build().await);
+        // What was kept for the caller's own credentials would be used for the role's.
+        let config = config.into_builder().credentials_provider(credentials);
+        Self { config: config.identity_cache(IdentityCache::lazy().build()).build() }
+    }
+
+    /// The account that calls go to.
+    ///
+    /// # Errors
+    /// When it can't be asked, or the role may not be taken on.
+    pub async fn account(&self) -> Result<String, CloudError> {
+        let identity = aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await;
+        let identity = identity.map_err(|error| failure("asking which account this is", error))?;
+        Ok(identity.account.unwrap_or_default())
     }
 
     /// The region that calls go to.

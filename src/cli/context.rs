@@ -6,8 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub mod cluster;
 mod repository;
 
+use super::failure::Failure;
 use super::{Global, Output};
 use crate::adapter::aws::Aws;
+use crate::model::project::Environment;
+use crate::model::setting::Setting;
 use crate::view::redact::Redactor;
 
 /// How the process was called, read once.
@@ -47,10 +50,36 @@ impl Context {
         self.hidden.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The cloud provider in `region` (from fleetwright.yaml; by default the ordinary
-    /// settings decide). Made once per command; its clients share credentials and connections.
-    pub async fn aws(&self, region: Option<&str>) -> Aws {
-        Aws::connect(region).await
+    /// The cloud provider of `environment`: in its region, as its role. Made once per command;
+    /// its clients share credentials and connections. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When a variable that the environment needs is not set.
+    pub async fn aws(&self, environment: &Environment) -> Result<Aws, Failure> {
+        let region = environment.region.get()?;
+        let role = environment.role.as_ref().map(Setting::get).transpose()?;
+        Ok(Aws::connect(Some(region), role).await)
+    }
+
+    /// Refuses an account that is not the environment's.
+    ///
+    /// # Errors
+    /// When it is another one, or can't be asked.
+    pub async fn check_account(&self, aws: &Aws, environment: &Environment) -> Result<(), Failure> {
+        let Some(wanted) = &environment.account else { return Ok(()) };
+        let wanted = wanted.get()?;
+        let found = aws.account().await.map_err(|error| Failure::failed(error.to_string(), error.next()))?;
+        if found == wanted {
+            return Ok(());
+        }
+        Err(Failure::failed(
+            format!(
+                "environment `{}` is account {wanted}, and the credentials are of {found}",
+                environment.name
+            ),
+            "use the credentials of that account (AWS_PROFILE), or give the environment a `role` in it; \
+             nothing was asked or changed",
+        ))
     }
 
     /// Whether results are to be JSON.

@@ -66,8 +66,7 @@ impl Workshop {
         let credentials = match &registry.credentials {
             None => CredentialSource::None,
             Some(name) => {
-                let region = environment.region.get().map_err(unset)?;
-                let parameters = context.aws(Some(region)).await.parameters();
+                let parameters = context.aws(&environment).await?.parameters();
                 let name = name.get().map_err(unset)?.to_owned();
                 CredentialSource::Parameter { parameters, name }
             }

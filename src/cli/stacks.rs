@@ -57,20 +57,23 @@ pub struct Session {
 impl Session {
     /// Reads and renders the repository, and gets the cloud's clients ready.
     pub async fn begin(context: &Context) -> Result<Self, Failure> {
-        Self::over(context, Context::rendered_for_use).await
+        Self::over(context, Context::rendered_for_use, true).await
     }
 
     /// Like [`Session::begin`], for what never asks the cloud: variables may be unset.
     pub async fn offline(context: &Context) -> Result<Self, Failure> {
-        Self::over(context, Context::rendered).await
+        Self::over(context, Context::rendered, false).await
     }
 
-    async fn over(context: &Context, render: Render) -> Result<Self, Failure> {
+    async fn over(context: &Context, render: Render, asks: bool) -> Result<Self, Failure> {
         let repository = context.repository()?;
         let environment = context.environment(&repository)?;
         let rendered = render(context, &repository, environment)?;
         let wanted = Arc::new(wanted(&repository, environment, rendered)?);
-        let aws = context.aws(Some(&wanted.region)).await;
+        let aws = context.aws(environment).await?;
+        if asks {
+            context.check_account(&aws, environment).await?;
+        }
         let (events, printer) = printer(context, &wanted);
         let store = aws.store(&repository.project);
         let known = Home::from_env().ok().map(|home| home.root().join("templates"));

@@ -244,8 +244,29 @@ impl One {
             (StackAction::Unchanged, None) | (StackAction::Blocked(_), _) => {
                 Err(failed(format!("stack `{}` can't be changed in its present state", self.name), None))
             }
-            (StackAction::Create, _) => self.change(wanted, plan, parameters, true).await,
-            (StackAction::Update, _) => self.change(wanted, plan, parameters, false).await,
+            (StackAction::Create, _) => {
+                let done = self.change(wanted, plan, parameters, true).await?;
+                self.protect(wanted, plan).await?;
+                Ok(done)
+            }
+            (StackAction::Update, Some(existing)) if !plan.needs_change_set() => {
+                self.shell.started(&self.name, Work::Update, None);
+                self.protect(wanted, plan).await?;
+                Ok((Outcome::Updated, existing.outputs.clone()))
+            }
+            (StackAction::Update, _) => {
+                let done = self.change(wanted, plan, parameters, false).await?;
+                self.protect(wanted, plan).await?;
+                Ok(done)
+            }
+        }
+    }
+
+    /// Changes the stack's protection from deletion, where the plan says so.
+    async fn protect(&self, wanted: &WantedStack, plan: &StackPlan) -> Result<(), CloudError> {
+        match plan.protect {
+            Some(protect) => self.shell.cloud.protect(&wanted.stack.cloud_name, protect).await,
+            None => Ok(()),
         }
     }
 

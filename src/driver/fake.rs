@@ -67,6 +67,7 @@ impl FakeCloud {
             updated: None,
             change_set: None,
             waiting: Vec::new(),
+            protected: false,
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -278,6 +279,7 @@ impl Cloud for FakeCloud {
                 updated: None,
                 change_set: None,
                 waiting: vec![request.name.clone()],
+                protected: false,
                 parameters: BTreeMap::new(),
                 outputs: BTreeMap::new(),
                 tags: BTreeMap::new(),
@@ -321,6 +323,15 @@ impl Cloud for FakeCloud {
 
     async fn delete_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
         self.state().change_sets.remove(&id.0);
+        Ok(())
+    }
+
+    async fn protect(&self, stack: &str, protect: bool) -> Result<(), CloudError> {
+        let mut state = self.state();
+        state.log.push(format!("protect {stack} {protect}"));
+        if let Some(fake) = state.stacks.get_mut(stack) {
+            fake.stack.protected = protect;
+        }
         Ok(())
     }
 

@@ -16,8 +16,7 @@ use crate::model::group::Group;
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
 use crate::model::stack::RenderedStack;
 use crate::plan::stack::{
-    self, CHANGE_SET_PREFIX, Desired, Existing, Outputs, PLAN_VERSION, ParameterValue, Plan, StackAction,
-    StackPlan,
+    self, CHANGE_SET_PREFIX, Desired, Existing, Outputs, PLAN_VERSION, ParameterValue, Plan, StackPlan,
 };
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
@@ -225,7 +224,7 @@ async fn one(
     let group = found.groups.get(name);
     let mut plan = stack::predict(wanted.desired(), found.existing(name), &parameters, group);
     let Some(known) = known(&parameters) else { return Ok(plan) };
-    if plan.action != StackAction::Update {
+    if !plan.needs_change_set() {
         return Ok(plan);
     }
     events.note(format!("asking CloudFormation what the change of {name} does"));

@@ -86,6 +86,7 @@ async fn every_status_comes_to_rest() {
                 updated: None,
                 change_set: None,
                 waiting: Vec::new(),
+                protected: false,
                 parameters: Default::default(),
                 outputs: Default::default(),
                 tags: Default::default(),

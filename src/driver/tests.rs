@@ -50,6 +50,7 @@ fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
         template_file: source.name().to_owned(),
         parameters,
         tags: BTreeMap::new(),
+        protect: None,
         depends_on: uses.iter().map(|other| other.parse().expect("a name")).collect(),
         outputs: vec!["Id".to_owned()],
         user_data: Vec::new(),

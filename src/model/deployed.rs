@@ -39,6 +39,8 @@ pub struct DeployedStack {
     pub change_set: Option<String>,
     /// The change sets that wait to be executed, by name, for a stack in `REVIEW_IN_PROGRESS`.
     pub waiting: Vec<String>,
+    /// Whether CloudFormation refuses to delete it.
+    pub protected: bool,
     /// The parameters it was deployed with.
     pub parameters: BTreeMap<String, String>,
     /// Its outputs.

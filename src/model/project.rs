@@ -83,6 +83,10 @@ pub struct Environment {
     pub name: EnvironmentName,
     /// The AWS region.
     pub region: Setting,
+    /// The account it must be, 12 digits; any, where none is given.
+    pub account: Option<Setting>,
+    /// The role to be taken on first, by its ARN; the caller's own, where none is given.
+    pub role: Option<Setting>,
     /// The cluster that runs services there.
     pub cluster: ClusterName,
     /// Where images are kept; needed by pipelines only.

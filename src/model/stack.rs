@@ -21,6 +21,8 @@ pub struct Stack {
     pub parameters: Vec<Parameter>,
     /// Tags of the stack.
     pub tags: Vec<(String, Setting)>,
+    /// Whether CloudFormation refuses to delete it; left as it is where nothing is said.
+    pub protect: Option<bool>,
     /// Where it stands.
     pub place: Place,
 }
@@ -158,6 +160,8 @@ pub struct RenderedStack {
     pub hidden: Vec<String>,
     /// The stack's tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether CloudFormation refuses to delete it; left as it is where nothing is said.
+    pub protect: Option<bool>,
     /// The stacks whose outputs it uses, in the order of their own dependency.
     pub depends_on: Vec<StackName>,
     /// The outputs that the template declares.

@@ -145,6 +145,7 @@ mod tests {
             updated: None,
             change_set: None,
             waiting: Vec::new(),
+            protected: false,
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),

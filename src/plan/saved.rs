@@ -57,6 +57,9 @@ pub struct Content {
     pub parameters: String,
     /// Of the tags.
     pub tags: String,
+    /// Whether it is protected from deletion; `None` where nothing is said.
+    #[serde(default)]
+    pub protect: Option<bool>,
 }
 
 /// A stack as it was deployed.
@@ -196,6 +199,7 @@ fn wanted(desired: Desired<'_>) -> Content {
         template: hash([desired.stack.template.trim_end()]),
         parameters: pairs(parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         tags: pairs(desired.stack.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+        protect: desired.stack.protect,
     }
 }
 
@@ -211,6 +215,7 @@ fn deployed(existing: Existing<'_>) -> Deployed {
             template: hash([existing.template.trim_end()]),
             parameters: pairs(parameters.map(|(name, value)| (name.as_str(), value.as_str()))),
             tags: pairs(stack.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+            protect: Some(stack.protected),
         },
     }
 }
@@ -220,6 +225,7 @@ fn differing(before: &Content, now: &Content) -> Vec<&'static str> {
         ("template", before.template != now.template),
         ("parameters", before.parameters != now.parameters),
         ("tags", before.tags != now.tags),
+        ("protection", before.protect != now.protect),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

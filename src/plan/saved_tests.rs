@@ -21,6 +21,7 @@ fn rendered(template: &serde_json::Value) -> RenderedStack {
         parameters: vec![("Size".to_owned(), text("2")), ("Password".to_owned(), text("hunter2hunter2"))],
         hidden: vec!["Password".to_owned()],
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
+        protect: None,
         depends_on: Vec::new(),
         outputs: Vec::new(),
         user_data: Vec::new(),
@@ -47,6 +48,7 @@ fn deployed_stack() -> DeployedStack {
         updated: DateTime::from_timestamp(1_700_000_000, 0),
         change_set: None,
         waiting: Vec::new(),
+        protected: false,
         parameters: BTreeMap::from([
             ("Size".to_owned(), "1".to_owned()),
             ("Password".to_owned(), "****".to_owned()),

@@ -104,10 +104,19 @@ pub struct StackPlan {
     pub parameters: Vec<ParameterChange>,
     /// Tags that change; the path is the tag's key.
     pub tags: Vec<PropertyChange>,
+    /// What its protection from deletion changes to; `None` where it stays.
+    pub protect: Option<bool>,
     /// Resources that change, sorted by logical id.
     pub resources: Vec<ResourcePlan>,
     /// What follows for what runs.
     pub consequences: Vec<Consequence>,
+}
+
+impl StackPlan {
+    /// Whether its update needs more than a change of its protection, which is no part of change sets.
+    pub fn needs_change_set(&self) -> bool {
+        self.action == StackAction::Update && self.reasons.iter().any(|reason| *reason != Reason::Protection)
+    }
 }
 
 /// What is done to a stack.
@@ -149,6 +158,8 @@ pub enum Reason {
     AfterApply,
     /// A tag differs.
     Tags,
+    /// Its protection from deletion differs.
+    Protection,
 }
 
 /// A parameter's value, as far as it is known before apply.
@@ -296,6 +307,10 @@ pub fn predict(
         reasons: Vec::new(),
         parameters: Vec::new(),
         tags: Vec::new(),
+        protect: desired
+            .stack
+            .protect
+            .filter(|protect| *protect != existing.is_some_and(|e| e.stack.protected)),
         resources: Vec::new(),
         consequences: Vec::new(),
     };
@@ -329,8 +344,13 @@ pub fn predict(
     if !plan.tags.is_empty() {
         plan.reasons.push(Reason::Tags);
     }
+    if plan.protect.is_some() {
+        plan.reasons.push(Reason::Protection);
+    }
     if !plan.reasons.is_empty() {
         plan.action = StackAction::Update;
+    }
+    if plan.needs_change_set() {
         plan.resources =
             predict::updated(existing.document, &existing.stack.parameters, desired.document, parameters);
         if !plan.tags.is_empty() {
@@ -344,8 +364,10 @@ pub fn predict(
 /// Takes a change set's word for what the plan predicted.
 pub fn confirm(plan: &mut StackPlan, change_set: &ChangeSet, group: Option<&Group>) {
     if change_set.state == ChangeSetState::Empty {
-        plan.action = StackAction::Unchanged;
-        plan.reasons.clear();
+        plan.reasons.retain(|reason| *reason == Reason::Protection);
+        if plan.reasons.is_empty() {
+            plan.action = StackAction::Unchanged;
+        }
         plan.parameters.clear();
         plan.tags.clear();
         plan.resources.clear();

@@ -26,6 +26,7 @@ fn rendered(document: &Value) -> RenderedStack {
             ("Size".to_owned(), Value_ { pieces: vec![Piece::Text("2".to_owned())] }),
         ],
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
+        protect: None,
         depends_on: vec![name("network")],
         outputs: Vec::new(),
         user_data: Vec::new(),
@@ -64,6 +65,7 @@ fn deployed(stack: &RenderedStack) -> DeployedStack {
         updated: None,
         change_set: None,
         waiting: Vec::new(),
+        protected: false,
         parameters: BTreeMap::from([
             ("Subnets".to_owned(), "subnet-1,subnet-2".to_owned()),
             ("Size".to_owned(), "2".to_owned()),

@@ -75,6 +75,9 @@ pub trait Cloud: Send + Sync {
     /// Deletes a change set; one that is gone already is no error.
     async fn delete_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError>;
 
+    /// Lets CloudFormation refuse to delete a stack, or no longer.
+    async fn protect(&self, stack: &str, protect: bool) -> Result<(), CloudError>;
+
     /// Begins to delete a stack; one that does not exist is no error.
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError>;
 

@@ -70,7 +70,7 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys = ["region", "cluster", "registry"];
+    let keys = ["region", "account", "role", "cluster", "registry"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region =
         reader.required(&fields, "region").and_then(|node| setting(reader, node, "`region`", variables));
@@ -79,13 +79,39 @@ fn environment(
         let place = value.entry("registry").map_or(node.span, |(key, _)| key.span);
         registry(reader, node, place, variables)
     });
+    let account = fields.get("account").and_then(|node| {
+        let account = setting(reader, node, "`account`", variables)?;
+        let digits = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
+        if account.unset().is_empty() && !digits(account.shown()) {
+            let message = format!("`{}` is not the number of an AWS account", account.shown());
+            reader.problem(Diagnostic::error("bad-value", message), node.span, "it has 12 digits");
+        }
+        Some(account)
+    });
+    let role = fields.get("role").and_then(|node| {
+        let role = setting(reader, node, "`role`", variables)?;
+        if role.unset().is_empty() && !is_role(role.shown()) {
+            let message = format!("`{}` is not the ARN of a role", role.shown());
+            let label = "it is like `arn:aws:iam::123456789012:role/deploy`";
+            reader.problem(Diagnostic::error("bad-value", message), node.span, label);
+        }
+        Some(role)
+    });
     Some(Environment {
         name: name?,
         region: region?,
+        account,
+        role,
         cluster: cluster?,
         registry,
         place: Place::new(reader.file, key.span),
     })
+}
+
+fn is_role(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    matches!(parts[..], ["arn", _, "iam", "", account, role]
+        if account.len() == 12 && role.starts_with("role/") && role.len() > 5)
 }
 
 fn registry(reader: &mut Reader<'_>, node: &Node, place: Span, variables: Variables<'_>) -> Option<Registry> {

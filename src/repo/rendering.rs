@@ -153,6 +153,7 @@ impl<'r> Renderer<'r> {
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
             hidden: body.parameters.iter().filter(|p| p.hidden).map(|p| p.name.clone()).collect(),
             tags: stack.tags.iter().map(|(name, tag)| (name.clone(), tag.shown().to_owned())).collect(),
+            protect: stack.protect,
             depends_on,
             outputs: body.outputs.iter().map(|output| output.name.clone()).collect(),
             user_data,

@@ -21,7 +21,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
 
 fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Stack> {
     let name = reader.name(key);
-    let keys = ["template", "values", "parameters", "tags"];
+    let keys = ["template", "values", "parameters", "tags", "protect"];
     let fields = reader.fields(value, key.span, "a stack", &keys)?;
     let template = reader.required(&fields, "template").and_then(|node| {
         let text = reader.text(node, "`template`")?;
@@ -55,9 +55,10 @@ fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables
             tags.extend(text.map(|text| (name.to_owned(), text)));
         }
     }
+    let protect = fields.get("protect").and_then(|node| reader.boolean(node, "`protect`"));
     let (template, template_place) = template?;
     let place = Place::new(reader.file, key.span);
-    Some(Stack { name: name?, template, template_place, values, parameters, tags, place })
+    Some(Stack { name: name?, template, template_place, values, parameters, tags, protect, place })
 }
 
 fn parameter(

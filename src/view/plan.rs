@@ -69,6 +69,11 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
     for tag in &stack.tags {
         let _ = writeln!(out, "  {} tag {}   {}", sign_of(tag, paint), tag.path, values(tag));
     }
+    if let Some(protect) = stack.protect {
+        let (sign, words) =
+            if protect { (paint.paint(GOOD, "+"), "on") } else { (paint.paint(BAD, "-"), "off") };
+        let _ = writeln!(out, "  {sign} protection from deletion {words}");
+    }
     let names = stack.resources.iter().map(|r| r.resource.len()).max().unwrap_or(0);
     let types = stack.resources.iter().map(|r| r.resource_type.len()).max().unwrap_or(0);
     for resource in &stack.resources {

@@ -47,6 +47,9 @@ fn one(out: &mut String, stack: &StackPlan) {
     for tag in &stack.tags {
         let _ = writeln!(out, "- tag {}: {}", code(&tag.path), values(tag));
     }
+    if let Some(protect) = stack.protect {
+        let _ = writeln!(out, "- protection from deletion {}", if protect { "on" } else { "**off**" });
+    }
     if !stack.resources.is_empty() {
         if !stack.parameters.is_empty() || !stack.tags.is_empty() {
             out.push('\n');

@@ -18,6 +18,7 @@ fn stack(name: &str, action: StackAction) -> StackPlan {
         reasons: Vec::new(),
         parameters: Vec::new(),
         tags: Vec::new(),
+        protect: None,
         resources: Vec::new(),
         consequences: Vec::new(),
     }

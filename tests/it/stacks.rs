@@ -3,9 +3,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::lab::{PROJECT, copy_infra, fleetwright, poll};
+use crate::support::lab::{PROJECT, copy_infra, fleetwright, tool};
 
 /// An infra repository of its own in the tests' local cloud.
 pub struct Stacks {
@@ -73,6 +73,20 @@ impl Stacks {
         let output = self.run(&["plan", "-o", "json"]);
         assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("one document")
+    }
+}
+
+impl Stacks {
+    /// Waits until somebody holds the environment's lock, asking as often as can be: it is held
+    /// for less than a second.
+    fn wait_for_lock(&self) {
+        let var = |name: &str| self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value);
+        let bucket = format!("fleetwright-stacks-000000000000-{}", var("AWS_REGION"));
+        let address = format!("{}/{bucket}/locks/local.json", var("AWS_ENDPOINT_URL"));
+        let begun = Instant::now();
+        while !tool("curl", &["--silent", &address]).contains("\"released\": false") {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nobody takes the lock");
+        }
     }
 }
 
@@ -164,16 +178,34 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     has(&stacks.ends(&["apply", "-y"], 0), &["3 stacks created"]);
     has(&stacks.ends(&["plan"], 0), &["no change"]);
 
+    // What is protected is not deleted, and both ways show in a plan.
+    stacks.edit("stacks/cluster.yaml", "network:\n  template", "network:\n  protect: true\n  template");
+    has(&stacks.ends(&["plan"], 3), &["+ protection from deletion on", "1 stack to update, 2 unchanged"]);
+    has(&stacks.ends(&["apply", "-y"], 0), &["network  ✓ updated"]);
+    has(&stacks.ends(&["plan"], 0), &["no change"]);
+    has(&stacks.ends(&["destroy", "-y"], 1), &["`network` is protected from deletion; nothing was deleted"]);
+    stacks.edit("stacks/cluster.yaml", "protect: true", "protect: false");
+    has(&stacks.ends(&["apply", "-y"], 0), &["- protection from deletion off", "network  ✓ updated"]);
+
+    // With the credentials of another account nothing is asked.
+    stacks.edit("fleetwright.yaml", "    cluster: main", "    account: \"123456789012\"\n    cluster: main");
+    let other = stacks.ends(&["plan"], 1);
+    has(&other, &["environment `local` is account 123456789012, and the credentials are of 000000000000"]);
+    let role = "account: \"123456789012\"\n    role: arn:aws:iam::123456789012:role/deploy";
+    stacks.edit("fleetwright.yaml", "account: \"123456789012\"", role);
+    has(&stacks.ends(&["plan"], 3), &["3 stacks to create"]);
+    stacks.edit("fleetwright.yaml", role, "account: \"000000000000\"");
+    has(&stacks.ends(&["plan"], 0), &["no change"]);
+
     // A process that changes the environment keeps others out; one that was killed does not.
-    let mut apply =
+    let mut holder =
         stacks.command(&["destroy", "-y"]).stderr(Stdio::null()).spawn().expect("the binary runs");
-    let refused = poll(Duration::from_secs(10), || {
-        let output = stacks.run(&["destroy", "-y"]);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code() == Some(1) && text.contains("has changed `local` for")).then_some(text)
-    });
-    apply.kill().expect("killed");
-    apply.wait().expect("it ended");
-    has(&refused.expect("the second is kept out"), &["with `fleetwright destroy`", "within a minute"]);
-    has(&stacks.ends(&["destroy", "-y"], 0), &["deleted"]);
+    stacks.wait_for_lock();
+    tool("kill", &["-STOP", &holder.id().to_string()]);
+    let refused = stacks.ends(&["destroy", "-y"], 1);
+    holder.kill().expect("killed");
+    holder.wait().expect("it ended");
+    has(&refused, &["has changed `local` for", "with `fleetwright destroy`", "within a minute"]);
+    stacks.ends(&["destroy", "-y"], 0);
+    has(&stacks.ends(&["destroy", "-y"], 0), &["nothing to delete"]);
 }

@@ -60,6 +60,7 @@ macro_rules! broken {
 
 broken! {
     alias_bomb => "alias-bomb",
+    bad_account => "bad-account",
     bad_duration => "bad-duration",
     bad_duration_number => "bad-duration-number",
     bad_engine => "bad-engine",

@@ -196,6 +196,12 @@ impl Cloud for CloudFormation {
         }
     }
 
+    async fn protect(&self, stack: &str, protect: bool) -> Result<(), CloudError> {
+        let request = self.client.update_termination_protection().stack_name(stack);
+        let answer = request.enable_termination_protection(protect).send().await;
+        answer.map(drop).map_err(|error| failure(format!("protecting stack `{stack}`"), error))
+    }
+
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError> {
         self.client
             .delete_stack()
@@ -298,6 +304,7 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         status_reason: from.stack_status_reason.unwrap_or_default(),
         change_set: from.change_set_id,
         waiting: Vec::new(),
+        protected: from.enable_termination_protection.unwrap_or(false),
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
         tags: map(from.tags, |t| Some((t.key?, t.value?))),

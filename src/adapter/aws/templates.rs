@@ -87,6 +87,7 @@ mod tests {
             updated: chrono::DateTime::from_timestamp(1_700_000_000, 0),
             change_set: Some("set-1".to_owned()),
             waiting: Vec::new(),
+            protected: false,
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),

@@ -100,7 +100,7 @@ async fn live(config: &Config) -> Result<(), Failure> {
     let metadata = InstanceMetadata::new()
         .map_err(|error| Failure::failed(error.to_string(), "see the machine's network"))?;
     let mut me = identity(&metadata, config).await;
-    let aws = Aws::connect(Some(&me.region)).await;
+    let aws = Aws::connect(Some(&me.region), None).await;
     let (groups, parameters) = (aws.groups(), aws.parameters());
     let tags = [
         ("fleetwright:project", config.project.as_str()),

@@ -48,6 +48,19 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         }
         return Ok(Done::Ok);
     }
+    let protected: Vec<String> = found
+        .stacks
+        .iter()
+        .filter(|(_, stack)| stack.protected)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if !protected.is_empty() {
+        let are = if protected.len() == 1 { "is" } else { "are" };
+        return Err(Failure::failed(
+            format!("{} {are} protected from deletion; nothing was deleted", view::words::list(&protected)),
+            "set `protect: false` in stacks/, `fleetwright apply`, then destroy",
+        ));
+    }
     let losses: Vec<Loss> = session
         .wanted
         .stacks

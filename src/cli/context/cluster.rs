@@ -52,10 +52,9 @@ impl Context {
             let endpoint = endpoint.get().map_err(unset)?.to_owned();
             return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
         }
-        let region = environment.region.get().map_err(unset)?;
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
-        let parameters = self.aws(Some(region)).await.parameters();
+        let parameters = self.aws(environment).await?.parameters();
         Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix, bearer: Bearer::Operator })))
     }
 }
