@@ -12,6 +12,7 @@ mod render;
 mod secrets;
 mod stacks;
 mod stacks_killed;
+mod stacks_walkthrough;
 mod support;
 mod template_check;
 mod validate;

@@ -36,7 +36,7 @@ impl Stacks {
         stacks
     }
 
-    fn path(&self, file: &str) -> std::path::PathBuf {
+    pub fn path(&self, file: &str) -> std::path::PathBuf {
         self.infra.path().join(Path::new(file))
     }
 

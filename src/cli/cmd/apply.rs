@@ -210,9 +210,9 @@ fn to_roll(plan: &Plan) {
         for consequence in &stack.consequences {
             let Consequence::MachinesToRoll { machines, .. } = consequence;
             let number = view::words::count(machines.len(), "machine");
-            let runs = if machines.len() == 1 { "runs" } else { "run" };
+            let (runs, them) = if machines.len() == 1 { ("runs", "it") } else { ("run", "them") };
             eprintln!(
-                "{number} of {} {runs} an older launch template version: `fleetwright roll {}` replaces them.",
+                "{number} of {} {runs} an older launch template version: `fleetwright roll {}` replaces {them}.",
                 stack.stack, stack.stack
             );
         }
