@@ -64,7 +64,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             Ok(file) => problems.extend(check::file(&file, region.as_deref())),
             Err(why) => {
                 let message = format!("{} can't be read: {why}", path.display());
-                problems.push(Diagnostic::error("unreadable-file", message));
+                let mut diagnostic = Diagnostic::error("unreadable-file", message);
+                if path.is_dir() {
+                    diagnostic =
+                        diagnostic.help(format!("give its files, such as `{}/*.yaml`", path.display()));
+                }
+                problems.push(diagnostic);
             }
         }
     }

@@ -46,6 +46,11 @@ pub const ALL: &[Explanation] = &[
         "Subnets: {Type: List<Subnet>}                   # refused\nSubnets: {Type: List<AWS::EC2::Subnet::Id>}     # right",
     ),
     explain(
+        "bad-plan-file",
+        "The file is not a plan that `fleetwright plan --out FILE` wrote, or was changed since.",
+        "",
+    ),
+    explain(
         "bad-reference",
         "`${stack.Output}` is an output of another stack, `${env.NAME}` an environment variable, `${env.NAME:-default}` one with a default.",
         "",
@@ -198,6 +203,11 @@ pub const ALL: &[Explanation] = &[
     ),
     explain("unreadable-file", "The file can't be read, or is not UTF-8.", ""),
     explain("unresolved-reference", "What is referred to is not there. Names are case-sensitive.", ""),
+    explain(
+        "unset-variable",
+        "An environment variable that the files name is not set, and has no default. `validate` and `render` do without; what goes on to the cloud can't.",
+        "export AWS_REGION=eu-west-1",
+    ),
     explain("unused-condition", "The condition decides nothing. It does no harm.", ""),
     explain("unused-mapping", "Nothing is looked up in the mapping. It does no harm.", ""),
     explain(
