@@ -8,6 +8,7 @@ pub mod graph;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;
+pub mod prune;
 pub mod recover;
 pub mod roll;
 pub mod rollout;

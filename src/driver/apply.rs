@@ -57,7 +57,7 @@ impl Shell {
 
     pub(super) fn follower(
         &self,
-        stack: &StackName,
+        stack: &dyn std::fmt::Display,
         cloud_name: &str,
         id: &str,
         after: Option<String>,

@@ -63,14 +63,7 @@ impl FakeCloud {
             name: name.to_owned(),
             id: name.to_owned(),
             status: status.to_owned(),
-            status_reason: String::new(),
-            updated: None,
-            change_set: None,
-            waiting: Vec::new(),
-            protected: false,
-            parameters: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            ..DeployedStack::default()
         };
         let becoming = becoming.map(|status| (2, status.to_owned()));
         let fake = Fake { stack, resources, template: String::new(), events: Vec::new(), becoming };
@@ -275,14 +268,8 @@ impl Cloud for FakeCloud {
                 name: request.stack.clone(),
                 id: request.stack.clone(),
                 status: "REVIEW_IN_PROGRESS".to_owned(),
-                status_reason: String::new(),
-                updated: None,
-                change_set: None,
                 waiting: vec![request.name.clone()],
-                protected: false,
-                parameters: BTreeMap::new(),
-                outputs: BTreeMap::new(),
-                tags: BTreeMap::new(),
+                ..DeployedStack::default()
             };
             let fake = Fake {
                 stack,

@@ -14,20 +14,15 @@ use crate::event::Events;
 use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack};
 use crate::model::group::Group;
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
-use crate::model::stack::RenderedStack;
+use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack};
 use crate::plan::stack::{
-    self, CHANGE_SET_PREFIX, Desired, Existing, Outputs, PLAN_VERSION, ParameterValue, Plan, StackPlan,
+    self, CHANGE_SET_PREFIX, Desired, Existing, LeftStack, Outputs, PLAN_VERSION, ParameterValue, Plan,
+    StackPlan,
 };
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::repo::document;
 use crate::source::SourceFile;
-
-/// The tag that says which project a group belongs to.
-pub const PROJECT_TAG: &str = "fleetwright:project";
-
-/// The tag that says which environment a group belongs to.
-pub const ENVIRONMENT_TAG: &str = "fleetwright:environment";
 
 /// How many calls that read are under way at once.
 const CALLS_AT_ONCE: usize = 8;
@@ -123,6 +118,8 @@ pub struct Found {
     templates: BTreeMap<StackName, (String, Option<Value>)>,
     /// The groups, by the name of their stack.
     pub groups: BTreeMap<StackName, Group>,
+    /// Stacks of the environment that the repository no longer has, newest first.
+    pub left: Vec<DeployedStack>,
 }
 
 impl Found {
@@ -150,6 +147,14 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
             found.groups.insert(name.clone(), group.clone());
         }
     }
+    let ours = |stack: &&DeployedStack| {
+        tags.iter().all(|(key, value)| stack.tags.get(*key).is_some_and(|v| v == value))
+    };
+    let is_wanted = |stack: &DeployedStack| wanted.stacks.iter().any(|w| w.stack.cloud_name == stack.name);
+    // What a stack of ours has nested in it has its tags, and goes with it.
+    let left = stacks.iter().filter(ours).filter(|stack| !stack.nested && !is_wanted(stack));
+    found.left = left.cloned().collect();
+    found.left.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.name.cmp(&b.name)));
     let templates = found.stacks.iter().map(async |(name, stack)| {
         // What is in review has no template yet.
         let text =
@@ -162,7 +167,8 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
     Ok(found)
 }
 
-/// Makes the plan. Change sets that were made for it are deleted again, whatever happens.
+/// Makes the plan; with `prune`, stacks that the repository no longer has are to be deleted. Change
+/// sets that were made for it are deleted again, whatever happens.
 ///
 /// # Errors
 /// When the cloud can't be asked, or refuses a change.
@@ -172,6 +178,7 @@ pub async fn plan(
     found: &Found,
     events: &Events,
     pace: Pace,
+    prune: bool,
     stop: &CancellationToken,
 ) -> Result<Plan, PlanError> {
     let mut planned: BTreeMap<StackName, StackPlan> = BTreeMap::new();
@@ -201,7 +208,15 @@ pub async fn plan(
         }
     }
     let stacks = wanted.stacks.iter().filter_map(|w| planned.remove(&w.stack.name)).collect();
+    let left = found.left.iter().map(|stack| LeftStack {
+        cloud_name: stack.name.clone(),
+        id: stack.id.clone(),
+        status: stack.status.clone(),
+        protected: stack.protected,
+        delete: prune,
+    });
     Ok(Plan {
+        left: left.collect(),
         version: PLAN_VERSION,
         project: wanted.project.clone(),
         environment: wanted.environment.clone(),

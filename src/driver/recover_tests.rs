@@ -82,14 +82,7 @@ async fn every_status_comes_to_rest() {
                 name: NAME.to_owned(),
                 id: NAME.to_owned(),
                 status: status.clone(),
-                status_reason: String::new(),
-                updated: None,
-                change_set: None,
-                waiting: Vec::new(),
-                protected: false,
-                parameters: Default::default(),
-                outputs: Default::default(),
-                tags: Default::default(),
+                ..DeployedStack::default()
             };
             stack.phase()
         });

@@ -13,13 +13,14 @@ use super::destroy::destroy;
 use super::fake::{FakeCloud, FakeFleet};
 use super::follow::Pace;
 use super::plan::{Found, PlanError, Wanted, WantedStack, look, plan};
+use super::prune::prune;
 use super::roll::{Roll, RollFailure};
 use crate::event::stack::{Failure, Outcome, StackEvent};
 use crate::event::{Event, EventKind, Events};
 use crate::model::group::{Capacity, Group, GroupInstance, LaunchTemplate, Lifecycle};
 use crate::model::machine::Role;
 use crate::model::setting::Place;
-use crate::model::stack::{ParameterValue, Piece, Reference, RenderedStack};
+use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, ParameterValue, Piece, Reference, RenderedStack};
 use crate::plan::roll::{INTENT_TAG, Options};
 use crate::plan::stack::{Plan, StackAction};
 use crate::source::{SourceFile, Span};
@@ -122,7 +123,8 @@ impl Stage {
         let fleet = FakeFleet::new(group(&["2"]));
         let found = look(self.cloud.as_ref(), &fleet, wanted).await.expect("it can be looked at");
         let plan =
-            plan(self.cloud.as_ref(), wanted, &found, &self.shell.events, fast(), &self.shell.stop).await;
+            plan(self.cloud.as_ref(), wanted, &found, &self.shell.events, fast(), false, &self.shell.stop)
+                .await;
         (plan.expect("it can be planned"), found)
     }
 
@@ -269,7 +271,8 @@ async fn a_stopped_plan_deletes_its_change_sets() {
     let fleet = FakeFleet::new(group(&["2"]));
     let found = look(stage.cloud.as_ref(), &fleet, &wanted).await.expect("it can be looked at");
     let planned =
-        plan(stage.cloud.as_ref(), &wanted, &found, &stage.shell.events, fast(), &stage.shell.stop).await;
+        plan(stage.cloud.as_ref(), &wanted, &found, &stage.shell.events, fast(), false, &stage.shell.stop)
+            .await;
     assert!(matches!(planned, Ok(_) | Err(PlanError::Stopped)));
     assert_eq!(stage.cloud.change_sets(), 0);
 }
@@ -340,4 +343,38 @@ async fn a_signal_stops_a_roll_between_two_steps() {
     roll.stop.cancel();
     assert!(matches!(roll.run().await, Err(RollFailure::Stopped)));
     assert!(fleet.now().tags.is_empty());
+}
+
+#[tokio::test]
+async fn a_stack_that_left_the_repository_is_kept_until_it_is_asked_for() {
+    let cloud = Arc::new(FakeCloud::default());
+    let tagged = |name: &str, environment: &str, nested: bool| {
+        cloud.stand(name, "UPDATE_COMPLETE", None, Vec::new());
+        cloud.meddle(name, |stack, _| {
+            stack.tags = BTreeMap::from([
+                (PROJECT_TAG.to_owned(), "demo".to_owned()),
+                (ENVIRONMENT_TAG.to_owned(), environment.to_owned()),
+            ]);
+            stack.nested = nested;
+        });
+    };
+    tagged("demo-local-old", "local", false);
+    tagged("demo-local-older-Inner", "local", true);
+    tagged("demo-local-eu-web", "local-eu", false);
+    cloud.stand("demo-local-strange", "UPDATE_COMPLETE", None, Vec::new());
+    let stage = Stage::new(Arc::clone(&cloud));
+    let wanted = three(1);
+    let fleet = FakeFleet::new(group(&["2"]));
+    let found = look(stage.cloud.as_ref(), &fleet, &wanted).await.expect("it can be looked at");
+    let make = async |prune: bool| {
+        let (events, stop) = (&stage.shell.events, &stage.shell.stop);
+        plan(stage.cloud.as_ref(), &wanted, &found, events, fast(), prune, stop).await.expect("a plan")
+    };
+    let kept = make(false).await;
+    let names: Vec<&str> = kept.left.iter().map(|left| left.cloud_name.as_str()).collect();
+    assert_eq!((names, kept.deleted().count()), (vec!["demo-local-old"], 0));
+    let pruned = make(true).await;
+    let outcomes = prune(&stage.shell, pruned.deleted()).await;
+    assert_eq!(outcomes, [Outcome::Deleted]);
+    assert_eq!(cloud.log(), ["delete demo-local-old"]);
 }

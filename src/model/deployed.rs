@@ -23,7 +23,7 @@ pub enum Phase {
 }
 
 /// A stack as it is deployed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeployedStack {
     /// Its name in CloudFormation.
     pub name: String,
@@ -41,6 +41,8 @@ pub struct DeployedStack {
     pub waiting: Vec<String>,
     /// Whether CloudFormation refuses to delete it.
     pub protected: bool,
+    /// Whether it is part of another stack.
+    pub nested: bool,
     /// The parameters it was deployed with.
     pub parameters: BTreeMap<String, String>,
     /// Its outputs.

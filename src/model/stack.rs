@@ -6,6 +6,13 @@ use std::fmt;
 use super::name::StackName;
 use super::setting::{Place, Setting, Unset};
 
+/// The tag that says which project a stack or group belongs to.
+pub const PROJECT_TAG: &str = "fleetwright:project";
+/// The tag that says which environment a stack or group belongs to.
+pub const ENVIRONMENT_TAG: &str = "fleetwright:environment";
+/// The tag that says which stack of the repository a stack is.
+pub const STACK_TAG: &str = "fleetwright:stack";
+
 /// A stack as its file describes it.
 #[derive(Debug, Clone)]
 pub struct Stack {

@@ -132,8 +132,6 @@ impl Recovery {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn stack(status: &str) -> DeployedStack {
@@ -141,14 +139,7 @@ mod tests {
             name: "demo-local-db".to_owned(),
             id: "arn:1".to_owned(),
             status: status.to_owned(),
-            status_reason: String::new(),
-            updated: None,
-            change_set: None,
-            waiting: Vec::new(),
-            protected: false,
-            parameters: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            ..DeployedStack::default()
         }
     }
 

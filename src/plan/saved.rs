@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::document;
 use super::stack::{Desired, Existing, Plan};
+use crate::model::deployed::DeployedStack;
 use crate::model::name::StackName;
 
 /// Version of the file, raised when a field changes its meaning.
@@ -78,8 +79,8 @@ pub struct Deployed {
 /// Why a saved plan does not hold any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
-    /// The stack.
-    pub stack: StackName,
+    /// The stack; one that the repository no longer has by its name in CloudFormation.
+    pub stack: String,
     /// What moved.
     pub what: What,
 }
@@ -149,17 +150,19 @@ impl SavedPlan {
         self.kind == KIND
     }
 
-    /// What has moved since, given the stacks as they are wanted and deployed now.
+    /// What has moved since, given the stacks as they are wanted and deployed now, and those that
+    /// the repository no longer has.
     pub fn moved<'a>(
         &self,
         stacks: impl IntoIterator<Item = (Desired<'a>, Option<Existing<'a>>)>,
+        left: &[DeployedStack],
     ) -> Vec<Moved> {
         let mut moved = Vec::new();
         let mut seen = Vec::new();
         for (desired, existing) in stacks {
             let name = &desired.stack.name;
             seen.push(name.clone());
-            let mut tell = |what| moved.push(Moved { stack: name.clone(), what });
+            let mut tell = |what| moved.push(Moved { stack: name.to_string(), what });
             let Some(basis) = self.basis.iter().find(|basis| basis.stack == *name) else {
                 tell(What::Wanted);
                 continue;
@@ -183,8 +186,16 @@ impl SavedPlan {
                 }
             }
         }
+        for planned in self.plan.deleted() {
+            let what = match left.iter().find(|stack| stack.id == planned.id) {
+                Some(stack) if stack.status == planned.status => continue,
+                Some(stack) => What::Status(planned.status.clone(), stack.status.clone()),
+                None => What::Deleted,
+            };
+            moved.push(Moved { stack: planned.cloud_name.clone(), what });
+        }
         let dropped = self.basis.iter().filter(|basis| !seen.contains(&basis.stack));
-        moved.extend(dropped.map(|basis| Moved { stack: basis.stack.clone(), what: What::Dropped }));
+        moved.extend(dropped.map(|basis| Moved { stack: basis.stack.to_string(), what: What::Dropped }));
         moved
     }
 }

@@ -44,17 +44,12 @@ fn deployed_stack() -> DeployedStack {
         name: "demo-local-db".to_owned(),
         id: "arn:1".to_owned(),
         status: "CREATE_COMPLETE".to_owned(),
-        status_reason: String::new(),
         updated: DateTime::from_timestamp(1_700_000_000, 0),
-        change_set: None,
-        waiting: Vec::new(),
-        protected: false,
         parameters: BTreeMap::from([
             ("Size".to_owned(), "1".to_owned()),
             ("Password".to_owned(), "****".to_owned()),
         ]),
-        outputs: BTreeMap::new(),
-        tags: BTreeMap::new(),
+        ..DeployedStack::default()
     }
 }
 
@@ -74,6 +69,7 @@ fn moved(existing: bool, change: impl FnOnce(&mut RenderedStack, &mut Option<Dep
             project: "demo".parse().expect("a name"),
             environment: "local".parse().expect("a name"),
             region: "eu-west-1".to_owned(),
+            left: Vec::new(),
             stacks: vec![plan],
         };
         SavedPlan::new(plan, DateTime::default(), [(desired, there)])
@@ -86,7 +82,7 @@ fn moved(existing: bool, change: impl FnOnce(&mut RenderedStack, &mut Option<Dep
     change(&mut stack, &mut deployed);
     let desired = Desired { stack: &stack, document: &document };
     let there = deployed.as_ref().map(|stack| Existing { stack, template: &text, document: Some(&document) });
-    saved.moved([(desired, there)]).iter().map(ToString::to_string).collect()
+    saved.moved([(desired, there)], &[]).iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -145,4 +141,11 @@ fn a_secret_that_only_a_template_s_change_could_show_is_not_shown() {
     let plan = predict(desired, Some(existing), &resolve(&stack, &BTreeMap::new()), None);
     let json = serde_json::to_string(&plan).expect("it is JSON");
     assert!(json.contains("MasterUserPassword") && !json.contains("hunter2"), "{json}");
+}
+
+#[test]
+fn a_plan_of_the_first_version_is_read_for_ever() {
+    let saved: SavedPlan = serde_json::from_str(include_str!("samples/plan-v1.json")).expect("a saved plan");
+    assert!(saved.is_one() && saved.version == 1 && saved.plan.has_changes());
+    assert_eq!(saved.basis[0].deployed.as_ref().map(|deployed| deployed.id.as_str()), Some("arn:1"));
 }

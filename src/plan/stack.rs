@@ -38,12 +38,36 @@ pub struct Plan {
     pub region: String,
     /// The stacks, each after those it depends on.
     pub stacks: Vec<StackPlan>,
+    /// Stacks of the environment that the repository no longer has.
+    #[serde(default)]
+    pub left: Vec<LeftStack>,
+}
+
+/// A stack that the repository no longer has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftStack {
+    /// Its name in CloudFormation.
+    pub cloud_name: String,
+    /// Its id (ARN).
+    pub id: String,
+    /// Its status.
+    pub status: String,
+    /// Whether CloudFormation refuses to delete it.
+    pub protected: bool,
+    /// Whether apply deletes it.
+    pub delete: bool,
 }
 
 impl Plan {
+    /// The stacks that apply deletes.
+    pub fn deleted(&self) -> impl Iterator<Item = &LeftStack> {
+        self.left.iter().filter(|left| left.delete)
+    }
+
     /// Whether apply would change anything.
     pub fn has_changes(&self) -> bool {
-        self.stacks.iter().any(|stack| !matches!(stack.action, StackAction::Unchanged))
+        self.deleted().next().is_some()
+            || self.stacks.iter().any(|stack| !matches!(stack.action, StackAction::Unchanged))
     }
 
     /// The stacks that can't be planned.

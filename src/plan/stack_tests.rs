@@ -61,11 +61,6 @@ fn deployed(stack: &RenderedStack) -> DeployedStack {
         name: stack.cloud_name.clone(),
         id: "arn:1".to_owned(),
         status: "CREATE_COMPLETE".to_owned(),
-        status_reason: String::new(),
-        updated: None,
-        change_set: None,
-        waiting: Vec::new(),
-        protected: false,
         parameters: BTreeMap::from([
             ("Subnets".to_owned(), "subnet-1,subnet-2".to_owned()),
             ("Size".to_owned(), "2".to_owned()),
@@ -75,6 +70,7 @@ fn deployed(stack: &RenderedStack) -> DeployedStack {
             ("Version".to_owned(), "1".to_owned()),
         ]),
         tags: stack.tags.clone(),
+        ..DeployedStack::default()
     }
 }
 

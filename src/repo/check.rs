@@ -32,8 +32,6 @@ mod tests;
 
 /// CloudFormation's quotas, from its user guide.
 pub mod limits {
-    /// Bytes of a template that is sent with the request; a larger one goes through S3.
-    pub const INLINE: usize = 51_200;
     /// Bytes of a template that comes from S3.
     pub const BODY: usize = 1_000_000;
     /// Resources in a template.

@@ -1,6 +1,6 @@
 //! Stacks rendered for an environment: what CloudFormation gets, checked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tera::Context;
 
@@ -9,7 +9,7 @@ use super::templates::{FOLDER, MadeUserData, Templates};
 use super::{graph, with_suggestion, yaml};
 use crate::model::project::{Environment, Repository};
 use crate::model::setting::Unset;
-use crate::model::stack::{RenderedStack, Stack, UserData, Value};
+use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG, Stack, UserData, Value};
 use crate::source::{Diagnostic, SourceFile};
 
 /// Renders stacks; templates are parsed once for all environments.
@@ -114,6 +114,17 @@ impl<'r> Renderer<'r> {
         context
     }
 
+    /// The stack's own tags, and those that say whose it is, so that it is found again when the
+    /// repository no longer has it.
+    fn tags(&self, environment: &Environment, stack: &Stack) -> BTreeMap<String, String> {
+        let mut tags: BTreeMap<_, _> =
+            stack.tags.iter().map(|(name, tag)| (name.clone(), tag.shown().to_owned())).collect();
+        tags.insert(PROJECT_TAG.to_owned(), self.repository.project.to_string());
+        tags.insert(ENVIRONMENT_TAG.to_owned(), environment.name.to_string());
+        tags.insert(STACK_TAG.to_owned(), stack.name.to_string());
+        tags
+    }
+
     fn finish(
         &self,
         environment: &Environment,
@@ -152,7 +163,7 @@ impl<'r> Renderer<'r> {
             template_file: stack.template.clone(),
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
             hidden: body.parameters.iter().filter(|p| p.hidden).map(|p| p.name.clone()).collect(),
-            tags: stack.tags.iter().map(|(name, tag)| (name.clone(), tag.shown().to_owned())).collect(),
+            tags: self.tags(environment, stack),
             protect: stack.protect,
             depends_on,
             outputs: body.outputs.iter().map(|output| output.name.clone()).collect(),

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, NOTE, Paint};
 use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
-use crate::plan::stack::{Claim, Consequence, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan};
+use crate::plan::stack::{
+    Claim, Consequence, LeftStack, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan,
+};
 
 /// Longer values are cut: the line must stay one.
 const LONGEST_VALUE: usize = 60;
@@ -37,8 +39,29 @@ pub fn human(plan: &Plan, paint: Paint) -> String {
     if !quiet.is_empty() {
         out.push('\n');
     }
+    for left in &plan.left {
+        let _ = writeln!(out, "{}", left_text(left, paint));
+    }
+    if !plan.left.is_empty() {
+        out.push('\n');
+    }
     let _ = writeln!(out, "{}", summary(plan));
     out
+}
+
+fn left_text(left: &LeftStack, paint: Paint) -> String {
+    let (name, status) = (&left.cloud_name, &left.status);
+    if left.delete {
+        format!(
+            "{} {name} ({status}) is deleted, with all it holds: the repository no longer has it",
+            paint.paint(BAD, "-")
+        )
+    } else {
+        format!(
+            "{} {name} ({status}) is not in the repository any more, and is kept: `fleetwright apply --prune` deletes it",
+            paint.paint(NOTE, "!")
+        )
+    }
 }
 
 pub(super) fn is_quiet(stack: &StackPlan) -> bool {
@@ -223,7 +246,8 @@ pub fn summary(plan: &Plan) -> String {
     let blocked = number(|action| matches!(action, StackAction::Blocked(_)));
     let machines: usize = plan.stacks.iter().map(machines_to_roll).sum();
     let mut parts = Vec::new();
-    for (number, words) in [(create, "to create"), (update, "to update")] {
+    let delete = plan.deleted().count();
+    for (number, words) in [(create, "to create"), (update, "to update"), (delete, "to delete")] {
         match (number, parts.is_empty()) {
             (0, _) => {}
             (_, true) => parts.push(format!("{} {words}", count(number, "stack"))),

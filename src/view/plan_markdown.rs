@@ -25,6 +25,11 @@ pub fn markdown(plan: &Plan) -> String {
     if !quiet.is_empty() {
         let _ = writeln!(out, "\nNo change: {}", quiet.join(", "));
     }
+    for left in &plan.left {
+        let what = if left.delete { "**is deleted**" } else { "is kept" };
+        let _ =
+            writeln!(out, "\n> ⚠ {} is not in the repository any more, and {what}.", code(&left.cloud_name));
+    }
     out
 }
 

@@ -46,6 +46,7 @@ fn plan(stacks: Vec<StackPlan>) -> Plan {
         project: "demo".parse().expect("a name"),
         environment: "local".parse().expect("a name"),
         region: "eu-west-1".to_owned(),
+        left: Vec::new(),
         stacks,
     }
 }

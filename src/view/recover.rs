@@ -60,6 +60,15 @@ pub fn sentence(name: &dyn Display, stack: Option<&DeployedStack>, recovery: &Re
     }
 }
 
+/// What goes with a stack that is deleted.
+pub fn deleted(name: &str, held: &[StackResource]) -> String {
+    let held: Vec<StackResource> =
+        held.iter().filter(|resource| !resource.status.starts_with("DELETE_")).cloned().collect();
+    let mut text = format!("{name} goes with {}:", count(held.len(), "resource"));
+    held.iter().for_each(|resource| line(&mut text, "-", resource, &held));
+    text
+}
+
 fn line(text: &mut String, sign: &str, resource: &StackResource, all: &[StackResource]) {
     let width = |of: fn(&StackResource) -> &str| all.iter().map(|r| of(r).len()).max().unwrap_or(0);
     let (names, types) = (width(|r| &r.resource), width(|r| &r.resource_type));
@@ -72,8 +81,6 @@ fn line(text: &mut String, sign: &str, resource: &StackResource, all: &[StackRes
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -82,14 +89,7 @@ mod tests {
             name: "demo-local-db".to_owned(),
             id: "arn:1".to_owned(),
             status: status.to_owned(),
-            status_reason: String::new(),
-            updated: None,
-            change_set: None,
-            waiting: Vec::new(),
-            protected: false,
-            parameters: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            ..DeployedStack::default()
         };
         let resource = |name: &str, kind: &str, id: &str| StackResource {
             resource: name.to_owned(),

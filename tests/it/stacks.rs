@@ -197,6 +197,24 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     stacks.edit("fleetwright.yaml", role, "account: \"000000000000\"");
     has(&stacks.ends(&["plan"], 0), &["no change"]);
 
+    // A stack that leaves the repository is kept and named, until it is asked for.
+    let file = stacks.path("stacks/cluster.yaml");
+    let all = std::fs::read_to_string(&file).expect("the file");
+    let without = all.split("\nworkers:").next().expect("the stacks before it");
+    std::fs::write(&file, without).expect("written");
+    let kept = stacks.ends(&["plan"], 0);
+    has(&kept, &["! stacks-local-workers (", "is kept: `fleetwright apply --prune` deletes it", "no change"]);
+    has(
+        &stacks.ends(&["plan", "--prune"], 3),
+        &["- stacks-local-workers (", "1 stack to delete, 2 unchanged", "`fleetwright apply --prune`"],
+    );
+    has(
+        &stacks.ends(&["apply", "-y", "--prune"], 0),
+        &["stacks-local-workers goes with", "AWS::AutoScaling::AutoScalingGroup", "✓ deleted"],
+    );
+    assert!(!stacks.ends(&["plan"], 0).contains("workers"));
+    std::fs::write(&file, all).expect("written");
+
     // A process that changes the environment keeps others out; one that was killed does not.
     let mut holder =
         stacks.command(&["destroy", "-y"]).stderr(Stdio::null()).spawn().expect("the binary runs");

@@ -305,6 +305,7 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         change_set: from.change_set_id,
         waiting: Vec::new(),
         protected: from.enable_termination_protection.unwrap_or(false),
+        nested: from.parent_id.is_some(),
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
         tags: map(from.tags, |t| Some((t.key?, t.value?))),

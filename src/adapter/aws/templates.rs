@@ -71,8 +71,6 @@ fn state(stack: &DeployedStack) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -83,14 +81,9 @@ mod tests {
             name: "demo-local-db".to_owned(),
             id: "arn:1".to_owned(),
             status: "UPDATE_COMPLETE".to_owned(),
-            status_reason: String::new(),
             updated: chrono::DateTime::from_timestamp(1_700_000_000, 0),
             change_set: Some("set-1".to_owned()),
-            waiting: Vec::new(),
-            protected: false,
-            parameters: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            tags: BTreeMap::new(),
+            ..DeployedStack::default()
         };
         assert_eq!(templates.get(&stack), None);
         templates.keep(&stack, "Resources: {}");

@@ -14,6 +14,7 @@ use crate::cli::stacks::{Session, ask, cloud_failure, plan_failure};
 use crate::driver::apply::{Report, apply, settle};
 use crate::driver::follow::Pace;
 use crate::driver::plan::{Found, plan};
+use crate::driver::prune::prune;
 use crate::event::stack::Outcome;
 use crate::plan::saved::{Moved, SAVED_VERSION, SavedPlan};
 use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
@@ -30,6 +31,7 @@ Stopped by Ctrl-C or killed, it can be run again and goes on.
 Examples:
   fleetwright apply
   fleetwright apply plan.json            what `plan --out plan.json` has shown, or nothing
+  fleetwright apply --prune              also delete stacks that the repository no longer has
   fleetwright apply -y                   without asking, for scripts
   fleetwright apply -y -o json           one event a line")]
 pub struct Args {
@@ -41,6 +43,10 @@ pub struct Args {
     /// anything it rests on has moved since
     #[arg(value_name = "FILE")]
     plan: Option<PathBuf>,
+
+    /// Also delete stacks that the repository no longer has, after everything else
+    #[arg(long, conflicts_with = "plan")]
+    prune: bool,
 
     /// Do not take the environment's lock, which lies in the project's bucket
     #[arg(long)]
@@ -69,7 +75,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         }
         None => {
             let (cloud, pace) = (session.cloud.as_ref(), Pace::adaptive());
-            let plan = plan(cloud, &session.wanted, &found, &session.events, pace, &session.stop).await;
+            let plan =
+                plan(cloud, &session.wanted, &found, &session.events, pace, args.prune, &session.stop).await;
             SavedPlan::new(plan.map_err(plan_failure)?, Utc::now(), session.wanted.beside(&found))
         }
     };
@@ -84,15 +91,13 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         let what = format!("stack `{}` is {}: {}", stack.stack, blocked.status, blocked.why);
         return Err(Failure::failed(what, blocked.next.clone()));
     }
-    if plan.has_changes() && !args.yes {
-        match ask("Apply this? [y/N]", "fleetwright apply", &session.stop).await? {
-            Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => {}
-            Some(_) | None => {
-                let left = "nothing was changed".to_owned();
-                return Err(Failure::Interrupted { left });
-            }
-        }
+    if let Some(left) = plan.deleted().find(|left| left.protected) {
+        return Err(Failure::failed(
+            format!("stack `{}` is protected from deletion; nothing was changed", left.cloud_name),
+            "take the protection off in CloudFormation, or leave `--prune` out",
+        ));
     }
+    confirm(context, &args, &session, &plan).await?;
     if !context.json() {
         eprintln!();
     }
@@ -102,16 +107,21 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let applied = under_lock(&session, &promise, &plan, found, lock.is_some()).await;
     session.unlock(lock).await;
     drop(session.flush(context).await);
-    let report = applied?;
+    let (report, pruned) = applied?;
     if !context.json() {
-        let outcomes: Vec<Outcome> = report.stacks.iter().map(|(_, outcome)| *outcome).collect();
+        let outcomes: Vec<Outcome> =
+            report.stacks.iter().map(|(_, outcome)| *outcome).chain(pruned.iter().copied()).collect();
         eprintln!("\n{}", view::stacks::summary(&outcomes, since.elapsed()));
     }
     if report.was_stopped() {
         return Err(interrupted(&report));
     }
-    if !report.is_complete() {
+    if !report.is_complete() || pruned.contains(&Outcome::Failed) {
         return Err(Failure::Reported);
+    }
+    if pruned.iter().any(|outcome| *outcome != Outcome::Deleted) {
+        let left = "`fleetwright apply --prune` goes on from here; a deletion under way goes on by itself";
+        return Err(Failure::Interrupted { left: left.to_owned() });
     }
     if !context.json() {
         to_roll(&plan);
@@ -126,10 +136,38 @@ async fn under_lock(
     plan: &Arc<Plan>,
     found: Found,
     locked: bool,
-) -> Result<Report, Failure> {
+) -> Result<(Report, Vec<Outcome>), Failure> {
     let found = if locked { session.look().await? } else { found };
     holds(promise, session, &found)?;
-    Ok(apply(&session.shell(), Arc::clone(&session.wanted), Arc::clone(plan), Arc::new(found)).await)
+    let shell = session.shell();
+    let report = apply(&shell, Arc::clone(&session.wanted), Arc::clone(plan), Arc::new(found)).await;
+    // What is left may still be used by what was not brought up to date.
+    let pruned = if report.is_complete() { prune(&shell, plan.deleted()).await } else { Vec::new() };
+    Ok((report, pruned))
+}
+
+/// Asks; for the project's and environment's name where stacks are deleted, after naming what they hold.
+async fn confirm(context: &Context, args: &Args, session: &Session, plan: &Plan) -> Result<(), Failure> {
+    let interrupted = || Failure::Interrupted { left: "nothing was changed".to_owned() };
+    for left in plan.deleted() {
+        let held = session.repair.resources(&left.id).await.map_err(cloud_failure)?;
+        if !context.json() {
+            eprintln!("{}", view::recover::deleted(&left.cloud_name, &held));
+        }
+    }
+    if args.yes || !plan.has_changes() {
+        return Ok(());
+    }
+    if plan.deleted().next().is_some() {
+        let name = format!("{}-{}", session.wanted.project, session.wanted.environment);
+        let question = format!("Type `{name}` to apply this, and to delete what stands above:");
+        let answer = ask(&question, "fleetwright apply", &session.stop).await?;
+        return if answer.as_deref() == Some(name.as_str()) { Ok(()) } else { Err(interrupted()) };
+    }
+    match ask("Apply this? [y/N]", "fleetwright apply", &session.stop).await? {
+        Some(answer) if matches!(answer.as_str(), "y" | "Y" | "yes") => Ok(()),
+        Some(_) | None => Err(interrupted()),
+    }
 }
 
 /// Whether a saved plan is for this project and region.
@@ -147,7 +185,7 @@ fn fits(saved: &SavedPlan, session: &Session) -> Result<(), Failure> {
 
 /// Whether nothing has moved since a plan was made.
 fn holds(saved: &SavedPlan, session: &Session, found: &Found) -> Result<(), Failure> {
-    let moved = saved.moved(session.wanted.beside(found));
+    let moved = saved.moved(session.wanted.beside(found), &found.left);
     if moved.is_empty() { Ok(()) } else { Err(stale(saved, &moved)) }
 }
 

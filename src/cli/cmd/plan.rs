@@ -9,9 +9,9 @@ use crate::adapter::plan_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::stacks::{Session, cloud_failure, plan_failure};
+use crate::cli::stacks::{Session, plan_failure};
 use crate::driver::follow::Pace;
-use crate::driver::plan::{Found, look, plan};
+use crate::driver::plan::{Found, plan};
 use crate::event::Events;
 use crate::plan::saved::SavedPlan;
 use crate::view;
@@ -46,6 +46,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     out: Option<PathBuf>,
 
+    /// Also delete stacks that the repository no longer has
+    #[arg(long, conflicts_with = "offline")]
+    prune: bool,
+
     /// Print Markdown
     #[arg(long)]
     markdown: bool,
@@ -57,16 +61,17 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         (Session::offline(context).await?, Found::default())
     } else {
         let session = Session::begin(context).await?;
-        let found = look(session.cloud.as_ref(), session.groups.as_ref(), &session.wanted).await;
-        (session, found.map_err(cloud_failure)?)
+        let found = session.look().await?;
+        (session, found)
     };
     let cloud = session.cloud.as_ref();
     // A query gives one document and nothing else, so its progress is for people only.
     let (unheard, _) = Events::channel();
     let events = if context.json() { &unheard } else { &session.events };
     let pace = Pace::adaptive();
-    let mut plan =
-        plan(cloud, &session.wanted, &found, events, pace, &session.stop).await.map_err(plan_failure)?;
+    let mut plan = plan(cloud, &session.wanted, &found, events, pace, args.prune, &session.stop)
+        .await
+        .map_err(plan_failure)?;
     let mask = context.mask();
     plan.map_values(|value| mask.mask(value));
     if let Some(path) = args.out.as_ref().filter(|_| plan.blocked().next().is_none()) {
@@ -90,6 +95,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             text.push_str(&match &args.out {
                 _ if args.offline => {
                     "Predicted as if nothing were deployed. Nothing was changed.\n".to_owned()
+                }
+                None if args.prune => {
+                    "Apply it with `fleetwright apply --prune`. Nothing was changed.\n".to_owned()
                 }
                 None => "Apply it with `fleetwright apply`. Nothing was changed.\n".to_owned(),
                 Some(path) => format!(
