@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -156,6 +157,7 @@ impl Session {
             events: self.events.clone(),
             pace: Pace::adaptive(),
             stop: self.stop.clone(),
+            slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         }
     }
 

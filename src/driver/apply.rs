@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +33,20 @@ pub struct Shell {
     pub pace: Pace,
     /// Cancelled by the first signal.
     pub stop: CancellationToken,
+    /// One for each stack that may be worked on at the same time.
+    pub slots: Arc<Semaphore>,
 }
 
 impl Shell {
+    /// How many stacks are worked on at once: enough to hide the waiting, and few enough for
+    /// CloudFormation, which takes some calls a second for a whole account.
+    pub const STACKS_AT_ONCE: usize = 10;
+
+    /// Waits until a stack may be worked on; until what is returned is dropped.
+    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
     pub(super) fn emit(&self, event: StackEvent) {
         self.events.emit(EventKind::Stack(event));
     }
@@ -224,6 +236,7 @@ impl From<CloudError> for Trouble {
 
 impl One {
     async fn run(self) -> Ended {
+        let _slot = self.shell.slot().await;
         let since = Instant::now();
         let (outcome, outputs, failure) = match self.work().await {
             Ok((outcome, outputs)) => (outcome, outputs, None),

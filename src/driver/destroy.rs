@@ -35,7 +35,13 @@ pub async fn destroy(shell: &Shell, wanted: Arc<Wanted>, found: &Found) -> Repor
             let Some(stack) = found.stacks.get(&name).cloned() else { continue };
             let (shell, wanted) = (shell.clone(), Arc::clone(&wanted));
             work.spawn(async move {
+                let _slot = shell.slot().await;
                 let since = Instant::now();
+                // A signal may have come while others were at work.
+                if shell.stop.is_cancelled() {
+                    shell.finished(&name, Outcome::NotBegun, since, None);
+                    return (name, Outcome::NotBegun);
+                }
                 shell.started(&name, Work::Delete, None);
                 let (outcome, failure) = match delete(&shell, &wanted, &name, &stack).await {
                     Ok(ended) => ended,
@@ -56,8 +62,8 @@ pub async fn destroy(shell: &Shell, wanted: Arc<Wanted>, found: &Found) -> Repor
             None => break,
             Some(Ok((name, outcome))) => {
                 for behind in graph.finished(&name, outcome == Outcome::Deleted) {
-                    let skipped =
-                        if outcome == Outcome::LeftRunning { Outcome::NotBegun } else { Outcome::Skipped };
+                    let stopped = matches!(outcome, Outcome::LeftRunning | Outcome::NotBegun);
+                    let skipped = if stopped { Outcome::NotBegun } else { Outcome::Skipped };
                     shell.finished(&behind, skipped, Instant::now(), None);
                     outcomes.insert(behind, skipped);
                 }

@@ -39,6 +39,8 @@ struct State {
     endless: Vec<String>,
     /// Every call that changed something, in order.
     log: Vec<String>,
+    /// The most stacks that were at work at once.
+    busiest: usize,
     next: u32,
 }
 
@@ -68,6 +70,11 @@ impl FakeCloud {
         let becoming = becoming.map(|status| (2, status.to_owned()));
         let fake = Fake { stack, resources, template: String::new(), events: Vec::new(), becoming };
         self.state().stacks.insert(name.to_owned(), fake);
+    }
+
+    /// The most stacks that were at work at once.
+    pub fn busiest(&self) -> usize {
+        self.state().busiest
     }
 
     /// Makes `resource` of `stack` fail from now on.
@@ -303,6 +310,8 @@ impl Cloud for FakeCloud {
             fake.becoming = Some((2, format!("{kind}_COMPLETE")));
             fake.stack.updated = DateTime::from_timestamp(1_700_000_000 + i64::from(now), 0);
         }
+        let busy = state.stacks.values().filter(|fake| fake.becoming.is_some()).count();
+        state.busiest = state.busiest.max(busy);
         let stack = request.stack;
         state.event(&stack.clone(), &stack, &format!("{kind}_IN_PROGRESS"), "User Initiated");
         Ok(())

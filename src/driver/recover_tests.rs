@@ -53,7 +53,8 @@ fn resource(name: &str, status: &str) -> StackResource {
 async fn recovered(cloud: Arc<FakeCloud>, allowed: &Allowed) -> (Option<String>, Stepped, Vec<String>) {
     let (events, _receiver) = Events::channel();
     let pace = Pace::between(Duration::from_millis(1), Duration::from_millis(1));
-    let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop: CancellationToken::new() };
+    let (stop, slots) = (CancellationToken::new(), Arc::new(tokio::sync::Semaphore::new(1)));
+    let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop, slots };
     let name = "db".parse().expect("a name");
     let recover = Recover { shell, repair: Arc::clone(&cloud) as _, name, cloud_name: NAME.to_owned() };
     let mut ended = Stepped::Moved;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
@@ -114,8 +115,13 @@ fn fast() -> Pace {
 impl Stage {
     fn new(cloud: Arc<FakeCloud>) -> Self {
         let (events, receiver) = Events::channel();
-        let shell =
-            Shell { cloud: Arc::clone(&cloud) as _, events, pace: fast(), stop: CancellationToken::new() };
+        let shell = Shell {
+            cloud: Arc::clone(&cloud) as _,
+            events,
+            pace: fast(),
+            stop: CancellationToken::new(),
+            slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
+        };
         Self { cloud, shell, events: receiver }
     }
 
@@ -377,4 +383,13 @@ async fn a_stack_that_left_the_repository_is_kept_until_it_is_asked_for() {
     let outcomes = prune(&stage.shell, pruned.deleted()).await;
     assert_eq!(outcomes, [Outcome::Deleted]);
     assert_eq!(cloud.log(), ["delete demo-local-old"]);
+}
+
+#[tokio::test]
+async fn no_more_stacks_are_worked_on_at_once_than_cloudformation_bears() {
+    let stage = Stage::new(Arc::default());
+    let wanted = wanted((0..30).map(|number| stack(&format!("s{number}"), &[], 1)).collect());
+    let report = stage.apply(&wanted).await;
+    assert!(report.is_complete());
+    assert_eq!(stage.cloud.busiest(), Shell::STACKS_AT_ONCE);
 }
