@@ -135,10 +135,13 @@ impl Session {
 
     /// Gives a lock back. One that can't be is free when its term is over.
     pub async fn unlock(&self, lock: Option<Lock>) {
-        if let Some(lock) = lock
-            && let Err(error) = lock.release().await
-        {
-            self.events.note(format!("the lock ends by itself within a minute: {error}"));
+        let Some(lock) = lock else { return };
+        match lock.release().await {
+            Ok(true) => {}
+            Ok(false) => self.events.note(
+                "the lock was lost: it could not be renewed for a minute, so what was not begun was left",
+            ),
+            Err(error) => self.events.note(format!("the lock ends by itself within a minute: {error}")),
         }
     }
 

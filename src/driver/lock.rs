@@ -90,17 +90,15 @@ impl Lock {
         Err(held.map_or(LockError::Unknown { key }, |held| LockError::Held(Box::new(held))))
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back; `false` when it was lost before.
     ///
     /// # Errors
     /// When the store can't be asked: then it is free when its term is over.
-    pub async fn release(self) -> Result<(), CloudError> {
+    pub async fn release(self) -> Result<bool, CloudError> {
         self.done.cancel();
-        if let Ok(Some(Held { record, tag })) = self.renewing.await {
-            let record = LockRecord { released: true, ..record };
-            self.store.put(&self.key, &bytes(&record), Condition::Is(tag)).await?;
-        }
-        Ok(())
+        let Ok(Some(Held { record, tag })) = self.renewing.await else { return Ok(false) };
+        let record = LockRecord { released: true, ..record };
+        Ok(self.store.put(&self.key, &bytes(&record), Condition::Is(tag)).await?.is_some())
     }
 }
 

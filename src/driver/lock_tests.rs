@@ -75,7 +75,7 @@ async fn one_holds_it_at_a_time() {
     let first = take(&store, record("ann", "a"), |_, _| true).await.expect("it is free");
     let refused = take(&store, record("bob", "b"), |_, _| true).await.err().expect("it is held");
     assert_eq!(refused.to_string(), "ann@a holds the lock of this environment, for `apply`");
-    first.release().await.expect("released");
+    assert!(first.release().await.expect("a store"));
     let second = take(&store, record("bob", "b"), |_, _| true).await.expect("it is free again");
     assert_eq!(held(&store).id, "bob");
     second.release().await.expect("released");

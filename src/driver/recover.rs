@@ -22,6 +22,15 @@ pub struct Look {
     pub recovery: Recovery,
 }
 
+impl Look {
+    /// Whether the stack is still the one of `other`, in the same state, and needs the same step.
+    /// One that is at work may have gone on.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let state = |look: &Self| look.stack.as_ref().map(|s| (s.id.clone(), s.status.clone(), s.updated));
+        other.recovery == Recovery::Wait || (state(self) == state(other) && self.recovery == other.recovery)
+    }
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stepped {

@@ -94,6 +94,26 @@ async fn every_status_comes_to_rest() {
 }
 
 #[tokio::test]
+async fn a_step_is_not_the_one_that_was_confirmed_once_the_stack_has_moved() {
+    let look = |status: &str, id: &str, lost: &[&str]| Look {
+        stack: Some(DeployedStack { id: id.to_owned(), status: status.to_owned(), ..Default::default() }),
+        recovery: Recovery::Delete {
+            lost: lost.iter().map(|name| resource(name, "CREATE_COMPLETE")).collect(),
+            retain: Vec::new(),
+        },
+    };
+    let confirmed = look("CREATE_FAILED", "arn:1", &["Queue"]);
+    assert!(confirmed.clone().is_like(&confirmed));
+    for moved in [
+        look("CREATE_COMPLETE", "arn:1", &["Queue"]),
+        look("CREATE_FAILED", "arn:2", &["Queue"]),
+        look("CREATE_FAILED", "arn:1", &["Queue", "Bucket"]),
+    ] {
+        assert!(!moved.is_like(&confirmed), "{moved:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rollback_that_fails_again_names_what_to_pass_over_and_then_passes_over_it() {
     let resources = || vec![resource("Bad", "UPDATE_FAILED"), resource("Good", "UPDATE_COMPLETE")];
     let cloud = Arc::new(FakeCloud::default());

@@ -7,9 +7,11 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::stacks::{Session, ask, cloud_failure};
-use crate::driver::apply::settle;
+use crate::driver::apply::{Report, settle};
 use crate::driver::destroy::destroy;
+use crate::driver::plan::Found;
 use crate::event::stack::Outcome;
+use crate::model::deployed::DeployedStack;
 use crate::view;
 use crate::view::stacks::Loss;
 
@@ -91,9 +93,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
     let since = Instant::now();
     let lock = if args.no_lock { None } else { Some(session.lock("destroy").await?) };
-    let report = destroy(&session.shell(), Arc::clone(&session.wanted), &found).await;
+    let destroyed = under_lock(&session, &found).await;
     session.unlock(lock).await;
     drop(session.flush(context).await);
+    let report = destroyed?;
     if !context.json() {
         let outcomes: Vec<Outcome> = report.stacks.iter().map(|(_, outcome)| *outcome).collect();
         eprintln!("\n{}", view::stacks::summary(&outcomes, since.elapsed()));
@@ -103,4 +106,19 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         return Err(Failure::Interrupted { left: left.to_owned() });
     }
     if report.is_complete() { Ok(Done::Ok) } else { Err(Failure::Reported) }
+}
+
+/// Deletes what was named, if that is what is there: stacks may have come or been protected while
+/// the question stood there.
+async fn under_lock(session: &Session, named: &Found) -> Result<Report, Failure> {
+    let now = session.look().await?;
+    // What has gone meanwhile needs no deleting.
+    let was_named = |stack: &DeployedStack| named.stacks.values().any(|known| known.id == stack.id);
+    if now.stacks.values().any(|stack| stack.protected || !was_named(stack)) {
+        return Err(Failure::failed(
+            "the stacks are not those that were named any more; nothing was deleted",
+            "`fleetwright destroy` again: it names what is there now",
+        ));
+    }
+    Ok(destroy(&session.shell(), Arc::clone(&session.wanted), &now).await)
 }

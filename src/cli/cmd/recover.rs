@@ -87,8 +87,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             return Ok(Done::Ok);
         }
         confirm(&args, &session, &cloud_name, &look.recovery).await?;
-        let lock = if args.no_lock { None } else { Some(session.lock("recover").await?) };
-        let stepped = recover.step(&look).await.map_err(cloud_failure);
+        // Waiting changes nothing, and what is waited for may be somebody's who holds the lock.
+        let locks = !args.no_lock && look.recovery != Recovery::Wait;
+        let lock = if locks { Some(session.lock("recover").await?) } else { None };
+        let stepped = under_lock(&recover, &look, &allowed).await;
         drop(recover);
         session.unlock(lock).await;
         session = session.flush(context).await;
@@ -105,6 +107,19 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         format!("stack `{name}` did not come to rest in {STEPS_MOST} steps"),
         "see what happened to it above, and in CloudFormation's events",
     ))
+}
+
+/// Takes the step that was confirmed, if it still is the one: the stack may have been mended, or
+/// filled, while the question stood there.
+async fn under_lock(recover: &Recover, confirmed: &Look, allowed: &Allowed) -> Result<Stepped, Failure> {
+    let now = recover.look(allowed).await.map_err(cloud_failure)?;
+    if !now.is_like(confirmed) {
+        return Err(Failure::failed(
+            format!("stack `{}` was changed meanwhile; nothing was done", recover.name),
+            "`fleetwright recover` again: it looks anew",
+        ));
+    }
+    recover.step(confirmed).await.map_err(cloud_failure)
 }
 
 fn find(session: &Session, given: &str) -> Result<(StackName, String), Failure> {
