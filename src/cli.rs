@@ -20,7 +20,7 @@ use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(name = "fleetwright", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_long_help = "Exit status: 0 done, 1 failed, 2 usage or invalid input; `plan` has 0 no change, 3 changes."
+    after_long_help = "Exit status: 0 done, 1 failed, 2 usage or invalid input; `plan` has 0 no change, 3 changes;\n`drift` has 0 none, 3 drift."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -63,6 +63,7 @@ enum Command {
     Template(cmd::template::Args),
     Plan(cmd::plan::Args),
     Apply(cmd::apply::Args),
+    Drift(cmd::drift::Args),
     Recover(cmd::recover::Args),
     Destroy(cmd::destroy::Args),
     Serve(cmd::serve::Args),
@@ -85,7 +86,7 @@ enum Command {
 pub enum Done {
     /// Status 0.
     Ok,
-    /// Status 3: `plan` found changes.
+    /// Status 3: `plan` found changes, or `drift` drift.
     Changes,
 }
 
@@ -128,6 +129,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> 
         Command::Template(args) => cmd::template::run(context, args).await,
         Command::Plan(args) => cmd::plan::run(context, args).await,
         Command::Apply(args) => cmd::apply::run(context, args).await,
+        Command::Drift(args) => cmd::drift::run(context, args).await,
         Command::Recover(args) => cmd::recover::run(context, args).await,
         Command::Destroy(args) => cmd::destroy::run(context, args).await,
         Command::Serve(args) => cmd::serve::run(context, args).await,

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod apply;
 pub mod destroy;
+pub mod drift;
 pub mod follow;
 pub mod graph;
 pub mod lock;

@@ -4,6 +4,7 @@
 
 pub mod changes;
 pub mod deployed;
+pub mod drift;
 pub mod group;
 pub mod image;
 pub mod local_cloud;

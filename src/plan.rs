@@ -5,6 +5,8 @@ pub mod cause;
 pub mod dockerfile;
 pub mod dockerignore;
 pub mod document;
+pub mod drift;
+pub mod evaluate;
 pub mod image_key;
 pub mod lock;
 pub mod predict;

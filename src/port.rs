@@ -3,6 +3,7 @@
 pub mod cloud;
 pub mod cluster;
 pub mod cluster_wire;
+pub mod drift;
 pub mod git;
 pub mod groups;
 pub mod images;

@@ -1,6 +1,7 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
 pub mod diagnostics;
+pub mod drift;
 pub mod json;
 pub mod live;
 pub mod local;

@@ -5,6 +5,8 @@
 
 mod bucket;
 mod cloud;
+mod drift;
+mod ec2;
 mod groups;
 mod parameters;
 mod templates;
@@ -24,6 +26,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use crate::model::name::ProjectName;
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::drift::Drift;
 use crate::port::groups::Groups;
 use crate::port::parameters::Parameters;
 use crate::port::repair::Repair;
@@ -85,6 +88,12 @@ impl Aws {
     /// CloudFormation's means of repair.
     pub fn repair(&self) -> Arc<dyn Repair> {
         Arc::new(cloud::Repairs::new(aws_sdk_cloudformation::Client::new(&self.config)))
+    }
+
+    /// What tells how things are, apart from how CloudFormation left them.
+    pub fn drift(&self) -> Arc<dyn Drift> {
+        let ec2 = ec2::Ec2::new(self.config.clone());
+        Arc::new(drift::Drifts::new(aws_sdk_cloudformation::Client::new(&self.config), ec2))
     }
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod demo;
 pub mod destroy;
 pub mod drain;
+pub mod drift;
 pub mod init;
 pub mod local;
 pub mod logs;

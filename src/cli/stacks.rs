@@ -19,13 +19,16 @@ use crate::driver::lock::{self, Lock, LockError, TERM};
 use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
+use crate::model::name::StackName;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::drift::Drift;
 use crate::port::groups::Groups;
 use crate::port::repair::Repair;
 use crate::port::store::Store;
+use crate::source::suggest;
 use crate::view;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
@@ -46,6 +49,8 @@ pub struct Session {
     pub store: Arc<dyn Store>,
     /// CloudFormation's means of repair.
     pub repair: Arc<dyn Repair>,
+    /// What tells how things are, apart from how CloudFormation left them.
+    pub drift: Arc<dyn Drift>,
     /// Autoscaling groups.
     pub groups: Arc<dyn Groups>,
     /// Where events go.
@@ -79,7 +84,8 @@ impl Session {
         let store = aws.store(&repository.project);
         let known = Home::from_env().ok().map(|home| home.root().join("templates"));
         let (cloud, repair, groups) = (aws.cloud(Arc::clone(&store), known), aws.repair(), aws.groups());
-        Ok(Self { repository, wanted, cloud, store, repair, groups, events, stop: signals(), printer })
+        let (drift, stop) = (aws.drift(), signals());
+        Ok(Self { repository, wanted, cloud, store, repair, drift, groups, events, stop, printer })
     }
 
     /// The environment that the command works on.
@@ -88,6 +94,25 @@ impl Session {
         self.repository
             .environment(name.as_str())
             .ok_or_else(|| Failure::usage(format!("there is no environment `{name}`"), "give another one"))
+    }
+
+    /// The stack that a person named, by either of its names, and both of them.
+    ///
+    /// # Errors
+    /// When there is none; with what may have been meant.
+    pub fn find(&self, given: &str) -> Result<(StackName, String), Failure> {
+        let stacks = self.wanted.stacks.iter().map(|wanted| &wanted.stack);
+        if let Some(stack) =
+            stacks.clone().find(|stack| stack.name.as_str() == given || stack.cloud_name == given)
+        {
+            return Ok((stack.name.clone(), stack.cloud_name.clone()));
+        }
+        let names: Vec<&str> = stacks.map(|stack| stack.name.as_str()).collect();
+        let next = match suggest(given, names.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the repository has `{}`", names.join("`, `")),
+        };
+        Err(Failure::usage(format!("there is no stack `{given}`"), next))
     }
 
     /// Takes the environment's lock for `command`; the session stops when it is lost.

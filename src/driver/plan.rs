@@ -123,6 +123,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// The deployed template as a tree; `None` where there is none that can be read.
+    pub fn document(&self, name: &StackName) -> Option<&Value> {
+        self.templates.get(name)?.1.as_ref()
+    }
+
     fn existing(&self, name: &StackName) -> Option<Existing<'_>> {
         let stack = self.stacks.get(name)?;
         let (template, document) = self.templates.get(name)?;

@@ -154,16 +154,21 @@ fn resource(out: &mut String, plan: &ResourcePlan, names: usize, types: usize, p
             }
             Some(diff) => {
                 let _ = writeln!(out, "      user data");
-                for line in diff.lines() {
-                    let style = match line.as_bytes().first() {
-                        Some(b'+') => GOOD,
-                        Some(b'-') => BAD,
-                        _ => DIM,
-                    };
-                    let _ = writeln!(out, "        {}", paint.paint(style, line));
-                }
+                unified(out, diff, paint);
             }
         }
+    }
+}
+
+/// A difference in unified form.
+pub(super) fn unified(out: &mut String, diff: &str, paint: Paint) {
+    for line in diff.lines() {
+        let style = match line.as_bytes().first() {
+            Some(b'+') => GOOD,
+            Some(b'-') => BAD,
+            _ => DIM,
+        };
+        let _ = writeln!(out, "        {}", paint.paint(style, line));
     }
 }
 
@@ -175,7 +180,7 @@ fn sign_of(change: &PropertyChange, paint: Paint) -> String {
     }
 }
 
-fn values(change: &PropertyChange) -> String {
+pub(super) fn values(change: &PropertyChange) -> String {
     match (&change.before, &change.after) {
         (None, None) => String::new(),
         (None, Some(after)) => format!("-> {}", short(after)),

@@ -7,9 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::stacks::{Session, ask, cloud_failure};
 use crate::driver::recover::{Look, Recover, Stepped};
-use crate::model::name::StackName;
 use crate::plan::recover::{Allowed, Recovery};
-use crate::source::suggest;
 use crate::view;
 
 /// More steps than any stack needs: what has not come to rest by then goes in circles.
@@ -63,7 +61,7 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let mut session = Session::begin(context).await?;
-    let (name, cloud_name) = find(&session, &args.stack)?;
+    let (name, cloud_name) = session.find(&args.stack)?;
     let allowed = Allowed { skip: args.skip.clone(), retain: args.retain.clone() };
     for _ in 0..STEPS_MOST {
         let recover = Recover {
@@ -120,21 +118,6 @@ async fn under_lock(recover: &Recover, confirmed: &Look, allowed: &Allowed) -> R
         ));
     }
     recover.step(confirmed).await.map_err(cloud_failure)
-}
-
-fn find(session: &Session, given: &str) -> Result<(StackName, String), Failure> {
-    let stacks = session.wanted.stacks.iter().map(|wanted| &wanted.stack);
-    if let Some(stack) =
-        stacks.clone().find(|stack| stack.name.as_str() == given || stack.cloud_name == given)
-    {
-        return Ok((stack.name.clone(), stack.cloud_name.clone()));
-    }
-    let names: Vec<&str> = stacks.map(|stack| stack.name.as_str()).collect();
-    let next = match suggest(given, names.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the repository has `{}`", names.join("`, `")),
-    };
-    Err(Failure::usage(format!("there is no stack `{given}`"), next))
 }
 
 /// What would be done, for `--dry-run`.

@@ -1,0 +1,107 @@
+//! CloudFormation's drift detection, and launch templates as EC2 has them.
+
+use async_trait::async_trait;
+use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::types::{
+    StackDriftDetectionStatus, StackResourceDrift, StackResourceDriftStatus,
+};
+
+use super::ec2::Ec2;
+use super::{failure, refusal};
+use crate::model::deployed::PropertyChange;
+use crate::model::drift::{Detection, DriftState, ResourceDrift, TemplateVersion};
+use crate::port::cloud::CloudError;
+use crate::port::drift::Drift;
+
+/// CloudFormation and EC2 of one account in one region.
+pub struct Drifts {
+    client: Client,
+    ec2: Ec2,
+}
+
+impl Drifts {
+    /// The two, behind these clients.
+    pub fn new(client: Client, ec2: Ec2) -> Self {
+        Self { client, ec2 }
+    }
+}
+
+#[async_trait]
+impl Drift for Drifts {
+    async fn detect(&self, stack: &str) -> Result<Option<String>, CloudError> {
+        match self.client.detect_stack_drift().stack_name(stack).send().await {
+            Ok(answer) => Ok(answer.stack_drift_detection_id),
+            Err(error) => match refusal(&error) {
+                // What emulators say of operations that they don't have.
+                Some(("InternalFailure" | "NotImplemented" | "InvalidAction" | "UnknownOperation", _)) => {
+                    Ok(None)
+                }
+                _ => Err(failure(format!("detecting the drift of stack `{stack}`"), error)),
+            },
+        }
+    }
+
+    async fn detection(&self, id: &str) -> Result<Detection, CloudError> {
+        let request = self.client.describe_stack_drift_detection_status().stack_drift_detection_id(id);
+        let answer =
+            request.send().await.map_err(|error| failure("asking how far the drift detection is", error))?;
+        Ok(match answer.detection_status {
+            Some(StackDriftDetectionStatus::DetectionInProgress) => Detection::Running,
+            Some(StackDriftDetectionStatus::DetectionFailed) => {
+                Detection::Failed { reason: answer.detection_status_reason.unwrap_or_default() }
+            }
+            _ => Detection::Done,
+        })
+    }
+
+    async fn drifts(&self, stack: &str) -> Result<Vec<ResourceDrift>, CloudError> {
+        let mut token = None;
+        let mut found = Vec::new();
+        loop {
+            let request = self.client.describe_stack_resource_drifts().stack_name(stack);
+            let page = request
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| failure(format!("reading the drift of stack `{stack}`"), error))?;
+            found.extend(page.stack_resource_drifts.unwrap_or_default().into_iter().filter_map(drift));
+            token = page.next_token;
+            if token.is_none() {
+                found.sort_by(|a, b| a.resource.cmp(&b.resource));
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn launch_template(&self, id: &str) -> Result<Option<TemplateVersion>, CloudError> {
+        self.ec2.launch_template(id).await
+    }
+}
+
+/// `None` for one that was not looked at.
+fn drift(from: StackResourceDrift) -> Option<ResourceDrift> {
+    let state = match from.stack_resource_drift_status? {
+        StackResourceDriftStatus::InSync => DriftState::InSync,
+        StackResourceDriftStatus::Modified => DriftState::Modified,
+        StackResourceDriftStatus::Deleted => DriftState::Deleted,
+        _ => return None,
+    };
+    let mut differences: Vec<PropertyChange> = from
+        .property_differences
+        .unwrap_or_default()
+        .into_iter()
+        .map(|difference| PropertyChange {
+            path: difference.property_path.unwrap_or_default().trim_start_matches('/').replace('/', "."),
+            before: difference.expected_value.filter(|value| value != "null"),
+            after: difference.actual_value.filter(|value| value != "null"),
+        })
+        .collect();
+    differences.sort_by(|a, b| a.path.cmp(&b.path));
+    Some(ResourceDrift {
+        resource: from.logical_resource_id?,
+        resource_type: from.resource_type.unwrap_or_default(),
+        physical_id: from.physical_resource_id.unwrap_or_default(),
+        state,
+        differences,
+    })
+}

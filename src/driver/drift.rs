@@ -1,0 +1,129 @@
+//! Looking for drift: CloudFormation is asked to detect it, the services behind launch templates and
+//! groups are asked by ourselves, stack by stack at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::follow::Pace;
+use super::plan::{Found, Wanted};
+use crate::event::Events;
+use crate::model::deployed::{DeployedStack, Phase};
+use crate::model::drift::{Detection, ResourceDrift};
+use crate::model::name::StackName;
+use crate::plan::drift::{self, DRIFT_VERSION, DriftReport, Seen, StackDrift};
+use crate::port::cloud::CloudError;
+use crate::port::drift::Drift;
+use crate::port::groups::Groups;
+use crate::port::repair::Repair;
+
+/// How many stacks are looked at at once: CloudFormation allows few calls for a whole account.
+const STACKS_AT_ONCE: usize = 4;
+
+/// Whom to ask.
+pub struct Looker {
+    /// Drift detection and launch templates.
+    pub drift: Arc<dyn Drift>,
+    /// Lists a stack's resources.
+    pub repair: Arc<dyn Repair>,
+    /// Autoscaling groups.
+    pub groups: Arc<dyn Groups>,
+    /// Where progress goes.
+    pub events: Events,
+    /// How often is asked.
+    pub pace: Pace,
+    /// Cancelled by the first signal.
+    pub stop: CancellationToken,
+}
+
+impl Looker {
+    /// The drift of the stacks of `names`, or of all when there are none; `None` when a signal came first.
+    ///
+    /// # Errors
+    /// When somebody can't be asked.
+    pub async fn look(
+        &self,
+        wanted: &Wanted,
+        found: &Found,
+        names: &[StackName],
+    ) -> Result<Option<DriftReport>, CloudError> {
+        let asked = |name: &StackName| names.is_empty() || names.contains(name);
+        let all = wanted.stacks.iter().map(|wanted| &wanted.stack.name).filter(|name| asked(name));
+        let (there, absent): (Vec<&StackName>, Vec<&StackName>) =
+            all.partition(|name| found.stacks.get(*name).is_some_and(|stack| stack.phase() != Phase::InReview));
+        let looks = there.iter().map(|name| self.one(name, found));
+        let stacks: Vec<Option<StackDrift>> =
+            stream::iter(looks).buffered(STACKS_AT_ONCE).try_collect().await?;
+        let Some(stacks) = stacks.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        Ok(Some(DriftReport {
+            version: DRIFT_VERSION,
+            project: wanted.project.clone(),
+            environment: wanted.environment.clone(),
+            region: wanted.region.clone(),
+            stacks,
+            absent: absent.into_iter().cloned().collect(),
+        }))
+    }
+
+    async fn one(&self, name: &StackName, found: &Found) -> Result<Option<StackDrift>, CloudError> {
+        let Some(stack) = found.stacks.get(name) else { return Ok(None) };
+        self.events.note(format!("looking for drift in {name}"));
+        let (detected, resources) =
+            tokio::try_join!(self.detected(stack), self.repair.resources(&stack.id))?;
+        let Some(detected) = detected else { return Ok(None) };
+        let mut launch_templates = BTreeMap::new();
+        let mut groups = BTreeMap::new();
+        for resource in resources.iter().filter(|resource| !resource.physical_id.is_empty()) {
+            match resource.resource_type.as_str() {
+                drift::LAUNCH_TEMPLATE => {
+                    let newest = self.drift.launch_template(&resource.physical_id).await?;
+                    launch_templates.insert(resource.resource.clone(), newest);
+                }
+                drift::GROUP => {
+                    let group = self.groups.group(&resource.physical_id).await?;
+                    groups.insert(resource.resource.clone(), group);
+                }
+                _ => {}
+            }
+        }
+        let seen = Seen {
+            stack,
+            document: found.document(name),
+            resources: &resources,
+            detected: detected.as_deref().map_err(String::as_str),
+            launch_templates: &launch_templates,
+            groups: &groups,
+        };
+        Ok(Some(drift::stack(name, &seen)))
+    }
+
+    /// What CloudFormation finds, or why it finds nothing; `None` when a signal came first.
+    async fn detected(
+        &self,
+        stack: &DeployedStack,
+    ) -> Result<Option<Result<Vec<ResourceDrift>, String>>, CloudError> {
+        if stack.phase() != Phase::Settled {
+            // It would refuse.
+            return Ok(Some(Err(format!("CloudFormation detects no drift while a stack is {}", stack.status))));
+        }
+        let Some(id) = self.drift.detect(&stack.id).await? else {
+            return Ok(Some(Err("this endpoint has no drift detection".to_owned())));
+        };
+        let mut pace = self.pace;
+        loop {
+            match self.drift.detection(&id).await? {
+                Detection::Running if pace.wait(&self.stop).await => {}
+                Detection::Running => return Ok(None),
+                Detection::Done => return Ok(Some(Ok(self.drift.drifts(&stack.id).await?))),
+                Detection::Failed { reason } => {
+                    // What it did look at counts all the same.
+                    let found = self.drift.drifts(&stack.id).await?;
+                    let why = format!("CloudFormation's detection failed: {reason}");
+                    return Ok(Some(if found.is_empty() { Err(why) } else { Ok(found) }));
+                }
+            }
+        }
+    }
+}
