@@ -195,7 +195,7 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
             drift.not_checked.push(not_checked(resource, Vec::new(), why));
         }
         if !own.left_out.is_empty() {
-            let why = "their values are known to CloudFormation only".to_owned();
+            let why = "what they should be is known to CloudFormation only".to_owned();
             drift.not_checked.push(not_checked(resource, own.left_out, why));
         }
         if let Some(why) = own.not_compared {

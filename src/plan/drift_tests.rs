@@ -180,7 +180,7 @@ fn what_nobody_looked_at_is_always_listed() {
         [
             ("Group", "no detection here; only its sizes and machines were compared"),
             ("Template", "no detection here; only its data was compared"),
-            ("Template", "their values are known to CloudFormation only"),
+            ("Template", "what they should be is known to CloudFormation only"),
             ("Topic", "no detection here"),
         ]
     );

@@ -38,6 +38,7 @@ pub fn human(report: &DriftReport, paint: Paint) -> String {
 fn one(out: &mut String, stack: &StackDrift, region: &str, width: usize, paint: Paint) {
     let name = paint.paint(BOLD, &format!("{:width$}", stack.stack));
     let headline = match stack.drifted.len() {
+        0 if stack.checked == 0 => "nothing could be checked".to_owned(),
         0 => format!("no drift, {} checked", count(stack.checked, "resource")),
         drifted => format!("drift in {drifted} of {}", count(stack.checked, "resource")),
     };

@@ -67,7 +67,7 @@ fn report() -> DriftReport {
                 vec![
                     not("Alarm", &[], "CloudFormation has no drift detection for this type"),
                     not("Hook", &[], "CloudFormation has no drift detection for this type"),
-                    not("Template", &["LaunchTemplateData.ImageId"], "their values are known to CloudFormation only"),
+                    not("Template", &["LaunchTemplateData.ImageId"], "what they should be is known to CloudFormation only"),
                 ],
             ),
         ],
