@@ -5,6 +5,7 @@ pub mod aws;
 pub mod cluster_api;
 pub mod docker_build;
 pub mod git;
+pub mod hooks;
 pub mod journal;
 pub mod locks;
 pub mod metadata;

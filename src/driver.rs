@@ -6,6 +6,7 @@ pub mod destroy;
 pub mod drift;
 pub mod follow;
 pub mod graph;
+mod hook;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;

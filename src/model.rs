@@ -19,3 +19,4 @@ pub mod secret;
 pub mod service;
 pub mod setting;
 pub mod stack;
+pub mod stack_policy;

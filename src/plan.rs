@@ -7,6 +7,7 @@ pub mod dockerignore;
 pub mod document;
 pub mod drift;
 pub mod evaluate;
+pub mod guard;
 pub mod image_key;
 pub mod lock;
 pub mod predict;

@@ -6,6 +6,7 @@ pub mod cluster_wire;
 pub mod drift;
 pub mod git;
 pub mod groups;
+pub mod hooks;
 pub mod images;
 pub mod journal;
 pub mod locks;

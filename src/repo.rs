@@ -24,6 +24,7 @@ mod project;
 mod references;
 mod rendering;
 mod services;
+mod stack_policy;
 mod stacks;
 pub mod starters;
 mod templates;

@@ -90,10 +90,15 @@ impl Aws {
         Arc::new(cloud::Repairs::new(aws_sdk_cloudformation::Client::new(&self.config)))
     }
 
-    /// What tells how things are, apart from how CloudFormation left them.
-    pub fn drift(&self) -> Arc<dyn Drift> {
+    /// What tells how things are, apart from how CloudFormation left them; `known` as for
+    /// [`Aws::cloud`].
+    pub fn drift(&self, known: Option<PathBuf>) -> Arc<dyn Drift> {
         let ec2 = ec2::Ec2::new(self.config.clone());
-        Arc::new(drift::Drifts::new(aws_sdk_cloudformation::Client::new(&self.config), ec2))
+        Arc::new(drift::Drifts::new(
+            aws_sdk_cloudformation::Client::new(&self.config),
+            ec2,
+            known.map(templates::Templates::new),
+        ))
     }
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.
@@ -126,6 +131,12 @@ fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option
         }
         _ => None,
     }
+}
+
+/// Whether the endpoint does not know the operation at all, as emulators don't know some.
+fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let codes = ["InternalFailure", "NotImplemented", "InvalidAction", "UnknownOperation"];
+    refusal(error).is_some_and(|(code, _)| codes.contains(&code))
 }
 
 /// Turns the SDK's error into ours; `doing` says what was tried, on what.

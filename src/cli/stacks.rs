@@ -12,6 +12,7 @@ use chrono::Utc;
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::adapter::hooks::ChildProcesses;
 use crate::adapter::this_process::{ThisProcess, lives};
 use crate::driver::apply::Shell;
 use crate::driver::follow::Pace;
@@ -19,13 +20,14 @@ use crate::driver::lock::{self, Lock, LockError, TERM};
 use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
-use crate::model::name::StackName;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
+use crate::model::name::StackName;
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
+use crate::port::hooks::Hooks;
 use crate::port::repair::Repair;
 use crate::port::store::Store;
 use crate::source::suggest;
@@ -51,6 +53,8 @@ pub struct Session {
     pub repair: Arc<dyn Repair>,
     /// What tells how things are, apart from how CloudFormation left them.
     pub drift: Arc<dyn Drift>,
+    /// Runs what the repository wants run before and after.
+    pub hooks: Arc<dyn Hooks>,
     /// Autoscaling groups.
     pub groups: Arc<dyn Groups>,
     /// Where events go.
@@ -83,9 +87,11 @@ impl Session {
         let (events, printer) = printer(context, &wanted);
         let store = aws.store(&repository.project);
         let known = Home::from_env().ok().map(|home| home.root().join("templates"));
-        let (cloud, repair, groups) = (aws.cloud(Arc::clone(&store), known), aws.repair(), aws.groups());
-        let (drift, stop) = (aws.drift(), signals());
-        Ok(Self { repository, wanted, cloud, store, repair, drift, groups, events, stop, printer })
+        let (cloud, repair, groups) =
+            (aws.cloud(Arc::clone(&store), known.clone()), aws.repair(), aws.groups());
+        let (drift, stop) = (aws.drift(known), signals());
+        let hooks: Arc<dyn Hooks> = Arc::new(ChildProcesses::new(repository.root.clone()));
+        Ok(Self { repository, wanted, cloud, store, repair, drift, hooks, groups, events, stop, printer })
     }
 
     /// The environment that the command works on.
@@ -185,6 +191,7 @@ impl Session {
             events: self.events.clone(),
             pace: Pace::adaptive(),
             stop: self.stop.clone(),
+            hooks: Arc::clone(&self.hooks),
             slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         }
     }

@@ -11,16 +11,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow::{Follower, Pace, Still, computed};
 use super::graph::Graph;
+use super::hook;
 use super::plan::{Found, Wanted, WantedStack, request};
 use crate::event::stack::{Failure, Outcome, StackEvent, Work};
 use crate::event::{EventKind, Events};
 use crate::model::deployed::{ChangeSetId, ChangeSetState, DeployedStack, Phase, ResourceEvent};
 use crate::model::name::StackName;
+use crate::model::stack::Moment;
 use crate::plan::cause::first_cause;
 use crate::plan::document;
 use crate::plan::stack::{Outputs, ParameterValue, Plan, StackAction, StackPlan, resolve};
 use crate::plan::within::beyond;
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::hooks::Hooks;
 
 /// What every piece of the work needs.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub struct Shell {
     pub pace: Pace,
     /// Cancelled by the first signal.
     pub stop: CancellationToken,
+    /// Runs what the repository wants run before and after.
+    pub hooks: Arc<dyn Hooks>,
     /// One for each stack that may be worked on at the same time.
     pub slots: Arc<Semaphore>,
 }
@@ -258,19 +263,33 @@ impl One {
                 Err(failed(format!("stack `{}` can't be changed in its present state", self.name), None))
             }
             (StackAction::Create, _) => {
+                self.hooks(wanted, Moment::BeforeApply, Work::Create, &Outputs::new()).await?;
                 let done = self.change(wanted, plan, parameters, true).await?;
+                if plan.policy.is_some()
+                    && let Some(stack) = self.shell.cloud.stack(&wanted.stack.cloud_name).await?
+                {
+                    self.set_policy(wanted, plan, &stack).await?;
+                }
                 self.protect(wanted, plan).await?;
+                self.hooks(wanted, Moment::AfterApply, Work::Create, &done.1).await?;
                 Ok(done)
             }
-            (StackAction::Update, Some(existing)) if !plan.needs_change_set() => {
-                self.shell.started(&self.name, Work::Update, None);
+            (StackAction::Update, Some(existing)) => {
+                self.hooks(wanted, Moment::BeforeApply, Work::Update, &existing.outputs).await?;
+                // The plan was made with the new policy, so the change is carried out under it.
+                self.set_policy(wanted, plan, existing).await?;
+                let done = if plan.needs_change_set() {
+                    self.change(wanted, plan, parameters, false).await?
+                } else {
+                    self.shell.started(&self.name, Work::Update, None);
+                    (Outcome::Updated, existing.outputs.clone())
+                };
                 self.protect(wanted, plan).await?;
-                Ok((Outcome::Updated, existing.outputs.clone()))
-            }
-            (StackAction::Update, _) => {
-                let done = self.change(wanted, plan, parameters, false).await?;
-                self.protect(wanted, plan).await?;
+                self.hooks(wanted, Moment::AfterApply, Work::Update, &done.1).await?;
                 Ok(done)
+            }
+            (StackAction::Update, None) => {
+                Err(failed(format!("stack `{}` was to be updated, and does not exist", self.name), None))
             }
         }
     }
@@ -280,6 +299,37 @@ impl One {
         match plan.protect {
             Some(protect) => self.shell.cloud.protect(&wanted.stack.cloud_name, protect).await,
             None => Ok(()),
+        }
+    }
+
+    /// Changes the stack's policy, where the plan says so.
+    async fn set_policy(
+        &self,
+        wanted: &WantedStack,
+        plan: &StackPlan,
+        stack: &DeployedStack,
+    ) -> Result<(), CloudError> {
+        match &wanted.stack.policy {
+            Some(policy) if plan.policy.is_some() => {
+                self.shell.cloud.set_policy(stack, &policy.document().to_string()).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Runs the stack's hooks of a moment, one after the other.
+    async fn hooks(
+        &self,
+        wanted: &WantedStack,
+        moment: Moment,
+        work: Work,
+        outputs: &Outputs,
+    ) -> Result<(), Trouble> {
+        let of = hook::Of { shell: &self.shell, wanted: &self.wanted, stack: &wanted.stack, work, outputs };
+        match hook::run(&of, moment).await {
+            Ok(()) => Ok(()),
+            Err(None) => Err(Trouble::Stopped(Outcome::NotBegun)),
+            Err(Some(failure)) => Err(Trouble::Failed(failure)),
         }
     }
 

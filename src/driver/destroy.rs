@@ -9,10 +9,12 @@ use tokio::task::JoinSet;
 use super::apply::{Report, Shell, explain};
 use super::follow::Still;
 use super::graph::Graph;
+use super::hook;
 use super::plan::{Found, Wanted};
 use crate::event::stack::{Failure, Outcome, Work};
 use crate::model::deployed::DeployedStack;
 use crate::model::name::StackName;
+use crate::model::stack::Moment;
 use crate::port::cloud::CloudError;
 
 /// Deletes every stack of `found`, independent ones at the same time.
@@ -43,13 +45,7 @@ pub async fn destroy(shell: &Shell, wanted: Arc<Wanted>, found: &Found) -> Repor
                     return (name, Outcome::NotBegun);
                 }
                 shell.started(&name, Work::Delete, None);
-                let (outcome, failure) = match delete(&shell, &wanted, &name, &stack).await {
-                    Ok(ended) => ended,
-                    Err(error) => {
-                        let next = format!("{}: `fleetwright destroy` goes on from here", error.next());
-                        (Outcome::Failed, Some(Failure { cause: error.to_string(), at: None, next }))
-                    }
-                };
+                let (outcome, failure) = one(&shell, &wanted, &name, &stack).await;
                 shell.finished(&name, outcome, since, failure);
                 (name, outcome)
             });
@@ -74,6 +70,40 @@ pub async fn destroy(shell: &Shell, wanted: Arc<Wanted>, found: &Found) -> Repor
     }
     let stacks = order.into_iter().filter_map(|name| outcomes.remove(&name).map(|outcome| (name, outcome)));
     Report { stacks: stacks.collect() }
+}
+
+/// Deletes a stack between its hooks.
+async fn one(
+    shell: &Shell,
+    wanted: &Wanted,
+    name: &StackName,
+    stack: &DeployedStack,
+) -> (Outcome, Option<Failure>) {
+    let hooks = async |moment| match wanted.stack(name) {
+        Some(known) => {
+            let (work, outputs) = (Work::Delete, &stack.outputs);
+            hook::run(&hook::Of { shell, wanted, stack: &known.stack, work, outputs }, moment).await
+        }
+        None => Ok(()),
+    };
+    match hooks(Moment::BeforeDestroy).await {
+        Ok(()) => {}
+        Err(None) => return (Outcome::NotBegun, None),
+        Err(failure) => return (Outcome::Failed, failure),
+    }
+    let (outcome, failure) = match delete(shell, wanted, name, stack).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            let next = format!("{}: `fleetwright destroy` goes on from here", error.next());
+            (Outcome::Failed, Some(Failure { cause: error.to_string(), at: None, next }))
+        }
+    };
+    if outcome == Outcome::Deleted
+        && let Err(Some(failure)) = hooks(Moment::AfterDestroy).await
+    {
+        return (Outcome::Failed, Some(failure));
+    }
+    (outcome, failure)
 }
 
 async fn delete(

@@ -51,9 +51,9 @@ impl Looker {
     ) -> Result<Option<DriftReport>, CloudError> {
         let asked = |name: &StackName| names.is_empty() || names.contains(name);
         let all = wanted.stacks.iter().map(|wanted| &wanted.stack.name).filter(|name| asked(name));
-        let (there, absent): (Vec<&StackName>, Vec<&StackName>) =
-            all.partition(|name| found.stacks.get(*name).is_some_and(|stack| stack.phase() != Phase::InReview));
-        let looks = there.iter().map(|name| self.one(name, found));
+        let (there, absent): (Vec<&StackName>, Vec<&StackName>) = all
+            .partition(|name| found.stacks.get(*name).is_some_and(|stack| stack.phase() != Phase::InReview));
+        let looks = there.iter().map(|name| self.one(name, wanted, found));
         let stacks: Vec<Option<StackDrift>> =
             stream::iter(looks).buffered(STACKS_AT_ONCE).try_collect().await?;
         let Some(stacks) = stacks.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
@@ -67,11 +67,15 @@ impl Looker {
         }))
     }
 
-    async fn one(&self, name: &StackName, found: &Found) -> Result<Option<StackDrift>, CloudError> {
+    async fn one(
+        &self,
+        name: &StackName,
+        wanted: &Wanted,
+        found: &Found,
+    ) -> Result<Option<StackDrift>, CloudError> {
         let Some(stack) = found.stacks.get(name) else { return Ok(None) };
         self.events.note(format!("looking for drift in {name}"));
-        let (detected, resources) =
-            tokio::try_join!(self.detected(stack), self.repair.resources(&stack.id))?;
+        let (detected, resources) = tokio::try_join!(self.detected(stack), self.repair.resources(&stack.id))?;
         let Some(detected) = detected else { return Ok(None) };
         let mut launch_templates = BTreeMap::new();
         let mut groups = BTreeMap::new();
@@ -88,8 +92,15 @@ impl Looker {
                 _ => {}
             }
         }
+        let mut stack = stack.clone();
+        let policy = wanted.stack(name).and_then(|wanted| wanted.stack.policy.as_ref());
+        if policy.is_some() {
+            // What was kept of it since the stack last changed does not count here.
+            stack.policy = self.drift.policy(&stack).await?;
+        }
         let seen = Seen {
-            stack,
+            stack: &stack,
+            policy,
             document: found.document(name),
             resources: &resources,
             detected: detected.as_deref().map_err(String::as_str),
@@ -106,7 +117,10 @@ impl Looker {
     ) -> Result<Option<Result<Vec<ResourceDrift>, String>>, CloudError> {
         if stack.phase() != Phase::Settled {
             // It would refuse.
-            return Ok(Some(Err(format!("CloudFormation detects no drift while a stack is {}", stack.status))));
+            return Ok(Some(Err(format!(
+                "CloudFormation detects no drift while a stack is {}",
+                stack.status
+            ))));
         }
         let Some(id) = self.drift.detect(&stack.id).await? else {
             return Ok(Some(Err("this endpoint has no drift detection".to_owned())));

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::model::deployed::{
     Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, ResourceChange,
@@ -20,6 +21,7 @@ use crate::plan::document as tree;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::groups::Groups;
+use crate::port::hooks::{HookError, Hooks, Lines};
 use crate::port::repair::Repair;
 use crate::repo::document;
 
@@ -331,6 +333,19 @@ impl Cloud for FakeCloud {
         Ok(())
     }
 
+    async fn policy(&self, stack: &DeployedStack) -> Result<Option<String>, CloudError> {
+        Ok(self.state().stacks.get(&stack.name).and_then(|fake| fake.stack.policy.clone()))
+    }
+
+    async fn set_policy(&self, stack: &DeployedStack, document: &str) -> Result<(), CloudError> {
+        let mut state = self.state();
+        state.log.push(format!("policy {}", stack.name));
+        if let Some(fake) = state.stacks.get_mut(&stack.name) {
+            fake.stack.policy = Some(document.to_owned());
+        }
+        Ok(())
+    }
+
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError> {
         let mut state = self.state();
         state.delete(stack, &[]);
@@ -349,6 +364,36 @@ impl Cloud for FakeCloud {
         };
         let from = after.and_then(|id| fake.events.iter().position(|e| e.id == id)).map_or(0, |at| at + 1);
         Ok(fake.events[from..].to_vec())
+    }
+}
+
+/// Hooks that are written down instead of run; those that hold `fail` fail.
+#[derive(Default)]
+pub struct FakeHooks {
+    run: Mutex<Vec<String>>,
+}
+
+impl FakeHooks {
+    /// What was run: the action, the command, and what it was told of the output `Id`.
+    pub fn was_run(&self) -> Vec<String> {
+        self.run.lock().expect("no test panics while it holds this").clone()
+    }
+}
+
+#[async_trait]
+impl Hooks for FakeHooks {
+    async fn run(
+        &self,
+        command: &[String],
+        environment: &BTreeMap<String, String>,
+        line: Lines<'_>,
+        _stop: &CancellationToken,
+    ) -> Result<(), HookError> {
+        let id = environment.get("FLEETWRIGHT_OUTPUT_Id").map_or("-", String::as_str);
+        let text = format!("{} {} {id}", environment["FLEETWRIGHT_ACTION"], command.join(" "));
+        line(&text);
+        self.run.lock().expect("no test panics while it holds this").push(text);
+        if command.iter().any(|word| word == "fail") { Err(HookError::Status { status: 3 }) } else { Ok(()) }
     }
 }
 

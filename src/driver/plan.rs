@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow::{Pace, computed};
 use crate::event::Events;
-use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack};
+use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Phase};
 use crate::model::group::Group;
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack};
@@ -167,8 +167,19 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
         let document = document::read(&text);
         Ok::<_, CloudError>((name.clone(), (text, document)))
     });
+    let policies = found.stacks.iter().filter(|(name, stack)| {
+        let wanted = wanted.stack(name);
+        stack.phase() != Phase::InReview && wanted.is_some_and(|wanted| wanted.stack.policy.is_some())
+    });
+    let policies =
+        policies.map(async |(name, stack)| Ok::<_, CloudError>((name.clone(), cloud.policy(stack).await?)));
+    let policies: Vec<(StackName, Option<String>)> =
+        stream::iter(policies).buffer_unordered(CALLS_AT_ONCE).try_collect().await?;
     // CloudFormation allows few calls at once.
     found.templates = stream::iter(templates).buffer_unordered(CALLS_AT_ONCE).try_collect().await?;
+    for (name, policy) in policies {
+        found.stacks.entry(name).and_modify(|stack| stack.policy = policy);
+    }
     Ok(found)
 }
 
@@ -231,6 +242,20 @@ pub async fn plan(
 }
 
 async fn one(
+    cloud: &dyn Cloud,
+    wanted: &WantedStack,
+    found: &Found,
+    outputs: &BTreeMap<StackName, Outputs>,
+    events: &Events,
+    pace: Pace,
+    stop: &CancellationToken,
+) -> Result<StackPlan, PlanError> {
+    let mut plan = confirmed(cloud, wanted, found, outputs, events, pace, stop).await?;
+    stack::finish(&mut plan, wanted.desired(), found.existing(&wanted.stack.name));
+    Ok(plan)
+}
+
+async fn confirmed(
     cloud: &dyn Cloud,
     wanted: &WantedStack,
     found: &Found,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::driver::fake::FakeCloud;
+use crate::driver::fake::{FakeCloud, FakeHooks};
 use crate::driver::follow::Pace;
 use crate::event::Events;
 use crate::model::deployed::Phase;
@@ -54,7 +54,8 @@ async fn recovered(cloud: Arc<FakeCloud>, allowed: &Allowed) -> (Option<String>,
     let (events, _receiver) = Events::channel();
     let pace = Pace::between(Duration::from_millis(1), Duration::from_millis(1));
     let (stop, slots) = (CancellationToken::new(), Arc::new(tokio::sync::Semaphore::new(1)));
-    let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop, slots };
+    let hooks = Arc::new(FakeHooks::default());
+    let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop, hooks, slots };
     let name = "db".parse().expect("a name");
     let recover = Recover { shell, repair: Arc::clone(&cloud) as _, name, cloud_name: NAME.to_owned() };
     let mut ended = Stepped::Moved;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::apply::{Report, Shell, apply, settle};
 use super::destroy::destroy;
-use super::fake::{FakeCloud, FakeFleet};
+use super::fake::{FakeCloud, FakeFleet, FakeHooks};
 use super::follow::Pace;
 use super::plan::{Found, PlanError, Wanted, WantedStack, look, plan};
 use super::prune::prune;
@@ -21,7 +21,10 @@ use crate::event::{Event, EventKind, Events};
 use crate::model::group::{Capacity, Group, GroupInstance, LaunchTemplate, Lifecycle};
 use crate::model::machine::Role;
 use crate::model::setting::Place;
-use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, ParameterValue, Piece, Reference, RenderedStack};
+use crate::model::stack::{
+    ENVIRONMENT_TAG, Hook, Moment, PROJECT_TAG, ParameterValue, Piece, Reference, RenderedStack,
+};
+use crate::model::stack_policy::{Chosen, StackPolicy, Statement};
 use crate::plan::roll::{INTENT_TAG, Options};
 use crate::plan::stack::{Plan, StackAction};
 use crate::source::{SourceFile, Span};
@@ -53,6 +56,8 @@ fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
         parameters,
         tags: BTreeMap::new(),
         protect: None,
+        policy: None,
+        hooks: Vec::new(),
         depends_on: uses.iter().map(|other| other.parse().expect("a name")).collect(),
         outputs: vec!["Id".to_owned()],
         user_data: Vec::new(),
@@ -120,6 +125,7 @@ impl Stage {
             events,
             pace: fast(),
             stop: CancellationToken::new(),
+            hooks: Arc::new(FakeHooks::default()),
             slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         };
         Self { cloud, shell, events: receiver }
@@ -392,4 +398,100 @@ async fn no_more_stacks_are_worked_on_at_once_than_cloudformation_bears() {
     let report = stage.apply(&wanted).await;
     assert!(report.is_complete());
     assert_eq!(stage.cloud.busiest(), Shell::STACKS_AT_ONCE);
+}
+
+fn hook(when: Moment, command: &[&str]) -> Hook {
+    let place = Place::new(&SourceFile::new("stacks/main.yaml", "x:"), Span::new(0, 1));
+    Hook { when, command: command.iter().map(|word| (*word).to_owned()).collect(), place }
+}
+
+fn hooked(size: u32, hooks: Vec<Hook>) -> Arc<Wanted> {
+    let mut one = stack("network", &[], size);
+    one.stack.hooks = hooks;
+    wanted(vec![one, stack("control", &["network"], 1)])
+}
+
+#[tokio::test]
+async fn hooks_run_around_a_change_and_not_without_one() {
+    let mut stage = Stage::new(Arc::default());
+    let hooks = Arc::new(FakeHooks::default());
+    stage.shell.hooks = Arc::clone(&hooks) as _;
+    let own = || {
+        vec![
+            hook(Moment::BeforeApply, &["before"]),
+            hook(Moment::AfterApply, &["after"]),
+            hook(Moment::BeforeDestroy, &["going"]),
+            hook(Moment::AfterDestroy, &["gone"]),
+        ]
+    };
+    assert!(stage.apply(&hooked(1, own())).await.is_complete());
+    assert!(stage.apply(&hooked(1, own())).await.is_complete());
+    assert!(stage.apply(&hooked(2, own())).await.is_complete());
+    let wanted = hooked(2, own());
+    let (_, found) = stage.plan(&wanted).await;
+    assert!(destroy(&stage.shell, wanted, &found).await.is_complete());
+    assert_eq!(
+        hooks.was_run(),
+        [
+            "create before -",
+            "create after demo-local-network.Id",
+            "update before demo-local-network.Id",
+            "update after demo-local-network.Id",
+            "delete going demo-local-network.Id",
+            "delete gone demo-local-network.Id",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_keeps_the_stack_from_being_changed_and_those_behind_it() {
+    let mut stage = Stage::new(Arc::default());
+    stage.shell.hooks = Arc::new(FakeHooks::default());
+    let report = stage.apply(&hooked(1, vec![hook(Moment::BeforeApply, &["check", "fail"])])).await;
+    let outcomes: Vec<Outcome> = report.stacks.iter().map(|(_, outcome)| *outcome).collect();
+    assert_eq!(outcomes, [Outcome::Failed, Outcome::Skipped]);
+    assert_eq!(stage.cloud.log(), Vec::<String>::new());
+    let report = stage.apply(&hooked(1, vec![hook(Moment::AfterApply, &["fail"])])).await;
+    assert!(!report.is_complete());
+    assert_eq!(stage.cloud.log().last().map(String::as_str), Some("create demo-local-network"));
+    let failures: Vec<String> = stage.failures().into_iter().map(|failure| failure.cause).collect();
+    assert_eq!(
+        failures,
+        [
+            "the hook `check fail` failed: it ended with status 3",
+            "the hook `fail` failed: it ended with status 3",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_policy_is_set_after_creation_and_before_an_update_and_holds_back_what_it_denies() {
+    let stage = Stage::new(Arc::default());
+    let policed = |size: u32, allow: bool| {
+        let mut one = stack("network", &[], size);
+        let all = |name: &str| Chosen { others: false, patterns: vec![name.to_owned()] };
+        let place = one.stack.place.clone();
+        let statement =
+            Statement { allow, actions: all("Update:*"), resources: all("*"), types: None, place };
+        one.stack.policy = Some(StackPolicy { statements: vec![statement] });
+        wanted(vec![one])
+    };
+    assert!(stage.apply(&policed(1, true)).await.is_complete());
+    assert!(stage.plan(&policed(1, true)).await.0.stacks.iter().all(|s| s.action == StackAction::Unchanged));
+    // A change of nothing but the policy needs no change set.
+    assert!(stage.apply(&policed(1, false)).await.is_complete());
+    let (plan, _) = stage.plan(&policed(2, false)).await;
+    let blocked: Vec<&str> = plan.blocked().map(|(_, blocked)| blocked.why.as_str()).collect();
+    assert_eq!(blocked, ["statement 1 of its policy denies Update:Modify of Thing (AWS::Fake::Thing)"]);
+    assert!(stage.apply(&policed(2, true)).await.is_complete());
+    assert_eq!(
+        stage.cloud.log(),
+        [
+            "create demo-local-network",
+            "policy demo-local-network",
+            "policy demo-local-network",
+            "policy demo-local-network",
+            "update demo-local-network",
+        ]
+    );
 }

@@ -41,6 +41,8 @@ pub struct DeployedStack {
     pub waiting: Vec<String>,
     /// Whether CloudFormation refuses to delete it.
     pub protected: bool,
+    /// Its policy's document; `None` where it has none, or was not asked for it.
+    pub policy: Option<String>,
     /// Whether it is part of another stack.
     pub nested: bool,
     /// The parameters it was deployed with.

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::name::StackName;
+use serde::{Deserialize, Serialize};
+
+use super::name::{EnvironmentName, StackName};
 use super::setting::{Place, Setting, Unset};
+use super::stack_policy::StackPolicy;
 
 /// The tag that says which project a stack or group belongs to.
 pub const PROJECT_TAG: &str = "fleetwright:project";
@@ -30,6 +33,64 @@ pub struct Stack {
     pub tags: Vec<(String, Setting)>,
     /// Whether CloudFormation refuses to delete it; left as it is where nothing is said.
     pub protect: Option<bool>,
+    /// What updates may change of it; left as it is where nothing is said.
+    pub policy: Option<StackPolicy>,
+    /// What is run before and after it is changed.
+    pub hooks: Vec<Hook>,
+    /// Its names in CloudFormation where they are others than [`RenderedStack::cloud_name`] says, by environment.
+    pub cloud_names: Vec<CloudName>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// The name of a stack in CloudFormation that was chosen by somebody else.
+#[derive(Debug, Clone)]
+pub struct CloudName {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The name.
+    pub name: String,
+    /// Where the environment is named.
+    pub place: Place,
+}
+
+/// When a hook is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// Before the stack is created or updated.
+    BeforeApply,
+    /// After that went well.
+    AfterApply,
+    /// Before the stack is deleted by `destroy`.
+    BeforeDestroy,
+    /// After that went well.
+    AfterDestroy,
+}
+
+impl Moment {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::BeforeApply, Self::AfterApply, Self::BeforeDestroy, Self::AfterDestroy];
+
+    /// Its name in the stack's file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BeforeApply => "before_apply",
+            Self::AfterApply => "after_apply",
+            Self::BeforeDestroy => "before_destroy",
+            Self::AfterDestroy => "after_destroy",
+        }
+    }
+}
+
+/// A program that is run before or after a stack is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// When.
+    pub when: Moment,
+    /// The program, relative to the repository's root or found by the search path, and its arguments. No
+    /// shell reads them.
+    pub command: Vec<String>,
     /// Where it stands.
     pub place: Place,
 }
@@ -155,7 +216,7 @@ impl fmt::Display for ParameterValue {
 pub struct RenderedStack {
     /// Its name.
     pub name: StackName,
-    /// The name by which CloudFormation knows it, PROJECT-ENVIRONMENT-STACK.
+    /// The name by which CloudFormation knows it: PROJECT-ENVIRONMENT-STACK, unless its file says another.
     pub cloud_name: String,
     /// The template's text as CloudFormation gets it.
     pub template: String,
@@ -169,6 +230,10 @@ pub struct RenderedStack {
     pub tags: BTreeMap<String, String>,
     /// Whether CloudFormation refuses to delete it; left as it is where nothing is said.
     pub protect: Option<bool>,
+    /// What updates may change of it; left as it is where nothing is said.
+    pub policy: Option<StackPolicy>,
+    /// What is run before and after it is changed, in the file's order.
+    pub hooks: Vec<Hook>,
     /// The stacks whose outputs it uses, in the order of their own dependency.
     pub depends_on: Vec<StackName>,
     /// The outputs that the template declares.
@@ -182,6 +247,11 @@ pub struct RenderedStack {
 }
 
 impl RenderedStack {
+    /// What is run at `moment`.
+    pub fn hooks(&self, moment: Moment) -> impl Iterator<Item = &Hook> {
+        self.hooks.iter().filter(move |hook| hook.when == moment)
+    }
+
     /// The values that are never shown, as far as they are known.
     pub fn hidden_values(&self) -> impl Iterator<Item = String> {
         let hidden = self.parameters.iter().filter(|(name, _)| self.hidden.contains(name));

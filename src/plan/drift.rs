@@ -19,6 +19,7 @@ use crate::model::deployed::{DeployedStack, PropertyChange, StackResource};
 use crate::model::drift::{DriftState, ResourceDrift, TemplateVersion};
 use crate::model::group::{Group, Lifecycle};
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
+use crate::model::stack_policy::{StackPolicy, same};
 
 /// The version of the report's JSON document; raised when a field changes its meaning.
 pub const DRIFT_VERSION: u32 = 1;
@@ -128,6 +129,8 @@ pub struct Seen<'a> {
     pub stack: &'a DeployedStack,
     /// Its deployed template as a tree.
     pub document: Option<&'a Value>,
+    /// The policy that the repository gives it.
+    pub policy: Option<&'a StackPolicy>,
     /// Its resources.
     pub resources: &'a [StackResource],
     /// What CloudFormation's detection found, or why there is none.
@@ -154,7 +157,8 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
         not_checked: Vec::new(),
     };
     for resource in held {
-        let detected = seen.detected.ok().and_then(|all| all.iter().find(|d| d.resource == resource.resource));
+        let detected =
+            seen.detected.ok().and_then(|all| all.iter().find(|d| d.resource == resource.resource));
         let own = own(seen, scope.as_ref(), resource);
         if detected.is_none() && own.is_none() {
             let why = match seen.detected {
@@ -166,19 +170,19 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
         }
         drift.checked += 1;
         let own = own.unwrap_or_default();
-        if let (Some(detected), None) = (detected, &own.drifted) {
-            if detected.state != DriftState::InSync {
-                drift.drifted.push(Drifted {
-                    resource: resource.resource.clone(),
-                    resource_type: resource.resource_type.clone(),
-                    physical_id: resource.physical_id.clone(),
-                    state: detected.state,
-                    found_by: FoundBy::CloudFormation,
-                    differences: detected.differences.clone(),
-                    user_data: None,
-                    note: None,
-                });
-            }
+        if let (Some(detected), None) = (detected, &own.drifted)
+            && detected.state != DriftState::InSync
+        {
+            drift.drifted.push(Drifted {
+                resource: resource.resource.clone(),
+                resource_type: resource.resource_type.clone(),
+                physical_id: resource.physical_id.clone(),
+                state: detected.state,
+                found_by: FoundBy::CloudFormation,
+                differences: detected.differences.clone(),
+                user_data: None,
+                note: None,
+            });
         }
         if let Some(mut drifted) = own.drifted {
             // CloudFormation may have seen more of it, in its own words.
@@ -202,6 +206,7 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
             drift.not_checked.push(not_checked(resource, Vec::new(), why));
         }
     }
+    drift.drifted.extend(policy(seen));
     drift.drifted.sort_by(|a, b| a.resource.cmp(&b.resource));
     drift.not_checked.sort_by(|a, b| a.resource.cmp(&b.resource));
     drift
@@ -214,6 +219,30 @@ fn not_checked(resource: &StackResource, properties: Vec<String>, why: String) -
         properties,
         why,
     }
+}
+
+/// A policy that somebody else set.
+fn policy(seen: &Seen<'_>) -> Option<Drifted> {
+    let wanted = seen.policy?.document();
+    let deployed = seen.stack.policy.as_deref();
+    let parsed = deployed.and_then(|text| serde_json::from_str::<Value>(text).ok());
+    if parsed.as_ref().is_some_and(|deployed| same(deployed, &wanted)) {
+        return None;
+    }
+    Some(Drifted {
+        resource: seen.stack.name.clone(),
+        resource_type: "AWS::CloudFormation::Stack".to_owned(),
+        physical_id: seen.stack.id.clone(),
+        state: DriftState::Modified,
+        found_by: FoundBy::Fleetwright,
+        differences: vec![PropertyChange {
+            path: "policy".to_owned(),
+            before: Some(wanted.to_string()),
+            after: deployed.map(str::to_owned),
+        }],
+        user_data: None,
+        note: Some("`fleetwright apply` sets the repository's policy again".to_owned()),
+    })
 }
 
 /// What we looked at ourselves.
@@ -232,7 +261,8 @@ struct Own {
 /// `None` for a type of which only CloudFormation can tell.
 fn own(seen: &Seen<'_>, scope: Option<&Scope<'_>>, resource: &StackResource) -> Option<Own> {
     let scope = scope?;
-    let properties = document::resources(seen.document?).get(resource.resource.as_str())?.get("Properties")?;
+    let properties =
+        document::resources(seen.document?).get(resource.resource.as_str())?.get("Properties")?;
     let drifted = |state, differences, user_data, note| {
         Some(Drifted {
             resource: resource.resource.clone(),
@@ -258,7 +288,11 @@ fn own(seen: &Seen<'_>, scope: Option<&Scope<'_>>, resource: &StackResource) -> 
             let found = if compared.differences.is_empty() && compared.user_data.is_none() {
                 None
             } else {
-                let by = if actual.made_by.is_empty() { String::new() } else { format!(", made by {}", actual.made_by) };
+                let by = if actual.made_by.is_empty() {
+                    String::new()
+                } else {
+                    format!(", made by {}", actual.made_by)
+                };
                 let note = format!(
                     "version {} is the newest{by}; CloudFormation can't see this. A change of the template makes a \
                      new version with all that the template says",
@@ -357,14 +391,14 @@ fn walk(path: &str, expected: Option<&Value>, actual: Option<&Value>, compared: 
             (Value::String(want), _) if matches(want, "") => compared.left_out.push(path.to_owned()),
             _ => differ(path, expected, actual, compared),
         },
-        (Some(want), Some(have)) if same(want, have) => {}
+        (Some(want), Some(have)) if is_same(want, have) => {}
         (None, None) => {}
         _ => differ(path, expected, actual, compared),
     }
 }
 
 /// What CloudFormation was given as a number or a word, EC2 tells as a text.
-fn same(want: &Value, have: &Value) -> bool {
+fn is_same(want: &Value, have: &Value) -> bool {
     text(want).eq_ignore_ascii_case(&text(have))
 }
 
@@ -385,8 +419,7 @@ fn group(
 ) -> (Vec<PropertyChange>, Option<String>) {
     let mut differences = Vec::new();
     let capacity = actual.capacity;
-    let sizes =
-        [("DesiredCapacity", capacity.desired), ("MaxSize", capacity.max), ("MinSize", capacity.min)];
+    let sizes = [("DesiredCapacity", capacity.desired), ("MaxSize", capacity.max), ("MinSize", capacity.min)];
     for (path, have) in sizes {
         let Some(want) = expected.get(path).map(text) else { continue };
         if want.parse::<u32>().is_ok_and(|want| want != have) {
@@ -394,7 +427,8 @@ fn group(
             differences.push(PropertyChange { path: path.to_owned(), before, after });
         }
     }
-    let serving = actual.instances.iter().filter(|i| i.lifecycle == Lifecycle::InService && i.healthy).count();
+    let serving =
+        actual.instances.iter().filter(|i| i.lifecycle == Lifecycle::InService && i.healthy).count();
     if u32::try_from(serving).is_ok_and(|serving| serving < capacity.desired) {
         differences.push(PropertyChange {
             path: "machines in service".to_owned(),
@@ -417,7 +451,10 @@ fn group(
                 && i.launch_template.as_ref().is_none_or(|own| own.version != target.version)
         });
         for instance in old {
-            note = Some(format!("`fleetwright roll` replaces machines of another version than {}", target.version));
+            note = Some(format!(
+                "`fleetwright roll` replaces machines of another version than {}",
+                target.version
+            ));
             differences.push(PropertyChange {
                 path: format!("machine {}", instance.id),
                 before: Some(format!("version {}", target.version)),
@@ -445,7 +482,11 @@ fn follows(seen: &Seen<'_>, properties: &Value) -> Option<String> {
         return None;
     }
     let newest = seen.launch_templates.get(template)?.as_ref()?;
-    let data = document::resources(seen.document?).get(template.as_str())?.get("Properties")?.get("LaunchTemplateData")?.clone();
+    let data = document::resources(seen.document?)
+        .get(template.as_str())?
+        .get("Properties")?
+        .get("LaunchTemplateData")?
+        .clone();
     let scope = Scope::new(seen.document?, seen.stack, seen.resources);
     let compared = launch_template(&scope.value(&data)?, newest);
     let is_its_own = compared.differences.is_empty() && compared.user_data.is_none();

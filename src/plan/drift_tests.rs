@@ -95,6 +95,7 @@ fn checked_with(
     let seen = Seen {
         stack: &deployed,
         document: Some(document),
+        policy: None,
         resources: &resources,
         detected,
         launch_templates: templates,
@@ -134,7 +135,12 @@ fn a_launch_template_changed_by_somebody_is_found_though_cloudformation_calls_it
     let [template] = drift.drifted.as_slice() else { panic!("{:?}", drift.drifted) };
     let paths: Vec<&str> = template.differences.iter().map(|d| d.path.as_str()).collect();
     assert_eq!(paths, ["LaunchTemplateData.InstanceType", "LaunchTemplateData.KeyName"]);
-    assert!(template.user_data.as_deref().is_some_and(|diff| diff.contains("-hostname: shop-a-web\n+hostname: other")));
+    assert!(
+        template
+            .user_data
+            .as_deref()
+            .is_some_and(|diff| diff.contains("-hostname: shop-a-web\n+hostname: other"))
+    );
     assert_eq!(template.found_by, FoundBy::Fleetwright);
     // The group's version is not judged by a template that is not CloudFormation's.
     assert!(drift.drifted.iter().all(|drifted| drifted.resource != "Group"));
@@ -191,7 +197,8 @@ fn what_nobody_looked_at_is_always_listed() {
 #[test]
 fn what_is_gone_is_told_once() {
     let gone = [("Template".to_owned(), None)].into();
-    let detected = [told("Template", DriftState::Deleted, vec![]), told("Topic", DriftState::Deleted, vec![])];
+    let detected =
+        [told("Template", DriftState::Deleted, vec![]), told("Topic", DriftState::Deleted, vec![])];
     let drift = checked(Ok(&detected), &gone, &machines(&["3", "3"], 2));
     let names: Vec<(&str, DriftState)> =
         drift.drifted.iter().map(|d| (d.resource.as_str(), d.state)).collect();

@@ -260,7 +260,10 @@ mod tests {
             (json!({"Ref": "Name"}), json!("\u{1}")),
             (json!({"Ref": "Group"}), json!("sg-1")),
             (json!({"Fn::GetAtt": ["Group", "Arn"]}), json!("\u{1}")),
-            (json!({"Fn::Sub": "${AWS::Region}/${Size}/${Group.Arn}/${!Not}"}), json!("eu-west-1/4/\u{1}/${Not}")),
+            (
+                json!({"Fn::Sub": "${AWS::Region}/${Size}/${Group.Arn}/${!Not}"}),
+                json!("eu-west-1/4/\u{1}/${Not}"),
+            ),
             (json!({"Fn::Sub": ["${A}-${Size}", {"A": {"Ref": "Group"}}]}), json!("sg-1-4")),
             (json!({"Fn::Join": ["-", [{"Ref": "Size"}, "x"]]}), json!("4-x")),
             (json!({"Fn::FindInMap": ["Zones", {"Ref": "AWS::Region"}, "first"]}), json!("a")),

@@ -61,6 +61,13 @@ pub struct Content {
     /// Whether it is protected from deletion; `None` where nothing is said.
     #[serde(default)]
     pub protect: Option<bool>,
+    /// Of its policy; `None` where there is none.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// Of the programs that are run before and after; `None` where there are none, or where it is about
+    /// what was deployed.
+    #[serde(default)]
+    pub hooks: Option<String>,
 }
 
 /// A stack as it was deployed.
@@ -211,6 +218,8 @@ fn wanted(desired: Desired<'_>) -> Content {
         parameters: pairs(parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         tags: pairs(desired.stack.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
         protect: desired.stack.protect,
+        policy: desired.stack.policy.as_ref().map(|policy| hash([policy.document().to_string().as_str()])),
+        hooks: hooks(desired),
     }
 }
 
@@ -227,8 +236,19 @@ fn deployed(existing: Existing<'_>) -> Deployed {
             parameters: pairs(parameters.map(|(name, value)| (name.as_str(), value.as_str()))),
             tags: pairs(stack.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
             protect: Some(stack.protected),
+            policy: stack.policy.as_deref().map(|document| hash([document])),
+            hooks: None,
         },
     }
+}
+
+fn hooks(desired: Desired<'_>) -> Option<String> {
+    let hooks = &desired.stack.hooks;
+    let words = hooks.iter().flat_map(|hook| {
+        // The moment stands before the words, so that no word can be taken for one.
+        std::iter::once(hook.when.name()).chain(hook.command.iter().map(String::as_str)).chain([""])
+    });
+    (!hooks.is_empty()).then(|| hash(words))
 }
 
 fn differing(before: &Content, now: &Content) -> Vec<&'static str> {
@@ -237,6 +257,8 @@ fn differing(before: &Content, now: &Content) -> Vec<&'static str> {
         ("parameters", before.parameters != now.parameters),
         ("tags", before.tags != now.tags),
         ("protection", before.protect != now.protect),
+        ("policy", before.policy != now.policy),
+        ("hooks", before.hooks != now.hooks),
     ];
     parts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

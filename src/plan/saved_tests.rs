@@ -22,6 +22,8 @@ fn rendered(template: &serde_json::Value) -> RenderedStack {
         hidden: vec!["Password".to_owned()],
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
         protect: None,
+        policy: None,
+        hooks: Vec::new(),
         depends_on: Vec::new(),
         outputs: Vec::new(),
         user_data: Vec::new(),

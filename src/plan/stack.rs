@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::document::{self, Reference};
-use super::predict;
+use super::{guard, predict};
 use crate::model::deployed::{Action, ChangeSet, ChangeSetState, DeployedStack, Phase, PropertyChange};
 use crate::model::group::{Group, Lifecycle};
 use crate::model::name::{EnvironmentName, MachineId, ProjectName, StackName};
-use crate::model::stack::RenderedStack;
+use crate::model::stack::{Moment, RenderedStack};
 
 /// The version of the plan's JSON document; raised when a field changes its meaning.
 pub const PLAN_VERSION: u32 = 1;
@@ -130,6 +130,12 @@ pub struct StackPlan {
     pub tags: Vec<PropertyChange>,
     /// What its protection from deletion changes to; `None` where it stays.
     pub protect: Option<bool>,
+    /// How its policy changes, in unified form; `None` where it stays.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// What is run before and after.
+    #[serde(default)]
+    pub hooks: Vec<PlannedHook>,
     /// Resources that change, sorted by logical id.
     pub resources: Vec<ResourcePlan>,
     /// What follows for what runs.
@@ -137,10 +143,19 @@ pub struct StackPlan {
 }
 
 impl StackPlan {
-    /// Whether its update needs more than a change of its protection, which is no part of change sets.
+    /// Whether its update needs more than a change of its settings, which are no part of change sets.
     pub fn needs_change_set(&self) -> bool {
-        self.action == StackAction::Update && self.reasons.iter().any(|reason| *reason != Reason::Protection)
+        self.action == StackAction::Update && self.reasons.iter().any(|reason| !reason.is_setting())
     }
+}
+
+/// A program that apply runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedHook {
+    /// When.
+    pub when: Moment,
+    /// The program and its arguments.
+    pub command: Vec<String>,
 }
 
 /// What is done to a stack.
@@ -184,6 +199,15 @@ pub enum Reason {
     Tags,
     /// Its protection from deletion differs.
     Protection,
+    /// Its policy differs.
+    Policy,
+}
+
+impl Reason {
+    /// Whether it is about a setting of the stack itself, which no change set is needed for.
+    fn is_setting(self) -> bool {
+        matches!(self, Self::Protection | Self::Policy)
+    }
 }
 
 /// A parameter's value, as far as it is known before apply.
@@ -335,6 +359,8 @@ pub fn predict(
             .stack
             .protect
             .filter(|protect| *protect != existing.is_some_and(|e| e.stack.protected)),
+        policy: guard::policy_change(desired, existing),
+        hooks: Vec::new(),
         resources: Vec::new(),
         consequences: Vec::new(),
     };
@@ -371,6 +397,9 @@ pub fn predict(
     if plan.protect.is_some() {
         plan.reasons.push(Reason::Protection);
     }
+    if plan.policy.is_some() {
+        plan.reasons.push(Reason::Policy);
+    }
     if !plan.reasons.is_empty() {
         plan.action = StackAction::Update;
     }
@@ -385,10 +414,21 @@ pub fn predict(
     plan
 }
 
+/// Ends the plan of a stack: what its policy will not let happen, and the programs that are run.
+pub fn finish(plan: &mut StackPlan, desired: Desired<'_>, existing: Option<Existing<'_>>) {
+    guard::hold_back(plan, desired, existing);
+    if matches!(plan.action, StackAction::Create | StackAction::Update) {
+        let moments = [Moment::BeforeApply, Moment::AfterApply];
+        let hooks = moments.into_iter().flat_map(|moment| desired.stack.hooks(moment));
+        plan.hooks =
+            hooks.map(|hook| PlannedHook { when: hook.when, command: hook.command.clone() }).collect();
+    }
+}
+
 /// Takes a change set's word for what the plan predicted.
 pub fn confirm(plan: &mut StackPlan, change_set: &ChangeSet, group: Option<&Group>) {
     if change_set.state == ChangeSetState::Empty {
-        plan.reasons.retain(|reason| *reason == Reason::Protection);
+        plan.reasons.retain(|reason| reason.is_setting());
         if plan.reasons.is_empty() {
             plan.action = StackAction::Unchanged;
         }

@@ -27,6 +27,8 @@ fn rendered(document: &Value) -> RenderedStack {
         ],
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
         protect: None,
+        policy: None,
+        hooks: Vec::new(),
         depends_on: vec![name("network")],
         outputs: Vec::new(),
         user_data: Vec::new(),

@@ -78,6 +78,12 @@ pub trait Cloud: Send + Sync {
     /// Lets CloudFormation refuse to delete a stack, or no longer.
     async fn protect(&self, stack: &str, protect: bool) -> Result<(), CloudError>;
 
+    /// The document of a stack's policy; `None` when it has none.
+    async fn policy(&self, stack: &DeployedStack) -> Result<Option<String>, CloudError>;
+
+    /// Gives a stack another policy.
+    async fn set_policy(&self, stack: &DeployedStack, document: &str) -> Result<(), CloudError>;
+
     /// Begins to delete a stack; one that does not exist is no error.
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError>;
 

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::cloud::CloudError;
+use crate::model::deployed::DeployedStack;
 use crate::model::drift::{Detection, ResourceDrift, TemplateVersion};
 
 /// CloudFormation's drift detection, and what it can't see. Every method may be called again after
@@ -18,6 +19,9 @@ pub trait Drift: Send + Sync {
 
     /// What the last detection found, for every resource that it looked at.
     async fn drifts(&self, stack: &str) -> Result<Vec<ResourceDrift>, CloudError>;
+
+    /// The document of a stack's policy, as it is now; `None` when it has none.
+    async fn policy(&self, stack: &DeployedStack) -> Result<Option<String>, CloudError>;
 
     /// The newest version of a launch template; `None` when there is no such template.
     async fn launch_template(&self, id: &str) -> Result<Option<TemplateVersion>, CloudError>;

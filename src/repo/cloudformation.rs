@@ -22,6 +22,8 @@ pub struct Body {
     pub source: Arc<SourceFile>,
     /// Its parameters, and whether each must be given.
     pub parameters: Vec<Declared>,
+    /// Its resources' logical ids.
+    pub resources: Vec<String>,
     /// Its outputs.
     pub outputs: Vec<Declared>,
     /// Decoded user data by resource.
@@ -93,6 +95,7 @@ fn read_body(
         file: Arc::clone(file),
         source: Arc::clone(source),
         parameters: declared(&root, "Parameters"),
+        resources: resources.iter().filter_map(|(key, _)| Some(key.text()?.to_owned())).collect(),
         outputs: declared(&root, "Outputs"),
         user_data,
     })

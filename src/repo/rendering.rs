@@ -24,6 +24,7 @@ impl<'r> Renderer<'r> {
         let templates = Templates::parse(&repository.templates, problems);
         let renderer = Self { repository, templates };
         renderer.check_names(problems);
+        renderer.check_cloud_names(problems);
         renderer
     }
 
@@ -46,6 +47,7 @@ impl<'r> Renderer<'r> {
             let Some((body, made)) = bodies.get(&index) else { continue };
             check_parameters(stack, body, problems);
             check_outputs(stack, &by_name, problems);
+            check_policy(stack, body, problems);
             let needed = |other: &&usize| {
                 let name = &stacks[**other].name;
                 stack
@@ -58,6 +60,40 @@ impl<'r> Renderer<'r> {
             rendered.push(self.finish(environment, stack, body, made, depends_on, problems));
         }
         rendered
+    }
+
+    /// Names that stacks were given in CloudFormation: for environments that are there, each once.
+    fn check_cloud_names(&self, problems: &mut Vec<Diagnostic>) {
+        let environments: Vec<&str> = self.repository.environments.iter().map(|e| e.name.as_str()).collect();
+        let all = || self.repository.stacks.iter();
+        for chosen in all().flat_map(|stack| &stack.cloud_names) {
+            let place = &chosen.place;
+            let Some(environment) = self.repository.environment(chosen.environment.as_str()) else {
+                let message = format!("there is no environment `{}`", chosen.environment);
+                let diagnostic = Diagnostic::error("unknown-environment", message);
+                let (name, known) = (chosen.environment.as_str(), environments.as_slice());
+                problems.push(with_suggestion(
+                    diagnostic,
+                    &place.file,
+                    place.span,
+                    name,
+                    known,
+                    "`environments` of fleetwright.yaml",
+                ));
+                continue;
+            };
+            let same = all().find(|stack| {
+                self.cloud_name(environment, stack) == chosen.name
+                    && stack.cloud_names.iter().all(|own| own.place != chosen.place)
+            });
+            if let Some(other) = same {
+                let message = format!(
+                    "`{}` is also what stack `{}` is called in `{}`",
+                    chosen.name, other.name, environment.name
+                );
+                problems.push(Diagnostic::error("duplicate-name", message).at(&place.file, place.span, ""));
+            }
+        }
     }
 
     /// Stacks naming templates that are not there.
@@ -125,6 +161,15 @@ impl<'r> Renderer<'r> {
         tags
     }
 
+    /// The stack's name in CloudFormation.
+    fn cloud_name(&self, environment: &Environment, stack: &Stack) -> String {
+        let chosen = stack.cloud_names.iter().find(|chosen| chosen.environment == environment.name);
+        match chosen {
+            Some(chosen) => chosen.name.clone(),
+            None => self.repository.cloud_name(&environment.name, &stack.name),
+        }
+    }
+
     fn finish(
         &self,
         environment: &Environment,
@@ -158,13 +203,15 @@ impl<'r> Renderer<'r> {
         unset.extend(stack.tags.iter().flat_map(|(_, tag)| tag.unset().to_vec()));
         RenderedStack {
             name: stack.name.clone(),
-            cloud_name: self.repository.cloud_name(&environment.name, &stack.name),
+            cloud_name: self.cloud_name(environment, stack),
             template: body.file.text().to_owned(),
             template_file: stack.template.clone(),
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
             hidden: body.parameters.iter().filter(|p| p.hidden).map(|p| p.name.clone()).collect(),
             tags: self.tags(environment, stack),
             protect: stack.protect,
+            policy: stack.policy.clone(),
+            hooks: stack.hooks.clone(),
             depends_on,
             outputs: body.outputs.iter().map(|output| output.name.clone()).collect(),
             user_data,
@@ -223,6 +270,22 @@ fn check_parameters(stack: &Stack, body: &Body, problems: &mut Vec<Diagnostic>) 
                     )
                     .help(format!("it is declared at {} and has no default", body.line(declared))),
             );
+        }
+    }
+}
+
+/// The logical ids that the stack's policy names must be there, or it protects nothing.
+fn check_policy(stack: &Stack, body: &Body, problems: &mut Vec<Diagnostic>) {
+    let known: Vec<&str> = body.resources.iter().map(String::as_str).collect();
+    for statement in stack.policy.iter().flat_map(|policy| &policy.statements) {
+        for id in statement.resources.patterns.iter().filter(|id| !id.contains(['*', '?'])) {
+            if !known.contains(&id.as_str()) {
+                let message = format!("{} has no resource `{id}`", stack.template);
+                let diagnostic = Diagnostic::error("unresolved-reference", message);
+                let place = &statement.place;
+                let what = "`Resources` of the template";
+                problems.push(with_suggestion(diagnostic, &place.file, place.span, id, &known, what));
+            }
         }
     }
 }

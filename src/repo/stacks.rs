@@ -2,9 +2,10 @@
 
 use super::decode::Reader;
 use super::interpolate::{Filled, Variables, fill, setting};
+use super::stack_policy;
 use super::yaml::{Kind, Node, Scalar};
 use crate::model::setting::{Place, Setting};
-use crate::model::stack::{Parameter, ParameterValue, Stack, Value};
+use crate::model::stack::{CloudName, Hook, Moment, Parameter, ParameterValue, Stack, Value};
 use crate::source::Diagnostic;
 
 /// Variables that every template has; `values` can't redefine them.
@@ -21,7 +22,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
 
 fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Stack> {
     let name = reader.name(key);
-    let keys = ["template", "values", "parameters", "tags", "protect"];
+    let keys = ["template", "values", "parameters", "tags", "protect", "policy", "hooks", "cloud_name"];
     let fields = reader.fields(value, key.span, "a stack", &keys)?;
     let template = reader.required(&fields, "template").and_then(|node| {
         let text = reader.text(node, "`template`")?;
@@ -56,9 +57,74 @@ fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables
         }
     }
     let protect = fields.get("protect").and_then(|node| reader.boolean(node, "`protect`"));
+    let policy = fields.get("policy").and_then(|node| stack_policy::decode(reader, node));
+    let hooks = fields.get("hooks").map(|node| hooks(reader, node)).unwrap_or_default();
+    let cloud_names = fields.get("cloud_name").map(|node| cloud_names(reader, node)).unwrap_or_default();
     let (template, template_place) = template?;
     let place = Place::new(reader.file, key.span);
-    Some(Stack { name: name?, template, template_place, values, parameters, tags, protect, place })
+    Some(Stack {
+        name: name?,
+        template,
+        template_place,
+        values,
+        parameters,
+        tags,
+        protect,
+        policy,
+        hooks,
+        cloud_names,
+        place,
+    })
+}
+
+/// `hooks`: for each moment a list of commands, each a list itself, so that no shell is needed to tell
+/// arguments apart.
+fn hooks(reader: &mut Reader<'_>, node: &Node) -> Vec<Hook> {
+    let keys = Moment::ALL.map(Moment::name);
+    let Some(fields) = reader.fields(node, node.span, "`hooks`", &keys) else { return Vec::new() };
+    let mut hooks = Vec::new();
+    for when in Moment::ALL {
+        let Some(node) = fields.get(when.name()) else { continue };
+        for item in reader.items(node, &format!("`{}`", when.name())) {
+            let Some(words) = item.items() else {
+                let help = "write it as a list: [scripts/check, --strict]";
+                reader.wrong_type(item, "a command must be a list of texts", help);
+                continue;
+            };
+            let command: Vec<String> = words
+                .iter()
+                .filter_map(|word| Some(reader.text(word, "a word of a command")?.to_owned()))
+                .collect();
+            if command.first().is_none_or(String::is_empty) {
+                let diagnostic = Diagnostic::error("missing-key", "a command needs a program to run");
+                reader.problem(diagnostic, item.span, "this is empty");
+                continue;
+            }
+            hooks.push(Hook { when, command, place: reader.place(item) });
+        }
+    }
+    hooks
+}
+
+/// `cloud_name`: the stack's name in CloudFormation, for each environment where somebody else chose it.
+fn cloud_names(reader: &mut Reader<'_>, node: &Node) -> Vec<CloudName> {
+    let mut names = Vec::new();
+    for (key, value) in reader.entries(node, "`cloud_name`") {
+        let Some(environment) = reader.name(key) else { continue };
+        let Some(name) = reader.text(value, "a stack's name") else { continue };
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if name.len() > 128
+            || !name.starts_with(|c: char| c.is_ascii_alphabetic())
+            || !name.chars().all(letters)
+        {
+            let diagnostic = Diagnostic::error("bad-name", format!("`{name}` is not a stack's name"));
+            let help = "use 1 to 128 letters, digits and `-`, starting with a letter";
+            reader.problem(diagnostic.help(help), value.span, "");
+            continue;
+        }
+        names.push(CloudName { environment, name: name.to_owned(), place: reader.place(key) });
+    }
+    names
 }
 
 fn parameter(

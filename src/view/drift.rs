@@ -102,7 +102,8 @@ fn summary(report: &DriftReport) -> String {
     let drifted: usize = report.stacks.iter().map(|stack| stack.drifted.len()).sum();
     let checked: usize = report.stacks.iter().map(|stack| stack.checked).sum();
     let left_out: usize = report.stacks.iter().map(|stack| stack.not_checked.len()).sum();
-    let not = if left_out == 0 { String::new() } else { format!("; {left_out} not checked, or not as a whole") };
+    let not =
+        if left_out == 0 { String::new() } else { format!("; {left_out} not checked, or not as a whole") };
     if drifted == 0 {
         return format!("Drift: none in {}{not}.", count(checked, "resource"));
     }

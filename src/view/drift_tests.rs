@@ -35,9 +35,17 @@ fn report() -> DriftReport {
             change("LaunchTemplateData.KeyName", None, Some("ops")),
         ],
     );
-    template.user_data = Some("@@ -1,2 +1,2 @@\n #cloud-config\n-hostname: web\n+hostname: other\n".to_owned());
+    template.user_data =
+        Some("@@ -1,2 +1,2 @@\n #cloud-config\n-hostname: web\n+hostname: other\n".to_owned());
     template.note = Some("version 4 is the newest".to_owned());
-    let topic = drifted("Topic", "AWS::SNS::Topic", "arn:topic", DriftState::Deleted, FoundBy::CloudFormation, vec![]);
+    let topic = drifted(
+        "Topic",
+        "AWS::SNS::Topic",
+        "arn:topic",
+        DriftState::Deleted,
+        FoundBy::CloudFormation,
+        vec![],
+    );
     let queue = drifted(
         "Queue",
         "AWS::SQS::Queue",
@@ -67,7 +75,11 @@ fn report() -> DriftReport {
                 vec![
                     not("Alarm", &[], "CloudFormation has no drift detection for this type"),
                     not("Hook", &[], "CloudFormation has no drift detection for this type"),
-                    not("Template", &["LaunchTemplateData.ImageId"], "what they should be is known to CloudFormation only"),
+                    not(
+                        "Template",
+                        &["LaunchTemplateData.ImageId"],
+                        "what they should be is known to CloudFormation only",
+                    ),
                 ],
             ),
         ],

@@ -97,6 +97,13 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
             if protect { (paint.paint(GOOD, "+"), "on") } else { (paint.paint(BAD, "-"), "off") };
         let _ = writeln!(out, "  {sign} protection from deletion {words}");
     }
+    if let Some(diff) = &stack.policy {
+        let _ = writeln!(out, "  {} policy", paint.paint(CHANGE, "~"));
+        unified(out, diff, paint);
+    }
+    for hook in &stack.hooks {
+        let _ = writeln!(out, "  {} {} {}", paint.paint(NOTE, "$"), hook.when.name(), hook.command.join(" "));
+    }
     let names = stack.resources.iter().map(|r| r.resource.len()).max().unwrap_or(0);
     let types = stack.resources.iter().map(|r| r.resource_type.len()).max().unwrap_or(0);
     for resource in &stack.resources {

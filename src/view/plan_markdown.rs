@@ -55,8 +55,14 @@ fn one(out: &mut String, stack: &StackPlan) {
     if let Some(protect) = stack.protect {
         let _ = writeln!(out, "- protection from deletion {}", if protect { "on" } else { "**off**" });
     }
+    if let Some(diff) = &stack.policy {
+        block(out, "policy", diff);
+    }
+    for hook in &stack.hooks {
+        let _ = writeln!(out, "- {} runs {}", hook.when.name(), code(&hook.command.join(" ")));
+    }
     if !stack.resources.is_empty() {
-        if !stack.parameters.is_empty() || !stack.tags.is_empty() {
+        if !stack.parameters.is_empty() || !stack.tags.is_empty() || !stack.hooks.is_empty() {
             out.push('\n');
         }
         out.push_str("| | Resource | Type | Change | Claim |\n|---|---|---|---|---|\n");
@@ -98,13 +104,17 @@ fn details(out: &mut String, plan: &ResourcePlan) {
         let _ = writeln!(out, "- `{}` user data, {}", plan.resource, count(user_data.lines, "line"));
         return;
     };
+    block(out, &format!("user data of <code>{}</code>", plan.resource), diff);
+}
+
+/// A difference that is folded up.
+fn block(out: &mut String, summary: &str, diff: &str) {
     // No run of backticks in the text may end the block.
     let longest = diff.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     let _ = write!(
         out,
-        "\n<details><summary>user data of <code>{}</code></summary>\n\n{fence}diff\n{}\n{fence}\n\n</details>\n\n",
-        plan.resource,
+        "\n<details><summary>{summary}</summary>\n\n{fence}diff\n{}\n{fence}\n\n</details>\n\n",
         diff.trim_end()
     );
 }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::model::name::{MachineId, StackName};
-use crate::plan::stack::{Blocked, OldMachine, PLAN_VERSION, ParameterChange, Reason, UserDataChange};
+use crate::model::stack::Moment;
+use crate::plan::stack::{
+    Blocked, OldMachine, PLAN_VERSION, ParameterChange, PlannedHook, Reason, UserDataChange,
+};
 
 fn machine(id: &str) -> OldMachine {
     OldMachine { id: id.parse::<MachineId>().expect("an id"), version: Some("6".to_owned()) }
@@ -19,6 +22,8 @@ fn stack(name: &str, action: StackAction) -> StackPlan {
         parameters: Vec::new(),
         tags: Vec::new(),
         protect: None,
+        policy: None,
+        hooks: Vec::new(),
         resources: Vec::new(),
         consequences: Vec::new(),
     }
@@ -59,6 +64,11 @@ fn update() -> Plan {
         name: "ImageId".to_owned(),
         before: Some("ami-1".to_owned()),
         after: ParameterValue::Known("ami-2".to_owned()),
+    }];
+    workers.policy = Some("@@ -1,2 +1,2 @@\n   \"Statement\": [\n-    \"Allow\"\n+    \"Deny\"\n".to_owned());
+    workers.hooks = vec![PlannedHook {
+        when: Moment::BeforeApply,
+        command: vec!["scripts/check".to_owned(), "--strict".to_owned()],
     }];
     workers.tags = vec![change("team", Some("platform"), None)];
     let diff = "@@ -3,2 +3,2 @@\n   \"log-driver\": \"json-file\",\n-  \"max-size\": \"10m\"\n+  \"max-size\": \"50m\"\n";

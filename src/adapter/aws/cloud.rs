@@ -11,8 +11,8 @@ use aws_sdk_cloudformation::types::{
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
 
-use super::templates::Templates;
-use super::{failure, refusal};
+use super::templates::{Part, Templates};
+use super::{failure, is_missing, refusal};
 use crate::model::changes::differences;
 use crate::model::deployed::{
     Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, PropertyChange,
@@ -105,7 +105,9 @@ impl Cloud for CloudFormation {
     }
 
     async fn template(&self, stack: &DeployedStack) -> Result<String, CloudError> {
-        if let Some(known) = self.templates.as_ref().and_then(|templates| templates.get(stack)) {
+        if let Some(known) =
+            self.templates.as_ref().and_then(|templates| templates.get(stack, Part::Template))
+        {
             return Ok(known);
         }
         let answer = self.client.get_template().stack_name(&stack.name).send().await;
@@ -113,7 +115,7 @@ impl Cloud for CloudFormation {
             .map_err(|error| failure(format!("reading the template of stack `{}`", stack.name), error))?;
         let template = answer.template_body.unwrap_or_default();
         if let Some(templates) = &self.templates {
-            templates.keep(stack, &template);
+            templates.keep(stack, Part::Template, &template);
         }
         Ok(template)
     }
@@ -200,6 +202,35 @@ impl Cloud for CloudFormation {
         let request = self.client.update_termination_protection().stack_name(stack);
         let answer = request.enable_termination_protection(protect).send().await;
         answer.map(drop).map_err(|error| failure(format!("protecting stack `{stack}`"), error))
+    }
+
+    async fn policy(&self, stack: &DeployedStack) -> Result<Option<String>, CloudError> {
+        if let Some(known) = self.templates.as_ref().and_then(|templates| templates.get(stack, Part::Policy))
+        {
+            return Ok(Some(known).filter(|document| !document.is_empty()));
+        }
+        match self.client.get_stack_policy().stack_name(&stack.id).send().await {
+            Ok(answer) => {
+                let document = answer.stack_policy_body.filter(|document| !document.trim().is_empty());
+                if let Some(templates) = &self.templates {
+                    templates.keep(stack, Part::Policy, document.as_deref().unwrap_or_default());
+                }
+                Ok(document)
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failure(format!("reading the policy of stack `{}`", stack.name), error)),
+        }
+    }
+
+    async fn set_policy(&self, stack: &DeployedStack, document: &str) -> Result<(), CloudError> {
+        if let Some(templates) = &self.templates {
+            templates.forget(stack, Part::Policy);
+        }
+        let request = self.client.set_stack_policy().stack_name(&stack.id).stack_policy_body(document);
+        let answer = request.send().await;
+        answer
+            .map(drop)
+            .map_err(|error| failure(format!("setting the policy of stack `{}`", stack.name), error))
     }
 
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError> {
@@ -305,6 +336,7 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         change_set: from.change_set_id,
         waiting: Vec::new(),
         protected: from.enable_termination_protection.unwrap_or(false),
+        policy: None,
         nested: from.parent_id.is_some(),
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),

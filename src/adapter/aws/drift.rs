@@ -7,8 +7,9 @@ use aws_sdk_cloudformation::types::{
 };
 
 use super::ec2::Ec2;
-use super::{failure, refusal};
-use crate::model::deployed::PropertyChange;
+use super::templates::{Part, Templates};
+use super::{failure, is_missing};
+use crate::model::deployed::{DeployedStack, PropertyChange};
 use crate::model::drift::{Detection, DriftState, ResourceDrift, TemplateVersion};
 use crate::port::cloud::CloudError;
 use crate::port::drift::Drift;
@@ -17,12 +18,13 @@ use crate::port::drift::Drift;
 pub struct Drifts {
     client: Client,
     ec2: Ec2,
+    known: Option<Templates>,
 }
 
 impl Drifts {
-    /// The two, behind these clients.
-    pub fn new(client: Client, ec2: Ec2) -> Self {
-        Self { client, ec2 }
+    /// The two, behind these clients; what is `known` of a stack that turns out to be otherwise is forgotten.
+    pub fn new(client: Client, ec2: Ec2, known: Option<Templates>) -> Self {
+        Self { client, ec2, known }
     }
 }
 
@@ -31,13 +33,8 @@ impl Drift for Drifts {
     async fn detect(&self, stack: &str) -> Result<Option<String>, CloudError> {
         match self.client.detect_stack_drift().stack_name(stack).send().await {
             Ok(answer) => Ok(answer.stack_drift_detection_id),
-            Err(error) => match refusal(&error) {
-                // What emulators say of operations that they don't have.
-                Some(("InternalFailure" | "NotImplemented" | "InvalidAction" | "UnknownOperation", _)) => {
-                    Ok(None)
-                }
-                _ => Err(failure(format!("detecting the drift of stack `{stack}`"), error)),
-            },
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failure(format!("detecting the drift of stack `{stack}`"), error)),
         }
     }
 
@@ -70,6 +67,17 @@ impl Drift for Drifts {
                 found.sort_by(|a, b| a.resource.cmp(&b.resource));
                 return Ok(found);
             }
+        }
+    }
+
+    async fn policy(&self, stack: &DeployedStack) -> Result<Option<String>, CloudError> {
+        if let Some(known) = &self.known {
+            known.forget(stack, Part::Policy);
+        }
+        match self.client.get_stack_policy().stack_name(&stack.id).send().await {
+            Ok(answer) => Ok(answer.stack_policy_body.filter(|document| !document.trim().is_empty())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failure(format!("reading the policy of stack `{}`", stack.name), error)),
         }
     }
 

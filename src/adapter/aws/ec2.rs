@@ -56,7 +56,9 @@ impl Ec2 {
             match self.post(&body, &doing).await? {
                 Ok(text) => return newest(&text, &doing),
                 Err(refusal) if refusal.code.starts_with("InvalidLaunchTemplateId.") => return Ok(None),
-                Err(refusal) if !last && (refusal.status >= 500 || refusal.code == "RequestLimitExceeded") => {
+                Err(refusal)
+                    if !last && (refusal.status >= 500 || refusal.code == "RequestLimitExceeded") =>
+                {
                     tokio::time::sleep(wait).await;
                     wait *= 2;
                 }
@@ -74,8 +76,7 @@ impl Ec2 {
     }
 
     async fn post(&self, body: &str, doing: &str) -> Result<Result<String, Refusal>, CloudError> {
-        let unreachable =
-            |reason: String| CloudError::Unreachable { doing: doing.to_owned(), reason };
+        let unreachable = |reason: String| CloudError::Unreachable { doing: doing.to_owned(), reason };
         let denied = |reason: String| CloudError::Denied { doing: doing.to_owned(), reason };
         let region = self.config.region().map_or("us-east-1", |region| region.as_ref());
         let url = match self.config.endpoint_url() {
@@ -83,8 +84,10 @@ impl Ec2 {
             None if region.starts_with("cn-") => format!("https://ec2.{region}.amazonaws.com.cn/"),
             None => format!("https://ec2.{region}.amazonaws.com/"),
         };
-        let provider =
-            self.config.credentials_provider().ok_or_else(|| denied("there are no credentials".to_owned()))?;
+        let provider = self
+            .config
+            .credentials_provider()
+            .ok_or_else(|| denied("there are no credentials".to_owned()))?;
         let credentials = provider.provide_credentials().await.map_err(|error| denied(error.to_string()))?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
@@ -99,7 +102,7 @@ impl Ec2 {
         let content = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
         let body_bytes = SignableBody::Bytes(body.as_bytes());
         let signable = SignableRequest::new("POST", &url, [content].into_iter(), body_bytes);
-        let signed = signable.and_then(|request| Ok(sign(request, &parameters)));
+        let signed = signable.map(|request| sign(request, &parameters));
         let (instructions, _) = signed
             .map_err(|error| denied(error.to_string()))?
             .map_err(|error| denied(error.to_string()))?
@@ -124,7 +127,11 @@ impl Ec2 {
             let found = parsed.as_ref().and_then(|d| d.descendants().find(|node| node.has_tag_name(name)));
             found.and_then(|node| node.text()).unwrap_or_default().to_owned()
         };
-        Ok(Err(Refusal { status: status.as_u16(), code: word_or(word("Code"), status), reason: word("Message") }))
+        Ok(Err(Refusal {
+            status: status.as_u16(),
+            code: word_or(word("Code"), status),
+            reason: word("Message"),
+        }))
     }
 }
 
@@ -140,7 +147,10 @@ fn newest(text: &str, doing: &str) -> Result<Option<TemplateVersion>, CloudError
         reason: error.to_string(),
     })?;
     let child = |node: Node<'_, '_>, name: &str| {
-        node.children().find(|child| child.tag_name().name() == name).and_then(|child| child.text()).map(str::to_owned)
+        node.children()
+            .find(|child| child.tag_name().name() == name)
+            .and_then(|child| child.text())
+            .map(str::to_owned)
     };
     let versions = document
         .descendants()

@@ -1,5 +1,5 @@
-//! Templates of deployed stacks, kept between commands: a stack that has not changed since is not
-//! asked for its template again. Losing them costs a call each, and nothing else.
+//! Templates and policies of deployed stacks, kept between commands: a stack that has not changed since
+//! is not asked for them again. Losing them costs a call each, and nothing else.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,7 +12,17 @@ use crate::model::deployed::{DeployedStack, Phase};
 /// Version of the files; one of another version is not read.
 const VERSION: u32 = 1;
 
-/// A folder of templates, a file for each stack.
+/// What is kept of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Its template.
+    Template,
+    /// Its policy; empty when it has none. One that somebody else sets is not noticed before the stack
+    /// changes: nothing that CloudFormation tells of a stack shows it.
+    Policy,
+}
+
+/// A folder of templates and policies, a file for each.
 #[derive(Debug, Clone)]
 pub struct Templates {
     folder: PathBuf,
@@ -31,15 +41,15 @@ impl Templates {
         Self { folder }
     }
 
-    /// The template of a stack, if it is known and the stack has not changed since.
-    pub fn get(&self, stack: &DeployedStack) -> Option<String> {
+    /// What is kept of a stack, if it is known and the stack has not changed since.
+    pub fn get(&self, stack: &DeployedStack, part: Part) -> Option<String> {
         let state = state(stack)?;
-        let kept: Kept = serde_json::from_slice(&std::fs::read(self.file(stack)).ok()?).ok()?;
+        let kept: Kept = serde_json::from_slice(&std::fs::read(self.file(stack, part)).ok()?).ok()?;
         (kept.version == VERSION && kept.state == state).then_some(kept.template)
     }
 
-    /// Keeps the template of a stack, if it can be told when that changes.
-    pub fn keep(&self, stack: &DeployedStack, template: &str) {
+    /// Keeps a part of a stack, if it can be told when that changes.
+    pub fn keep(&self, stack: &DeployedStack, part: Part, template: &str) {
         let Some(state) = state(stack) else { return };
         let kept = Kept { version: VERSION, state, template: template.to_owned() };
         let write = || -> std::io::Result<()> {
@@ -47,17 +57,26 @@ impl Templates {
             // Made with mode 0600: templates may hold user data.
             let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
             file.write_all(&serde_json::to_vec(&kept)?)?;
-            file.persist(self.file(stack))?;
+            file.persist(self.file(stack, part))?;
             Ok(())
         };
         if let Err(error) = write() {
-            tracing::debug!(%error, stack = stack.name, "its template is not kept");
+            tracing::debug!(%error, stack = stack.name, "it is not kept");
         }
     }
 
-    fn file(&self, stack: &DeployedStack) -> PathBuf {
+    /// Keeps it no longer.
+    pub fn forget(&self, stack: &DeployedStack, part: Part) {
+        // One that was never kept is no error.
+        let _ = std::fs::remove_file(self.file(stack, part));
+    }
+
+    fn file(&self, stack: &DeployedStack, part: Part) -> PathBuf {
         let hash: String = Sha256::digest(&stack.id).iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(hash)
+        self.folder.join(match part {
+            Part::Template => hash,
+            Part::Policy => format!("{hash}.policy"),
+        })
     }
 }
 
@@ -85,9 +104,9 @@ mod tests {
             change_set: Some("set-1".to_owned()),
             ..DeployedStack::default()
         };
-        assert_eq!(templates.get(&stack), None);
-        templates.keep(&stack, "Resources: {}");
-        assert_eq!(templates.get(&stack).as_deref(), Some("Resources: {}"));
+        assert_eq!(templates.get(&stack, Part::Template), None);
+        templates.keep(&stack, Part::Template, "Resources: {}");
+        assert_eq!(templates.get(&stack, Part::Template).as_deref(), Some("Resources: {}"));
         let changed = [
             DeployedStack { updated: chrono::DateTime::from_timestamp(1_700_000_001, 0), ..stack.clone() },
             DeployedStack { change_set: Some("set-2".to_owned()), ..stack.clone() },
@@ -96,10 +115,10 @@ mod tests {
             DeployedStack { updated: None, ..stack.clone() },
         ];
         for stack in changed {
-            assert_eq!(templates.get(&stack), None, "{stack:?}");
+            assert_eq!(templates.get(&stack, Part::Template), None, "{stack:?}");
         }
         let busy = DeployedStack { status: "UPDATE_IN_PROGRESS".to_owned(), ..stack };
-        templates.keep(&busy, "Resources: {A: {}}");
-        assert_eq!(templates.get(&busy), None);
+        templates.keep(&busy, Part::Template, "Resources: {A: {}}");
+        assert_eq!(templates.get(&busy, Part::Template), None);
     }
 }

@@ -58,8 +58,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     report.map_values(|value| mask.mask(value));
     if context.json() {
         let document = view::drift::json(&report);
-        let document = document
-            .map_err(|error| Failure::failed(format!("writing the report: {error}"), "report this as a bug"))?;
+        let document = document.map_err(|error| {
+            Failure::failed(format!("writing the report: {error}"), "report this as a bug")
+        })?;
         view::json::document(&document);
     } else {
         let text = view::drift::human(&report, Paint(context.colour_out));

@@ -176,6 +176,7 @@ pub const ALL: &[Explanation] = &[
         "!GetAtt Group.ID          # refused\n!GetAtt Group.GroupId     # right",
     ),
     explain("unknown-cluster", "fleetwright.yaml has no cluster of that name.", ""),
+    explain("unknown-environment", "fleetwright.yaml has no environment of that name.", ""),
     explain("unknown-function", "CloudFormation has no function of that name.", ""),
     explain(
         "unknown-key",
