@@ -2,6 +2,7 @@
 
 mod cluster_contract;
 mod docs;
+mod fake_cloud;
 mod faults;
 mod init;
 mod journey;

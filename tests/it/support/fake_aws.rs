@@ -1,0 +1,358 @@
+//! An AWS within the test's process: CloudFormation with failures, throttling and stuck stacks that
+//! emulators don't have, and the little of S3, STS and Auto Scaling that goes with it.
+//!
+//! It speaks the real protocols on a port of 127.0.0.1, so the program under test is the real one.
+//! Work goes on as time passes, some hundredths of a second a step, unless the test stops the clock.
+
+mod actions;
+mod answers;
+mod bucket;
+mod changes;
+mod policy;
+mod stack;
+mod template;
+mod wire;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+pub use changes::Dialect;
+pub use stack::{Resource, Stack};
+use wire::{Form, Refusal};
+
+/// The account and region of everything.
+pub const ACCOUNT: &str = "123456789012";
+pub const REGION: &str = "eu-west-1";
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// When a resource fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// While it is created.
+    Create,
+    /// While it is changed or replaced.
+    Update,
+    /// While its change is undone, or its creation.
+    Rollback,
+    /// While it is deleted.
+    Delete,
+}
+
+/// A failure to come.
+#[derive(Debug, Clone)]
+pub struct Failing {
+    stack: String,
+    resource: String,
+    when: When,
+    reason: String,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct World {
+    pub stacks: Vec<Stack>,
+    change_sets: Vec<changes::ChangeSet>,
+    buckets: bucket::Buckets,
+    dialect: Dialect,
+    failing: Vec<Failing>,
+    /// Refusals to come, by action, and how many.
+    refusing: Vec<(String, Refusal, u32)>,
+    gates: Vec<Arc<Gate>>,
+    calls: BTreeMap<String, u32>,
+    serial: u32,
+    stopped: bool,
+}
+
+/// Where requests of one action end: they are never answered.
+#[derive(Debug)]
+pub struct Gate {
+    action: String,
+    /// Whether they are not even looked at, or done and then not answered.
+    before: bool,
+    reached: Mutex<bool>,
+}
+
+/// The server; it ends with this value.
+pub struct FakeAws {
+    shared: Arc<Shared>,
+    port: u16,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+struct Shared {
+    world: Mutex<World>,
+    /// Told after every request.
+    news: Condvar,
+}
+
+impl FakeAws {
+    /// Starts one that tells changes in `dialect`.
+    pub fn start(dialect: Dialect) -> Self {
+        let world = World {
+            stacks: Vec::new(),
+            change_sets: Vec::new(),
+            buckets: bucket::Buckets::default(),
+            dialect,
+            failing: Vec::new(),
+            refusing: Vec::new(),
+            gates: Vec::new(),
+            calls: BTreeMap::new(),
+            serial: 0,
+            stopped: false,
+        };
+        let shared = Arc::new(Shared { world: Mutex::new(world), news: Condvar::new() });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let app = Router::new().fallback(serve).with_state(Arc::clone(&shared));
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self { shared, port, runtime: Some(runtime) }
+    }
+
+    /// What the program needs in its environment to use this AWS.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", self.port)),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ]
+    }
+
+    /// Everything there is, as of now; the server waits while this is held.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.shared.world.lock().expect("the server does not panic");
+        world.advance();
+        world
+    }
+
+    /// Makes a resource of a stack fail from now on.
+    pub fn fail(&self, stack: &str, resource: &str, when: When, reason: &str) {
+        let (stack, resource, reason) = (stack.to_owned(), resource.to_owned(), reason.to_owned());
+        self.world().failing.push(Failing { stack, resource, when, reason });
+    }
+
+    /// Takes all failures to come back.
+    pub fn mend(&self) {
+        self.world().failing.clear();
+    }
+
+    /// Answers the next `count` calls of `action` (`*` is any but S3's) as CloudFormation does when there are too many.
+    pub fn throttle(&self, action: &str, count: u32) {
+        let refusal = Refusal::new("Throttling", "Rate exceeded");
+        self.world().refusing.push((action.to_owned(), refusal, count));
+    }
+
+    /// Answers the next `count` calls of `action` with HTTP status 503.
+    pub fn unavailable(&self, action: &str, count: u32) {
+        let words = "The service is unavailable. Please try again.";
+        let refusal = Refusal { status: 503, ..Refusal::new("ServiceUnavailable", words) };
+        self.world().refusing.push((action.to_owned(), refusal, count));
+    }
+
+    /// Lets no time pass for stacks, until [`FakeAws::go_on`].
+    pub fn stop_time(&self) {
+        self.world().stopped = true;
+    }
+
+    /// Lets time pass again.
+    pub fn go_on(&self) {
+        let mut world = self.world();
+        world.stopped = false;
+        world.stacks.iter_mut().for_each(Stack::resume);
+    }
+
+    /// Keeps calls of `action` from being looked at (`before`), or only from being answered.
+    pub fn gate(&self, action: &str, before: bool) -> Arc<Gate> {
+        let gate = Arc::new(Gate { action: action.to_owned(), before, reached: Mutex::new(false) });
+        self.world().gates.push(Arc::clone(&gate));
+        gate
+    }
+
+    /// Waits until a call stands before `gate`.
+    pub fn wait_at(&self, gate: &Gate) {
+        self.wait_until(&gate.action, |_| *gate.reached.lock().expect("a flag"));
+    }
+
+    /// Lets later calls pass; those that wait are never answered.
+    pub fn lift(&self, gate: &Arc<Gate>) {
+        self.world().gates.retain(|other| !Arc::ptr_eq(other, gate));
+    }
+
+    /// Waits until `what` has come about.
+    pub fn wait_until(&self, what: &str, is: impl Fn(&World) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        let mut world = self.world();
+        while !is(&world) {
+            assert!(
+                Instant::now() < until,
+                "{what}: it does not come about; calls so far: {:?}",
+                world.calls
+            );
+            // Time alone also brings things about, so it is looked again before long.
+            let wait = Duration::from_millis(20);
+            world = self.shared.news.wait_timeout(world, wait).expect("the server does not panic").0;
+            world.advance();
+        }
+    }
+
+    /// Asks the server itself, as somebody else would; nothing is counted.
+    pub fn ask(&self, action: &str, fields: &[(&str, &str)]) -> String {
+        let answer = self.world().answer(action, &Form::of(fields));
+        answer.unwrap_or_else(|refusal| panic!("{action} is refused: {refusal:?}"))
+    }
+
+    /// How often `action` was called.
+    pub fn calls(&self, action: &str) -> u32 {
+        self.world().calls.get(action).copied().unwrap_or(0)
+    }
+
+    /// Every action that was called, and how often, since the last time.
+    pub fn take_calls(&self) -> BTreeMap<String, u32> {
+        std::mem::take(&mut self.world().calls)
+    }
+
+    /// A stack's status; `None` where there is none of that name.
+    pub fn status(&self, stack: &str) -> Option<String> {
+        let world = self.world();
+        world.find(stack).map(|at| world.stacks[at].status.clone())
+    }
+}
+
+impl Drop for FakeAws {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl World {
+    fn next(&mut self) -> u32 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn advance(&mut self) {
+        if !self.stopped {
+            let now = Instant::now();
+            self.stacks.iter_mut().for_each(|stack| stack.advance(now));
+        }
+    }
+
+    /// How often `action` was called.
+    pub fn called(&self, action: &str) -> u32 {
+        self.calls.get(action).copied().unwrap_or(0)
+    }
+
+    /// The stack of that name.
+    pub fn stack(&self, name: &str) -> &Stack {
+        let at = self.find(name).unwrap_or_else(|| panic!("there is no stack `{name}`"));
+        &self.stacks[at]
+    }
+
+    /// The names of the change sets that are left and were not executed.
+    pub fn waiting(&self) -> Vec<&str> {
+        self.change_sets.iter().filter(|set| set.executed.is_none()).map(|set| set.name.as_str()).collect()
+    }
+
+    /// A refusal that a test wants for this call.
+    fn refusal(&mut self, action: &str) -> Option<Refusal> {
+        let fits = |(of, _, left): &&mut (String, Refusal, u32)| (of == action || of == "*") && *left > 0;
+        let (_, refusal, left) = self.refusing.iter_mut().find(fits)?;
+        *left -= 1;
+        Some(refusal.clone())
+    }
+
+    fn answer(&mut self, action: &str, form: &Form) -> Result<String, Refusal> {
+        match action {
+            "DescribeStacks" => self.describe_stacks(form),
+            "GetTemplate" => self.get_template(form),
+            "CreateChangeSet" => self.create_change_set(form),
+            "DescribeChangeSet" => self.describe_change_set(form),
+            "ExecuteChangeSet" => self.execute_change_set(form),
+            "DeleteChangeSet" => self.delete_change_set(form),
+            "ListChangeSets" => self.list_change_sets(form),
+            "DeleteStack" => self.delete_stack(form),
+            "DescribeStackEvents" => self.describe_stack_events(form),
+            "ListStackResources" => self.list_stack_resources(form),
+            "RollbackStack" => self.rollback_stack(form),
+            "ContinueUpdateRollback" => self.continue_update_rollback(form),
+            "UpdateTerminationProtection" => self.update_termination_protection(form),
+            "SetStackPolicy" => self.set_stack_policy(form),
+            "GetStackPolicy" => self.get_stack_policy(form),
+            "DescribeAutoScalingGroups" => Ok(wire::tag("AutoScalingGroups", "")),
+            "GetCallerIdentity" => Ok(wire::text("Account", ACCOUNT)),
+            other => Err(Refusal::new("InvalidAction", format!("the fake AWS does not serve `{other}`"))),
+        }
+    }
+}
+
+/// Answers one request, of whichever service.
+async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let body = to_bytes(body, 10 << 20).await.expect("a request of some bytes");
+    let form = (path == "/").then(|| Form::read(&String::from_utf8_lossy(&body)));
+    let action = match &form {
+        Some(form) => form.get("Action").unwrap_or("no action").to_owned(),
+        None => bucket::action(&head.method, &path),
+    };
+    gated(&shared, &action, true).await;
+    let response = {
+        let mut world = shared.world.lock().expect("the server does not panic");
+        world.advance();
+        *world.calls.entry(action.clone()).or_default() += 1;
+        match form {
+            Some(form) => {
+                let refused = world.refusal(&action);
+                match refused.map_or_else(|| world.answer(&action, &form), Err) {
+                    Ok(result) => document(200, wire::answer(&action, &result)),
+                    Err(refusal) => document(refusal.status, refusal.document()),
+                }
+            }
+            None => {
+                let answer = world.buckets.ask(&action, &path, &head.headers, &body);
+                let mut response = Response::builder().status(answer.status);
+                if let Some(tag) = answer.tag {
+                    response = response.header("etag", tag);
+                }
+                response.body(Body::from(answer.body)).expect("a response")
+            }
+        }
+    };
+    shared.news.notify_all();
+    gated(&shared, &action, false).await;
+    response
+}
+
+fn document(status: u16, xml: String) -> Response {
+    let response = Response::builder().status(status).header("content-type", "text/xml");
+    response.body(Body::from(xml)).expect("a response")
+}
+
+/// Waits at the test's gate, if one stands there.
+async fn gated(shared: &Shared, action: &str, before: bool) {
+    let gate = {
+        let world = shared.world.lock().expect("the server does not panic");
+        world.gates.iter().find(|gate| gate.action == action && gate.before == before).cloned()
+    };
+    if let Some(gate) = gate {
+        *gate.reached.lock().expect("a flag") = true;
+        shared.news.notify_all();
+        // Nothing ever opens it: who waits here is given up.
+        std::future::pending::<()>().await;
+    }
+}
