@@ -135,6 +135,8 @@ impl Cloud for CloudFormation {
             .create_change_set()
             .stack_name(&request.stack)
             .change_set_name(&request.name)
+            // A repeated request (its answer was lost) is then taken for the first one.
+            .client_token(token(&[&request.stack, &request.name]))
             .change_set_type(kind)
             .set_template_body(body)
             .set_template_url(url)
@@ -177,11 +179,10 @@ impl Cloud for CloudFormation {
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
         // The same token for the same change set: a repeated request (its answer was
         // lost) is then taken for the first one.
-        let token: String = Sha256::digest(&id.0).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         self.client
             .execute_change_set()
             .change_set_name(&id.0)
-            .client_request_token(format!("fleetwright-{token}"))
+            .client_request_token(token(&[&id.0]))
             .send()
             .await
             .map_err(|error| failure(format!("executing change set `{}`", id.0), error))?;
@@ -312,6 +313,13 @@ impl Repair for Repairs {
         let answer = request.send().await;
         answer.map(drop).map_err(|error| failure(format!("deleting stack `{stack}`"), error))
     }
+}
+
+/// What tells a request from any other: the same for the same parts.
+fn token(parts: &[&str]) -> String {
+    let hash = Sha256::digest(parts.join("\n"));
+    let hash: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("fleetwright-{hash}")
 }
 
 fn parameter((key, value): (&String, &String)) -> Parameter {
