@@ -1,7 +1,9 @@
 //! What emulators of AWS can't do, against one that can: stacks stuck in every way, throttled calls,
 //! updates that fail or are denied, and how much is asked of AWS.
 
+mod calls;
 mod failures;
+mod killed;
 mod recovery;
 
 use std::process::{Child, Command, Stdio};

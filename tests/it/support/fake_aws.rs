@@ -14,7 +14,7 @@ mod template;
 mod wire;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 pub use changes::Dialect;
-pub use stack::{Resource, Stack};
+pub use stack::Stack;
 use wire::{Form, Refusal};
 
 /// The account and region of everything.
@@ -55,6 +55,28 @@ pub struct Failing {
     reason: String,
 }
 
+/// Calls that will not be answered as they should.
+#[derive(Debug)]
+struct Refusing {
+    /// The action; `*` is any but S3's.
+    action: String,
+    /// What is said.
+    refusal: Refusal,
+    /// How many more times.
+    left: u32,
+    /// Whether what was asked is done nevertheless.
+    done: bool,
+}
+
+/// How many calls are answered: as many as there are tokens, which come back with time.
+#[derive(Debug)]
+struct Limit {
+    a_second: f64,
+    most: f64,
+    left: f64,
+    since: Instant,
+}
+
 /// Everything there is.
 #[derive(Debug)]
 pub struct World {
@@ -63,8 +85,10 @@ pub struct World {
     buckets: bucket::Buckets,
     dialect: Dialect,
     failing: Vec<Failing>,
-    /// Refusals to come, by action, and how many.
-    refusing: Vec<(String, Refusal, u32)>,
+    refusing: Vec<Refusing>,
+    limit: Option<Limit>,
+    /// Tokens of requests that were done, by stack.
+    tokens: BTreeSet<(String, String)>,
     gates: Vec<Arc<Gate>>,
     calls: BTreeMap<String, u32>,
     serial: u32,
@@ -103,6 +127,8 @@ impl FakeAws {
             dialect,
             failing: Vec::new(),
             refusing: Vec::new(),
+            limit: None,
+            tokens: BTreeSet::new(),
             gates: Vec::new(),
             calls: BTreeMap::new(),
             serial: 0,
@@ -151,15 +177,26 @@ impl FakeAws {
 
     /// Answers the next `count` calls of `action` (`*` is any but S3's) as CloudFormation does when there are too many.
     pub fn throttle(&self, action: &str, count: u32) {
-        let refusal = Refusal::new("Throttling", "Rate exceeded");
-        self.world().refusing.push((action.to_owned(), refusal, count));
+        self.refuse(action, Refusal::new("Throttling", "Rate exceeded"), count, false);
+    }
+
+    /// Answers no more than `a_second` calls of CloudFormation each second, after a burst of `most`.
+    pub fn limit(&self, a_second: f64, most: f64) {
+        self.world().limit = Some(Limit { a_second, most, left: most, since: Instant::now() });
     }
 
     /// Answers the next `count` calls of `action` with HTTP status 503.
     pub fn unavailable(&self, action: &str, count: u32) {
-        let words = "The service is unavailable. Please try again.";
-        let refusal = Refusal { status: 503, ..Refusal::new("ServiceUnavailable", words) };
-        self.world().refusing.push((action.to_owned(), refusal, count));
+        self.refuse(action, Refusal::unavailable(), count, false);
+    }
+
+    /// Does what the next call of `action` asks for, and answers it with HTTP status 503.
+    pub fn lose_answer(&self, action: &str) {
+        self.refuse(action, Refusal::unavailable(), 1, true);
+    }
+
+    fn refuse(&self, action: &str, refusal: Refusal, left: u32, done: bool) {
+        self.world().refusing.push(Refusing { action: action.to_owned(), refusal, left, done });
     }
 
     /// Lets no time pass for stacks, until [`FakeAws::go_on`].
@@ -212,6 +249,15 @@ impl FakeAws {
     pub fn ask(&self, action: &str, fields: &[(&str, &str)]) -> String {
         let answer = self.world().answer(action, &Form::of(fields));
         answer.unwrap_or_else(|refusal| panic!("{action} is refused: {refusal:?}"))
+    }
+
+    /// Leaves a stack there in a status that nothing done to this AWS leads to.
+    pub fn plant(&self, stack: &str, status: &str) {
+        let mut world = self.world();
+        let serial = world.next();
+        let mut stack = Stack::new(stack, status, serial);
+        stack.stack_event(status, "");
+        world.stacks.push(stack);
     }
 
     /// How often `action` was called.
@@ -268,12 +314,20 @@ impl World {
         self.change_sets.iter().filter(|set| set.executed.is_none()).map(|set| set.name.as_str()).collect()
     }
 
-    /// A refusal that a test wants for this call.
-    fn refusal(&mut self, action: &str) -> Option<Refusal> {
-        let fits = |(of, _, left): &&mut (String, Refusal, u32)| (of == action || of == "*") && *left > 0;
-        let (_, refusal, left) = self.refusing.iter_mut().find(fits)?;
-        *left -= 1;
-        Some(refusal.clone())
+    /// Answers a call, or refuses it where a test wants that.
+    fn answer_or_refuse(&mut self, action: &str, form: &Form) -> Result<String, Refusal> {
+        if self.limit.as_mut().is_some_and(|limit| !limit.allows()) {
+            *self.calls.entry("throttled".to_owned()).or_default() += 1;
+            return Err(Refusal::new("Throttling", "Rate exceeded"));
+        }
+        let fits = |r: &&mut Refusing| (r.action == action || r.action == "*") && r.left > 0;
+        let Some(refusing) = self.refusing.iter_mut().find(fits) else { return self.answer(action, form) };
+        refusing.left -= 1;
+        let (refusal, done) = (refusing.refusal.clone(), refusing.done);
+        if done {
+            self.answer(action, form)?;
+        }
+        Err(refusal)
     }
 
     fn answer(&mut self, action: &str, form: &Form) -> Result<String, Refusal> {
@@ -300,6 +354,19 @@ impl World {
     }
 }
 
+impl Limit {
+    fn allows(&mut self) -> bool {
+        let now = Instant::now();
+        let come = (now - self.since).as_secs_f64() * self.a_second;
+        (self.left, self.since) = ((self.left + come).min(self.most), now);
+        let allows = self.left >= 1.0;
+        if allows {
+            self.left -= 1.0;
+        }
+        allows
+    }
+}
+
 /// Answers one request, of whichever service.
 async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
@@ -316,13 +383,10 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         world.advance();
         *world.calls.entry(action.clone()).or_default() += 1;
         match form {
-            Some(form) => {
-                let refused = world.refusal(&action);
-                match refused.map_or_else(|| world.answer(&action, &form), Err) {
-                    Ok(result) => document(200, wire::answer(&action, &result)),
-                    Err(refusal) => document(refusal.status, refusal.document()),
-                }
-            }
+            Some(form) => match world.answer_or_refuse(&action, &form) {
+                Ok(result) => document(200, wire::answer(&action, &result)),
+                Err(refusal) => document(refusal.status, refusal.document()),
+            },
             None => {
                 let answer = world.buckets.ask(&action, &path, &head.headers, &body);
                 let mut response = Response::builder().status(answer.status);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::World;
 use super::changes::{ChangeSet, changes};
-use super::stack::{Stack, Step, uuid};
+use super::stack::{Stack, uuid};
 use super::template::Wanted;
 use super::wire::{Form, Refusal, text};
 use super::work::{self, Fate};
@@ -23,6 +23,13 @@ impl World {
             }
         };
         self.stacks.iter().position(fits)
+    }
+
+    /// Whether the request was done before, by its token; its answer was lost then.
+    fn is_repeated(&mut self, at: usize, form: &Form) -> bool {
+        let token =
+            form.get("ClientRequestToken").map(|token| (self.stacks[at].id.clone(), token.to_owned()));
+        token.is_some_and(|token| !self.tokens.insert(token))
     }
 
     fn existing(&self, form: &Form) -> Result<usize, Refusal> {
@@ -66,7 +73,13 @@ impl World {
             }
         };
         let stack = &self.stacks[at];
-        if self.change_sets.iter().any(|set| set.stack == stack.id && set.name == name) {
+        let token = form.get("ClientToken").map(str::to_owned);
+        let twin = self.change_sets.iter().find(|set| set.stack == stack.id && set.name == name);
+        if let Some(twin) = twin {
+            // The same request again: its answer was lost.
+            if token.is_some() && twin.token == token {
+                return Ok(text("Id", &twin.id) + &text("StackId", &twin.stack));
+            }
             let words = format!(
                 "ChangeSet {name} cannot be created due to a mismatch with existing attribute Template"
             );
@@ -80,7 +93,8 @@ impl World {
         let id = format!("arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{name}/{}", uuid(serial));
         let answer = text("Id", &id) + &text("StackId", &stack);
         let name = name.to_owned();
-        let set = ChangeSet { id, name, stack, create, wanted, changes, empty, asked: false, executed: None };
+        let (asked, executed) = (false, None);
+        let set = ChangeSet { id, name, stack, create, wanted, changes, empty, asked, token, executed };
         self.change_sets.push(set);
         Ok(answer)
     }
@@ -202,6 +216,9 @@ impl World {
     /// Undoes an update, or a creation, that was left as it failed.
     pub fn rollback_stack(&mut self, form: &Form) -> Answered {
         let at = self.existing(form)?;
+        if self.is_repeated(at, form) {
+            return Ok(text("StackId", &self.stacks[at].id));
+        }
         let Self { stacks, serial, failing, .. } = self;
         let stack = &mut stacks[at];
         let fate = Fate { failing, serial, keep_failed: false };
@@ -223,6 +240,9 @@ impl World {
     /// Goes on with a rollback that failed.
     pub fn continue_update_rollback(&mut self, form: &Form) -> Answered {
         let at = self.existing(form)?;
+        if self.is_repeated(at, form) {
+            return Ok(String::new());
+        }
         let Self { stacks, serial, failing, .. } = self;
         let stack = &mut stacks[at];
         if stack.status != "UPDATE_ROLLBACK_FAILED" {
@@ -261,15 +281,5 @@ impl World {
         }
         self.stacks[at].policy = Some(policy.to_owned());
         Ok(String::new())
-    }
-
-    /// Puts a stack there as others left it: `becomes` is what it turns into once time passes.
-    pub fn plant(&mut self, stack: Stack, becomes: Option<&'static str>) {
-        let mut stack = stack;
-        if let Some(becomes) = becomes {
-            let leaked: &'static str = Box::leak(stack.status.clone().into_boxed_str());
-            stack.begin(vec![Step::Stack(leaked, String::new()), Step::Stack(becomes, String::new())]);
-        }
-        self.stacks.push(stack);
     }
 }

@@ -74,6 +74,8 @@ pub struct ChangeSet {
     pub empty: bool,
     /// It is computed while it is asked for the first time.
     pub asked: bool,
+    /// The token it was made with.
+    pub token: Option<String>,
     /// The token it was executed with.
     pub executed: Option<String>,
 }

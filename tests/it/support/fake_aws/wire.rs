@@ -25,6 +25,12 @@ impl Refusal {
         Self::new("ValidationError", message)
     }
 
+    /// What is said when a service is down.
+    pub fn unavailable() -> Self {
+        let words = "The service is unavailable. Please try again.";
+        Self { status: 503, ..Self::new("ServiceUnavailable", words) }
+    }
+
     /// The document that says so.
     pub fn document(&self) -> String {
         let sender = if self.status < 500 { "Sender" } else { "Receiver" };
