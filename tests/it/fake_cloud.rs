@@ -5,6 +5,7 @@ mod calls;
 mod failures;
 mod killed;
 mod recovery;
+mod words;
 
 use std::process::{Child, Command, Stdio};
 
