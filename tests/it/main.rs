@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a file per capability.
 
 mod cluster_contract;
+mod contract;
 mod docs;
 mod fake_cloud;
 mod faults;

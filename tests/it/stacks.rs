@@ -90,7 +90,8 @@ impl Stacks {
     }
 }
 
-fn has(text: &str, wanted: &[&str]) {
+#[track_caller]
+pub fn has(text: &str, wanted: &[&str]) {
     for part in wanted {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }

@@ -5,6 +5,7 @@ pub mod endpoints;
 pub mod fake_aws;
 pub mod git;
 pub mod lab;
+pub mod ministack;
 pub mod registry;
 pub mod swarm;
 

@@ -1,0 +1,317 @@
+//! Where a scenario takes place: a repository, a cloud, and the means to look into it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_cloudformation::types::Stack;
+use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+
+use super::cleanup;
+use crate::support::ministack::Ministack;
+
+/// The kinds of clouds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The emulator.
+    Ministack,
+    /// Amazon's own, with the caller's credentials.
+    Aws,
+}
+
+/// Plays a scenario on the cloud that is chosen.
+pub fn scenario(play: impl FnOnce(&Lab)) {
+    scenario_except(&[], play);
+}
+
+/// Plays a scenario on the cloud that is chosen, unless it is one of those that can't do it; each
+/// of them with the reason.
+pub fn scenario_except(cannot: &[(Kind, &str)], play: impl FnOnce(&Lab)) {
+    let region = std::env::var("FLEETWRIGHT_TEST_AWS").ok().filter(|region| !region.is_empty());
+    let kind = if region.is_some() { Kind::Aws } else { Kind::Ministack };
+    if let Some((_, why)) = cannot.iter().find(|(cannot, _)| *cannot == kind) {
+        println!("not on {kind:?}: {why}");
+        return;
+    }
+    play(&Lab::open(region));
+}
+
+/// A repository in a folder of its own, and a cloud.
+pub struct Lab {
+    /// The kind of cloud.
+    pub kind: Kind,
+    /// The project's name, used by nothing else in this cloud.
+    pub project: String,
+    folder: tempfile::TempDir,
+    home: tempfile::TempDir,
+    region: String,
+    config: SdkConfig,
+    runtime: tokio::runtime::Runtime,
+    printed: RefCell<String>,
+    server: Option<Ministack>,
+}
+
+impl Lab {
+    fn open(region: Option<String>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("tokio");
+        let kind = if region.is_some() { Kind::Aws } else { Kind::Ministack };
+        assert!(
+            kind == Kind::Ministack || std::env::var_os("CI").is_none(),
+            "FLEETWRIGHT_TEST_AWS is set in CI: tests on AWS are started by a person"
+        );
+        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+        let mut config = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.clone()));
+        let server = (kind == Kind::Ministack).then(Ministack::start);
+        if let Some(server) = &server {
+            let anybody = Credentials::new("test", "test", None, None, "test");
+            config = config
+                .endpoint_url(server.endpoint())
+                .credentials_provider(SharedCredentialsProvider::new(anybody));
+        }
+        let config = runtime.block_on(config.load());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos();
+        let project = format!("fwt-{:x}-{:x}", std::process::id(), now);
+        let lab = Self {
+            kind,
+            project,
+            folder: tempfile::tempdir().expect("a folder"),
+            home: tempfile::tempdir().expect("a folder"),
+            region,
+            config,
+            runtime,
+            printed: RefCell::default(),
+            server,
+        };
+        let main = format!(
+            "project: {}\nenvironments:\n  test:\n    region: {}\n    cluster: main\n\
+             clusters:\n  main:\n    engine: swarm\n",
+            lab.project, lab.region
+        );
+        lab.write("fleetwright.yaml", &main);
+        lab
+    }
+
+    // --- The repository -----------------------------------------------------------------------
+
+    /// A file of the repository.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Writes a file of the repository.
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.path(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+
+    /// Writes the file that lists the stacks.
+    pub fn stacks(&self, text: &str) {
+        self.write("stacks/all.yaml", text);
+    }
+
+    /// Writes a template.
+    pub fn template(&self, name: &str, text: &str) {
+        self.write(&format!("templates/cloudformation/{name}.yaml"), text);
+    }
+
+    /// Replaces a part of a file that is in it.
+    pub fn edit(&self, file: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path(file)).expect("the file");
+        assert!(text.contains(from), "{file} has no `{from}`");
+        self.write(file, &text.replace(from, to));
+    }
+
+    // --- The program --------------------------------------------------------------------------
+
+    /// A command in the repository, with what it needs to reach the cloud.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
+        match &self.server {
+            Some(server) => {
+                command
+                    .env_clear()
+                    .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+                    .env("HOME", self.home.path())
+                    .env("AWS_ENDPOINT_URL", server.endpoint())
+                    .env("AWS_ACCESS_KEY_ID", "test")
+                    .env("AWS_SECRET_ACCESS_KEY", "test")
+                    .env("AWS_REGION", &self.region);
+            }
+            // The caller's credentials may be anywhere.
+            None => {
+                for (name, _) in std::env::vars_os() {
+                    if name.to_string_lossy().starts_with("FLEETWRIGHT_") {
+                        command.env_remove(name);
+                    }
+                }
+            }
+        }
+        command.env("FLEETWRIGHT_HOME", self.home.path());
+        command
+    }
+
+    /// Runs a command whatever its end.
+    pub fn run(&self, command: &mut Command) -> Output {
+        let output = command.output().expect("the binary runs");
+        let mut printed = self.printed.borrow_mut();
+        printed.push_str(&String::from_utf8_lossy(&output.stdout));
+        printed.push_str(&String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// Runs a command that must end with `status`; gives all it printed.
+    pub fn ends(&self, arguments: &[&str], status: i32) -> String {
+        ended(&self.run(&mut self.command(arguments)), arguments, status)
+    }
+
+    /// All that commands have printed so far.
+    pub fn printed(&self) -> String {
+        self.printed.borrow().clone()
+    }
+
+    /// The plan as a document; the command must end with `status`.
+    pub fn plan_json(&self, status: i32) -> serde_json::Value {
+        let arguments = ["plan", "-o", "json"];
+        let output = self.run(&mut self.command(&arguments));
+        ended(&output, &arguments, status);
+        serde_json::from_slice(&output.stdout).expect("one document")
+    }
+
+    // --- The cloud ----------------------------------------------------------------------------
+
+    /// Waits for the answer of a call.
+    pub fn wait<T>(&self, call: impl Future<Output = T>) -> T {
+        self.runtime.block_on(call)
+    }
+
+    /// A client of CloudFormation.
+    pub fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
+        aws_sdk_cloudformation::Client::new(&self.config)
+    }
+
+    /// A client of Systems Manager.
+    pub fn ssm(&self) -> aws_sdk_ssm::Client {
+        aws_sdk_ssm::Client::new(&self.config)
+    }
+
+    /// A client of S3.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        let mut config = aws_sdk_s3::config::Builder::from(&self.config);
+        config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
+        aws_sdk_s3::Client::from_conf(config.build())
+    }
+
+    /// Asks until there is an answer.
+    pub fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let limit = Duration::from_secs(if self.kind == Kind::Aws { 600 } else { 30 });
+        let begun = Instant::now();
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(begun.elapsed() < limit, "waited {limit:?} until {what}");
+            let pause = if self.kind == Kind::Aws { 1000 } else { 20 };
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+    }
+
+    /// What CloudFormation calls a stack of the repository.
+    pub fn cloud_name(&self, stack: &str) -> String {
+        format!("{}-test-{stack}", self.project)
+    }
+
+    /// A stack of the repository, when it exists.
+    pub fn stack(&self, stack: &str) -> Option<Stack> {
+        let name = self.cloud_name(stack);
+        match self.wait(self.cloudformation().describe_stacks().stack_name(name).send()) {
+            Ok(answer) => answer.stacks.unwrap_or_default().into_iter().next(),
+            Err(error) => {
+                assert!(refused(&error, "does not exist"), "{error:?}");
+                None
+            }
+        }
+    }
+
+    /// The status of a stack; empty when there is none.
+    pub fn status(&self, stack: &str) -> String {
+        self.stack(stack)
+            .and_then(|stack| stack.stack_status)
+            .map(|status| status.as_str().to_owned())
+            .unwrap_or_default()
+    }
+
+    /// The ids of a stack's resources, by their names in its template.
+    pub fn resources(&self, stack: &str) -> BTreeMap<String, String> {
+        let call = self.cloudformation().list_stack_resources().stack_name(self.cloud_name(stack));
+        let answer = self.wait(call.send()).expect("the resources");
+        let gone = |status: &str| matches!(status, "DELETE_COMPLETE" | "DELETE_SKIPPED");
+        answer
+            .stack_resource_summaries
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|resource| !resource.resource_status.as_ref().is_some_and(|s| gone(s.as_str())))
+            .map(|resource| {
+                let name = resource.logical_resource_id.unwrap_or_default();
+                (name, resource.physical_resource_id.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    /// The value of a parameter of Systems Manager, by its name behind `/PROJECT/`; `None` when there
+    /// is none.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let call = self.ssm().get_parameter().name(format!("/{}/{name}", self.project));
+        match self.wait(call.send()) {
+            Ok(answer) => answer.parameter.and_then(|parameter| parameter.value),
+            Err(error) => {
+                assert_eq!(error.code(), Some("ParameterNotFound"), "{error:?}");
+                None
+            }
+        }
+    }
+
+    /// The project's bucket.
+    pub fn bucket(&self) -> String {
+        let identity = aws_sdk_sts::Client::new(&self.config).get_caller_identity();
+        let account = self.wait(identity.send()).expect("the account").account.unwrap_or_default();
+        format!("fleetwright-{}-{account}-{}", self.project, self.region)
+    }
+
+    /// Deletes all that the scenario may have left in the cloud.
+    pub fn clean(&self) {
+        cleanup::all(self);
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The server takes everything with it.
+        if self.kind == Kind::Aws {
+            self.clean();
+        }
+    }
+}
+
+/// Whether the cloud refused a call with these words.
+pub fn refused<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, words: &str) -> bool {
+    matches!(error, SdkError::ServiceError(error) if error.err().message().is_some_and(|m| m.contains(words)))
+}
+
+/// What a command printed, whose status must be this.
+fn ended(output: &Output, arguments: &[&str], status: i32) -> String {
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "`{}` printed:\n{text}", arguments.join(" "));
+    text
+}
