@@ -46,7 +46,7 @@ impl CloudFormation {
         if stack.status != "REVIEW_IN_PROGRESS" {
             return Ok(());
         }
-        let mut pages = self.client.list_change_sets().stack_name(&stack.id).into_paginator().send();
+        let mut pages = self.client.list_change_sets().stack_name(&stack.name).into_paginator().send();
         while let Some(page) = pages.next().await {
             let page =
                 page.map_err(|error| failure(format!("listing the change sets of `{}`", stack.name), error))?;
