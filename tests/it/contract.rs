@@ -7,6 +7,10 @@
 
 mod changes;
 mod cleanup;
+mod failures;
 mod lab;
+mod others;
+mod promises;
+mod secrets;
 
-use lab::{Lab, scenario};
+use lab::{Kind, Lab, scenario, scenario_except};

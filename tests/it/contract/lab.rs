@@ -4,13 +4,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_cloudformation::types::Stack;
 use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::types::ParameterType;
+use serde_json::json;
 
 use super::cleanup;
 use crate::support::ministack::Ministack;
@@ -53,6 +55,7 @@ pub struct Lab {
     config: SdkConfig,
     runtime: tokio::runtime::Runtime,
     printed: RefCell<String>,
+    variables: RefCell<BTreeMap<String, String>>,
     server: Option<Ministack>,
 }
 
@@ -89,6 +92,7 @@ impl Lab {
             config,
             runtime,
             printed: RefCell::default(),
+            variables: RefCell::default(),
             server,
         };
         let main = format!(
@@ -157,17 +161,39 @@ impl Lab {
                 }
             }
         }
-        command.env("FLEETWRIGHT_HOME", self.home.path());
+        command.env("FLEETWRIGHT_HOME", self.home.path()).envs(self.variables.borrow().iter());
         command
+    }
+
+    /// Sets a variable of every command from now on.
+    pub fn set(&self, name: &str, value: &str) {
+        self.variables.borrow_mut().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Starts a command that goes on while the scenario does something else.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+    }
+
+    /// Waits for a command that was started, and that must end with `status`; gives all it printed.
+    pub fn ended(&self, started: Child, status: i32) -> String {
+        let output = started.wait_with_output().expect("it ended");
+        self.note(&output);
+        ended(&output, &["a command that was started"], status)
     }
 
     /// Runs a command whatever its end.
     pub fn run(&self, command: &mut Command) -> Output {
         let output = command.output().expect("the binary runs");
+        self.note(&output);
+        output
+    }
+
+    fn note(&self, output: &Output) {
         let mut printed = self.printed.borrow_mut();
         printed.push_str(&String::from_utf8_lossy(&output.stdout));
         printed.push_str(&String::from_utf8_lossy(&output.stderr));
-        output
     }
 
     /// Runs a command that must end with `status`; gives all it printed.
@@ -178,6 +204,21 @@ impl Lab {
     /// All that commands have printed so far.
     pub fn printed(&self) -> String {
         self.printed.borrow().clone()
+    }
+
+    /// All that commands have written to disk for themselves.
+    pub fn kept(&self) -> String {
+        let mut text = String::new();
+        let mut folders = vec![self.home.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("readable").flatten() {
+                match entry.path() {
+                    path if path.is_dir() => folders.push(path),
+                    path => text.push_str(&String::from_utf8_lossy(&std::fs::read(path).expect("readable"))),
+                }
+            }
+        }
+        text
     }
 
     /// The plan as a document; the command must end with `status`.
@@ -279,6 +320,27 @@ impl Lab {
                 None
             }
         }
+    }
+
+    /// Puts a parameter of Systems Manager there, beside all stacks.
+    pub fn put_parameter(&self, name: &str, value: &str) {
+        let call = self.ssm().put_parameter().name(format!("/{}/{name}", self.project)).value(value);
+        self.wait(call.r#type(ParameterType::String).overwrite(true).send()).expect("a parameter");
+    }
+
+    /// Answers the wait handle of a stack, named `Handle`, once it is there: with success, or with
+    /// a failure for this reason.
+    pub fn signal(&self, stack: &str, failure: Option<&str>) {
+        let handle = self.until("there is a handle", || {
+            self.stack(stack)?;
+            self.resources(stack).remove("Handle").filter(|handle| handle.starts_with("http"))
+        });
+        let status = if failure.is_some() { "FAILURE" } else { "SUCCESS" };
+        let reason = failure.unwrap_or("done");
+        let body = json!({"Status": status, "UniqueId": "a", "Data": "", "Reason": reason}).to_string();
+        let client = reqwest::Client::new();
+        let answer = self.wait(client.put(handle).body(body).send()).expect("an answer");
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     /// The project's bucket.
