@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-kills checks clean-local
+.PHONY: help demo test test-kills test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
+	@echo 'make test-aws     the contract tests on AWS itself, in the region FLEETWRIGHT_TEST_AWS'
 	@echo 'make clean-local  removes what they started and prepared'
 
 demo:
@@ -34,6 +35,14 @@ test:
 test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
+
+# Never a part of the others: it makes stacks in the caller's own account, and removes them.
+test-aws:
+	@if [ -z "$(FLEETWRIGHT_TEST_AWS)" ]; then \
+	  echo 'error: name the region to test in: make test-aws FLEETWRIGHT_TEST_AWS=eu-west-1' >&2; exit 2; fi
+	@if [ -n "$$CI" ]; then echo 'error: tests on AWS are started by a person, not by CI' >&2; exit 2; fi
+	@scripts/setup build
+	FLEETWRIGHT_TEST_AWS=$(FLEETWRIGHT_TEST_AWS) cargo nextest run --locked --profile aws -E 'test(/^contract::/)'
 
 checks: export INSTA_UPDATE ?= no
 checks:

@@ -71,6 +71,10 @@ impl Lab {
             kind == Kind::Ministack || std::env::var_os("CI").is_none(),
             "FLEETWRIGHT_TEST_AWS is set in CI: tests on AWS are started by a person"
         );
+        assert!(
+            kind == Kind::Ministack || std::env::var_os("AWS_ENDPOINT_URL").is_none(),
+            "AWS_ENDPOINT_URL is set: what answers there is not AWS"
+        );
         let region = region.unwrap_or_else(|| "us-east-1".to_owned());
         let mut config = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.clone()));
         let server = (kind == Kind::Ministack).then(Ministack::start);
@@ -255,7 +259,7 @@ impl Lab {
 
     /// Asks until there is an answer.
     pub fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-        let limit = Duration::from_secs(if self.kind == Kind::Aws { 600 } else { 30 });
+        let limit = Duration::from_secs(if self.kind == Kind::Aws { 600 } else { 60 });
         let begun = Instant::now();
         loop {
             if let Some(answer) = ask() {
