@@ -7,6 +7,7 @@
 
 mod changes;
 mod cleanup;
+mod consequences;
 mod failures;
 mod lab;
 mod others;

@@ -146,6 +146,27 @@ Outputs:
 }
 
 #[test]
+fn what_was_interrupted_leaves_cloudformation_to_end_what_it_began() {
+    scenario(|lab| {
+        fragile(lab, true);
+        lab.edit("templates/cloudformation/fragile.yaml", "Timeout: '1'", "Timeout: '120'");
+        let apply = lab.start(&["apply", "-y"]);
+        lab.until("the creation is under way", || {
+            (lab.status("fragile") == "CREATE_IN_PROGRESS").then_some(())
+        });
+        let process = nix::unistd::Pid::from_raw(i32::try_from(apply.id()).expect("a process"));
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).expect("it runs");
+        let said = lab.ended(apply, 1);
+        has(&said, &["CloudFormation goes on with `fragile`", "`behind` not begun"]);
+        has(&said, &["`fleetwright apply` goes on from here"]);
+        assert_eq!(lab.status("fragile"), "CREATE_IN_PROGRESS");
+
+        lab.signal("fragile", None);
+        has(&lab.ends(&["apply", "-y"], 0), &["1 stack unchanged and 1 created"]);
+    });
+}
+
+#[test]
 fn what_was_killed_goes_on_when_it_is_run_again() {
     scenario(|lab| {
         fragile(lab, true);
