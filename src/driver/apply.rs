@@ -422,9 +422,10 @@ impl One {
         }
         let after = cloud.last_event(&wanted.stack.cloud_name).await?;
         cloud.execute_change_set(&id).await?;
+        // One in review may have been made anew by this change set.
         let stack_id = match &self.existing {
-            Some(existing) => existing.id.clone(),
-            None => cloud.stack(&wanted.stack.cloud_name).await?.map(|stack| stack.id).unwrap_or_default(),
+            Some(existing) if !create => existing.id.clone(),
+            _ => cloud.stack(&wanted.stack.cloud_name).await?.map(|stack| stack.id).unwrap_or_default(),
         };
         let follower = shell.follower(&self.name, &wanted.stack.cloud_name, &stack_id, after);
         match follower.follow(true, &shell.stop).await? {
