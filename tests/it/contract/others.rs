@@ -48,6 +48,27 @@ fn two_at_the_same_time_keep_out_of_each_other_s_way() {
 }
 
 #[test]
+fn a_creation_that_was_never_begun_is_taken_up_again() {
+    scenario(|lab| {
+        lab.template("entry", ENTRY);
+        lab.stacks("entry:\n  template: entry.yaml\n");
+        // What an apply leaves that was killed between making a change set and executing it.
+        let ours = lab
+            .cloudformation()
+            .create_change_set()
+            .stack_name(lab.cloud_name("entry"))
+            .change_set_name("fleetwright-1-1")
+            .change_set_type(ChangeSetType::Create)
+            .template_body("Resources:\n  Topic: {Type: AWS::SNS::Topic}\n");
+        lab.wait(ours.send()).expect("a change set");
+        lab.until("it is there", || (lab.status("entry") == "REVIEW_IN_PROGRESS").then_some(()));
+        has(&lab.ends(&["apply", "-y"], 0), &["1 stack created"]);
+        assert_eq!(lab.resources("entry").into_keys().collect::<Vec<_>>(), ["Entry"]);
+        has(&lab.ends(&["plan"], 0), &["no change"]);
+    });
+}
+
+#[test]
 fn a_stack_that_somebody_reviews_is_theirs() {
     scenario(|lab| {
         lab.template("entry", ENTRY);

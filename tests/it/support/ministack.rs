@@ -1,12 +1,12 @@
 //! A server of ministack, a second emulator of AWS, for one test: it knows what LocalStack does
 //! not (rollbacks, protection, exports in use), and forgets everything when it ends.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::lab::home;
+use super::registry::free_port;
 
 /// A server that ends with this value.
 pub struct Ministack {
@@ -94,9 +94,4 @@ fn listens(process: &mut Child, log: &Path) -> bool {
         std::thread::sleep(Duration::from_millis(20));
     }
     false
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
 }
