@@ -7,6 +7,7 @@ pub mod drift;
 pub mod follow;
 pub mod graph;
 mod hook;
+pub mod import;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;

@@ -1,5 +1,6 @@
 //! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.
 
+pub mod adopt;
 pub mod agent;
 pub mod cause;
 pub mod dockerfile;
@@ -9,6 +10,7 @@ pub mod drift;
 pub mod evaluate;
 pub mod guard;
 pub mod image_key;
+pub mod import;
 pub mod lock;
 pub mod predict;
 pub mod recover;

@@ -2,6 +2,7 @@
 
 pub mod diagnostics;
 pub mod drift;
+pub mod import;
 pub mod json;
 pub mod live;
 pub mod local;

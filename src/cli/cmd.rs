@@ -1,5 +1,6 @@
 //! One file per command: its arguments (whose doc comments are its help) and one function.
 
+pub mod adopt;
 pub mod agent;
 pub mod apply;
 pub mod completions;
@@ -7,6 +8,7 @@ pub mod demo;
 pub mod destroy;
 pub mod drain;
 pub mod drift;
+pub mod import;
 pub mod init;
 pub mod local;
 pub mod logs;

@@ -105,6 +105,7 @@ impl Report {
             Outcome::Created
             | Outcome::Updated
             | Outcome::Deleted
+            | Outcome::Imported
             | Outcome::Unchanged
             | Outcome::Settled => true,
             Outcome::Failed | Outcome::Skipped | Outcome::NotBegun | Outcome::LeftRunning => false,
@@ -442,17 +443,25 @@ impl One {
     /// Takes back a change set that is not to be executed, and with it the empty stack that
     /// one for a new stack brings.
     async fn withdraw(&self, id: &ChangeSetId, create: bool) -> Result<(), CloudError> {
-        let cloud = &self.shell.cloud;
-        cloud.delete_change_set(id).await?;
-        if create
-            && let Some(wanted) = self.wanted.stack(&self.name)
-            && let Some(stack) = cloud.stack(&wanted.stack.cloud_name).await?
-            && stack.phase() == Phase::InReview
-        {
-            cloud.delete_stack(&stack.id).await?;
-        }
-        Ok(())
+        let name = self.wanted.stack(&self.name).map(|wanted| wanted.stack.cloud_name.as_str());
+        withdraw(self.shell.cloud.as_ref(), id, name.filter(|_| create)).await
     }
+}
+
+/// Takes back a change set that is not to be executed, and the empty stack of that name, if it brought one.
+pub(super) async fn withdraw(
+    cloud: &dyn Cloud,
+    id: &ChangeSetId,
+    new: Option<&str>,
+) -> Result<(), CloudError> {
+    cloud.delete_change_set(id).await?;
+    if let Some(name) = new
+        && let Some(stack) = cloud.stack(name).await?
+        && stack.phase() == Phase::InReview
+    {
+        cloud.delete_stack(&stack.id).await?;
+    }
+    Ok(())
 }
 
 fn failed(cause: String, at: Option<String>) -> Trouble {

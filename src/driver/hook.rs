@@ -77,7 +77,7 @@ fn environment(of: &Of<'_>, moment: Moment) -> BTreeMap<String, String> {
     let action = match work {
         Work::Create => "create",
         Work::Delete => "delete",
-        Work::Update | Work::Wait => "update",
+        Work::Update | Work::Import | Work::Wait => "update",
     };
     let given = [
         ("FLEETWRIGHT_PROJECT", wanted.project.to_string()),

@@ -241,7 +241,11 @@ pub async fn plan(
     })
 }
 
-async fn one(
+/// The plan of one stack, given the outputs of those it depends on.
+///
+/// # Errors
+/// When the cloud can't be asked, or refuses the change.
+pub async fn one(
     cloud: &dyn Cloud,
     wanted: &WantedStack,
     found: &Found,
@@ -309,6 +313,8 @@ pub(super) fn request(
         create,
         template: stack.template.clone(),
         parameters,
+        kept: Vec::new(),
         tags: stack.tags.clone(),
+        imports: Vec::new(),
     }
 }

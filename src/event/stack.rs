@@ -12,6 +12,8 @@ pub enum Work {
     Update,
     /// It is deleted.
     Delete,
+    /// Resources that exist become part of it.
+    Import,
     /// Somebody else's work on it is waited for.
     Wait,
 }
@@ -26,6 +28,8 @@ pub enum Outcome {
     Updated,
     /// It was deleted.
     Deleted,
+    /// Resources became part of it.
+    Imported,
     /// There was nothing to do.
     Unchanged,
     /// What was waited for is done.

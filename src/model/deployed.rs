@@ -86,8 +86,23 @@ pub struct ChangeSetRequest {
     pub template: String,
     /// Every parameter.
     pub parameters: BTreeMap<String, String>,
+    /// Parameters that keep the value they have.
+    pub kept: Vec<String>,
     /// Every tag.
     pub tags: BTreeMap<String, String>,
+    /// Resources to be imported; a change set with some does nothing else.
+    pub imports: Vec<Import>,
+}
+
+/// A resource that exists and becomes part of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The logical id.
+    pub resource: String,
+    /// The type.
+    pub resource_type: String,
+    /// What its service knows it by: properties and their values.
+    pub identifier: BTreeMap<String, String>,
 }
 
 /// How far a change set is.

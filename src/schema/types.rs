@@ -20,6 +20,8 @@ pub struct TypeSchema {
     pub create_only_properties: Vec<String>,
     /// Paths of what can be changed in place at times.
     pub conditional_create_only_properties: Vec<String>,
+    /// Paths of what identifies a resource of the type.
+    pub primary_identifier: Vec<String>,
     /// Rules that hold at one path only.
     pub rules: Vec<Rule>,
     /// Values that depend on the region.

@@ -82,6 +82,7 @@ impl Board {
             Work::Create => "creating",
             Work::Update => "updating",
             Work::Delete => "deleting",
+            Work::Import => "importing",
             Work::Wait => "waiting",
         };
         let mut line = format!("{verb:9}");
@@ -142,6 +143,7 @@ impl Board {
             Outcome::Updated => (GOOD, "✓", "updated"),
             Outcome::Deleted => (GOOD, "✓", "deleted"),
             Outcome::Unchanged => (GOOD, "✓", "unchanged"),
+            Outcome::Imported => (GOOD, "✓", "imported"),
             Outcome::Settled => (GOOD, "✓", "at rest"),
             Outcome::Failed => (BAD, "✗", "failed"),
             Outcome::Skipped => (DIM, "-", "skipped: what it depends on failed"),
@@ -156,6 +158,7 @@ impl Board {
             | Outcome::Updated
             | Outcome::Deleted
             | Outcome::Unchanged
+            | Outcome::Imported
             | Outcome::Settled
             | Outcome::Failed => {
                 let took = time::human(Duration::try_from_secs_f64(seconds).unwrap_or_default());
@@ -199,6 +202,7 @@ pub fn summary(outcomes: &[Outcome], took: Duration) -> String {
         Outcome::Updated => "updated",
         Outcome::Deleted => "deleted",
         Outcome::Unchanged => "unchanged",
+        Outcome::Imported => "imported",
         Outcome::Settled => "at rest",
         Outcome::Failed => "failed",
         Outcome::Skipped => "skipped",

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, Parameter, Replacement, Stack, StackEvent, Tag,
+    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, Parameter, Replacement, ResourceToImport,
+    Stack, StackEvent, Tag,
 };
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
@@ -15,7 +16,7 @@ use super::templates::{Part, Templates};
 use super::{failure, is_missing, refusal};
 use crate::model::changes::differences;
 use crate::model::deployed::{
-    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, PropertyChange,
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import, PropertyChange,
     ResourceChange, ResourceEvent, StackResource,
 };
 use crate::port::cloud::{Cloud, CloudError};
@@ -121,7 +122,13 @@ impl Cloud for CloudFormation {
     }
 
     async fn create_change_set(&self, request: &ChangeSetRequest) -> Result<ChangeSetId, CloudError> {
-        let kind = if request.create { ChangeSetType::Create } else { ChangeSetType::Update };
+        let kind = match (request.create, request.imports.is_empty()) {
+            (_, false) => ChangeSetType::Import,
+            (true, true) => ChangeSetType::Create,
+            (false, true) => ChangeSetType::Update,
+        };
+        let parameters = request.parameters.iter().map(parameter).chain(request.kept.iter().map(kept));
+        let imports = request.imports.iter().map(import).collect::<Vec<_>>();
         let (body, url) = if request.template.len() <= INLINE_MOST {
             (Some(request.template.clone()), None)
         } else {
@@ -140,10 +147,12 @@ impl Cloud for CloudFormation {
             .change_set_type(kind)
             .set_template_body(body)
             .set_template_url(url)
-            .set_parameters(Some(request.parameters.iter().map(parameter).collect()))
+            .set_parameters(Some(parameters.collect()))
+            .set_resources_to_import(Some(imports).filter(|imports| !imports.is_empty()))
             .set_tags(Some(request.tags.iter().map(tag).collect()))
-            // Templates are the user's own and shown before they are applied, roles included.
+            // Templates are the user's own and shown before they are applied, roles and macros included.
             .capabilities(Capability::CapabilityNamedIam)
+            .capabilities(Capability::CapabilityAutoExpand)
             .send()
             .await
             .map_err(|error| {
@@ -324,6 +333,18 @@ fn token(parts: &[&str]) -> String {
 
 fn parameter((key, value): (&String, &String)) -> Parameter {
     Parameter::builder().parameter_key(key).parameter_value(value).build()
+}
+
+fn kept(key: &String) -> Parameter {
+    Parameter::builder().parameter_key(key).use_previous_value(true).build()
+}
+
+fn import(import: &Import) -> ResourceToImport {
+    ResourceToImport::builder()
+        .logical_resource_id(&import.resource)
+        .resource_type(&import.resource_type)
+        .set_resource_identifier(Some(import.identifier.clone().into_iter().collect()))
+        .build()
 }
 
 fn tag((key, value): (&String, &String)) -> Tag {

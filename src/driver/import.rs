@@ -1,0 +1,111 @@
+//! Taking resources that exist into a stack.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::apply::{Shell, explain, withdraw};
+use super::follow::{Still, computed};
+use super::plan::{WantedStack, request};
+use crate::event::stack::{Failure, Outcome, Work};
+use crate::model::deployed::{Action, ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Import};
+use crate::port::cloud::CloudError;
+
+/// One import.
+pub struct Importing<'a> {
+    /// What every piece of work needs.
+    pub shell: &'a Shell,
+    /// The stack.
+    pub wanted: &'a WantedStack,
+    /// The stack as it is; `None` when the import makes it.
+    pub existing: Option<&'a DeployedStack>,
+    /// The template that does it.
+    pub template: String,
+    /// Values of parameters that the stack does not have yet.
+    pub parameters: BTreeMap<String, String>,
+    /// What is imported.
+    pub imports: Vec<Import>,
+}
+
+impl Importing<'_> {
+    /// Imports, and follows it to its end.
+    ///
+    /// # Errors
+    /// When the cloud can't be asked, or refuses the change set.
+    pub async fn run(&self) -> Result<Outcome, CloudError> {
+        let (shell, name) = (self.shell, &self.wanted.stack.name);
+        let since = Instant::now();
+        shell.started(name, Work::Import, Some(self.imports.len()));
+        let (outcome, failure) = self.import().await?;
+        shell.finished(name, outcome, since, failure);
+        Ok(outcome)
+    }
+
+    async fn import(&self) -> Result<(Outcome, Option<Failure>), CloudError> {
+        let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
+        let cloud_name = &self.wanted.stack.cloud_name;
+        let new = self.existing.is_none().then_some(cloud_name.as_str());
+        let id = cloud.create_change_set(&self.request()).await?;
+        let change_set = match computed(cloud, &id, shell.pace, &shell.stop).await {
+            Ok(Some(change_set)) if !shell.stop.is_cancelled() => change_set,
+            Ok(_) => {
+                withdraw(cloud, &id, new).await?;
+                return Ok((Outcome::NotBegun, None));
+            }
+            Err(error) => {
+                withdraw(cloud, &id, new).await?;
+                return Err(error);
+            }
+        };
+        if let Some(cause) = self.refusal(&change_set) {
+            withdraw(cloud, &id, new).await?;
+            let next = "correct the id or the template: it must say what the resource is now".to_owned();
+            let at = Some(self.wanted.stack.template_file.clone());
+            return Ok((Outcome::Failed, Some(Failure { cause, at, next })));
+        }
+        let after = cloud.last_event(cloud_name).await?;
+        cloud.execute_change_set(&id).await?;
+        // One that the change set made has an id by now.
+        let stack_id = cloud.stack(cloud_name).await?.map(|stack| stack.id).unwrap_or_default();
+        let follower = shell.follower(&self.wanted.stack.name, cloud_name, &stack_id, after);
+        match follower.follow(true, &shell.stop).await? {
+            None => Ok((Outcome::LeftRunning, None)),
+            Some(Still { stack: Some(stack), .. }) if stack.status == "IMPORT_COMPLETE" => {
+                Ok((Outcome::Imported, None))
+            }
+            Some(Still { stack, events }) => {
+                let failure = Failure {
+                    next: "correct the template: it must say what the resource is now; then import again"
+                        .to_owned(),
+                    ..explain(self.wanted, stack.as_ref(), &events)
+                };
+                Ok((Outcome::Failed, Some(failure)))
+            }
+        }
+    }
+
+    fn request(&self) -> ChangeSetRequest {
+        let mut request = request(&self.wanted.stack, self.parameters.clone(), self.existing.is_none());
+        request.template.clone_from(&self.template);
+        request.imports.clone_from(&self.imports);
+        if let Some(existing) = self.existing {
+            // Nothing else may change, tags included; hidden values can't be sent again.
+            request.kept = existing.parameters.keys().cloned().collect();
+            request.tags = existing.tags.clone();
+            request.tags.retain(|key, _| !key.starts_with("aws:"));
+        }
+        request
+    }
+
+    /// Why the change set is not executed.
+    fn refusal(&self, change_set: &ChangeSet) -> Option<String> {
+        match &change_set.state {
+            ChangeSetState::Failed { reason } => return Some(reason.clone()),
+            ChangeSetState::Empty => return Some("CloudFormation finds nothing to import".to_owned()),
+            ChangeSetState::Computing | ChangeSetState::Ready => {}
+        }
+        let beyond = change_set.changes.iter().find(|change| {
+            change.action != Action::Create || self.imports.iter().all(|i| i.resource != change.resource)
+        })?;
+        Some(format!("it would also change `{}` ({})", beyond.resource, beyond.resource_type))
+    }
+}
