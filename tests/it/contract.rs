@@ -7,6 +7,7 @@
 
 mod changes;
 mod cleanup;
+mod cloud;
 mod consequences;
 mod failures;
 mod lab;

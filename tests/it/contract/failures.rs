@@ -187,3 +187,34 @@ fn what_was_killed_goes_on_when_it_is_run_again() {
         has(&lab.ends(&["plan"], 0), &["no change"]);
     });
 }
+
+#[test]
+fn a_failure_stops_what_depends_on_it_and_nothing_else() {
+    scenario(|lab| {
+        fragile(lab, true);
+        lab.template(
+            "apart",
+            "\
+Resources:
+  Entry:
+    Type: AWS::SSM::Parameter
+    Properties: {Name: /<{ project }>/apart, Type: String, Value: one}
+",
+        );
+        lab.write("stacks/apart.yaml", "apart:\n  template: apart.yaml\n");
+        let failed = lab.ends(&["apply", "-y", "-o", "json"], 1);
+        let outcome = |stack: &str, outcome: &str| {
+            let events = failed.lines().filter(|line| line.contains(r#""what":"finished""#));
+            let of = |line: &&str| line.contains(&format!(r#""stack":"{stack}""#));
+            assert!(
+                events.filter(of).any(|line| line.contains(&format!(r#""outcome":"{outcome}""#))),
+                "{stack} is not {outcome} in:\n{failed}"
+            );
+        };
+        outcome("fragile", "failed");
+        outcome("behind", "skipped");
+        outcome("apart", "created");
+        assert_eq!((lab.parameter("apart").as_deref(), lab.parameter("behind")), (Some("one"), None));
+        assert_eq!(lab.status("behind"), "");
+    });
+}

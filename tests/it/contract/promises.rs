@@ -2,6 +2,7 @@
 
 use aws_sdk_cloudformation::types::Parameter;
 
+use super::cloud::refused;
 use super::{Lab, scenario};
 use crate::stacks::has;
 
@@ -78,7 +79,7 @@ fn what_is_protected_is_not_deleted() {
         // It is CloudFormation that protects, from everybody.
         let delete = lab.cloudformation().delete_stack().stack_name(lab.cloud_name("first"));
         let error = lab.wait(delete.send()).expect_err("it is protected");
-        assert!(super::lab::refused(&error, "TerminationProtection"), "{error:?}");
+        assert!(refused(&error, "TerminationProtection"), "{error:?}");
 
         lab.edit("stacks/all.yaml", "protect: true", "protect: false");
         has(&lab.ends(&["plan"], 3), &["- protection from deletion off"]);
@@ -107,5 +108,20 @@ fn a_stack_that_left_the_repository_is_kept_until_it_is_asked_for() {
         has(&pruned, &[&format!("{cloud_name} goes with 1 resource"), "AWS::SSM::Parameter", "✓ deleted"]);
         assert_eq!((lab.status("second"), lab.parameter("second")), (String::new(), None));
         assert_eq!(lab.parameter("first").as_deref(), Some("one"));
+    });
+}
+
+#[test]
+fn a_protected_stack_that_left_the_repository_is_not_deleted() {
+    scenario(|lab| {
+        two_stacks(lab);
+        lab.edit("stacks/all.yaml", "second:\n", "second:\n  protect: true\n");
+        lab.ends(&["apply", "-y"], 0);
+        // Nothing else of the plan is done either.
+        lab.stacks("first:\n  template: entry.yaml\n  parameters: {Value: changed}\n");
+        let refused = lab.ends(&["apply", "-y", "--prune"], 1);
+        has(&refused, &[&lab.cloud_name("second"), "is protected from deletion; nothing was changed"]);
+        assert_eq!(lab.parameter("first").as_deref(), Some("one"));
+        assert_eq!(lab.parameter("second").as_deref(), Some("two"));
     });
 }

@@ -159,3 +159,33 @@ user:
         nowhere(lab, &value);
     });
 }
+
+#[test]
+fn a_parameter_may_name_one_of_systems_manager() {
+    scenario(|lab| {
+        lab.put_parameter("source", "looked-up");
+        lab.template(
+            "user",
+            "\
+Parameters:
+  Source: {Type: 'AWS::SSM::Parameter::Value<String>'}
+Resources:
+  Entry:
+    Type: AWS::SSM::Parameter
+    Properties: {Name: /<{ project }>/entry, Type: String, Value: !Ref Source}
+",
+        );
+        let name = format!("/{}/source", lab.project);
+        lab.stacks(&format!("user:\n  template: user.yaml\n  parameters: {{Source: {name}}}\n"));
+        has(&lab.ends(&["plan"], 3), &[&name]);
+        lab.ends(&["apply", "-y"], 0);
+        assert_eq!(lab.parameter("entry").as_deref(), Some("looked-up"));
+        has(&lab.ends(&["plan"], 0), &["no change"]);
+
+        // One that is not there is told in the cloud's words, before anything is changed.
+        lab.edit("stacks/all.yaml", "/source", "/nowhere");
+        has(&lab.ends(&["apply", "-y"], 1), &[&format!("/{}/nowhere", lab.project)]);
+        assert_eq!(lab.parameter("entry").as_deref(), Some("looked-up"));
+        assert_eq!(lab.status("user"), "CREATE_COMPLETE");
+    });
+}
