@@ -122,8 +122,14 @@ impl Looker {
                 stack.status
             ))));
         }
-        let Some(id) = self.drift.detect(&stack.id).await? else {
-            return Ok(Some(Err("this endpoint has no drift detection".to_owned())));
+        let id = match self.drift.detect(&stack.id).await {
+            Ok(Some(id)) => id,
+            Ok(None) => return Ok(Some(Err("this endpoint has no drift detection".to_owned()))),
+            // What it refuses for this stack is no reason to say nothing of the others.
+            Err(CloudError::Refused { code, reason, .. }) if code == "ValidationError" => {
+                return Ok(Some(Err(format!("CloudFormation detects no drift here: {reason}"))));
+            }
+            Err(error) => return Err(error),
         };
         let mut pace = self.pace;
         loop {

@@ -87,10 +87,12 @@ impl Importing<'_> {
         let mut request = request(&self.wanted.stack, self.parameters.clone(), self.existing.is_none());
         request.template.clone_from(&self.template);
         request.imports.clone_from(&self.imports);
+        // Nothing else may change, tags included: even a new stack gets its own with the next apply.
+        request.tags.clear();
         if let Some(existing) = self.existing {
-            // Nothing else may change, tags included; hidden values can't be sent again.
+            // Hidden values can't be sent again.
             request.kept = existing.parameters.keys().cloned().collect();
-            request.tags = existing.tags.clone();
+            request.tags.extend(existing.tags.clone());
             request.tags.retain(|key, _| !key.starts_with("aws:"));
         }
         request

@@ -9,10 +9,13 @@ mod changes;
 mod cleanup;
 mod cloud;
 mod consequences;
+mod drift;
 mod failures;
 mod lab;
 mod others;
 mod promises;
 mod secrets;
+mod settings;
+mod taken;
 
 use lab::{Kind, Lab, scenario, scenario_except};

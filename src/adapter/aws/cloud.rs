@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, Parameter, Replacement, ResourceToImport,
-    Stack, StackEvent, Tag,
+    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, Replacement,
+    ResourceToImport, Stack, StackEvent, Tag,
 };
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
@@ -179,7 +179,14 @@ impl Cloud for CloudFormation {
             );
             if page.next_token.is_none() {
                 let reason = page.status_reason.unwrap_or_default();
-                return Ok(ChangeSet { id: id.clone(), state: state(page.status, reason), changes });
+                // One that is computed may still not be executed; then the reason says why.
+                let state = match (state(page.status, reason.clone()), page.execution_status) {
+                    (ChangeSetState::Ready, Some(ExecutionStatus::Unavailable)) => {
+                        ChangeSetState::Failed { reason }
+                    }
+                    (state, _) => state,
+                };
+                return Ok(ChangeSet { id: id.clone(), state, changes });
             }
             token = page.next_token;
         }

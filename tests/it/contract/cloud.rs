@@ -34,6 +34,18 @@ impl Lab {
         aws_sdk_s3::Client::from_conf(config.build())
     }
 
+    /// Sends a request of EC2's API that nobody has signed; only an emulator takes it.
+    pub fn post(&self, form: &str) -> String {
+        let url = self.config.endpoint_url().expect("an emulator has one").to_owned();
+        let header = ("content-type", "application/x-www-form-urlencoded");
+        // An emulator goes by the service's name in what would be the signature.
+        let signed = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
+        let request =
+            reqwest::Client::new().post(url).header(header.0, header.1).header("authorization", signed);
+        let request = request.body(form.to_owned());
+        self.wait(async { request.send().await.expect("an answer").text().await.expect("a text") })
+    }
+
     /// Asks until there is an answer.
     pub fn until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         let limit = Duration::from_secs(if self.kind == Kind::Aws { 600 } else { 60 });
