@@ -312,12 +312,17 @@ impl Repair for Repairs {
     }
 
     async fn roll_back(&self, stack: &str) -> Result<(), CloudError> {
-        let answer = self.client.rollback_stack().stack_name(stack).send().await;
-        answer.map(drop).map_err(|error| failure(format!("rolling stack `{stack}` back"), error))
+        let request = self.client.rollback_stack().stack_name(stack).client_request_token(this_time(stack));
+        request
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failure(format!("rolling stack `{stack}` back"), error))
     }
 
     async fn continue_rollback(&self, stack: &str, skip: &[String]) -> Result<(), CloudError> {
         let request = self.client.continue_update_rollback().stack_name(stack);
+        let request = request.client_request_token(this_time(stack));
         let skip = (!skip.is_empty()).then(|| skip.to_vec());
         let answer = request.set_resources_to_skip(skip).send().await;
         answer.map(drop).map_err(|error| failure(format!("going on with the rollback of `{stack}`"), error))
@@ -336,6 +341,12 @@ fn token(parts: &[&str]) -> String {
     let hash = Sha256::digest(parts.join("\n"));
     let hash: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("fleetwright-{hash}")
+}
+
+/// A token for what may be asked of a stack again later, and is then meant anew: it only
+/// covers the repetitions of one call.
+fn this_time(stack: &str) -> String {
+    token(&[stack, &std::process::id().to_string(), &chrono::Utc::now().timestamp_micros().to_string()])
 }
 
 fn parameter((key, value): (&String, &String)) -> Parameter {
