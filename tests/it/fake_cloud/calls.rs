@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Lab, TEMPLATE, has};
+use super::{Lab, has};
 
 /// Stacks enough for several pages.
 const STACKS: usize = 50;
@@ -58,28 +58,32 @@ fn a_plan_without_changes_asks_little_and_then_next_to_nothing() {
 }
 
 #[test]
-fn many_stacks_are_planned_and_applied_where_few_calls_are_allowed() {
-    let lab = many();
-    lab.aws.limit(15.0, 10.0);
-    has(&lab.ends(&["plan"], 0), &["no change"]);
-    let plan = lab.aws.take_calls();
-    assert!(plan.contains_key("throttled"), "{plan:?}");
-    let changed = TEMPLATE.replace("DelaySeconds: 5", "DelaySeconds: 7");
-    lab.write("templates/cloudformation/other.yaml", &changed);
-    let stacks: String = (0..9).map(|at| format!("new{at}:\n  template: other.yaml\n")).collect();
-    lab.write("stacks/new.yaml", &stacks);
-    has(&lab.ends(&["apply", "-y"], 0), &["50 stacks unchanged and 9 created"]);
-    let apply = lab.aws.take_calls();
-    assert!(apply.contains_key("throttled"), "{apply:?}");
+fn an_apply_succeeds_where_fewer_calls_are_allowed_than_it_makes() {
+    let lab = Lab::new();
+    let stacks: String = (0..6).map(|at| format!("s{at}:\n  template: db.yaml\n")).collect();
+    lab.write("stacks/all.yaml", &stacks);
+    lab.aws.limit(10.0, 12.0);
+    has(&lab.ends(&["apply", "-y"], 0), &["6 stacks created"]);
+    let calls = lab.aws.take_calls();
+    assert!(calls.contains_key("throttled"), "{calls:?}");
+}
+
+#[test]
+fn a_plan_succeeds_although_it_is_throttled() {
+    let lab = Lab::new();
+    lab.ends(&["apply", "-y"], 0);
+    lab.edit("DelaySeconds: 5", "DelaySeconds: 7");
+    lab.aws.throttle("*", 2);
+    has(&lab.ends(&["plan"], 3), &["5 -> 7", "confirmed"]);
+    assert!(lab.aws.world().waiting().is_empty(), "no change set is left");
 }
 
 #[test]
 fn calls_that_fail_in_passing_are_made_again() {
     let lab = Lab::new();
-    lab.aws.throttle("CreateChangeSet", 1);
-    for action in ["DescribeStacks", "DescribeChangeSet", "ExecuteChangeSet", "DescribeStackEvents"] {
-        lab.aws.unavailable(action, 1);
-    }
+    let once = ["CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet", "DescribeStackEvents"];
+    once.iter().for_each(|action| lab.aws.unavailable(action, 1));
+    lab.aws.unavailable("DescribeStacks", 2);
     has(&lab.ends(&["apply", "-y"], 0), &["✓ created"]);
     assert_eq!((lab.aws.calls("CreateChangeSet"), lab.aws.calls("ExecuteChangeSet")), (2, 2));
 }

@@ -10,6 +10,8 @@ fn a_stack_goes_from_nothing_through_a_change_to_nothing() {
     has(&lab.ends(&["apply", "-y"], 0), &["✓ created"]);
     assert_eq!(lab.status().as_deref(), Some("CREATE_COMPLETE"));
     has(&lab.ends(&["plan"], 0), &["no change"]);
+    // So large that it goes through the bucket.
+    lab.edit("Outputs:", &format!("{}Outputs:", "# much to say\n".repeat(4000)));
     lab.edit("DelaySeconds: 5", "DelaySeconds: 7");
     has(&lab.ends(&["plan"], 3), &["DelaySeconds", "5 -> 7", "confirmed"]);
     has(&lab.ends(&["apply", "-y"], 0), &["✓ updated"]);

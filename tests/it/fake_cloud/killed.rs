@@ -1,4 +1,7 @@
-//! `apply` killed at chosen moments: run again, it goes on from there.
+//! `apply` killed or interrupted at chosen moments: run again, it goes on from there.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{Lab, has};
 
@@ -56,4 +59,39 @@ fn an_update_killed_while_it_is_under_way_is_waited_for_and_found_done() {
     assert_eq!(lab.aws.world().stack(DB).status, "UPDATE_COMPLETE");
     assert_eq!(lab.aws.calls("CreateChangeSet"), 0, "there was nothing left to do");
     converged(&lab);
+}
+
+#[test]
+fn an_update_that_is_interrupted_is_left_to_cloudformation() {
+    let lab = Lab::new();
+    lab.ends(&["apply", "-y"], 0);
+    lab.edit("DelaySeconds: 5", "DelaySeconds: 7");
+    lab.aws.stop_time();
+    let child = lab.begin(&["apply", "-y"]);
+    lab.aws.wait_until("it is followed", |world| {
+        world.stack(DB).is_busy() && world.called("DescribeStackEvents") > 3
+    });
+    let process = Pid::from_raw(i32::try_from(child.id()).expect("a process"));
+    kill(process, Signal::SIGINT).expect("it runs");
+    let text = lab.finish(child, 1);
+    has(&text, &["left to CloudFormation, which goes on with it", "CloudFormation goes on with `db`"]);
+    lab.aws.go_on();
+    // The lock was given back, so that others need not wait for it.
+    has(&lab.ends(&["apply", "-y"], 0), &["1 stack unchanged"]);
+    converged(&lab);
+}
+
+#[test]
+fn an_update_that_is_interrupted_while_it_is_computed_is_taken_back() {
+    let lab = Lab::new();
+    lab.ends(&["apply", "-y"], 0);
+    lab.edit("DelaySeconds: 5", "DelaySeconds: 7");
+    lab.aws.take_calls();
+    lab.aws.stall_change_sets();
+    let child = lab.begin(&["plan"]);
+    lab.aws.wait_until("it is computed", |world| world.called("DescribeChangeSet") > 1);
+    let process = Pid::from_raw(i32::try_from(child.id()).expect("a process"));
+    kill(process, Signal::SIGINT).expect("it runs");
+    has(&lab.finish(child, 1), &["stopped before the plan was complete; nothing was changed"]);
+    assert!(lab.aws.world().waiting().is_empty(), "no change set is left");
 }

@@ -9,6 +9,7 @@ mod answers;
 mod bucket;
 mod changes;
 mod policy;
+mod serve;
 mod stack;
 mod template;
 mod wire;
@@ -19,9 +20,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::response::Response;
 
 pub use changes::Dialect;
 pub use stack::Stack;
@@ -93,6 +91,8 @@ pub struct World {
     calls: BTreeMap<String, u32>,
     serial: u32,
     stopped: bool,
+    /// Whether change sets are never computed.
+    stalled: bool,
 }
 
 /// Where requests of one action end: they are never answered.
@@ -133,6 +133,7 @@ impl FakeAws {
             calls: BTreeMap::new(),
             serial: 0,
             stopped: false,
+            stalled: false,
         };
         let shared = Arc::new(Shared { world: Mutex::new(world), news: Condvar::new() });
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -142,7 +143,7 @@ impl FakeAws {
             .expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let app = Router::new().fallback(serve).with_state(Arc::clone(&shared));
+        let app = Router::new().fallback(serve::serve).with_state(Arc::clone(&shared));
         runtime.spawn(async move { axum::serve(listener, app).await });
         Self { shared, port, runtime: Some(runtime) }
     }
@@ -209,6 +210,11 @@ impl FakeAws {
         let mut world = self.world();
         world.stopped = false;
         world.stacks.iter_mut().for_each(Stack::resume);
+    }
+
+    /// Lets no change set be computed from now on.
+    pub fn stall_change_sets(&self) {
+        self.world().stalled = true;
     }
 
     /// Keeps calls of `action` from being looked at (`before`), or only from being answered.
@@ -364,59 +370,5 @@ impl Limit {
             self.left -= 1.0;
         }
         allows
-    }
-}
-
-/// Answers one request, of whichever service.
-async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path().to_owned();
-    let body = to_bytes(body, 10 << 20).await.expect("a request of some bytes");
-    let form = (path == "/").then(|| Form::read(&String::from_utf8_lossy(&body)));
-    let action = match &form {
-        Some(form) => form.get("Action").unwrap_or("no action").to_owned(),
-        None => bucket::action(&head.method, &path),
-    };
-    gated(&shared, &action, true).await;
-    let response = {
-        let mut world = shared.world.lock().expect("the server does not panic");
-        world.advance();
-        *world.calls.entry(action.clone()).or_default() += 1;
-        match form {
-            Some(form) => match world.answer_or_refuse(&action, &form) {
-                Ok(result) => document(200, wire::answer(&action, &result)),
-                Err(refusal) => document(refusal.status, refusal.document()),
-            },
-            None => {
-                let answer = world.buckets.ask(&action, &path, &head.headers, &body);
-                let mut response = Response::builder().status(answer.status);
-                if let Some(tag) = answer.tag {
-                    response = response.header("etag", tag);
-                }
-                response.body(Body::from(answer.body)).expect("a response")
-            }
-        }
-    };
-    shared.news.notify_all();
-    gated(&shared, &action, false).await;
-    response
-}
-
-fn document(status: u16, xml: String) -> Response {
-    let response = Response::builder().status(status).header("content-type", "text/xml");
-    response.body(Body::from(xml)).expect("a response")
-}
-
-/// Waits at the test's gate, if one stands there.
-async fn gated(shared: &Shared, action: &str, before: bool) {
-    let gate = {
-        let world = shared.world.lock().expect("the server does not panic");
-        world.gates.iter().find(|gate| gate.action == action && gate.before == before).cloned()
-    };
-    if let Some(gate) = gate {
-        *gate.reached.lock().expect("a flag") = true;
-        shared.news.notify_all();
-        // Nothing ever opens it: who waits here is given up.
-        std::future::pending::<()>().await;
     }
 }

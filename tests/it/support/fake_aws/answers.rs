@@ -111,7 +111,7 @@ impl World {
             let changes = page.iter().map(|change| describe(change, self.dialect, values));
             answer += &(members("Changes", changes) + &next);
         }
-        self.change_sets[at].asked = true;
+        self.change_sets[at].asked |= !self.stalled;
         Ok(answer)
     }
 

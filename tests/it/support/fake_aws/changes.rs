@@ -72,7 +72,7 @@ pub struct ChangeSet {
     pub changes: Vec<Change>,
     /// Whether it changes nothing at all.
     pub empty: bool,
-    /// It is computed while it is asked for the first time.
+    /// Whether it is computed: asking for it the first time brings that about.
     pub asked: bool,
     /// The token it was made with.
     pub token: Option<String>,
