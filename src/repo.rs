@@ -15,6 +15,7 @@ pub mod check;
 mod cloudformation;
 mod decode;
 pub mod document;
+mod exports;
 mod files;
 mod graph;
 mod interpolate;

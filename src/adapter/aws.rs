@@ -9,6 +9,7 @@ mod drift;
 mod ec2;
 mod groups;
 mod parameters;
+mod patience;
 mod templates;
 
 use std::path::PathBuf;
@@ -16,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
-use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_cloudformation::config::retry::RetryPartition;
 use aws_sdk_ssm::config::SharedCredentialsProvider;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
@@ -37,6 +38,17 @@ use crate::port::store::Store;
 #[derive(Debug, Clone)]
 pub struct Aws {
     config: SdkConfig,
+    patience: patience::Patience,
+    /// What calls of CloudFormation may be repeated, all together.
+    budget: RetryPartition,
+}
+
+/// A client of one of the SDK's crates.
+macro_rules! client {
+    ($aws:expr, $service:ident) => {{
+        let config = $service::config::Builder::from(&$aws.config);
+        $service::Client::from_conf(config.retry_classifier($aws.patience.clone()).build())
+    }};
 }
 
 impl Aws {
@@ -49,18 +61,20 @@ impl Aws {
             .operation_attempt_timeout(Duration::from_secs(30))
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .retry_config(RetryConfig::adaptive().with_max_attempts(5))
+            .retry_config(patience::retries())
             .timeout_config(timeouts);
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
         let config = loader.load().await;
-        let Some(role) = role else { return Self { config } };
+        let patience = patience::Patience::default();
+        let budget = patience::budget("CloudFormation");
+        let Some(role) = role else { return Self { config, patience, budget } };
         let provider = AssumeRoleProvider::builder(role).session_name("fleetwright").configure(&config);
         let credentials = SharedCredentialsProvider::new(provider.build().await);
         // What was kept for the caller's own credentials would be used for the role's.
         let config = config.into_builder().credentials_provider(credentials);
-        Self { config: config.identity_cache(IdentityCache::lazy().build()).build() }
+        Self { config: config.identity_cache(IdentityCache::lazy().build()).build(), patience, budget }
     }
 
     /// The account that calls go to.
@@ -68,7 +82,7 @@ impl Aws {
     /// # Errors
     /// When it can't be asked, or the role may not be taken on.
     pub async fn account(&self) -> Result<String, CloudError> {
-        let identity = aws_sdk_sts::Client::new(&self.config).get_caller_identity().send().await;
+        let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking which account this is", error))?;
         Ok(identity.account.unwrap_or_default())
     }
@@ -78,47 +92,51 @@ impl Aws {
         self.config.region().map(Region::as_ref)
     }
 
+    fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
+        let config = aws_sdk_cloudformation::config::Builder::from(&self.config)
+            .retry_classifier(self.patience.clone())
+            .retry_partition(self.budget.clone());
+        aws_sdk_cloudformation::Client::from_conf(config.build())
+    }
+
     /// CloudFormation; what is too large for a request goes through `store`, and templates of
     /// stacks that have not changed are kept in `known`.
     pub fn cloud(&self, store: Arc<dyn Store>, known: Option<PathBuf>) -> Arc<dyn Cloud> {
-        let client = aws_sdk_cloudformation::Client::new(&self.config);
+        let client = self.cloudformation();
         Arc::new(cloud::CloudFormation::new(client, store, known.map(templates::Templates::new)))
     }
 
     /// CloudFormation's means of repair.
     pub fn repair(&self) -> Arc<dyn Repair> {
-        Arc::new(cloud::Repairs::new(aws_sdk_cloudformation::Client::new(&self.config)))
+        Arc::new(cloud::Repairs::new(self.cloudformation()))
     }
 
     /// What tells how things are, apart from how CloudFormation left them; `known` as for
     /// [`Aws::cloud`].
     pub fn drift(&self, known: Option<PathBuf>) -> Arc<dyn Drift> {
         let ec2 = ec2::Ec2::new(self.config.clone());
-        Arc::new(drift::Drifts::new(
-            aws_sdk_cloudformation::Client::new(&self.config),
-            ec2,
-            known.map(templates::Templates::new),
-        ))
+        Arc::new(drift::Drifts::new(self.cloudformation(), ec2, known.map(templates::Templates::new)))
     }
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.
     pub fn store(&self, project: &ProjectName) -> Arc<dyn Store> {
-        let mut config = aws_sdk_s3::config::Builder::from(&self.config);
+        let mut config =
+            aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
         // Only AWS itself answers under a name for each bucket.
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
         let s3 = aws_sdk_s3::Client::from_conf(config.build());
         let region = self.region().unwrap_or("us-east-1").to_owned();
-        Arc::new(bucket::Bucket::new(s3, aws_sdk_sts::Client::new(&self.config), project.clone(), region))
+        Arc::new(bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region))
     }
 
     /// Autoscaling groups.
     pub fn groups(&self) -> Arc<dyn Groups> {
-        Arc::new(groups::AutoScaling::new(aws_sdk_autoscaling::Client::new(&self.config)))
+        Arc::new(groups::AutoScaling::new(client!(self, aws_sdk_autoscaling)))
     }
 
     /// The parameter store of Systems Manager.
     pub fn parameters(&self) -> Arc<dyn Parameters> {
-        Arc::new(parameters::ParameterStore::new(aws_sdk_ssm::Client::new(&self.config)))
+        Arc::new(parameters::ParameterStore::new(client!(self, aws_sdk_ssm)))
     }
 }
 

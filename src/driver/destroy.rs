@@ -120,7 +120,10 @@ async fn delete(
         Some(Still { stack: None, .. }) => Ok((Outcome::Deleted, None)),
         Some(Still { stack, events }) => {
             let failure = wanted.stack(name).map(|wanted| Failure {
-                next: "remove the cause, then `fleetwright destroy` again".to_owned(),
+                next: format!(
+                    "remove the cause, then `fleetwright destroy` again; what can't be deleted is left behind \
+                     with `fleetwright recover {name} --retain RESOURCE`"
+                ),
                 ..explain(wanted, stack.as_ref(), &events)
             });
             Ok((Outcome::Failed, failure))

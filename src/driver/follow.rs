@@ -153,7 +153,11 @@ pub async fn computed(
     stop: &CancellationToken,
 ) -> Result<Option<ChangeSet>, CloudError> {
     loop {
-        let change_set = cloud.change_set(id).await?;
+        // A question that gets no answer does not hold up a signal.
+        let change_set = tokio::select! {
+            change_set = cloud.change_set(id) => change_set?,
+            () = stop.cancelled() => return Ok(None),
+        };
         if change_set.state != ChangeSetState::Computing {
             return Ok(Some(change_set));
         }

@@ -7,10 +7,20 @@ use crate::source::Diagnostic;
 /// The stacks' indexes, each after those it refers to, otherwise as they stand. Stacks
 /// in circles, and what depends on them, are left out.
 pub fn order(stacks: &[Stack]) -> Vec<usize> {
+    order_with(stacks, &|_| Vec::new())
+}
+
+/// Like [`order`], where a stack also comes after those that `more` names for it.
+pub fn order_with(stacks: &[Stack], more: &dyn Fn(usize) -> Vec<usize>) -> Vec<usize> {
     let mut placed = vec![false; stacks.len()];
     let mut order = Vec::with_capacity(stacks.len());
-    while let Some(next) = (0..stacks.len())
-        .find(|&index| !placed[index] && dependencies(stacks, index).iter().all(|&(other, _)| placed[other]))
+    let before: Vec<Vec<usize>> = (0..stacks.len())
+        .map(|index| {
+            dependencies(stacks, index).into_iter().map(|(other, _)| other).chain(more(index)).collect()
+        })
+        .collect();
+    while let Some(next) =
+        (0..stacks.len()).find(|&index| !placed[index] && before[index].iter().all(|&other| placed[other]))
     {
         placed[next] = true;
         order.push(next);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tera::Context;
 
 use super::cloudformation::{Body, USER_DATA_MOST, read};
+use super::exports::{self, Names, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
 use super::{graph, with_suggestion, yaml};
 use crate::model::project::{Environment, Repository};
@@ -40,7 +41,11 @@ impl<'r> Renderer<'r> {
         }
         let by_name: HashMap<&str, &Body> =
             bodies.iter().map(|(index, (body, _))| (stacks[*index].name.as_str(), body)).collect();
-        let order = graph::order(stacks);
+        let trades = self.trades(environment, &bodies);
+        let order = graph::order_with(stacks, &|index| exports::needed(&trades, index));
+        if order.len() < graph::order(stacks).len() {
+            self.circle(&order, &trades, problems);
+        }
         let mut rendered = Vec::new();
         for &index in &order {
             let stack = &stacks[index];
@@ -48,18 +53,51 @@ impl<'r> Renderer<'r> {
             check_parameters(stack, body, problems);
             check_outputs(stack, &by_name, problems);
             check_policy(stack, body, problems);
+            let imported = exports::needed(&trades, index);
             let needed = |other: &&usize| {
                 let name = &stacks[**other].name;
-                stack
-                    .parameters
-                    .iter()
-                    .flat_map(|p| p.value.references())
-                    .any(|reference| reference.stack == *name)
+                let mut references = stack.parameters.iter().flat_map(|p| p.value.references());
+                references.any(|reference| reference.stack == *name) || imported.contains(other)
             };
             let depends_on = order.iter().filter(needed).map(|&other| stacks[other].name.clone()).collect();
             rendered.push(self.finish(environment, stack, body, made, depends_on, problems));
         }
         rendered
+    }
+
+    /// What the stacks export to each other; empty when nobody imports anything.
+    fn trades(
+        &self,
+        environment: &Environment,
+        bodies: &HashMap<usize, (Body, Vec<MadeUserData>)>,
+    ) -> Vec<Trade> {
+        if !bodies.values().any(|(body, _)| body.file.text().contains("ImportValue")) {
+            return Vec::new();
+        }
+        let trade = |(index, stack): (usize, &Stack)| {
+            let Some((body, _)) = bodies.get(&index) else { return Trade::default() };
+            let cloud_name = self.cloud_name(environment, stack);
+            let names = Names { cloud_name: &cloud_name, region: environment.region.shown(), stack };
+            exports::read(body.file.text(), &names)
+        };
+        self.repository.stacks.iter().enumerate().map(trade).collect()
+    }
+
+    /// Says which stacks wait for each other's exports; references alone were judged before.
+    fn circle(&self, order: &[usize], trades: &[Trade], problems: &mut Vec<Diagnostic>) {
+        let stacks = &self.repository.stacks;
+        let whole = graph::order(stacks);
+        let left: Vec<usize> = whole.into_iter().filter(|index| !order.contains(index)).collect();
+        let importer = left.iter().find(|index| !exports::needed(trades, **index).is_empty());
+        let Some(stack) = importer.map(|index| &stacks[*index]) else { return };
+        let names: Vec<String> = left.iter().map(|index| format!("`{}`", stacks[*index].name)).collect();
+        let message =
+            format!("stacks need each other's exports and outputs in a circle: {}", names.join(", "));
+        problems.push(
+            Diagnostic::error("reference-cycle", message)
+                .at(&stack.place.file, stack.place.span, "imports what one of the others exports")
+                .help("break the circle: one of these values must come from somewhere else"),
+        );
     }
 
     /// Names that stacks were given in CloudFormation: for environments that are there, each once.
