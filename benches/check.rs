@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleetwright::repo::{check, yaml};
+use fleetwright::repo::check;
 use fleetwright::source::SourceFile;
+use fleetwright::yaml;
 
 const TURNS: usize = 20;
 

@@ -21,3 +21,4 @@ pub mod schema;
 pub mod server;
 pub mod source;
 pub mod view;
+pub mod yaml;

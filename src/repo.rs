@@ -29,7 +29,6 @@ mod stack_policy;
 mod stacks;
 pub mod starters;
 mod templates;
-pub mod yaml;
 
 pub use interpolate::Variables;
 
@@ -248,7 +247,7 @@ mod tests {
         fn any_text_is_read_without_panic_and_spans_are_slices(text in fragment()) {
             let file = SourceFile::new("any.yaml", text);
             let mut found = Vec::new();
-            yaml::parse(&file, &mut found);
+            crate::yaml::parse(&file, &mut found);
             every_span_is_a_slice(&found);
         }
 

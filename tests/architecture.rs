@@ -12,11 +12,12 @@ use syn::visit::Visit;
 /// A module, and the modules of ours that it may import besides itself.
 const TABLE: &[(&str, &[&str])] = &[
     ("source", &[]),
+    ("yaml", &["source"]),
     ("schema", &[]),
     ("model", &["source"]),
     ("event", &["model", "source"]),
     ("port", &["model", "source"]),
-    ("repo", &["model", "schema", "source"]),
+    ("repo", &["model", "schema", "source", "yaml"]),
     ("plan", &["model", "schema", "source"]),
     ("driver", &["model", "plan", "event", "port", "repo", "source"]),
     ("adapter", &["model", "port", "source"]),

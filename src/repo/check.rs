@@ -10,9 +10,9 @@ use std::sync::Arc;
 use self::function::Form;
 use self::patterns::Patterns;
 use self::template::Template;
-use super::yaml::{self, Node, first_line};
 use crate::schema::{self, Schemas};
 use crate::source::{Diagnostic, SourceFile, Span};
+use crate::yaml::{self, Node, first_line};
 
 pub mod codes;
 mod combined;

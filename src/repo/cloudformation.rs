@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::check;
 use super::origin::Origins;
-use super::yaml::{self, Node};
 use crate::source::{Diagnostic, SourceFile, Span};
+use crate::yaml::{self, Node};
 
 /// The most bytes of user data that EC2 takes, before base64.
 pub const USER_DATA_MOST: usize = 16_384;

@@ -8,10 +8,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::yaml::{Node, Scalar, first_line};
 use crate::model::name::BadName;
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
+use crate::yaml::{Node, Scalar, first_line};
 
 /// Reads values of one file.
 pub struct Reader<'r> {

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::yaml::{self, Kind, Node, Scalar};
 use crate::source::SourceFile;
+use crate::yaml::{self, Kind, Node, Scalar};
 
 /// Reads a template, YAML or JSON; `None` when it is neither, or no mapping.
 pub fn read(text: &str) -> Option<Value> {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::decode::Reader;
-use super::yaml::Node;
 use crate::model::name::StackName;
 use crate::model::setting::{Place, Setting, Unset};
 use crate::model::stack::{Piece, Reference};
 use crate::source::{Diagnostic, SourceFile, Span};
+use crate::yaml::Node;
 
 /// Where the values of environment variables come from.
 pub type Variables<'v> = &'v (dyn Fn(&str) -> Option<String> + Sync);
@@ -183,7 +183,7 @@ fn part(file: &Arc<SourceFile>, node: &Node, text: &str, from: usize, to: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::yaml;
+    use crate::yaml;
 
     /// The pieces of `text`, `|` between them, then the codes of the problems.
     fn filled(text: &str) -> String {

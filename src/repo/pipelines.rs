@@ -2,10 +2,10 @@
 
 use super::decode::Reader;
 use super::services::image;
-use super::yaml::Node;
 use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Step};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
+use crate::yaml::Node;
 
 /// The kinds of steps.
 const STEPS: [&str; 2] = ["build", "rollout"];

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
-use super::yaml::Node;
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::project::{Cluster, Engine, Environment, GitRepository, Registry};
 use crate::model::setting::{Place, Setting};
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
+use crate::yaml::Node;
 
 /// The time between two looks at a git repository, unless given.
 const POLL: Duration = Duration::from_secs(30);

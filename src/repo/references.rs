@@ -7,14 +7,15 @@ use super::decode::Reader;
 use super::files::Files;
 use super::interpolate::Variables;
 use super::pipelines::Decoded;
-use super::yaml::{Node, Scalar};
-use super::{PROJECT_FILE, graph, pipelines, project, services, stacks, with_suggestion, yaml};
+use super::{PROJECT_FILE, graph, pipelines, project, services, stacks, with_suggestion};
 use crate::model::name::ProjectName;
 use crate::model::pipeline::{Action, Pipeline};
 use crate::model::project::{Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
 use crate::source::{Diagnostic, SourceFile, Span};
+use crate::yaml;
+use crate::yaml::{Node, Scalar};
 
 /// Names that files declare, whether what they stand for could be read or not: a broken
 /// service is reported once, not again by every pipeline that names it.

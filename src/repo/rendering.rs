@@ -7,11 +7,12 @@ use tera::Context;
 use super::cloudformation::{Body, USER_DATA_MOST, read};
 use super::exports::{self, Names, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
-use super::{graph, with_suggestion, yaml};
+use super::{graph, with_suggestion};
 use crate::model::project::{Environment, Repository};
 use crate::model::setting::Unset;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG, Stack, UserData, Value};
 use crate::source::{Diagnostic, SourceFile};
+use crate::yaml;
 
 /// Renders stacks; templates are parsed once for all environments.
 pub struct Renderer<'r> {

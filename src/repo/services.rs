@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
-use super::yaml::{Node, Scalar};
 use crate::model::project::Service;
 use crate::model::service::{HealthCheck, HealthProbe, Limits, Port, Scale, ServiceSpec, UpdatePolicy};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
+use crate::yaml::{Node, Scalar};
 
 /// The most instances a service may have; more is a typing error, not a wish.
 const REPLICAS_MOST: i64 = 10_000;

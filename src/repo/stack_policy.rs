@@ -1,9 +1,9 @@
 //! `policy` of a stack: CloudFormation's own document, checked down to the logical ids.
 
 use super::decode::{Reader, list};
-use super::yaml::Node;
 use crate::model::stack_policy::{ACTIONS, Chosen, StackPolicy, Statement, Types};
 use crate::source::{Diagnostic, suggest};
+use crate::yaml::Node;
 
 /// What stands before a logical id.
 const PREFIX: &str = "LogicalResourceId/";

@@ -3,10 +3,10 @@
 use super::decode::Reader;
 use super::interpolate::{Filled, Variables, fill, setting};
 use super::stack_policy;
-use super::yaml::{Kind, Node, Scalar};
 use crate::model::setting::{Place, Setting};
 use crate::model::stack::{CloudName, Hook, Moment, Parameter, ParameterValue, Stack, Value};
 use crate::source::Diagnostic;
+use crate::yaml::{Kind, Node, Scalar};
 
 /// Variables that every template has; `values` can't redefine them.
 pub const GIVEN: [&str; 5] = ["project", "environment", "region", "cluster", "stack"];

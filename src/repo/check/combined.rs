@@ -3,9 +3,9 @@
 use super::function::{self, Form};
 use super::hold::At;
 use super::{Check, is_plain};
-use crate::repo::yaml::{Kind, Node};
 use crate::schema::Schema;
 use crate::source::Diagnostic;
+use crate::yaml::{Kind, Node};
 
 /// What came of holding a value against a schema without telling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //! `!Sub x` and `{"Fn::Sub": "x"}` are the same call. A tagged node is its own argument: its
 //! kind is looked at, its tag is not looked at again.
 
-use crate::repo::yaml::{Kind, Node};
 use crate::source::Span;
+use crate::yaml::{Kind, Node};
 
 /// An intrinsic function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,8 +277,8 @@ pub fn variables(text: &str) -> impl Iterator<Item = Variable<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::yaml;
     use crate::source::SourceFile;
+    use crate::yaml;
 
     fn node(text: &str) -> Node {
         let mut problems = Vec::new();

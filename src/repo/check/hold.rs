@@ -9,9 +9,9 @@ use super::is_plain;
 use super::policy;
 use super::scalars::is_boolean;
 use super::sections::is_list_type;
-use crate::repo::yaml::{Kind, Node, Scalar};
 use crate::schema::{Kinds, Schema};
 use crate::source::{Diagnostic, Span};
+use crate::yaml::{Kind, Node, Scalar};
 
 /// How deep definitions may refer to each other.
 const DEEPEST: usize = 40;

@@ -3,8 +3,8 @@
 
 use super::function::{self, Form};
 use super::{Check, is_plain};
-use crate::repo::yaml::Node;
 use crate::source::Diagnostic;
+use crate::yaml::Node;
 
 /// Properties that hold a policy document.
 const PROPERTIES: &[&str] =

@@ -4,9 +4,9 @@
 use super::function::{self, Form};
 use super::hold::{At, Path};
 use super::{Check, is_plain};
-use crate::repo::yaml::{Kind, Node, Scalar};
 use crate::schema::{Policy, TypeSchema};
 use crate::source::{Diagnostic, Span, suggest};
+use crate::yaml::{Kind, Node, Scalar};
 
 impl<'n> Check<'n> {
     /// Checks type and properties of every resource.

@@ -1,9 +1,9 @@
 //! Texts, numbers and booleans held against a schema.
 
 use super::{Check, is_plain};
-use crate::repo::yaml::{Node, Scalar};
 use crate::schema::{Kinds, Schema};
 use crate::source::{Diagnostic, suggest};
+use crate::yaml::{Node, Scalar};
 
 impl Check<'_> {
     pub fn scalar(&mut self, node: &Node, text: &str, schema: &Schema, name: &str) {

@@ -6,8 +6,8 @@ use super::function::{self, Form};
 use super::template::Part;
 use super::walk::{Place, Scope};
 use super::{Check, limits};
-use crate::repo::yaml::{Node, Scalar};
 use crate::source::{Diagnostic, Span};
+use crate::yaml::{Node, Scalar};
 
 /// The sections a template may have.
 const SECTIONS: &[&str] = &[

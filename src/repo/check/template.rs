@@ -1,6 +1,6 @@
 //! A template's parts by name, without judging them.
 
-use crate::repo::yaml::{Kind, Node, Scalar};
+use crate::yaml::{Kind, Node, Scalar};
 
 /// The transform of AWS's serverless application model.
 pub const SERVERLESS: &str = "AWS::Serverless-2016-10-31";

@@ -2,8 +2,8 @@
 
 use super::function::{self, Arity, Call, Form, Function};
 use super::{Check, pseudo};
-use crate::repo::yaml::{Kind, Node, Scalar};
 use crate::source::{Diagnostic, Span};
+use crate::yaml::{Kind, Node, Scalar};
 
 /// What values in a section may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
