@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod apply;
+mod cause;
 pub mod destroy;
 pub mod drift;
 pub mod follow;

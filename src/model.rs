@@ -12,6 +12,7 @@ pub mod lock;
 pub mod machine;
 pub mod member;
 pub mod name;
+pub mod nested;
 pub mod pipeline;
 pub mod project;
 pub mod run;

@@ -19,6 +19,7 @@ mod exports;
 mod files;
 mod graph;
 mod interpolate;
+mod nested;
 mod origin;
 mod pipelines;
 mod project;

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::explained;
 use super::follow::{Follower, Pace, Still, computed};
 use super::graph::Graph;
 use super::hook;
@@ -436,7 +437,9 @@ impl One {
             {
                 Ok((if create { Outcome::Created } else { Outcome::Updated }, stack.outputs))
             }
-            Some(Still { stack, events }) => Err(Trouble::Failed(explain(wanted, stack.as_ref(), &events))),
+            Some(Still { stack, events }) => {
+                Err(Trouble::Failed(explained(cloud.as_ref(), wanted, stack.as_ref(), &events).await))
+            }
         }
     }
 

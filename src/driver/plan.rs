@@ -14,7 +14,7 @@ use crate::event::Events;
 use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Phase};
 use crate::model::group::Group;
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
-use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack};
+use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG};
 use crate::plan::stack::{
     self, CHANGE_SET_PREFIX, Desired, Existing, LeftStack, Outputs, PLAN_VERSION, ParameterValue, Plan,
     StackPlan,
@@ -156,8 +156,15 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
         tags.iter().all(|(key, value)| stack.tags.get(*key).is_some_and(|v| v == value))
     };
     let is_wanted = |stack: &DeployedStack| wanted.stacks.iter().any(|w| w.stack.cloud_name == stack.name);
-    // What a stack of ours has nested in it has its tags, and goes with it.
-    let left = stacks.iter().filter(ours).filter(|stack| !stack.nested && !is_wanted(stack));
+    // What a stack of ours has nested in it has its tags, and goes with it. Not everybody says that it is
+    // nested; CloudFormation names it after the stack around it.
+    let is_within = |stack: &DeployedStack| {
+        let around = stack.tags.get(STACK_TAG);
+        let around = wanted.stacks.iter().find(|w| around.is_some_and(|tag| tag == w.stack.name.as_str()));
+        around.is_some_and(|w| stack.name.starts_with(&format!("{}-", w.stack.cloud_name)))
+    };
+    let left = stacks.iter().filter(ours);
+    let left = left.filter(|stack| !stack.nested && !is_wanted(stack) && !is_within(stack));
     found.left = left.cloned().collect();
     found.left.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.name.cmp(&b.name)));
     let templates = found.stacks.iter().map(async |(name, stack)| {
@@ -315,6 +322,7 @@ pub(super) fn request(
         parameters,
         kept: Vec::new(),
         tags: stack.tags.clone(),
+        nested: stack.nested.clone(),
         imports: Vec::new(),
     }
 }

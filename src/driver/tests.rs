@@ -58,6 +58,7 @@ fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
         protect: None,
         policy: None,
         hooks: Vec::new(),
+        nested: Vec::new(),
         depends_on: uses.iter().map(|other| other.parse().expect("a name")).collect(),
         outputs: vec!["Id".to_owned()],
         user_data: Vec::new(),

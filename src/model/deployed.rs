@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::nested::NestedTemplate;
+
 /// What a stack can be asked for, from its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -90,6 +92,8 @@ pub struct ChangeSetRequest {
     pub kept: Vec<String>,
     /// Every tag.
     pub tags: BTreeMap<String, String>,
+    /// Templates of the stacks nested in it.
+    pub nested: Vec<NestedTemplate>,
     /// Resources to be imported; a change set with some does nothing else.
     pub imports: Vec<Import>,
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::name::{EnvironmentName, StackName};
+use super::nested::NestedTemplate;
 use super::setting::{Place, Setting, Unset};
 use super::stack_policy::StackPolicy;
 
@@ -234,6 +235,8 @@ pub struct RenderedStack {
     pub policy: Option<StackPolicy>,
     /// What is run before and after it is changed, in the file's order.
     pub hooks: Vec<Hook>,
+    /// Templates of the stacks nested in it, at any depth, each before those it is nested in.
+    pub nested: Vec<NestedTemplate>,
     /// The stacks whose outputs it uses, in the order of their own dependency.
     pub depends_on: Vec<StackName>,
     /// The outputs that the template declares.

@@ -24,6 +24,7 @@ fn rendered(template: &serde_json::Value) -> RenderedStack {
         protect: None,
         policy: None,
         hooks: Vec::new(),
+        nested: Vec::new(),
         depends_on: Vec::new(),
         outputs: Vec::new(),
         user_data: Vec::new(),

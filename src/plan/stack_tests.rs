@@ -29,6 +29,7 @@ fn rendered(document: &Value) -> RenderedStack {
         protect: None,
         policy: None,
         hooks: Vec::new(),
+        nested: Vec::new(),
         depends_on: vec![name("network")],
         outputs: Vec::new(),
         user_data: Vec::new(),

@@ -8,6 +8,9 @@ pub fn beyond(plan: &StackPlan, change_set: &ChangeSet) -> Vec<String> {
     let beyond = change_set.changes.iter().filter_map(|change| {
         let planned = plan.resources.iter().find(|resource| resource.resource == change.resource);
         match planned {
+            // What is within a nested stack is told only by a change set: a plan that had none speaks of
+            // the nested stack as a whole.
+            None if is_within_planned(plan, &change.resource) => None,
             None => Some(format!(
                 "it would {} {}, of which the plan says nothing",
                 verb(change.action),
@@ -23,6 +26,12 @@ pub fn beyond(plan: &StackPlan, change_set: &ChangeSet) -> Vec<String> {
         }
     });
     beyond.collect()
+}
+
+fn is_within_planned(plan: &StackPlan, resource: &str) -> bool {
+    let Some((outer, _)) = resource.split_once('.') else { return false };
+    let mut planned = plan.resources.iter();
+    planned.any(|planned| planned.resource == outer && planned.claim != Claim::Confirmed)
 }
 
 fn name(change: &ResourceChange) -> String {

@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::check;
+use super::nested::{self, Use};
 use super::origin::Origins;
+use crate::model::nested::NestedTemplate;
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::yaml::{self, Node};
 
@@ -28,6 +30,12 @@ pub struct Body {
     pub outputs: Vec<Declared>,
     /// Decoded user data by resource.
     pub user_data: Vec<(String, String)>,
+    /// Stacks nested in it whose templates are files.
+    pub uses: Vec<Use>,
+    /// The text that CloudFormation gets: the rendered one, with addresses for nested templates.
+    pub text: String,
+    /// The nested templates.
+    pub nested: Vec<NestedTemplate>,
 }
 
 /// A parameter or output of a template.
@@ -44,10 +52,16 @@ pub struct Declared {
 }
 
 impl Body {
+    /// A problem at a place of the rendered text, pointing into the source if it can be told.
+    pub fn at(&self, problem: Diagnostic, span: Span, label: impl Into<String>) -> Diagnostic {
+        let mut problem = problem.at(&self.file, span, label);
+        Origins::new(&self.source, &self.file).trace(&mut problem);
+        problem
+    }
+
     /// `file:line` of something declared, in the template's source if it can be told.
     pub fn line(&self, declared: &Declared) -> String {
-        let mut here = Diagnostic::error("", "").at(&self.file, declared.span, "");
-        Origins::new(&self.source, &self.file).trace(&mut here);
+        let here = self.at(Diagnostic::error("", ""), declared.span, "");
         here.label.map_or_else(String::new, |label| {
             format!("{}:{}", label.file.name(), label.file.position(label.span.start).line)
         })
@@ -98,6 +112,9 @@ fn read_body(
         resources: resources.iter().filter_map(|(key, _)| Some(key.text()?.to_owned())).collect(),
         outputs: declared(&root, "Outputs"),
         user_data,
+        uses: nested::uses(&root),
+        text: file.text().to_owned(),
+        nested: Vec::new(),
     })
 }
 

@@ -6,8 +6,10 @@ use tera::Context;
 
 use super::cloudformation::{Body, USER_DATA_MOST, read};
 use super::exports::{self, Names, Trade};
+use super::nested::Use;
 use super::templates::{FOLDER, MadeUserData, Templates};
 use super::{graph, with_suggestion};
+use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
 use crate::model::setting::Unset;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG, Stack, UserData, Value};
@@ -159,6 +161,18 @@ impl<'r> Renderer<'r> {
         problems: &mut Vec<Diagnostic>,
     ) -> Option<(Body, Vec<MadeUserData>)> {
         let name = stack.template.strip_prefix(FOLDER)?;
+        self.template(environment, stack, name, &mut Vec::new(), problems)
+    }
+
+    /// Renders the template `name` for a stack, and those nested in it. `within` are those that it is nested in.
+    fn template(
+        &self,
+        environment: &Environment,
+        stack: &Stack,
+        name: &str,
+        within: &mut Vec<String>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<(Body, Vec<MadeUserData>)> {
         let source = self.templates.file(name)?;
         if !self.templates.is_parsed(name) {
             return None;
@@ -172,8 +186,54 @@ impl<'r> Renderer<'r> {
             }
         };
         let region = environment.region.get().ok();
-        let body = read(source, stack.name.as_str(), &text, region, problems)?;
+        let mut body = read(source, stack.name.as_str(), &text, region, problems)?;
+        within.push(name.to_owned());
+        self.nest(environment, stack, &mut body, within, problems);
+        within.pop();
         Some((body, made))
+    }
+
+    /// Renders the templates nested in `body`, and puts addresses for them in the places of their names.
+    fn nest(
+        &self,
+        environment: &Environment,
+        stack: &Stack,
+        body: &mut Body,
+        within: &mut Vec<String>,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        // From the last to the first, so that places before stay where they are.
+        let mut uses = std::mem::take(&mut body.uses);
+        uses.sort_by_key(|used| std::cmp::Reverse(used.span.start));
+        for used in &uses {
+            let folder = super::stacks::TEMPLATES;
+            let short = folder.strip_prefix(FOLDER).unwrap_or_default();
+            let name = format!("{short}{}", used.file);
+            if !self.templates.has_file(&name) {
+                let known: Vec<&str> = self.templates.names(short).collect();
+                let message = format!("there is no template {folder}{}", used.file);
+                let near = crate::source::suggest(&used.file, known.iter().copied());
+                let label = near.map_or(String::new(), |near| format!("did you mean `{near}`?"));
+                problems.push(body.at(Diagnostic::error("missing-template", message), used.span, label));
+                continue;
+            }
+            if within.contains(&name) {
+                let message = format!("{folder}{} is nested in itself", used.file);
+                problems.push(body.at(Diagnostic::error("include-cycle", message), used.span, ""));
+                continue;
+            }
+            let Some((child, _)) = self.template(environment, stack, &name, within, problems) else {
+                continue;
+            };
+            check_given(body, used, &child, problems);
+            let nested = NestedTemplate { file: format!("{FOLDER}{name}"), text: child.text };
+            body.text.replace_range(used.span.start..used.span.end, &format!("\"{}\"", nested.address()));
+            for template in child.nested.into_iter().chain([nested]) {
+                if !body.nested.contains(&template) {
+                    body.nested.push(template);
+                }
+            }
+        }
     }
 
     fn context(&self, environment: &Environment, stack: &Stack) -> Context {
@@ -243,7 +303,7 @@ impl<'r> Renderer<'r> {
         RenderedStack {
             name: stack.name.clone(),
             cloud_name: self.cloud_name(environment, stack),
-            template: body.file.text().to_owned(),
+            template: body.text.clone(),
             template_file: stack.template.clone(),
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
             hidden: body.parameters.iter().filter(|p| p.hidden).map(|p| p.name.clone()).collect(),
@@ -251,6 +311,7 @@ impl<'r> Renderer<'r> {
             protect: stack.protect,
             policy: stack.policy.clone(),
             hooks: stack.hooks.clone(),
+            nested: body.nested.clone(),
             depends_on,
             outputs: body.outputs.iter().map(|output| output.name.clone()).collect(),
             user_data,
@@ -309,6 +370,25 @@ fn check_parameters(stack: &Stack, body: &Body, problems: &mut Vec<Diagnostic>) 
                     )
                     .help(format!("it is declared at {} and has no default", body.line(declared))),
             );
+        }
+    }
+}
+
+/// The parameters that a nested stack is given are those that its template asks for.
+fn check_given(body: &Body, used: &Use, child: &Body, problems: &mut Vec<Diagnostic>) {
+    let known: Vec<&str> = child.parameters.iter().map(|declared| declared.name.as_str()).collect();
+    for (name, span) in used.parameters.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+        let message = format!("{} declares no parameter `{name}`", child.source.name());
+        let near = crate::source::suggest(name, known.iter().copied());
+        let label = near.map_or(String::new(), |near| format!("did you mean `{near}`?"));
+        problems.push(body.at(Diagnostic::error("unknown-parameter", message), *span, label));
+    }
+    for declared in child.parameters.iter().filter(|declared| declared.required) {
+        if used.parameters.iter().all(|(name, _)| *name != declared.name) {
+            let message = format!("`{}` gives no value for the parameter `{}`", used.resource, declared.name);
+            let help = format!("it is declared at {} and has no default", child.line(declared));
+            let problem = Diagnostic::error("missing-parameter", message);
+            problems.push(body.at(problem, used.place, "").help(help));
         }
     }
 }

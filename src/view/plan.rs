@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, NOTE, Paint};
 use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
+use crate::model::nested::shown;
 use crate::plan::stack::{
     Claim, Consequence, LeftStack, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan,
 };
@@ -201,6 +202,7 @@ fn short(text: &str) -> String {
     if text.is_empty() {
         return "\"\"".to_owned();
     }
+    let text = shown(text);
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match line.char_indices().nth(LONGEST_VALUE) {
         None => line,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::plan::{consequence_text, headline, is_quiet, summary};
 use super::words::count;
 use crate::model::deployed::{Action, PropertyChange};
+use crate::model::nested::shown;
 use crate::plan::predict::AFTER_APPLY;
 use crate::plan::stack::{Claim, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan};
 
@@ -122,9 +123,9 @@ fn block(out: &mut String, summary: &str, diff: &str) {
 fn values(change: &PropertyChange) -> String {
     match (&change.before, &change.after) {
         (None, None) => "changes".to_owned(),
-        (None, Some(after)) => format!("→ {}", code(after)),
-        (Some(before), None) => format!("{} → none", code(before)),
-        (Some(before), Some(after)) => format!("{} → {}", code(before), code(after)),
+        (None, Some(after)) => format!("→ {}", code(shown(after))),
+        (Some(before), None) => format!("{} → none", code(shown(before))),
+        (Some(before), Some(after)) => format!("{} → {}", code(shown(before)), code(shown(after))),
     }
 }
 

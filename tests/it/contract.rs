@@ -12,6 +12,7 @@ mod consequences;
 mod drift;
 mod failures;
 mod lab;
+mod nested;
 mod others;
 mod promises;
 mod secrets;

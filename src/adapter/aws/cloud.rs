@@ -19,6 +19,7 @@ use crate::model::deployed::{
     Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import, PropertyChange,
     ResourceChange, ResourceEvent, StackResource,
 };
+use crate::model::nested;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::repair::Repair;
 use crate::port::store::Store;
@@ -55,6 +56,23 @@ impl CloudFormation {
             stack.waiting.extend(names);
         }
         Ok(())
+    }
+}
+
+impl CloudFormation {
+    /// The template with the addresses of those nested in it, which are in the bucket then.
+    async fn with_nested(&self, request: &ChangeSetRequest) -> Result<String, CloudError> {
+        let mut addresses: Vec<(String, String)> = Vec::new();
+        let resolve = |text: &str, addresses: &[(String, String)]| {
+            addresses.iter().fold(text.to_owned(), |text, (key, at)| nested::resolved(&text, at, key))
+        };
+        for nested in &request.nested {
+            // The key is that of the text with what stands for addresses: the same in every account.
+            let (key, text) = (nested.key(), resolve(&nested.text, &addresses));
+            let address = self.store.publish(&key, text.as_bytes()).await?;
+            addresses.push((key, address));
+        }
+        Ok(resolve(&request.template, &addresses))
     }
 }
 
@@ -114,7 +132,7 @@ impl Cloud for CloudFormation {
         let answer = self.client.get_template().stack_name(&stack.name).send().await;
         let answer = answer
             .map_err(|error| failure(format!("reading the template of stack `{}`", stack.name), error))?;
-        let template = answer.template_body.unwrap_or_default();
+        let template = nested::abstracted(&answer.template_body.unwrap_or_default());
         if let Some(templates) = &self.templates {
             templates.keep(stack, Part::Template, &template);
         }
@@ -129,13 +147,11 @@ impl Cloud for CloudFormation {
         };
         let parameters = request.parameters.iter().map(parameter).chain(request.kept.iter().map(kept));
         let imports = request.imports.iter().map(import).collect::<Vec<_>>();
-        let (body, url) = if request.template.len() <= INLINE_MOST {
-            (Some(request.template.clone()), None)
+        let template = self.with_nested(request).await?;
+        let (body, url) = if template.len() <= INLINE_MOST {
+            (Some(template), None)
         } else {
-            let hash: String =
-                Sha256::digest(&request.template).iter().map(|byte| format!("{byte:02x}")).collect();
-            let key = format!("templates/{hash}");
-            (None, Some(self.store.publish(&key, request.template.as_bytes()).await?))
+            (None, Some(self.store.publish(&nested::key(&template), template.as_bytes()).await?))
         };
         let answer = self
             .client
@@ -147,6 +163,7 @@ impl Cloud for CloudFormation {
             .change_set_type(kind)
             .set_template_body(body)
             .set_template_url(url)
+            .set_include_nested_stacks((!request.nested.is_empty() && !request.create).then_some(true))
             .set_parameters(Some(parameters.collect()))
             .set_resources_to_import(Some(imports).filter(|imports| !imports.is_empty()))
             .set_tags(Some(request.tags.iter().map(tag).collect()))
@@ -174,9 +191,19 @@ impl Cloud for CloudFormation {
                 .send()
                 .await
                 .map_err(|error| failure(format!("reading change set `{}`", id.0), error))?;
-            changes.extend(
-                page.changes.unwrap_or_default().into_iter().filter_map(|c| change(c.resource_change?)),
-            );
+            for told in page.changes.unwrap_or_default().into_iter().filter_map(|c| c.resource_change) {
+                let nested = told.change_set_id.clone();
+                let Some(told) = change(told) else { continue };
+                if let Some(nested) = nested {
+                    // What happens within a nested stack is told by a change set of its own.
+                    let within = Box::pin(self.change_set(&ChangeSetId(nested))).await?;
+                    changes.extend(within.changes.into_iter().map(|change| ResourceChange {
+                        resource: format!("{}.{}", told.resource, change.resource),
+                        ..change
+                    }));
+                }
+                changes.push(told);
+            }
             if page.next_token.is_none() {
                 let reason = page.status_reason.unwrap_or_default();
                 // One that is computed may still not be executed; then the reason says why.
@@ -422,6 +449,9 @@ fn change(from: aws_sdk_cloudformation::types::ResourceChange) -> Option<Resourc
         if !told.is_empty() {
             properties = told;
         }
+    }
+    for value in properties.iter_mut().flat_map(|p| [&mut p.before, &mut p.after]).flatten() {
+        *value = nested::abstracted(value);
     }
     Some(ResourceChange {
         resource: from.logical_resource_id?,

@@ -1,0 +1,56 @@
+//! The first cause of a failure, also where it lies in a nested stack.
+
+use super::apply::explain;
+use super::plan::WantedStack;
+use crate::event::stack::Failure;
+use crate::model::deployed::{DeployedStack, ResourceEvent};
+use crate::plan::cause::first_cause;
+use crate::port::cloud::Cloud;
+
+/// How deep stacks are followed into each other.
+const DEEPEST: usize = 5;
+
+/// What went wrong first. A nested stack's failure says only that it failed, so its own events are asked for.
+pub(super) async fn explained(
+    cloud: &dyn Cloud,
+    wanted: &WantedStack,
+    stack: Option<&DeployedStack>,
+    events: &[ResourceEvent],
+) -> Failure {
+    let mut failure = explain(wanted, stack, events);
+    let Some(mut cause) = first_cause(&wanted.stack.cloud_name, events) else { return failure };
+    let mut path: Vec<String> = cause.resource.iter().cloned().collect();
+    for _ in 0..DEEPEST {
+        let Some(id) = nested(&cause.reason).map(str::to_owned) else { break };
+        // Where its events can't be read any more, what is known already has to do.
+        let Ok(events) = cloud.events(&id, None).await else { break };
+        let name = id.split('/').nth(1).unwrap_or_default();
+        let Some(inner) = first_cause(name, &events) else { break };
+        path.extend(inner.resource.clone());
+        cause = inner;
+        failure.cause = format!("{}: {}", path.join("."), cause.reason);
+    }
+    failure
+}
+
+/// The id of the nested stack that a reason speaks of.
+fn nested(reason: &str) -> Option<&str> {
+    let at = reason.find("arn:")?;
+    let id = reason[at..].split([' ', ',', '\'', '"', ')']).next()?.trim_end_matches('.');
+    (id.contains(":cloudformation:") && id.contains(":stack/")).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nested_stack_is_found_in_the_words_for_its_failure() {
+        let id = "arn:aws:cloudformation:eu-west-1:1:stack/shop-a-web-Child-1X/aa-bb";
+        let words =
+            format!("Embedded stack {id} was not successfully created: The following resource(s) failed");
+        assert_eq!(nested(&words), Some(id));
+        assert_eq!(nested("User: arn:aws:iam::1:user/ops is not authorized"), None);
+        assert_eq!(nested("no id at all"), None);
+    }
+}
