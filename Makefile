@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-kills test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
+	@echo 'make fuzz         every parser with 100,000 texts made at random'
 	@echo 'make test-aws     the contract tests on AWS itself, in the region FLEETWRIGHT_TEST_AWS'
 	@echo 'make clean-local  removes what they started and prepared'
 
@@ -30,6 +31,11 @@ test:
 	@$(call remove-cloud,test)
 	@result=0; $(MAKE) --no-print-directory checks || result=$$?; \
 	  $(call remove-cloud,test); exit $$result
+
+# Every parser with many texts made at random; a failure prints the smallest text that shows it.
+fuzz: export FLEETWRIGHT_FUZZ_CASES ?= 100000
+fuzz:
+	cargo test --locked --lib -- without_panic is_stable survives
 
 # The full form of a test that `make test` runs with few kills.
 test-kills:

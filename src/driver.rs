@@ -20,4 +20,6 @@ pub mod rollout;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;

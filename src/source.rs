@@ -222,3 +222,10 @@ mod tests {
         assert_eq!(suggest("a", ["b"]), None);
     }
 }
+
+/// How many cases a test of a parser with any text tries: `few`, or as many as FLEETWRIGHT_FUZZ_CASES says
+/// (`make fuzz`).
+#[cfg(test)]
+pub(crate) fn fuzz_cases(few: u32) -> u32 {
+    std::env::var("FLEETWRIGHT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(few)
+}

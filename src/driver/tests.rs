@@ -30,7 +30,7 @@ use crate::plan::stack::{Plan, StackAction};
 use crate::source::{SourceFile, Span};
 
 /// A stack with one resource that uses an output of each of `uses`.
-fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
+pub(super) fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
     let parameters: Vec<(String, ParameterValue)> = uses
         .iter()
         .map(|other| {
@@ -69,7 +69,7 @@ fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
     WantedStack::new(rendered, Some(source)).expect("a template")
 }
 
-fn wanted(stacks: Vec<WantedStack>) -> Arc<Wanted> {
+pub(super) fn wanted(stacks: Vec<WantedStack>) -> Arc<Wanted> {
     Arc::new(Wanted {
         project: "demo".parse().expect("a name"),
         environment: "local".parse().expect("a name"),
@@ -108,7 +108,7 @@ fn group(versions: &[&str]) -> Group {
     }
 }
 
-struct Stage {
+pub(super) struct Stage {
     cloud: Arc<FakeCloud>,
     shell: Shell,
     events: UnboundedReceiver<Event>,
@@ -119,7 +119,7 @@ fn fast() -> Pace {
 }
 
 impl Stage {
-    fn new(cloud: Arc<FakeCloud>) -> Self {
+    pub(super) fn new(cloud: Arc<FakeCloud>) -> Self {
         let (events, receiver) = Events::channel();
         let shell = Shell {
             cloud: Arc::clone(&cloud) as _,
@@ -132,7 +132,7 @@ impl Stage {
         Self { cloud, shell, events: receiver }
     }
 
-    async fn plan(&self, wanted: &Wanted) -> (Plan, Found) {
+    pub(super) async fn plan(&self, wanted: &Wanted) -> (Plan, Found) {
         let fleet = FakeFleet::new(group(&["2"]));
         let found = look(self.cloud.as_ref(), &fleet, wanted).await.expect("it can be looked at");
         let plan =
@@ -141,7 +141,7 @@ impl Stage {
         (plan.expect("it can be planned"), found)
     }
 
-    async fn apply(&self, wanted: &Arc<Wanted>) -> Report {
+    pub(super) async fn apply(&self, wanted: &Arc<Wanted>) -> Report {
         let (plan, found) = self.plan(wanted).await;
         apply(&self.shell, Arc::clone(wanted), Arc::new(plan), Arc::new(found)).await
     }

@@ -53,6 +53,8 @@ fn function(tag: &str, argument: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -69,6 +71,37 @@ mod tests {
                 "M": 4,
             })
         );
+    }
+
+    /// A template's values; numbers that JSON and YAML write alike.
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            "[a-c:#{}\\[\\]&*!|>'\"%@`,\n -]{0,12}".prop_map(Value::from),
+        ];
+        let inner = leaf.prop_recursive(4, 24, 4, |inner| {
+            let key = "[A-Za-z:]{1,8}";
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(key, inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        proptest::collection::btree_map("[A-Z][a-z]{0,6}", inner, 1..4)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    proptest! {
+        /// What is read, written and read again is the same: the template that an import sends says
+        /// what the deployed one does.
+        #[test]
+        fn a_tree_survives_its_writing(tree in tree()) {
+            let read_back = read(&format!("{tree:#}"));
+            prop_assert_eq!(read_back.as_ref(), Some(&tree));
+            prop_assert_eq!(read(&tree.to_string()), Some(tree));
+        }
     }
 
     #[test]

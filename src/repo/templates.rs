@@ -220,3 +220,52 @@ fn user_data(shared: &Shared, kwargs: &Kwargs) -> Result<String, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(text: &str) -> Option<String> {
+        let file = SourceFile::new("templates/cloudformation/t.yaml", text);
+        let mut problems = Vec::new();
+        let templates = Templates::parse(&[file], &mut problems);
+        let mut context = Context::new();
+        context.insert("name", "a: {b} 'c'");
+        context.insert("yes", &true);
+        context.insert("items", &[1, 2, 3]);
+        templates.render("cloudformation/t.yaml", context).ok().map(|(text, _)| text)
+    }
+
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = proptest::sample::select(vec![
+            "Resources:\n",
+            "  A: ${B} {{resolve:ssm:/x}}\n",
+            "  C: <{ name }>\n",
+            "<% if yes %>D: 1\n<% endif %>",
+            "<%- for item in items %>\n  - <{ item }>\n<%- endfor %>\n",
+            "<# gone #>",
+            "<% raw %>kept<% endraw %>\n",
+            "{# shell #} {% x %}\n",
+            "\t\u{e4}\u{2028}\n",
+        ]);
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::source::fuzz_cases(64)))]
+
+        /// What was rendered once has nothing left to be rendered.
+        #[test]
+        fn rendering_is_stable(text in pieces()) {
+            let once = rendered(&text).expect("all pieces can be rendered");
+            prop_assert_eq!(rendered(&once), Some(once));
+        }
+
+        #[test]
+        fn any_template_is_rendered_or_refused_without_panic(text in "[<>{}%#a-c \\n\"(|).-]{0,40}") {
+            let _ = rendered(&text);
+        }
+    }
+}

@@ -153,7 +153,7 @@ fn whole(problems: &[Diagnostic]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(crate::source::fuzz_cases(256)))]
 
     #[test]
     fn any_text_is_checked_without_panic(text in fragment()) {
