@@ -113,6 +113,9 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     has(&stacks.ends(&["plan"], 0), &["no change"]);
     assert_eq!(stacks.plan_json(0)["changes"], false);
     has(&stacks.ends(&["apply", "-y"], 0), &["3 stacks unchanged"]);
+    // LocalStack detects no drift, so what is found is our own, and the rest is named.
+    let drift = stacks.ends(&["drift"], 0);
+    has(&drift, &["workers", "no drift, 2 resources checked", "Vpc (this endpoint has no drift detection)"]);
 
     // A line of cloud-config is planned down to the machine that keeps the old one.
     let base = std::fs::read_to_string(stacks.path("templates/cloud-config/worker.yaml")).expect("the file");
@@ -147,6 +150,12 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     has(&applied, &["✓ updated", "2 stacks unchanged and 1 updated"]);
     has(&stacks.ends(&["apply", "-y", "plan.json"], 1), &["stack `workers` was changed (template)"]);
     has(&stacks.ends(&["plan"], 0), &["is at version 2; 1 machine runs version 1 (i-", "no change"]);
+    // The machine is not what its group would launch, whoever is to blame.
+    let drift = stacks.ends(&["drift", "workers"], 3);
+    has(
+        &drift,
+        &["~ Group", "version 2 -> version 1", "`fleetwright roll` replaces machines of another version"],
+    );
 
     // A failure names its first cause, with its place, and leaves what was there.
     stacks.edit("stacks/cluster.yaml", "10.76.2.0/24]", "10.76.2.0/24, 192.168.0.0/24]");
