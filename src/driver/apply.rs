@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::cause::explained;
+use super::cause::{explained, refused};
 use super::follow::{Follower, Pace, Still, computed};
 use super::graph::Graph;
 use super::hook;
@@ -405,6 +405,7 @@ impl One {
                 return Ok((Outcome::Unchanged, outputs));
             }
             ChangeSetState::Failed { reason } => {
+                let reason = refused(cloud.as_ref(), &wanted.stack.cloud_name, &id, &reason).await;
                 self.withdraw(&id, create).await?;
                 return Err(failed(reason, Some(wanted.stack.template_file.clone())));
             }
@@ -508,7 +509,7 @@ pub(super) fn explain(
 
 /// Where a resource stands in its template: file and line, or the file alone when the
 /// line is made by the template's logic.
-fn place(wanted: &WantedStack, resource: &str) -> Option<String> {
+pub(super) fn place(wanted: &WantedStack, resource: &str) -> Option<String> {
     let file = &wanted.stack.template_file;
     let text = wanted.source.as_ref().map(|source| source.text())?;
     let key = format!("{resource}:");

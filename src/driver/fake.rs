@@ -356,6 +356,14 @@ impl Cloud for FakeCloud {
         Ok(self.state().stacks.get(stack).and_then(|fake| fake.events.last()).map(|event| event.id.clone()))
     }
 
+    async fn validations(
+        &self,
+        _stack: &str,
+        _change_set: Option<&ChangeSetId>,
+    ) -> Result<Vec<ResourceEvent>, CloudError> {
+        Ok(Vec::new())
+    }
+
     async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError> {
         let state = self.state();
         let Some(fake) = state.stacks.get(stack) else {

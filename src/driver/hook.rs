@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::apply::Shell;
 use super::plan::Wanted;
-use crate::event::stack::{Failure, Work};
+use crate::event::stack::{Failure, StackEvent, Work};
 use crate::model::stack::{Moment, RenderedStack};
 use crate::plan::stack::Outputs;
 use crate::port::hooks::HookError;
@@ -31,11 +31,12 @@ pub async fn run(of: &Of<'_>, moment: Moment) -> Result<(), Option<Failure>> {
     for hook in stack.hooks(moment) {
         let name = &stack.name;
         let command = hook.command.join(" ");
-        let line = |text: &str| shell.events.note(format!("{name}: {text}"));
+        let line =
+            |text: &str| shell.emit(StackEvent::Said { stack: name.to_string(), text: text.to_owned() });
         let ended = if shell.stop.is_cancelled() {
             Err(HookError::Stopped)
         } else {
-            shell.events.note(format!("{name}: {} {command}", moment.name()));
+            line(&format!("{} {command}", moment.name()));
             shell.hooks.run(&hook.command, &environment, &line, &shell.stop).await
         };
         match ended {

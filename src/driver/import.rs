@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::apply::{Shell, explain, withdraw};
+use super::apply::{Shell, withdraw};
+use super::cause::{explained, refused};
 use super::follow::{Still, computed};
 use super::plan::{WantedStack, request};
 use crate::event::stack::{Failure, Outcome, Work};
@@ -57,6 +58,7 @@ impl Importing<'_> {
             }
         };
         if let Some(cause) = self.refusal(&change_set) {
+            let cause = refused(cloud, cloud_name, &id, &cause).await;
             withdraw(cloud, &id, new).await?;
             let next = "correct the id or the template: it must say what the resource is now".to_owned();
             let at = Some(self.wanted.stack.template_file.clone());
@@ -76,7 +78,7 @@ impl Importing<'_> {
                 let failure = Failure {
                     next: "correct the template: it must say what the resource is now; then import again"
                         .to_owned(),
-                    ..explain(self.wanted, stack.as_ref(), &events)
+                    ..explained(cloud, self.wanted, stack.as_ref(), &events).await
                 };
                 Ok((Outcome::Failed, Some(failure)))
             }

@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::refused;
 use super::follow::{Pace, computed};
 use crate::event::Events;
 use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Phase};
@@ -286,7 +287,10 @@ async fn confirmed(
     events.note(format!("asking CloudFormation what the change of {name} does"));
     let request = request(&wanted.stack, known, false);
     let id = cloud.create_change_set(&request).await?;
-    let change_set = computed(cloud, &id, pace, stop).await;
+    let mut change_set = computed(cloud, &id, pace, stop).await;
+    if let Ok(Some(ChangeSet { state: ChangeSetState::Failed { reason }, .. })) = &mut change_set {
+        *reason = refused(cloud, &request.stack, &id, reason).await;
+    }
     cloud.delete_change_set(&id).await?;
     let change_set: ChangeSet = change_set?.ok_or(PlanError::Stopped)?;
     if let ChangeSetState::Failed { reason } = change_set.state {

@@ -81,6 +81,13 @@ pub enum StackEvent {
         /// CloudFormation's reason, empty when it gives none.
         reason: String,
     },
+    /// A program that is run for it said something.
+    Said {
+        /// The stack.
+        stack: String,
+        /// A line of its output, or the command itself.
+        text: String,
+    },
     /// Work on it ended.
     Finished {
         /// The stack.

@@ -15,7 +15,7 @@ use super::document;
 use super::evaluate::{Scope, has_hidden, has_holes, matches, shown};
 use super::roll::INTENT_TAG;
 use crate::model::changes::text;
-use crate::model::deployed::{DeployedStack, PropertyChange, StackResource};
+use crate::model::deployed::{DeployedStack, Phase, PropertyChange, StackResource};
 use crate::model::drift::{DriftState, ResourceDrift, TemplateVersion};
 use crate::model::group::{Group, Lifecycle};
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
@@ -206,7 +206,10 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
             drift.not_checked.push(not_checked(resource, Vec::new(), why));
         }
     }
-    drift.drifted.extend(policy(seen));
+    if seen.policy.is_some() && seen.stack.phase() == Phase::Settled {
+        drift.checked += 1;
+        drift.drifted.extend(policy(seen));
+    }
     drift.drifted.sort_by(|a, b| a.resource.cmp(&b.resource));
     drift.not_checked.sort_by(|a, b| a.resource.cmp(&b.resource));
     drift
@@ -232,7 +235,7 @@ fn policy(seen: &Seen<'_>) -> Option<Drifted> {
     Some(Drifted {
         resource: seen.stack.name.clone(),
         resource_type: "AWS::CloudFormation::Stack".to_owned(),
-        physical_id: seen.stack.id.clone(),
+        physical_id: String::new(),
         state: DriftState::Modified,
         found_by: FoundBy::Fleetwright,
         differences: vec![PropertyChange {

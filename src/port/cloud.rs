@@ -90,6 +90,14 @@ pub trait Cloud: Send + Sync {
     /// The id of the last thing that happened to a stack; `None` when nothing did yet.
     async fn last_event(&self, stack: &str) -> Result<Option<String>, CloudError>;
 
+    /// What CloudFormation found wrong with a stack's last operation, or with a change set, before it began:
+    /// some failures are told there alone.
+    async fn validations(
+        &self,
+        stack: &str,
+        change_set: Option<&ChangeSetId>,
+    ) -> Result<Vec<ResourceEvent>, CloudError>;
+
     /// What happened to a stack after the event `after` (from the start when `None`), oldest first.
     async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError>;
 }

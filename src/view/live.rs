@@ -84,6 +84,7 @@ impl Live {
         let lines = self.board.take(event);
         let stack = match event {
             StackEvent::Started { stack, .. }
+            | StackEvent::Said { stack, .. }
             | StackEvent::Resource { stack, .. }
             | StackEvent::Finished { stack, .. } => stack.clone(),
         };

@@ -56,6 +56,9 @@ impl Board {
             StackEvent::Resource { stack, resource, resource_type, status, reason } => {
                 self.resource(stack, resource, resource_type, status, reason)
             }
+            StackEvent::Said { stack, text } => {
+                vec![format!("{:w$}  {} {text}", stack, self.paint.paint(DIM, "|"), w = self.width)]
+            }
             StackEvent::Finished { stack, outcome, seconds, failure } => {
                 self.at_work.remove(stack);
                 let mut lines = vec![self.finished(stack, *outcome, *seconds)];

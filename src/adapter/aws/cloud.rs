@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, ExecutionStatus, Parameter, Replacement,
-    ResourceToImport, Stack, StackEvent, Tag,
+    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, EventFilter, ExecutionStatus, OperationEvent,
+    Parameter, Replacement, ResourceToImport, Stack, StackEvent, Tag,
 };
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
@@ -297,6 +297,30 @@ impl Cloud for CloudFormation {
         }
     }
 
+    async fn validations(
+        &self,
+        stack: &str,
+        change_set: Option<&ChangeSetId>,
+    ) -> Result<Vec<ResourceEvent>, CloudError> {
+        let request = match change_set {
+            Some(id) => self.client.describe_events().change_set_name(&id.0),
+            None => self.client.describe_events().stack_name(stack),
+        };
+        let failed = EventFilter::builder().failed_events(true).build();
+        let mut pages = request.filters(failed).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Ok(page) => page,
+                Err(error) if is_missing(&error) => return Ok(Vec::new()),
+                Err(error) => return Err(failure(format!("reading what is wrong with `{stack}`"), error)),
+            };
+            found.extend(page.operation_events.unwrap_or_default().into_iter().filter_map(validation));
+        }
+        found.reverse();
+        Ok(found)
+    }
+
     async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError> {
         let mut pages = self.client.describe_stack_events().stack_name(stack).into_paginator().send();
         let mut found = Vec::new();
@@ -493,6 +517,20 @@ fn context(text: Option<&str>) -> serde_json::Value {
         .and_then(|mut value| value.get_mut("Properties").map(serde_json::Value::take))
         .filter(serde_json::Value::is_object)
         .unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()))
+}
+
+/// `None` for what is no finding of a validation.
+fn validation(from: OperationEvent) -> Option<ResourceEvent> {
+    let at = from.timestamp?;
+    let reason = from.validation_status_reason.filter(|reason| !reason.is_empty())?;
+    Some(ResourceEvent {
+        id: from.event_id?,
+        at: DateTime::from_timestamp(at.secs(), at.subsec_nanos())?,
+        resource: from.logical_resource_id.unwrap_or_default(),
+        resource_type: from.resource_type.unwrap_or_default(),
+        status: "VALIDATION_FAILED".to_owned(),
+        reason,
+    })
 }
 
 fn resource_event(from: StackEvent) -> Option<ResourceEvent> {

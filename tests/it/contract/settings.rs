@@ -100,7 +100,10 @@ data:
         lab.stacks(&hooked("one"));
         has(&lab.ends(&["plan"], 3), &["$ before_apply scripts/check $(touch never)"]);
         assert_eq!(log(), "");
-        has(&lab.ends(&["apply", "-y"], 0), &["data: given $(touch never)"]);
+        has(
+            &lab.ends(&["apply", "-y"], 0),
+            &["data  | before_apply scripts/check $(touch never)", "data  | given $(touch never)"],
+        );
         assert!(!lab.path("never").exists(), "no shell reads the words");
         lab.ends(&["apply", "-y"], 0);
         let name = format!("/{}/entry", lab.project);

@@ -82,6 +82,19 @@ fn what_can_not_be_imported_is_refused_and_nothing_is_left_behind() {
         assert!(lab.stack("data").is_none(), "no stack in review is left");
         lab.edit("templates/cloudformation/data.yaml", "    DeletionPolicy: Delete\n", "");
         has(&lab.ends(&["import", "data", "Entry=/x", "-y"], 2), &["give it `DeletionPolicy: Retain`"]);
+
+        // One that exists is named by the cloud before it begins, and the way out with it.
+        lab.put_parameter("entry", "by hand");
+        let said = lab.ends(&["apply", "-y"], 1);
+        has(
+            &said,
+            &[
+                "Entry: ",
+                "already exists",
+                "at: templates/cloudformation/data.yaml:4",
+                "`fleetwright import data",
+            ],
+        );
     });
 }
 
