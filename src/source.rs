@@ -199,6 +199,13 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// How many cases a test of a parser with any text tries: `few`, or as many as FLEETWRIGHT_FUZZ_CASES says
+/// (`make fuzz`).
+#[cfg(test)]
+pub(crate) fn fuzz_cases(few: u32) -> u32 {
+    std::env::var("FLEETWRIGHT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(few)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,11 +228,4 @@ mod tests {
         assert_eq!(suggest("qwertz", keys), None);
         assert_eq!(suggest("a", ["b"]), None);
     }
-}
-
-/// How many cases a test of a parser with any text tries: `few`, or as many as FLEETWRIGHT_FUZZ_CASES says
-/// (`make fuzz`).
-#[cfg(test)]
-pub(crate) fn fuzz_cases(few: u32) -> u32 {
-    std::env::var("FLEETWRIGHT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(few)
 }

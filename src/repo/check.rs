@@ -14,6 +14,7 @@ use crate::schema::{self, Schemas};
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::yaml::{self, Node, first_line};
 
+mod accept;
 pub mod codes;
 mod combined;
 mod cycles;
@@ -90,6 +91,7 @@ pub fn tree(file: &Arc<SourceFile>, root: &Node, region: Option<&str>) -> Vec<Di
     check.cycles();
     check.unused();
     let mut problems = check.problems;
+    accept::apply(file, &mut problems);
     for problem in &mut problems {
         if let Some(label) = &problem.label {
             problem.path = Some(path(root, label.span));

@@ -26,6 +26,7 @@ macro_rules! templates {
 }
 
 templates! {
+    accepted => "accepted.yaml",
     bad_condition => "bad-condition.yaml",
     bad_default => "bad-default.yaml",
     bad_sub_variable => "bad-sub-variable.yaml",

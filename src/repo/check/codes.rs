@@ -209,6 +209,11 @@ pub const ALL: &[Explanation] = &[
         "An environment variable that the files name is not set, and has no default. `validate` and `render` do without; what goes on to the cloud can't.",
         "export AWS_REGION=eu-west-1",
     ),
+    explain(
+        "unused-accept",
+        "`# fleetwright: accept CODE` takes findings of that code on its own line and the next one for looked at. This one accepts nothing, most likely since the finding is gone.",
+        "InstanceTenancy: burst     # fleetwright: accept invalid-value",
+    ),
     explain("unused-condition", "The condition decides nothing. It does no harm.", ""),
     explain("unused-mapping", "Nothing is looked up in the mapping. It does no harm.", ""),
     explain(
