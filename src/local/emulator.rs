@@ -78,6 +78,14 @@ impl Emulator {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Whether nobody listens where it was: one that has closed its port is ending, or hangs while it ends. One
+    /// that is only busy still listens.
+    pub async fn is_closed(&self) -> bool {
+        let Some(address) = self.endpoint.strip_prefix("http://") else { return false };
+        let connected = tokio::net::TcpStream::connect(address).await;
+        connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+
     /// The instances; with `since`, waits up to `wait` for another revision.
     ///
     /// # Errors

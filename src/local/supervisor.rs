@@ -212,7 +212,7 @@ async fn start(
     shared.update(|state| state.emulator.answers = true);
     put_credentials(&emulator, &credentials, ports, fresh).await?;
 
-    tasks.spawn(watch_emulator(shared.clone(), running));
+    tasks.spawn(watch_emulator(shared.clone(), running, emulator.clone()));
     tasks.spawn(keep_registry(shared.clone(), registry, client.clone()));
     let (sender, instances) = watch::channel(Arc::new(Instances::default()));
     // The first list must be there before anything is decided.
@@ -263,13 +263,28 @@ async fn put_credentials(
 }
 
 /// Says so when the emulator ends: all it knew is lost, so nothing is restarted.
-async fn watch_emulator(shared: Arc<Shared>, mut running: Running) {
-    let how = running.ended().await;
+async fn watch_emulator(shared: Arc<Shared>, mut running: Running, emulator: Emulator) {
+    let how = tokio::select! {
+        how = running.ended() => how,
+        () = closed(&emulator) => {
+            running.stop(Duration::ZERO).await;
+            "it listened no more".to_owned()
+        }
+    };
     tracing::error!(how, "the emulator ended");
     shared.update(|state| {
         state.emulator = Part { process: None, answers: false, message: Some(how.clone()) };
         state.broken = Some(format!("the emulator is gone ({how}), and with it all stacks and instances"));
     });
+}
+
+/// Until nobody has listened for some seconds: LocalStack can hang in its own end.
+async fn closed(emulator: &Emulator) {
+    let mut refusals = 0;
+    while refusals < 10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        refusals = if emulator.is_closed().await { refusals + 1 } else { 0 };
+    }
 }
 
 /// Restarts the registry when it ends: what it stores is on disk.
