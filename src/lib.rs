@@ -20,5 +20,6 @@ pub mod repo;
 pub mod schema;
 pub mod server;
 pub mod source;
+pub mod unit;
 pub mod view;
 pub mod yaml;
