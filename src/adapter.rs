@@ -14,4 +14,5 @@ pub mod probe;
 mod registry;
 pub mod registry_access;
 pub mod swarm;
+pub mod systemd;
 pub mod this_process;

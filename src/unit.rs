@@ -15,6 +15,7 @@ mod fleet;
 mod known;
 mod name;
 mod parse;
+mod paths;
 mod required;
 mod scalar;
 mod set;

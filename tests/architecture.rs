@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("yaml", &["source"]),
     ("schema", &[]),
+    ("unit", &["source"]),
     ("model", &["source"]),
     ("event", &["model", "source"]),
     ("port", &["model", "source"]),
@@ -27,8 +28,8 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "source", "schema", "model", "event", "port", "repo", "plan", "driver", "adapter", "local",
-            "view", "server",
+            "source", "schema", "unit", "model", "event", "port", "repo", "plan", "driver", "adapter",
+            "local", "view", "server",
         ],
     ),
 ];

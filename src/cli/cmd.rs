@@ -23,4 +23,5 @@ pub mod rollback;
 pub mod serve;
 pub mod status;
 pub mod template;
+pub mod unit;
 pub mod validate;

@@ -19,7 +19,7 @@ const SERVICES: &str = "autovt@ console-getty container-getty@ dbus dbus-broker 
     systemd-ask-password-console systemd-ask-password-wall systemd-backlight@ systemd-battery-check \
     systemd-binfmt systemd-bless-boot systemd-boot-check-no-failures systemd-boot-random-seed systemd-boot-update \
     systemd-bsod systemd-confext systemd-coredump@ systemd-cryptsetup@ systemd-exit systemd-firstboot systemd-fsck-root \
-    systemd-fsck@ systemd-growfs-root systemd-growfs@ systemd-halt systemd-hibernate systemd-hibernate-resume \
+    systemd-fsck@ systemd-growfs-root systemd-growfs@ systemd-halt systemd-hibernate systemd-hibernate-resume systemd-hibernate-resume@ systemd-fsckd \
     systemd-homed systemd-homed-activate systemd-hostnamed systemd-hwdb-update systemd-hybrid-sleep systemd-importd \
     systemd-initctl systemd-integritysetup@ systemd-journal-catalog-update systemd-journal-flush systemd-journal-gatewayd \
     systemd-journal-remote systemd-journal-upload systemd-journald systemd-journald@ systemd-kexec systemd-localed \

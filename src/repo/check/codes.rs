@@ -31,6 +31,11 @@ pub const ALL: &[Explanation] = &[
         "drain: 30       # refused\ndrain: 30s      # right",
     ),
     explain(
+        "bad-escape",
+        "systemd resolves escapes in command lines as C does: `\\n`, `\\t`, `\\x2d`, `\\\\`. What it does not know it hands on with the backslash, and logs a warning. A backslash that the program shall see is written twice.",
+        "ExecStart=/bin/grep a\\.b /etc/hosts       # warned of\nExecStart=/bin/grep a\\\\.b /etc/hosts      # right",
+    ),
+    explain(
         "bad-image",
         "Images are named without a registry's host and without a tag: where to push and pull comes from the environment, and a rollout always uses a digest.",
         "image: registry.example:5000/team/web:latest   # refused\nimage: team/web                                # right",
@@ -63,11 +68,21 @@ pub const ALL: &[Explanation] = &[
     ),
     explain("bad-template", "A template is a mapping with a section Resources, in YAML or JSON.", ""),
     explain(
+        "bad-unit-name",
+        "Names of units have letters, digits and `:-_.\\`, an instance behind `@`, at most 255 bytes, and a suffix that says what they are: `.service`, `.socket`, `.timer`, `.path`, `.mount`, `.automount`, `.swap`, `.target`, `.slice`, `.scope`, `.device`. Mounts are named for their path, `/srv/data` is `srv-data.mount`. Drop-ins end in `.conf` and stand in a folder with the unit's name and `.d`.",
+        "After=docker              # refused\nAfter=docker.service      # right",
+    ),
+    explain(
         "bad-value",
         "The value is none of those that may stand here; the message names them, or what they look like.",
         "",
     ),
     explain("conflicting-keys", "Two keys exclude each other: only one of them can have its way.", ""),
+    explain(
+        "deprecated-key",
+        "The key still works, or is at least still read without an error, but has a successor; newer versions of systemd may ignore it.",
+        "MemoryLimit=1G     # warned of\nMemoryMax=1G       # right",
+    ),
     explain(
         "duplicate-key",
         "A key is given twice in one mapping. Parsers keep either one silently, so one of the two never has an effect. In a template this is also how a logical id is given twice.",
@@ -106,11 +121,21 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "misplaced-key",
+        "systemd knows the key, but in another section, and ignores it where it stands.",
+        "[Unit]\nRestart=always     # refused\n\n[Service]\nRestart=always     # right",
+    ),
+    explain(
         "misplaced-reference",
         "What is referred to is not known yet where the reference stands: conditions are decided, and mappings read, before there are resources. In the files of stacks, outputs of other stacks can only be used in parameters.",
         "",
     ),
     explain("missing-file", "A file that is needed is not there.", ""),
+    explain(
+        "missing-install",
+        "`systemctl enable` does what [Install] says. Without it, enabling a unit does nothing, and it does not start at boot.",
+        "[Install]\nWantedBy=multi-user.target",
+    ),
     explain("missing-key", "Something that must be given is not.", ""),
     explain(
         "missing-parameter",
@@ -135,6 +160,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "ordering-cycle",
+        "By After and Before, and by the order that systemd adds itself, the units would have to start each before itself. systemd then leaves out one of them at each boot. Services come after sysinit.target and basic.target unless they have `DefaultDependencies=no`; timers, sockets and paths come before what they start.",
+        "",
+    ),
+    explain(
         "out-of-range",
         "The number is outside of what makes sense here; the message has the bounds.",
         "",
@@ -154,10 +184,35 @@ pub const ALL: &[Explanation] = &[
         "By the published schemas, the region does not have this resource type. They may be older than the region's latest types, so this is a warning.",
         "",
     ),
+    explain(
+        "relative-path",
+        "systemd takes absolute paths only. The program of a command may also be a plain name, which is looked up in a fixed search path; a name with a slash in it is refused. No shell is there to read `~` or variables.",
+        "ExecStart=bin/web              # refused\nExecStart=/opt/web/bin/web     # right",
+    ),
     explain("reserved-name", "The name is one that every template gets by itself.", ""),
     explain(
         "resource-cycle",
         "Resources need each other in a circle, by Ref, Fn::GetAtt, Fn::Sub or DependsOn, so that CloudFormation could create none of them first. Usually two security groups name each other: give the rules resources of their own (AWS::EC2::SecurityGroupIngress).",
+        "",
+    ),
+    explain(
+        "second-command",
+        "Only a service of `Type=oneshot` has more than one `ExecStart=`. A drop-in adds to its unit: to replace the command, it first takes back the old one with an empty `ExecStart=`.",
+        "[Service]\nExecStart=\nExecStart=/opt/web/bin/web --verbose",
+    ),
+    explain(
+        "shell-syntax",
+        "systemd starts programs by itself, without a shell: `&&`, `|`, `>` and `$(...)` reach the program as arguments.",
+        "ExecStart=/bin/a | /bin/b               # warned of\nExecStart=/bin/sh -c '/bin/a | /bin/b'    # right",
+    ),
+    explain(
+        "swallowed-line",
+        "A line that ends in a backslash goes on in the next, and this one looks as if it were meant to stand for itself.",
+        "ExecStart=/bin/web \\\n  --port 80 \\\nRestart=always",
+    ),
+    explain(
+        "systemd-verify",
+        "What `systemd-analyze verify` of this machine says, which `unit check --verify` runs. What it ignores or refuses is an error; the rest, such as a program that is not installed here, a warning.",
         "",
     ),
     explain(
@@ -168,6 +223,12 @@ pub const ALL: &[Explanation] = &[
     explain(
         "template-syntax",
         "The template can't be parsed. `<{ }>` puts in a value, `<% %>` is a statement, `<# #>` a comment.",
+        "",
+    ),
+    explain("unbalanced-quotes", "A quote is opened and not closed. systemd ignores the whole line.", ""),
+    explain(
+        "unit-syntax",
+        "A unit file has sections, `[Name]`, and below them lines of `Key=value`. A line without `=`, or before the first section, is ignored; a line that begins with `[` and is no section, or is longer than 1 MiB, makes systemd refuse the file. A backslash joins lines only as the very last character.",
         "",
     ),
     explain(
@@ -190,7 +251,17 @@ pub const ALL: &[Explanation] = &[
         "CIDRBlock: 10.0.0.0/16     # refused\nCidrBlock: 10.0.0.0/16     # right",
     ),
     explain("unknown-repository", "fleetwright.yaml has no repository of that name.", ""),
+    explain(
+        "unknown-section",
+        "systemd ignores a section that the kind of unit does not have, with all that stands below it. Names are case-sensitive. Sections that begin with `X-` are left to others.",
+        "[service]     # refused\n[Service]     # right",
+    ),
     explain("unknown-service", "services/ has no service of that name.", ""),
+    explain(
+        "unknown-specifier",
+        "`%` with a letter or digit stands for something that systemd puts in, such as `%n`, `%i` or `%H`; a line with one that does not exist is ignored. A percent sign itself is `%%`.",
+        "ExecStart=/bin/date +%F      # refused\nExecStart=/bin/date +%%F     # right",
+    ),
     explain("unknown-stack", "stacks/ has no stack of that name.", ""),
     explain(
         "unknown-type",
