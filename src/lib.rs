@@ -10,6 +10,7 @@
 
 pub mod adapter;
 pub mod cli;
+pub mod cloud_config;
 pub mod driver;
 pub mod event;
 pub mod local;

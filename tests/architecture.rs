@@ -13,6 +13,7 @@ use syn::visit::Visit;
 const TABLE: &[(&str, &[&str])] = &[
     ("source", &[]),
     ("yaml", &["source"]),
+    ("cloud_config", &["source", "yaml"]),
     ("schema", &[]),
     ("unit", &["source"]),
     ("model", &["source"]),
@@ -23,13 +24,15 @@ const TABLE: &[(&str, &[&str])] = &[
     ("driver", &["model", "plan", "event", "port", "repo", "source"]),
     ("adapter", &["model", "port", "source"]),
     ("local", &["model", "event", "port", "adapter", "source"]),
-    ("view", &["model", "plan", "event", "source"]),
+    ("view", &["cloud_config", "model", "plan", "event", "source"]),
     ("server", &["model", "event", "driver", "port", "repo", "view", "source"]),
     (
         "cli",
         &[
             "source", "schema", "unit", "model", "event", "port", "repo", "plan", "driver", "adapter",
             "local", "view", "server",
+            "source", "cloud_config", "schema", "model", "event", "port", "repo", "plan", "driver", "adapter", "local",
+            "view", "server",
         ],
     ),
 ];

@@ -16,6 +16,11 @@ pub struct Explanation {
 /// Every code, by name.
 pub const ALL: &[Explanation] = &[
     explain(
+        "adjacent-tokens",
+        "coreos-cloudinit replaces `$private_ipv4` together with the character before it. Where the same token follows at once, that character is gone already, and the second token stays as it is.",
+        "$private_ipv4$private_ipv4      # the second is not replaced\n$private_ipv4,$private_ipv4     # right",
+    ),
+    explain(
         "bad-condition",
         "Conditions, and the arguments of Fn::And, Fn::Or and Fn::Not, are functions that say yes or no: Fn::And, Fn::Or, Fn::Not, Fn::Equals, or the name of another condition.",
         "IsLive: !Ref Stage                      # refused\nIsLive: !Equals [!Ref Stage, live]      # right",
@@ -36,9 +41,24 @@ pub const ALL: &[Explanation] = &[
         "ExecStart=/bin/grep a\\.b /etc/hosts       # warned of\nExecStart=/bin/grep a\\\\.b /etc/hosts      # right",
     ),
     explain(
+        "bad-header",
+        "Engines tell user data by its first line. coreos-cloudinit compares it with `#cloud-config`, blanks at its end aside; cloud-init looks at how the text starts. A document that they don't know is not applied: legacy fails, Flatcar and cloud-init boot as if there were nothing.",
+        "# cloud-config     # refused\n#cloud-config      # right",
+    ),
+    explain(
+        "bad-hostname",
+        "A hostname has letters, digits and `-`, and 63 characters at most. Flatcar cuts it at its first dot.",
+        "",
+    ),
+    explain(
         "bad-image",
         "Images are named without a registry's host and without a tag: where to push and pull comes from the environment, and a rollout always uses a digest.",
         "image: registry.example:5000/team/web:latest   # refused\nimage: team/web                                # right",
+    ),
+    explain(
+        "bad-mode",
+        "A file's mode is three or four octal digits in quotes. coreos-cloudinit refuses anything else; cloud-init falls back to 0644 and only writes a line into its log.",
+        "permissions: u=rw      # refused\npermissions: \"0600\"    # right",
     ),
     explain(
         "bad-name",
@@ -62,6 +82,11 @@ pub const ALL: &[Explanation] = &[
     ),
     explain("bad-size", "Sizes are written with their unit: 256MB, 1GB.", ""),
     explain(
+        "bad-ssh-key",
+        "Lines of authorized_keys hold a type such as ssh-ed25519, the key and a comment. sshd passes over a line that it can't read, and nobody gets in.",
+        "",
+    ),
+    explain(
         "bad-sub-variable",
         "Fn::Sub reads every `${...}` as a variable. Names have letters, digits, `_`, `.` and `::`. What a shell shall read itself is written `${!...}`.",
         "!Sub echo ${HOME:-/root}      # refused\n!Sub echo ${!HOME:-/root}     # right",
@@ -77,11 +102,26 @@ pub const ALL: &[Explanation] = &[
         "The value is none of those that may stand here; the message names them, or what they look like.",
         "",
     ),
+    explain(
+        "command-is-mapping",
+        "A colon and a space make a mapping of an item, and cloud-init then fails to write the script of the whole list: none of the commands runs. Quote the command.",
+        "- echo done: ok      # refused\n- 'echo done: ok'    # right",
+    ),
+    explain(
+        "command-on-masked-unit",
+        "A masked unit can't be started. coreos-cloudinit stops at the first command that fails and runs none of those that follow.",
+        "",
+    ),
     explain("conflicting-keys", "Two keys exclude each other: only one of them can have its way.", ""),
     explain(
         "deprecated-key",
         "The key still works, or is at least still read without an error, but has a successor; newer versions of systemd may ignore it.",
         "MemoryLimit=1G     # warned of\nMemoryMax=1G       # right",
+    ),
+    explain(
+        "duplicate-entry",
+        "A file or a unit is given twice. The last one stays, and Ignition refuses the document.",
+        "",
     ),
     explain(
         "duplicate-key",
@@ -93,11 +133,31 @@ pub const ALL: &[Explanation] = &[
         "One name is given to two things of a kind. In a CloudFormation template parameters and resources share one set of names, since Ref finds either.",
         "",
     ),
+    explain(
+        "empty-document",
+        "The document has its first line and nothing else. coreos-cloudinit does nothing with it, and `cloud-init schema` refuses it.",
+        "",
+    ),
     explain("empty-file", "The file has no content.", ""),
+    explain(
+        "empty-token",
+        "coreos-cloudinit replaces the token by what the metadata service says. EC2's has no IPv6 addresses in the form that it knows, so that nothing is left of `$public_ipv6` and `$private_ipv6`.",
+        "",
+    ),
     explain(
         "function-arguments",
         "The function is called with too few values, too many, or one of the wrong kind.",
         "!Join [a, b, c]          # refused\n!Join [\"-\", [a, b, c]]   # right",
+    ),
+    explain(
+        "hidden-by-mount",
+        "The file is written first, and then something is mounted on a directory above it: the file is there, and nobody sees it. cloud-init's `defer: true` writes it at the end of the boot.",
+        "- path: /data/config\n  defer: true",
+    ),
+    explain(
+        "hyphenated-key",
+        "Flatcar's coreos-cloudinit reads with yaml.v3 since 2024. Its validator still takes keys with hyphens, as Container Linux did, but at boot they are dropped without a word.",
+        "reboot-strategy: off      # lost\nreboot_strategy: \"off\"    # right",
     ),
     explain(
         "image-not-built",
@@ -114,6 +174,11 @@ pub const ALL: &[Explanation] = &[
         "limit-exceeded",
         "CloudFormation's quotas: 500 resources, 200 outputs, 200 parameters and 200 mappings in a template, 1,000,000 bytes for its body (from 51,200 on it is sent through S3, which fleetwright does by itself), 255 characters for a name, 1,024 bytes for the description.",
         "",
+    ),
+    explain(
+        "locked-password",
+        "cloud-init locks the password of a user whom it creates, unless `lock_passwd` says otherwise, even if a hash is given.",
+        "passwd: $6$...\nlock_passwd: false",
     ),
     explain(
         "misplaced-function",
@@ -153,7 +218,32 @@ pub const ALL: &[Explanation] = &[
         "The function, or the resource type, exists only where the transform runs that the message names.",
         "Transform: AWS::LanguageExtensions",
     ),
+    explain(
+        "misspelt-token",
+        "coreos-cloudinit replaces exactly $public_ipv4, $private_ipv4, $public_ipv6 and $private_ipv6, and looks at nothing behind them. What is only like one of them stays as it is.",
+        "",
+    ),
+    explain(
+        "no-default-user",
+        "Keys at the root belong to the image's default user. Where `users` is given without `default`, cloud-init creates no such user, and the keys are nobody's.",
+        "users:\n  - default\n  - name: ops",
+    ),
     explain("no-registry", "Pipelines push images to the environment's registry, and it has none.", ""),
+    explain(
+        "not-a-hash",
+        "`passwd` and `hashed_passwd` go into /etc/shadow as they are. A password in clear there matches nothing, so that nobody can log in with it, and everybody on the machine can read it.",
+        "passwd: hunter2                # refused\npasswd: $6$rounds=500000$...   # right",
+    ),
+    explain(
+        "not-in-ignition",
+        "Ignition runs once, before the system is up: it makes disks, files, units and users. It runs no commands and installs no packages. What must run later is a unit's work.",
+        "",
+    ),
+    explain(
+        "not-installable",
+        "`enable` links a unit to where its section [Install] says. Without one nothing is linked, systemd reports no error, and the unit does not start at boot.",
+        "[Install]\nWantedBy=multi-user.target",
+    ),
     explain(
         "null-value",
         "CloudFormation refuses a template with an empty value anywhere (\"'null' values are not allowed in templates\"). A key with nothing behind it is one; remove it, or give it `{}`, `[]` or \"\".",
@@ -167,6 +257,16 @@ pub const ALL: &[Explanation] = &[
     explain(
         "out-of-range",
         "The number is outside of what makes sense here; the message has the bounds.",
+        "",
+    ),
+    explain(
+        "owner-created-later",
+        "cloud-init writes files before it creates users. An owner that does not exist yet stops it: none of the files that follow is written. `defer: true` writes the file at the end of the boot.",
+        "- path: /srv/app/config\n  owner: app:app\n  defer: true",
+    ),
+    explain(
+        "read-only-path",
+        "/usr is read-only on Container Linux, Flatcar and Fedora CoreOS (which has a writable /usr/local). Write below /etc, /opt or /var.",
         "",
     ),
     explain(
@@ -201,6 +301,21 @@ pub const ALL: &[Explanation] = &[
         "[Service]\nExecStart=\nExecStart=/opt/web/bin/web --verbose",
     ),
     explain(
+        "second-document",
+        "User data is one YAML document. What follows a line `---` is never read by coreos-cloudinit, and makes cloud-init refuse all of it.",
+        "",
+    ),
+    explain(
+        "secret-in-user-data",
+        "User data is no place for secrets: every process and container of the machine that reaches the metadata service reads it, as does whoever may describe the launch template. Let the machine's role fetch them from SSM or a secrets manager.",
+        "",
+    ),
+    explain(
+        "shell-in-list",
+        "A command that is a list is run as it is: `|`, `&&` and `>` are arguments of its program.",
+        "- [echo, hello, '>', /tmp/x]    # hardly meant\n- echo hello > /tmp/x           # right",
+    ),
+    explain(
         "shell-syntax",
         "systemd starts programs by itself, without a shell: `&&`, `|`, `>` and `$(...)` reach the program as arguments.",
         "ExecStart=/bin/a | /bin/b               # warned of\nExecStart=/bin/sh -c '/bin/a | /bin/b'    # right",
@@ -225,7 +340,23 @@ pub const ALL: &[Explanation] = &[
         "The template can't be parsed. `<{ }>` puts in a value, `<% %>` is a statement, `<# #>` a comment.",
         "",
     ),
+    explain(
+        "token-not-replaced",
+        "$private_ipv4 and its like are replaced by coreos-cloudinit only, and only in text: not in a content that is packed or base64, not by cloud-init, and not by Ignition.",
+        "",
+    ),
     explain("unbalanced-quotes", "A quote is opened and not closed. systemd ignores the whole line.", ""),
+    explain("unchecked-part", "User data of this kind is taken by the engine, but not looked into here.", ""),
+    explain(
+        "undecodable-content",
+        "The content is not what its `encoding` says. coreos-cloudinit refuses the document; cloud-init stops and writes none of the files that follow.",
+        "",
+    ),
+    explain(
+        "unit-not-in-image",
+        "The document starts a unit that is in no image and that it does not bring along. The command fails, and coreos-cloudinit runs none of those that follow.",
+        "",
+    ),
     explain(
         "unit-syntax",
         "A unit file has sections, `[Name]`, and below them lines of `Key=value`. A line without `=`, or before the first section, is ignored; a line that begins with `[` and is no section, or is longer than 1 MiB, makes systemd refuse the file. A backslash joins lines only as the very last character.",
@@ -242,6 +373,11 @@ pub const ALL: &[Explanation] = &[
     explain(
         "unknown-key",
         "The key is none of those that may stand here. Most often it is misspelt, or stands one level too high or too low.",
+        "",
+    ),
+    explain(
+        "unknown-owner",
+        "The document creates no such user or group. Where the image has none either, the engine stops there and writes none of the files that follow. cloud-init looks up numbers as names, too.",
         "",
     ),
     explain("unknown-parameter", "The template declares no parameter of that name.", ""),
@@ -273,6 +409,11 @@ pub const ALL: &[Explanation] = &[
         "The value is none of those that the service has in any region, by a list that grows every few weeks: types of instances, say. It may be newer than the list, so this is a warning.",
         "",
     ),
+    explain(
+        "unquoted-mode",
+        "A mode without quotes is a number to YAML. coreos-cloudinit takes it as it was written, so that 420 is the mode 0420; cloud-init takes the number, so that 420 is 0644 and 644 is 01204; and `cloud-init schema` refuses any number.",
+        "permissions: 420       # refused\npermissions: \"0644\"    # right",
+    ),
     explain("unreadable-file", "The file can't be read, or is not UTF-8.", ""),
     explain("unresolved-reference", "What is referred to is not there. Names are case-sensitive.", ""),
     explain(
@@ -293,11 +434,21 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "useless-key",
+        "What is asked for has no effect: networkd's files are neither enabled nor started, and a unit with nothing but a name is left as it is.",
+        "",
+    ),
+    explain(
         "useless-policy",
         "Only some resource types have an UpdatePolicy or a CreationPolicy; on others it has no effect.",
         "",
     ),
     explain("user-data-too-large", "EC2 takes 16,384 bytes of user data, before base64.", ""),
+    explain(
+        "wrong-dialect",
+        "coreos-cloudinit and cloud-init both read `#cloud-config`, but have few keys in common. What only the other one knows is passed over without a word.",
+        "",
+    ),
     explain(
         "wrong-type",
         "The value is of another kind than what must stand here: a list instead of a text, say. Numbers and booleans may be written as texts, as CloudFormation takes them so.",

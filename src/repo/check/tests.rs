@@ -70,7 +70,15 @@ fn every_code_that_is_used_is_explained() {
                 continue;
             }
             let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
-            for start in ["Diagnostic::error(", "Diagnostic::warning(", "self.error(", "self.warn("] {
+            let starts = [
+                "Diagnostic::error(",
+                "Diagnostic::warning(",
+                "Finding::error(",
+                "Finding::warning(",
+                "self.error(",
+                "self.warn(",
+            ];
+            for start in starts {
                 for (at, _) in text.match_indices(start) {
                     let rest = text[at + start.len()..].trim_start();
                     let Some((code, _)) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) else {

@@ -1,0 +1,237 @@
+//! `coreos.units`, and files that are units.
+
+use std::collections::HashMap;
+
+use crate::cloud_config::finding::{Finding, Report};
+use crate::cloud_config::model::{Config, File, Spanned, Unit};
+use crate::cloud_config::target::Target;
+use crate::source::{Severity, suggest};
+
+/// The types of units, from systemd.unit(5), and of networkd's files.
+const TYPES: [&str; 11] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
+];
+const NETWORK: [&str; 3] = ["network", "netdev", "link"];
+
+/// Services that documents start and that no image has any more.
+const GONE: [(&str, &str); 3] = [
+    ("etcd.service", "etcd-member.service"),
+    ("etcd2.service", "etcd-member.service"),
+    ("fleet.service", ""),
+];
+
+/// Where files are units.
+const FOLDERS: [&str; 4] =
+    ["/etc/systemd/system/", "/run/systemd/system/", "/etc/systemd/network/", "/run/systemd/network/"];
+
+/// The targets that units of the model are written for.
+const UNITS: [Target; 3] = [Target::CoreosLegacy, Target::Flatcar, Target::Ignition3_3];
+
+/// What is wrong with a unit's text.
+#[derive(Debug)]
+pub struct UnitProblem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// A stable name in kebab case.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// THE PLACE WHERE UNIT FILES ARE CHECKED: the text of the unit, or the drop-in, `name`. The
+/// module `unit` will be called from here; until then nothing is said of what a unit holds.
+pub fn unit_text(_name: &str, _text: &str) -> Vec<UnitProblem> {
+    Vec::new()
+}
+
+fn text(name: &str, content: &Spanned<String>, targets: &[Target], report: &mut Report<'_>) {
+    for problem in unit_text(name, &content.value) {
+        let finding = Finding::error(problem.code, content.span, problem.message);
+        report.add(targets, Finding { severity: problem.severity, ..finding });
+    }
+}
+
+/// Where a mount unit of that name is mounted: `var-lib-docker.mount` on `/var/lib/docker`.
+pub fn mount_point(name: &str) -> Option<String> {
+    let name = name.strip_suffix(".mount")?;
+    let mut point = String::from("/");
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        let escaped = rest.strip_prefix('x').and_then(|hex| u8::from_str_radix(hex.get(..2)?, 16).ok());
+        match (c, escaped) {
+            ('-', _) => point.push('/'),
+            ('\\', Some(byte)) => {
+                point.push(char::from(byte));
+                rest = &rest[3..];
+            }
+            _ => point.push(c),
+        }
+    }
+    Some(point)
+}
+
+/// Checks every unit.
+pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
+    let mut seen: HashMap<&str, ()> = HashMap::new();
+    for unit in &config.units {
+        let Some(name) = unit.name.as_ref().filter(|name| !name.value.is_empty()) else {
+            let finding = Finding::error("missing-key", unit.span, "the unit has no `name`");
+            report.add(&UNITS, finding);
+            continue;
+        };
+        if seen.insert(&name.value, ()).is_some() {
+            let message = format!("the unit `{}` is given twice", name.value);
+            report.add(&UNITS, Finding::warning("duplicate-entry", name.span, message));
+        }
+        if self::name(name, report) {
+            purpose(unit, name, report);
+        }
+        if let Some(content) = &unit.content {
+            text(&name.value, content, &UNITS, report);
+        }
+        drop_ins(unit, name, report);
+    }
+}
+
+fn suffix(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, suffix)| suffix)
+}
+
+/// Whether the name is that of a unit.
+fn name(name: &Spanned<String>, report: &mut Report<'_>) -> bool {
+    let error = |message: String| Finding::error("bad-unit-name", name.span, message);
+    let types: Vec<&str> = TYPES.into_iter().chain(NETWORK).collect();
+    let own = suffix(&name.value);
+    let finding = if !types.contains(&own) {
+        let finding =
+            error(format!("`{}` is not the name of a unit: it ends in none of their types", name.value));
+        match suggest(own, types) {
+            Some(near) => finding.label(format!("did you mean `.{near}`?")),
+            None if own.is_empty() => finding.label(format!("write `{}.service`", name.value)),
+            None => finding,
+        }
+    } else if name.value.len() > 255 {
+        error("the name of a unit has 255 characters at most".to_owned())
+    } else if let Some(bad) =
+        name.value.chars().find(|c| !c.is_ascii_alphanumeric() && !":_.\\-@".contains(*c))
+    {
+        error(format!("the name of a unit has no `{bad}`"))
+    } else if name.value.starts_with(['.', '@']) {
+        error("nothing stands before the type".to_owned())
+    } else {
+        return true;
+    };
+    report.add(&UNITS, finding.help("systemd never reads it"));
+    false
+}
+
+fn purpose(unit: &Unit, name: &Spanned<String>, report: &mut Report<'_>) {
+    if NETWORK.contains(&suffix(&name.value)) {
+        let command = unit.command.as_ref().map(|command| ("command", command.span));
+        let enable = unit.enable.as_ref().map(|enable| ("enable", enable.span));
+        for (key, span) in command.into_iter().chain(enable) {
+            let message = format!("`{key}` has no effect on `{}`, a file of networkd", name.value);
+            let finding = Finding::warning("useless-key", span, message);
+            report.add(&Target::COREOS, finding.help("networkd is restarted by itself; remove the key"));
+        }
+        return;
+    }
+    if let Some(command) = unit.command.as_ref().filter(|_| unit.mask) {
+        let message = format!("`{}` is masked, so that `{}` fails", name.value, command.value);
+        let finding = Finding::error("command-on-masked-unit", command.span, message);
+        let help = "coreos-cloudinit stops at the first command that fails";
+        report.add(
+            &Target::COREOS,
+            match command.value.as_str() {
+                // A masked unit can be stopped.
+                "stop" => return,
+                _ => finding.help(help),
+            },
+        );
+    }
+    if let Some((_, instead)) = GONE.iter().find(|(gone, _)| *gone == name.value && unit.content.is_none())
+        && let Some(command) = &unit.command
+        && command.value != "stop"
+    {
+        let message = format!("no image has a `{}` any more, so that `{}` fails", name.value, command.value);
+        let finding = Finding::error("unit-not-in-image", command.span, message);
+        let finding = match *instead {
+            "" => finding,
+            instead => finding.help(format!("Flatcar has `{instead}`")),
+        };
+        report.add(&[Target::Flatcar], finding);
+    }
+    if let (Some(enable), Some(content)) = (&unit.enable, &unit.content)
+        && !content.value.lines().any(|line| line.trim() == "[Install]")
+    {
+        let message = format!("`{}` can't be enabled: it has no section [Install]", name.value);
+        let finding = Finding::error("not-installable", enable.span, message);
+        let help = "systemd reports no error and starts nothing at boot";
+        report.add(&UNITS, finding.help(help));
+    }
+    let does_something = unit.mask
+        || unit.content.is_some()
+        || unit.command.is_some()
+        || unit.enable.is_some()
+        || !unit.drop_ins.is_empty();
+    if !does_something {
+        let message = format!("nothing is done with `{}`", name.value);
+        report.add(&UNITS, Finding::warning("useless-key", name.span, message));
+    }
+}
+
+fn drop_ins(unit: &Unit, owner: &Spanned<String>, report: &mut Report<'_>) {
+    for drop_in in &unit.drop_ins {
+        let Some(name) = drop_in.name.as_ref().filter(|name| !name.value.is_empty()) else {
+            let message = format!("a drop-in of `{}` has no `name`", owner.value);
+            report.add(&UNITS, Finding::error("missing-key", drop_in.span, message));
+            continue;
+        };
+        drop_in_name(name, &UNITS, report);
+        if let Some(content) = &drop_in.content {
+            text(&owner.value, content, &UNITS, report);
+        }
+    }
+}
+
+fn drop_in_name(name: &Spanned<String>, targets: &[Target], report: &mut Report<'_>) {
+    if !name.value.ends_with(".conf") || name.value.contains('/') {
+        let message = format!("`{}` is not the name of a drop-in: it must end in .conf", name.value);
+        let finding = Finding::error("bad-unit-name", name.span, message);
+        let finding = finding.label(format!("write `{}.conf`", name.value.trim_end_matches(".config")));
+        report.add(targets, finding.help("systemd never reads it"));
+    }
+}
+
+/// Checks a file of `write_files` that is a unit or a drop-in.
+pub fn file(file: &File<'_>, path: &Spanned<String>, report: &mut Report<'_>) {
+    let Some(rest) = FOLDERS.iter().find_map(|folder| path.value.strip_prefix(folder)) else { return };
+    let unit = match rest.split_once('/') {
+        None => rest,
+        Some((folder, name)) => match folder.strip_suffix(".d") {
+            Some(unit) if TYPES.contains(&suffix(unit)) => {
+                let name = Spanned { value: name.to_owned(), span: path.span };
+                drop_in_name(&name, &Target::ALL, report);
+                unit
+            }
+            // A link in `multi-user.target.wants`, or something else.
+            _ => return,
+        },
+    };
+    if let (Ok(data), Some(content)) = (&file.data, file.content)
+        && let Ok(value) = std::str::from_utf8(data)
+    {
+        text(unit, &Spanned { value: value.to_owned(), span: content.span }, &Target::ALL, report);
+    }
+}
