@@ -12,6 +12,7 @@
 //! Nothing outside this module, its command and the tests knows that an emulator exists.
 
 pub mod base_image;
+pub mod boot;
 pub mod emulator;
 pub mod environment;
 pub mod error;

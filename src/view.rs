@@ -1,5 +1,6 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
+pub mod boot;
 pub mod cloud_config;
 pub mod diagnostics;
 pub mod drift;

@@ -34,7 +34,7 @@ const LABEL_VPC: &str = "fleetwright.local.vpc";
 
 /// What systemd, cloud-init and Docker need in a machine. `--privileged` would be shorter,
 /// and fails where the host itself lacks one of the capabilities.
-const CAPABILITIES: [&str; 12] = [
+pub(super) const CAPABILITIES: [&str; 12] = [
     "SYS_ADMIN",
     "NET_ADMIN",
     "SYS_PTRACE",
@@ -361,7 +361,7 @@ pub fn gateway(cidr: Ipv4Net) -> Ipv4Addr {
 /// How a machine gets its control groups: with version 1 it shares the host's tree (nested
 /// Docker fails in a private one); with version 2 it has a private one, which Docker mounts
 /// read-only. Version 2 has not been run yet.
-fn cgroup_settings() -> (HostConfigCgroupnsModeEnum, Option<&'static str>, Vec<String>) {
+pub(super) fn cgroup_settings() -> (HostConfigCgroupnsModeEnum, Option<&'static str>, Vec<String>) {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         let script = "mount -o remount,bind,rw /sys/fs/cgroup && exec /sbin/init";
         (HostConfigCgroupnsModeEnum::PRIVATE, None, vec!["sh".into(), "-c".into(), script.into()])

@@ -1,5 +1,7 @@
 //! `fleetwright cloud-config`.
 
+mod boot;
+
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +73,7 @@ Comments, the order of keys, quotes and encodings are no difference. Exit status
         #[arg(value_name = "NEW")]
         new: PathBuf,
     },
+    Boot(boot::Args),
 }
 
 fn target(name: &str) -> Result<Target, String> {
@@ -83,6 +86,7 @@ fn target(name: &str) -> Result<Target, String> {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.action {
+        Action::Boot(args) => boot::run(context, &args).await,
         Action::Check { explain: Some(code), .. } => explain(context, &code),
         Action::Check { files, target, strict, explain: None } => check(context, &files, &target, strict),
         Action::Show { file } => {

@@ -1,0 +1,60 @@
+//! User data booted for real, in a machine of the local cloud's image.
+
+use crate::stacks::has;
+use crate::support::lab::fleetwright;
+
+const WORKER: &str = "\
+#cloud-config
+write_files:
+  - path: /etc/docker/daemon.json
+    permissions: \"0644\"
+    content: |
+      {\"log-driver\": \"json-file\", \"log-opts\": {\"max-size\": \"10m\"}}
+users:
+  - {name: ops, groups: docker}
+runcmd:
+  - [systemctl, restart, docker]
+  - [sh, -c, 'echo $((40 + 2)) > /root/answer']
+";
+
+const EXPECTED: &str = "\
+files:
+  /etc/docker/daemon.json: {mode: \"0644\", owner: \"root:root\", contains: max-size}
+  /root/answer: {contains: \"42\"}
+  /etc/absent: {absent: true}
+units: {docker.service: active}
+commands:
+  - {run: [id, ops], contains: docker}
+  - {run: [\"false\"], status: 1}
+";
+
+fn booted(document: &str, expected: &str, status: i32, arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.yaml"), document).expect("written");
+    std::fs::write(folder.path().join("a.boot.yaml"), expected).expect("written");
+    let mut command = fleetwright();
+    command.args(["cloud-config", "boot", "a.yaml", "--expect", "a.boot.yaml"]).args(arguments);
+    let output = command.current_dir(folder.path()).output().expect("the binary runs");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    text
+}
+
+#[test]
+fn a_document_is_held_against_the_machine_it_makes() {
+    let said = booted(WORKER, EXPECTED, 0, &[]);
+    has(&said, &["✓ docker.service is active", "✓ `id ops` says `docker`", "all 13 expectations hold"]);
+    let json = booted(WORKER, EXPECTED, 0, &["-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&json).expect("one document");
+    assert_eq!((&document["passed"], &document["machine"]["done"]), (&true.into(), &true.into()));
+}
+
+#[test]
+fn what_does_not_hold_is_said_with_what_there_is() {
+    let broken = WORKER.replace("/root/answer']", "/root/answer; exit 3']").replace("docker}", "nobody-s}");
+    let said = booted(&broken, EXPECTED, 1, &[]);
+    has(&said, &["✗ cloud-init is done without errors", "✗ `id ops` says `docker`", "do not hold"]);
+    let refused = booted(WORKER, "fils: {}", 2, &[]);
+    has(&refused, &["a.boot.yaml holds no expectations", "fils"]);
+}
