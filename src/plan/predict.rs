@@ -10,7 +10,8 @@ use similar::TextDiff;
 
 use super::document::{self, Reference};
 use super::replacement::{Effect, effect};
-use super::stack::{Claim, ParameterValue, ResourcePlan, UserDataChange, keeps};
+use super::stack::{Claim, ParameterValue, ResourcePlan, UserDataChange, UserDataEffect, keeps};
+use crate::cloud_config;
 use crate::model::changes::differences;
 use crate::model::deployed::{Action, PropertyChange};
 
@@ -89,8 +90,11 @@ fn bare(name: &str, resource: &Value, action: Action, claim: Claim) -> ResourceP
 }
 
 fn create(name: &str, resource: &Value) -> ResourcePlan {
-    let user_data =
-        document::user_data(resource).map(|text| UserDataChange { lines: text.lines().count(), diff: None });
+    let user_data = document::user_data(resource).map(|text| UserDataChange {
+        lines: text.lines().count(),
+        diff: None,
+        effects: None,
+    });
     ResourcePlan { user_data, ..bare(name, resource, Action::Create, Claim::Predicted) }
 }
 
@@ -141,10 +145,23 @@ fn user_data_change(before: &Value, after: &Value) -> Option<UserDataChange> {
         return None;
     }
     let after = after.unwrap_or_default();
+    let effects = before.as_deref().map(|before| effects(before, &after));
     let diff = before.map(|before| {
         TextDiff::from_lines(before.as_str(), after.as_str()).unified_diff().context_radius(2).to_string()
     });
-    Some(UserDataChange { lines: after.lines().count(), diff })
+    Some(UserDataChange { lines: after.lines().count(), diff, effects })
+}
+
+/// What the change does to a machine: comments, quotes and the order of keys do nothing.
+fn effects(before: &str, after: &str) -> Vec<UserDataEffect> {
+    let changes = cloud_config::difference(&cloud_config::effects(before), &cloud_config::effects(after));
+    let effect = |change: cloud_config::Change| UserDataEffect {
+        what: change.what.word().to_owned(),
+        name: change.name,
+        change: change.kind.word().to_owned(),
+        reach: change.reach.word().to_owned(),
+    };
+    changes.into_iter().map(effect).collect()
 }
 
 /// Lets changes spread along references until nothing new is reached.

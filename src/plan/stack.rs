@@ -93,8 +93,10 @@ impl Plan {
                 change.after = change.after.as_deref().map(&f);
             }
             for resource in &mut stack.resources {
-                if let Some(diff) = resource.user_data.as_mut().and_then(|data| data.diff.as_mut()) {
-                    *diff = f(diff);
+                let Some(user_data) = resource.user_data.as_mut() else { continue };
+                user_data.diff = user_data.diff.as_deref().map(&f);
+                for effect in user_data.effects.iter_mut().flatten() {
+                    effect.name = f(&effect.name);
                 }
             }
             if let StackAction::Blocked(blocked) = &mut stack.action {
@@ -269,6 +271,23 @@ pub struct UserDataChange {
     pub lines: usize,
     /// The difference in unified form; `None` when there was no user data before.
     pub diff: Option<String>,
+    /// What it changes of a machine; `None` when there was no user data before.
+    #[serde(default)]
+    pub effects: Option<Vec<UserDataEffect>>,
+}
+
+/// What a change of user data changes of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDataEffect {
+    /// What it is: `file`, `unit`, `user`, `package`, `command`, ...
+    pub what: String,
+    /// Its name: a path, a unit, a command.
+    pub name: String,
+    /// `added`, `changed` or `removed`.
+    pub change: String,
+    /// What a machine with the new user data does with it: `next-boot` (done again at each boot), `stays`
+    /// (never undone) or `new-machines` (done once for each machine).
+    pub reach: String,
 }
 
 /// What follows for what runs.

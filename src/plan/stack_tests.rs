@@ -292,3 +292,20 @@ fn stacks_that_stand_badly_say_so_with_a_next_step() {
     its last change failed and could not be undone
     ");
 }
+
+#[test]
+fn user_data_is_compared_by_what_it_does_to_a_machine() {
+    let told = |before: &str, after: &str| {
+        let plan = planned(&template(before), &template(after), &subnets("subnet-1,subnet-2"));
+        let template = plan.resources.iter().find(|resource| resource.resource == "Template");
+        let effects = template.and_then(|t| t.user_data.clone()).and_then(|data| data.effects);
+        let line = |e: UserDataEffect| format!("{} {} {} {}", e.change, e.what, e.name, e.reach);
+        effects.map(|effects| effects.into_iter().map(line).collect::<Vec<_>>())
+    };
+    let before = "#cloud-config\nhostname: web\npackages: [curl]\n";
+    assert_eq!(told(before, "#cloud-config\n# why\npackages: ['curl']\nhostname: web\n"), Some(vec![]));
+    assert_eq!(
+        told(before, "#cloud-config\nhostname: web\npackages: [curl, jq]\n"),
+        Some(vec!["added package jq new-machines".to_owned()])
+    );
+}

@@ -1,20 +1,22 @@
 //! Stacks rendered for an environment: what CloudFormation gets, checked.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tera::Context;
 
 use super::cloudformation::{Body, USER_DATA_MOST, read};
 use super::exports::{self, Names, Trade};
 use super::nested::Use;
+use super::origin::Origins;
 use super::templates::{FOLDER, MadeUserData, Templates};
 use super::{graph, with_suggestion};
+use crate::cloud_config;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
 use crate::model::setting::Unset;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG, Stack, UserData, Value};
 use crate::source::{Diagnostic, SourceFile};
-use crate::yaml;
 
 /// Renders stacks; templates are parsed once for all environments.
 pub struct Renderer<'r> {
@@ -291,7 +293,9 @@ impl<'r> Renderer<'r> {
             })
             .collect();
         for data in &user_data {
-            check_user_data(stack, data, problems);
+            let source =
+                data.file.as_deref().and_then(|file| self.templates.file(file.strip_prefix(FOLDER)?));
+            check_user_data(stack, data, source, problems);
         }
         let mut unset: Vec<Unset> = environment.region.unset().to_vec();
         stack
@@ -444,7 +448,12 @@ fn check_outputs(stack: &Stack, bodies: &HashMap<&str, &Body>, problems: &mut Ve
     }
 }
 
-fn check_user_data(stack: &Stack, data: &UserData, problems: &mut Vec<Diagnostic>) {
+fn check_user_data(
+    stack: &Stack,
+    data: &UserData,
+    source: Option<&Arc<SourceFile>>,
+    problems: &mut Vec<Diagnostic>,
+) {
     let from = data.file.clone().unwrap_or_else(|| stack.template.clone());
     let size = data.text.len();
     if size > USER_DATA_MOST {
@@ -458,17 +467,16 @@ fn check_user_data(stack: &Stack, data: &UserData, problems: &mut Vec<Diagnostic
                 .help("move long files into the machine image, or fetch them at boot"),
         );
     }
-    if data.text.starts_with("#cloud-config") {
-        let file = SourceFile::new(format!("{from} (rendered for {})", stack.name), data.text.as_str());
-        if let Some(node) = yaml::parse(&file, problems)
-            && node.entries().is_none()
-        {
-            let message = format!("a cloud-config must be a mapping, but this is {}", node.what());
-            problems.push(Diagnostic::error("wrong-type", message).at(
-                &file,
-                yaml::first_line(&file, node.span),
-                "",
-            ));
+    let file = SourceFile::new(format!("{from} (rendered for {})", stack.name), data.text.as_str());
+    let verdict = cloud_config::check(&file, &[]);
+    let origins = source.map(|source| Origins::new(source, &verdict.shown));
+    // Its size was judged above, where the stack stands.
+    for finding in verdict.findings.iter().filter(|finding| finding.code != "user-data-too-large") {
+        let mut problem = finding.diagnostic(&verdict.shown);
+        // Text that is no YAML is shown as rendered: a value put in is the likely cause.
+        if let Some(origins) = origins.as_ref().filter(|_| problem.code != "yaml-syntax") {
+            origins.trace(&mut problem);
         }
+        problems.push(problem);
     }
 }

@@ -7,7 +7,7 @@ use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::nested::shown;
 use crate::plan::stack::{
-    Claim, Consequence, LeftStack, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan,
+    Claim, Consequence, LeftStack, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan, UserDataEffect,
 };
 
 /// Longer values are cut: the line must stay one.
@@ -161,10 +161,26 @@ fn resource(out: &mut String, plan: &ResourcePlan, names: usize, types: usize, p
                 let _ = writeln!(out, "      user data, {}", count(user_data.lines, "line"));
             }
             Some(diff) => {
-                let _ = writeln!(out, "      user data");
+                let _ = writeln!(out, "      user data{}", effect_text(user_data.effects.as_deref()));
+                for effect in user_data.effects.iter().flatten() {
+                    let sign = match effect.change.as_str() {
+                        "added" => paint.paint(GOOD, "+"),
+                        "removed" => paint.paint(BAD, "-"),
+                        _ => paint.paint(CHANGE, "~"),
+                    };
+                    let _ = writeln!(out, "        {sign} {} {}", effect.what, short(&effect.name));
+                }
                 unified(out, diff, paint);
             }
         }
+    }
+}
+
+/// Behind `user data`: whether a machine would notice the change at all.
+pub(super) fn effect_text(effects: Option<&[UserDataEffect]>) -> &'static str {
+    match effects {
+        Some([]) => ", which does the same as before",
+        Some(_) | None => "",
     }
 }
 

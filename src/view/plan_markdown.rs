@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{consequence_text, headline, is_quiet, summary};
+use super::plan::{consequence_text, effect_text, headline, is_quiet, summary};
 use super::words::count;
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::nested::shown;
@@ -105,7 +105,18 @@ fn details(out: &mut String, plan: &ResourcePlan) {
         let _ = writeln!(out, "- `{}` user data, {}", plan.resource, count(user_data.lines, "line"));
         return;
     };
-    block(out, &format!("user data of <code>{}</code>", plan.resource), diff);
+    for effect in user_data.effects.iter().flatten() {
+        let _ = writeln!(
+            out,
+            "- `{}` user data: {} {} {}",
+            plan.resource,
+            effect.what,
+            code(&effect.name),
+            effect.change
+        );
+    }
+    let same = effect_text(user_data.effects.as_deref());
+    block(out, &format!("user data of <code>{}</code>{same}", plan.resource), diff);
 }
 
 /// A difference that is folded up.

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::name::{MachineId, StackName};
 use crate::model::stack::Moment;
 use crate::plan::stack::{
-    Blocked, OldMachine, PLAN_VERSION, ParameterChange, PlannedHook, Reason, UserDataChange,
+    Blocked, OldMachine, PLAN_VERSION, ParameterChange, PlannedHook, Reason, UserDataChange, UserDataEffect,
 };
 
 fn machine(id: &str) -> OldMachine {
@@ -32,6 +32,11 @@ fn stack(name: &str, action: StackAction) -> StackPlan {
 fn change(path: &str, before: Option<&str>, after: Option<&str>) -> PropertyChange {
     let own = |text: Option<&str>| text.map(str::to_owned);
     PropertyChange { path: path.to_owned(), before: own(before), after: own(after) }
+}
+
+fn effect(what: &str, name: &str, change: &str) -> UserDataEffect {
+    let own = str::to_owned;
+    UserDataEffect { what: own(what), name: own(name), change: own(change), reach: own("new-machines") }
 }
 
 fn resource(name: &str, kind: &str, action: Action, claim: Claim) -> ResourcePlan {
@@ -83,7 +88,14 @@ fn update() -> Plan {
             ..resource("Group", "AWS::AutoScaling::AutoScalingGroup", Action::Update, Claim::Confirmed)
         },
         ResourcePlan {
-            user_data: Some(UserDataChange { lines: 12, diff: Some(diff.to_owned()) }),
+            user_data: Some(UserDataChange {
+                lines: 12,
+                diff: Some(diff.to_owned()),
+                effects: Some(vec![
+                    effect("file", "/etc/docker/daemon.json", "changed"),
+                    effect("unit", "x.service", "added"),
+                ]),
+            }),
             ..resource("LaunchTemplate", "AWS::EC2::LaunchTemplate", Action::Update, Claim::Confirmed)
         },
         resource("Old", "AWS::SSM::Parameter", Action::Delete, Claim::Confirmed),
@@ -145,7 +157,7 @@ fn a_creation_names_what_is_known_later() {
         ParameterChange { name: "Token".to_owned(), before: None, after: ParameterValue::Hidden },
     ];
     workers.resources = vec![ResourcePlan {
-        user_data: Some(UserDataChange { lines: 13, diff: None }),
+        user_data: Some(UserDataChange { lines: 13, diff: None, effects: None }),
         ..resource("LaunchTemplate", "AWS::EC2::LaunchTemplate", Action::Create, Claim::Predicted)
     }];
     insta::assert_snapshot!(human(&plan(vec![network, workers]), Paint(false)));
