@@ -234,10 +234,10 @@ fn users(config: &Config<'_>) -> Vec<User> {
 
 fn settings(config: &Config<'_>) -> Vec<(String, String)> {
     let mut settings = Vec::new();
-    for (section, options) in &config.sections {
-        let section = section.value.replace('-', "_");
-        settings
-            .extend(options.iter().map(|(key, value)| (format!("coreos.{section}.{key}"), value.clone())));
+    for section in &config.sections {
+        let own = section.name.value.replace('-', "_");
+        let options = section.options.iter();
+        settings.extend(options.map(|(key, value)| (format!("coreos.{own}.{key}"), value.clone())));
     }
     if let Some(swap) = &config.swap {
         settings.extend(swap.options.iter().map(|(key, value)| (format!("swap.{key}"), value.clone())));

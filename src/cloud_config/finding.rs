@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::target::Target;
-use crate::source::{Diagnostic, Severity, SourceFile, Span};
+use crate::source::{Diagnostic, Severity, SourceFile, Span, suggest};
 use crate::yaml::Node;
 
 /// One problem of a document.
@@ -86,17 +86,35 @@ impl Finding {
 pub struct Report<'t> {
     targets: &'t [Target],
     findings: Vec<Finding>,
+    /// How many more names are looked for: a long document of nonsense must not take long.
+    suggestions: usize,
 }
+
+/// Names that are looked for in one document, and the longest that is.
+const SUGGESTIONS: (usize, usize) = (200, 64);
 
 impl<'t> Report<'t> {
     /// A report that keeps what concerns `targets`.
     pub fn new(targets: &'t [Target]) -> Self {
-        Self { targets, findings: Vec::new() }
+        Self { targets, findings: Vec::new(), suggestions: SUGGESTIONS.0 }
     }
 
     /// Whether any of `targets` is asked for.
     pub fn wants(&self, targets: &[Target]) -> bool {
         targets.iter().any(|target| self.targets.contains(target))
+    }
+
+    /// The candidate nearest to `word`, if one is near enough to be what was meant.
+    pub fn suggest<'a>(
+        &mut self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        if word.len() > SUGGESTIONS.1 || self.suggestions == 0 {
+            return None;
+        }
+        self.suggestions -= 1;
+        suggest(word, candidates)
     }
 
     /// Writes `finding` down for those of `targets` that are asked for.

@@ -52,10 +52,19 @@ pub struct Config<'n> {
     pub mounts: Vec<Mount>,
     /// `swap`; cloud-init only.
     pub swap: Option<Swap>,
-    /// Sections of `coreos` that are settings of a program: its name and its options.
-    pub sections: Vec<(Spanned<String>, Vec<(String, String)>)>,
+    /// Sections of `coreos` that are settings of a program.
+    pub sections: Vec<Section>,
     /// Every other key of the root, `manage_etc_hosts` included.
     pub rest: Vec<(Spanned<String>, &'n Node)>,
+}
+
+/// A section of `coreos` that is settings of a program.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its options as written, sorted by key.
+    pub options: Vec<(String, String)>,
 }
 
 /// An entry of `write_files`.

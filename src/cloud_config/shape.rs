@@ -4,7 +4,7 @@ use super::finding::{Finding, Report};
 use super::scalar::{Scalar, scalar};
 use super::target::{Dialect, Target};
 use super::{cloud_init, coreos};
-use crate::source::{Span, suggest};
+use crate::source::Span;
 use crate::yaml::Node;
 
 /// A key that a mapping may have.
@@ -160,7 +160,7 @@ impl Structure<'_, '_> {
             Shape::Word(words) => {
                 let text = node.text().unwrap_or_default();
                 if !words.contains(&text) {
-                    let near = suggest(text, words.iter().copied());
+                    let near = self.report.suggest(text, words.iter().copied());
                     let label = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
                     self.report.add(self.targets(), bad(shape).label(label));
                 }
@@ -308,9 +308,9 @@ impl Structure<'_, '_> {
             }
             Dialect::CloudInit if cloud_init::is_key(written) => return,
             Dialect::CoreOs => {
-                suggest(&written.replace('-', "_"), coreos::ROOT.iter().map(|field| field.name))
+                self.report.suggest(&written.replace('-', "_"), coreos::ROOT.iter().map(|field| field.name))
             }
-            Dialect::CloudInit => suggest(&written.replace('-', "_"), cloud_init::names()),
+            Dialect::CloudInit => self.report.suggest(&written.replace('-', "_"), cloud_init::names()),
         };
         let mut finding = Finding::error("unknown-key", span, format!("unknown key `{written}`"));
         if let Some(near) = near {
@@ -331,7 +331,7 @@ impl Structure<'_, '_> {
         if name.is_empty() {
             return self.unknown_at_root(span, written);
         }
-        let near = suggest(&written.replace('-', "_"), fields.iter().map(|field| field.name));
+        let near = self.report.suggest(&written.replace('-', "_"), fields.iter().map(|field| field.name));
         let message = format!("unknown key `{written}` in {name}");
         let mut finding = Finding::error("unknown-key", span, message);
         if let Some(near) = near {

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use fleetwright::cloud_config::{self, Target};
+use fleetwright::source::SourceFile;
+
 use crate::support::fleetwright;
 
 fn folder() -> PathBuf {
@@ -96,4 +99,197 @@ fn every_document_is_tested() {
     let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
     let rest: Vec<_> = names.filter(|name| !DOCUMENTS.contains(&name.as_str())).collect();
     assert_eq!(rest, [""; 0]);
+}
+
+#[test]
+fn findings_and_verdicts_are_in_json() {
+    let run =
+        check(&["-o", "json", "--target", "flatcar", "--target", "coreos-legacy", "hyphenated-keys.yaml"]);
+    insta::assert_snapshot!(run);
+}
+
+#[test]
+fn strict_takes_warnings_for_errors() {
+    let run = |arguments: &[&str]| {
+        fleetwright(&folder(), &[&["cloud-config", "check", "deprecated.yaml"], arguments].concat()).status
+    };
+    assert_eq!((run(&[]), run(&["--strict"])), (Some(0), Some(2)));
+}
+
+#[test]
+fn targets_follow_the_look_of_a_document() {
+    let run = |file: &str| -> Vec<String> {
+        let run = fleetwright(&folder(), &["cloud-config", "check", "-o", "json", file]);
+        let json: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let verdicts = json["documents"][0]["verdicts"].as_object().expect("an object");
+        verdicts.keys().cloned().collect()
+    };
+    assert_eq!(run("good-coreos.yaml"), ["coreos-legacy", "flatcar"]);
+    assert_eq!(run("good-cloud-init.yaml"), ["cloud-init-22.4", "cloud-init-23.4"]);
+}
+
+#[test]
+fn an_unknown_target_is_refused_with_a_suggestion() {
+    insta::assert_snapshot!(check(&["--target", "flatca", "good-coreos.yaml"]));
+}
+
+#[test]
+fn cloud_config_codes_are_explained() {
+    insta::assert_snapshot!(check(&["--explain", "hyphenated-key"]));
+}
+
+#[test]
+fn what_a_machine_would_have_is_shown() {
+    let show = |arguments: &[&str]| fleetwright(&folder(), &[&["cloud-config", "show"], arguments].concat());
+    insta::assert_snapshot!("cloud_config_show_cloud_init", show(&["good-cloud-init.yaml"]));
+    insta::assert_snapshot!("cloud_config_show_coreos", show(&["good-coreos.yaml"]));
+    insta::assert_snapshot!("cloud_config_show_json", show(&["-o", "json", "good-coreos.yaml"]));
+    insta::assert_snapshot!("cloud_config_show_script", show(&["script.yaml"]));
+    insta::assert_snapshot!("cloud_config_show_missing", show(&["nowhere.yaml"]));
+}
+
+#[test]
+fn documents_are_compared_by_what_they_do() {
+    let made = tempfile::tempdir().expect("a temporary folder");
+    let edited = |name: &str, edits: &[(&str, &str)]| {
+        let mut text = std::fs::read_to_string(folder().join(name)).expect("a document");
+        for (old, new) in edits {
+            assert!(text.contains(old), "{name} has no `{old}`");
+            text = text.replace(old, new);
+        }
+        std::fs::write(made.path().join(format!("new-{name}")), text).expect("written");
+        std::fs::copy(folder().join(name), made.path().join(name)).expect("copied");
+    };
+    let diff =
+        |arguments: &[&str]| fleetwright(made.path(), &[&["cloud-config", "diff"], arguments].concat());
+    edited(
+        "good-coreos.yaml",
+        &[
+            ("address=$private_ipv4", "address=$public_ipv4"),
+            ("\"0640\"", "\"0600\""),
+            ("    - name: 10-static.network\n      content: |\n        [Match]\n        Name=eth1\n", ""),
+            ("LimitNOFILE=65536", "LimitNOFILE=1048576"),
+            ("      enable: true\n", ""),
+            ("\"off\"", "etcd-lock"),
+            ("[sudo, docker]", "[docker]"),
+            ("hostname: core-1", "# The first.\nhostname: \"core-1\""),
+        ],
+    );
+    insta::assert_snapshot!("cloud_config_diff_coreos", diff(&["good-coreos.yaml", "new-good-coreos.yaml"]));
+    edited(
+        "good-cloud-init.yaml",
+        &[
+            ("  - docker.io\n", "  - docker.io\n  - jq\n"),
+            ("  - systemctl enable --now app\n", ""),
+            ("vm.swappiness=10", "vm.swappiness=5"),
+            ("    content: hello\n  - path: /data/app", "    content: bye\n  - path: /data/app"),
+        ],
+    );
+    let files = ["good-cloud-init.yaml", "new-good-cloud-init.yaml"];
+    insta::assert_snapshot!("cloud_config_diff_cloud_init", diff(&files));
+    insta::assert_snapshot!("cloud_config_diff_json", diff(&["-o", "json", files[0], files[1]]));
+    insta::assert_snapshot!("cloud_config_diff_same", diff(&[files[0], files[0]]));
+}
+
+#[test]
+fn the_shipped_templates_have_no_finding() {
+    let made = tempfile::tempdir().expect("a temporary folder");
+    assert_eq!(fleetwright(made.path(), &["init", "shop"]).status, Some(0));
+    let root = made.path().join("shop");
+    for stack in ["control", "workers"] {
+        let rendered = fleetwright(&root, &["render", "--user-data", stack]);
+        assert!(rendered.stdout.starts_with("#cloud-config\n"), "{rendered}");
+        std::fs::write(made.path().join("user-data"), rendered.stdout).expect("written");
+        let run = fleetwright(made.path(), &["cloud-config", "check", "user-data"]);
+        assert_eq!(run.to_string(), "0 errors in 1 file (N ms).\nstatus 0\n", "{stack}");
+    }
+}
+
+const COREOS_KEY: &str = "`coreos` is passed over without a word";
+const START: &str = "at boot blanks are skipped and letters lowered";
+const KIND: &str = "at boot other kinds of user data are taken, too";
+
+/// For each document: whether `cloud-init schema` of 22.4.2 takes it, as it was run, and why our
+/// verdict for that version is the other one, where it is.
+const SCHEMA: &[(&str, bool, &str)] = &[
+    ("bad-values-coreos", true, COREOS_KEY),
+    ("commands", false, ""),
+    ("deprecated-coreos", false, ""),
+    ("deprecated", true, ""),
+    ("dialect-coreos-on-cloud-init", true, COREOS_KEY),
+    ("duplicate-key", true, "the first of two keys is lost without a word"),
+    ("empty", false, ""),
+    ("encodings", false, ""),
+    ("good-cloud-init", true, ""),
+    ("good-coreos", true, COREOS_KEY),
+    ("header-below-comment", false, ""),
+    ("header-blank-line", false, START),
+    ("header-byte-order-mark", false, ""),
+    ("header-capitals", false, START),
+    ("header-missing", false, ""),
+    ("header-near-miss", false, ""),
+    ("header-trailing-blanks", true, ""),
+    ("header-trailing-words", true, ""),
+    ("header-unknown", false, ""),
+    ("hostname-coreos", true, COREOS_KEY),
+    ("hyphenated-keys", true, COREOS_KEY),
+    ("ignition-target-coreos", true, COREOS_KEY),
+    ("ignition-target", true, ""),
+    ("ignition", false, ""),
+    ("include", false, KIND),
+    ("list", false, ""),
+    ("merge-keys", false, ""),
+    ("modes", false, ""),
+    ("mounts-coreos", true, COREOS_KEY),
+    ("mounts", true, "the file is hidden"),
+    ("multipart", false, KIND),
+    ("owners", true, "writing files stops at an owner that does not exist"),
+    ("paths", false, ""),
+    ("script", false, KIND),
+    ("second-document", false, ""),
+    ("secrets", true, ""),
+    ("size", true, "EC2 refuses it"),
+    ("tokens", true, COREOS_KEY),
+    ("units", true, COREOS_KEY),
+    ("unknown-keys-coreos", true, COREOS_KEY),
+    ("unknown-keys", false, ""),
+    ("users", false, ""),
+    ("wrong-type-coreos", false, ""),
+    ("wrong-type", false, ""),
+    ("yaml-syntax", false, ""),
+];
+
+/// Our verdict for a version of cloud-init.
+fn ours(file: &str, target: Target) -> bool {
+    let path = folder().join(format!("{file}.yaml"));
+    let text = std::fs::read_to_string(path).expect("a document");
+    !cloud_config::check(&SourceFile::new(file, text), &[target]).refused_by(target)
+}
+
+#[test]
+fn verdicts_are_those_of_cloud_init_or_better() {
+    assert_eq!(SCHEMA.len(), DOCUMENTS.len());
+    for (file, taken, why) in SCHEMA {
+        let same = ours(file, Target::CloudInit22_4) == *taken;
+        assert_eq!(same, why.is_empty(), "{file}: cloud-init's verdict is {taken}");
+    }
+}
+
+/// `cloud-init schema` itself, where it is installed.
+#[test]
+fn cloud_init_says_what_it_said() {
+    let version = std::process::Command::new("cloud-init").arg("--version").output();
+    let version =
+        version.map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
+    match version {
+        Ok(version) if version.contains(" 22.4") => {}
+        Ok(version) => return println!("skipped: it is {version}, and 22.4 is wanted"),
+        Err(why) => return println!("skipped: cloud-init can't be run: {why}"),
+    }
+    for (file, taken, _) in SCHEMA {
+        let mut command = std::process::Command::new("cloud-init");
+        let output = command.args(["schema", "-c"]).arg(folder().join(format!("{file}.yaml"))).output();
+        let output = output.expect("cloud-init can be run");
+        assert_eq!(output.status.success(), *taken, "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

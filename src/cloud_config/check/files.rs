@@ -1,6 +1,6 @@
 //! `write_files`: paths, modes, contents, owners, and what hides a file later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::units::{self, mount_point};
 use crate::cloud_config::finding::{Finding, Report};
@@ -65,22 +65,54 @@ const SYSTEM: &[&str] = &[
     "netdev",
 ];
 
+/// What the document says elsewhere, by name.
+struct Others<'c> {
+    /// Users and groups that it creates.
+    accounts: HashSet<&'c str>,
+    /// Where `mounts` mounts something.
+    mounts: HashSet<&'c str>,
+    /// Where mount units do, with their names.
+    units: HashMap<String, &'c str>,
+}
+
+impl<'c> Others<'c> {
+    fn new(config: &'c Config<'_>) -> Self {
+        let mut accounts: HashSet<&str> =
+            config.groups.iter().map(|(group, _)| group.value.as_str()).collect();
+        for user in &config.users {
+            accounts.extend(user.name.iter().map(|name| name.value.as_str()));
+            accounts.extend(user.groups.iter().map(String::as_str));
+        }
+        let points = config.mounts.iter().filter_map(|mount| mount.fields.get(1));
+        let names = config.units.iter().filter_map(|unit| unit.name.as_ref());
+        Self {
+            accounts,
+            mounts: points
+                .map(|point| point.trim_end_matches('/'))
+                .filter(|point| !point.is_empty())
+                .collect(),
+            units: names.filter_map(|name| Some((mount_point(&name.value)?, name.value.as_str()))).collect(),
+        }
+    }
+}
+
 /// Checks every file.
 pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
-    let mut seen: HashMap<&str, ()> = HashMap::new();
+    let others = Others::new(config);
+    let mut seen: HashSet<&str> = HashSet::new();
     for file in &config.files {
         path(file, report);
         mode(file, report);
         content(file, report);
-        owner(config, file, report);
+        owner(config, &others, file, report);
         let Some(path) = &file.path else { continue };
-        if seen.insert(&path.value, ()).is_some() && !file.append {
+        if !seen.insert(&path.value) && !file.append {
             let message = format!("`{}` is written twice; the last one stays", path.value);
             report.add(&Target::READERS, Finding::warning("duplicate-entry", path.span, message.clone()));
             // Ignition refuses the whole document.
             report.add(&[Target::Ignition3_3], Finding::error("duplicate-entry", path.span, message));
         }
-        hidden(config, file, path, report);
+        hidden(&others, file, path, report);
         units::file(file, path, report);
     }
 }
@@ -209,17 +241,14 @@ fn content(file: &File<'_>, report: &mut Report<'_>) {
     }
 }
 
-fn owner(config: &Config<'_>, file: &File<'_>, report: &mut Report<'_>) {
+fn owner(config: &Config<'_>, others: &Others<'_>, file: &File<'_>, report: &mut Report<'_>) {
     let Some(owner) = file.owner.as_ref().filter(|owner| !owner.value.is_empty()) else { return };
     let (user, group) = owner.value.split_once(':').unwrap_or((&owner.value, ""));
     for (name, what) in [(user, "user"), (group, "group")] {
         if name.is_empty() || name == "-1" || SYSTEM.contains(&name) {
             continue;
         }
-        let created = config.users.iter().any(|user| {
-            user.name.as_ref().is_some_and(|own| own.value == name)
-                || user.groups.iter().any(|own| own == name)
-        }) || config.groups.iter().any(|(group, _)| group.value == name);
+        let created = others.accounts.contains(name);
         let numeric = name.bytes().all(|byte| byte.is_ascii_digit());
         if numeric {
             let message = format!("`{name}` is looked up as the name of a {what}, and there is none");
@@ -245,22 +274,15 @@ fn owner(config: &Config<'_>, file: &File<'_>, report: &mut Report<'_>) {
 }
 
 /// A file below a directory that something is mounted on later.
-fn hidden(config: &Config<'_>, file: &File<'_>, path: &Spanned<String>, report: &mut Report<'_>) {
-    let below = |point: &str| {
-        let point = point.trim_end_matches('/');
-        !point.is_empty() && path.value.strip_prefix(point).is_some_and(|rest| rest.starts_with('/'))
-    };
-    if !file.defer {
-        let points = config.mounts.iter().filter_map(|mount| mount.fields.get(1));
-        if let Some(point) = points.into_iter().find(|point| below(point)) {
+fn hidden(others: &Others<'_>, file: &File<'_>, path: &Spanned<String>, report: &mut Report<'_>) {
+    for (at, _) in path.value.match_indices('/').skip(1) {
+        let point = &path.value[..at];
+        if others.mounts.contains(point) && !file.defer {
             let message = format!("`{}` is hidden by what is mounted on {point} later", path.value);
             let finding = Finding::error("hidden-by-mount", path.span, message);
             report.add(&Target::CLOUD_INIT, finding.help("`defer: true` writes it after the mounts"));
         }
-    }
-    for unit in &config.units {
-        let name = unit.name.as_ref().map_or("", |name| name.value.as_str());
-        if let Some(point) = mount_point(name).filter(|point| below(point)) {
+        if let Some(name) = others.units.get(point) {
             let message = format!("`{}` is hidden once {name} is mounted on {point}", path.value);
             let finding = Finding::warning("hidden-by-mount", path.span, message);
             report.add(&Target::COREOS, finding.help("write it from a unit that comes after the mount"));

@@ -45,7 +45,8 @@ pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
             refuse(name.span, &name.value, "it only writes files, units and users, and makes disks", help);
         }
     }
-    for (name, _) in &config.sections {
+    for section in &config.sections {
+        let name = &section.name;
         if !SECTIONS.contains(&name.value.as_str()) {
             refuse(name.span, &format!("coreos.{}", name.value), "no image that has it reads this", "");
         }

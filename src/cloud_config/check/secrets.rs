@@ -30,6 +30,9 @@ const SHAPES: &[(&str, &str, usize)] = &[
     ("npm_", "a token of npm", 40),
 ];
 
+/// Characters of the longest private key that anybody has.
+const KEY_MOST: usize = 16_384;
+
 fn found(span: Span, what: &str, report: &mut Report<'_>) {
     let message = format!("{what} can be read by anything that reaches the machine's metadata");
     let finding = Finding::warning("secret-in-user-data", span, message);
@@ -85,9 +88,9 @@ pub fn values(config: &Config<'_>, report: &mut Report<'_>) -> Vec<Span> {
             clear(content.span, &format!("{what} in a packed content"), report);
         }
     }
-    for (section, options) in &config.sections {
-        if options.iter().any(|(key, value)| key == "etcd_password" && !value.is_empty()) {
-            found(section.span, "the password of etcd", report);
+    for section in &config.sections {
+        if section.options.iter().any(|(key, value)| key == "etcd_password" && !value.is_empty()) {
+            found(section.name.span, "the password of etcd", report);
         }
     }
     spans
@@ -125,18 +128,23 @@ fn scan(text: &str) -> Vec<(&'static str, Span)> {
     for (at, _) in text.match_indices("-----BEGIN ") {
         let line = text[at..].lines().next().unwrap_or("");
         if line.contains("PRIVATE KEY-----") {
-            let end = text[at..].find("-----END ").map_or(text.len(), |end| at + end);
+            // One that does not end goes on for no more than a key is long.
+            let rest =
+                text[at..].char_indices().nth(KEY_MOST).map_or(&text[at..], |(end, _)| &text[at..at + end]);
+            let end = at + rest.find("-----END ").unwrap_or(rest.len());
             found.push(("a private key", Span::new(at, end)));
         }
     }
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     for (start, what, least) in SHAPES {
         for (at, _) in text.match_indices(start) {
-            let end = text[at..].find(|c| !word(c)).map_or(text.len(), |end| at + end);
             // The middle of a longer word is something else.
-            let whole = !text[..at].ends_with(word);
+            if text[..at].ends_with(word) {
+                continue;
+            }
+            let end = text[at..].find(|c| !word(c)).map_or(text.len(), |end| at + end);
             let exact = !start.ends_with("IA") || end - at == *least;
-            if whole && exact && end - at >= *least {
+            if exact && end - at >= *least {
                 found.push((what, Span::new(at, end)));
             }
         }
@@ -147,7 +155,7 @@ fn scan(text: &str) -> Vec<(&'static str, Span)> {
         let value = rest.trim_start_matches(['"', '\'', ' ', '=', ':']);
         let start = text.len() - value.len();
         let key = |c: char| c.is_ascii_alphanumeric() || "/+".contains(c);
-        let length = value.find(|c| !key(c)).unwrap_or(value.len());
+        let length = value.chars().take(41).take_while(|c| key(*c)).count();
         if start > at + name.len() && length == 40 {
             found.push(("a secret key of AWS", Span::new(start, start + length)));
         }

@@ -10,15 +10,19 @@ use crate::cloud_config::document::Document;
 use crate::cloud_config::finding::{Finding, Report};
 use crate::cloud_config::model::Config;
 use crate::cloud_config::target::Target;
-use crate::source::{Span, suggest};
+use crate::source::Span;
 
 const TOKENS: [&str; 4] = ["$public_ipv4", "$private_ipv4", "$public_ipv6", "$private_ipv6"];
 
 /// Looks at every token in the text.
 pub fn check(document: &Document, report: &mut Report<'_>) {
     let text = document.file.text();
+    let mut line = 0;
+    let mut seen = 0;
     for (at, _) in text.match_indices('$') {
-        let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        // Each byte is looked at once, however long a line is.
+        line = text[seen..at].rfind('\n').map_or(line, |end| seen + end + 1);
+        seen = at;
         // What becomes of a comment is nobody's concern.
         if text[..at].ends_with('\\') || text[line..].trim_start().starts_with('#') {
             continue;
@@ -60,7 +64,7 @@ fn misspelt(word: &str, span: Span, report: &mut Report<'_>) {
     if !word.contains("ip") {
         return;
     }
-    if let Some(near) = suggest(word, TOKENS) {
+    if let Some(near) = report.suggest(word, TOKENS) {
         let message = format!("`{word}` is none of what is replaced");
         let finding = Finding::warning("misspelt-token", span, message);
         report.add(&Target::COREOS, finding.label(format!("did you mean `{near}`?")));

@@ -1,11 +1,11 @@
 //! `coreos.units`, and files that are units.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::cloud_config::finding::{Finding, Report};
 use crate::cloud_config::model::{Config, File, Spanned, Unit};
 use crate::cloud_config::target::Target;
-use crate::source::{Severity, suggest};
+use crate::source::Severity;
 
 /// The types of units, from systemd.unit(5), and of networkd's files.
 const TYPES: [&str; 11] = [
@@ -83,14 +83,14 @@ pub fn mount_point(name: &str) -> Option<String> {
 
 /// Checks every unit.
 pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
-    let mut seen: HashMap<&str, ()> = HashMap::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for unit in &config.units {
         let Some(name) = unit.name.as_ref().filter(|name| !name.value.is_empty()) else {
             let finding = Finding::error("missing-key", unit.span, "the unit has no `name`");
             report.add(&UNITS, finding);
             continue;
         };
-        if seen.insert(&name.value, ()).is_some() {
+        if !seen.insert(&name.value) {
             let message = format!("the unit `{}` is given twice", name.value);
             report.add(&UNITS, Finding::warning("duplicate-entry", name.span, message));
         }
@@ -116,7 +116,7 @@ fn name(name: &Spanned<String>, report: &mut Report<'_>) -> bool {
     let finding = if !types.contains(&own) {
         let finding =
             error(format!("`{}` is not the name of a unit: it ends in none of their types", name.value));
-        match suggest(own, types) {
+        match report.suggest(own, types) {
             Some(near) => finding.label(format!("did you mean `.{near}`?")),
             None if own.is_empty() => finding.label(format!("write `{}.service`", name.value)),
             None => finding,

@@ -65,7 +65,7 @@ fn named<'u>(units: &'u mut Vec<Unit>, name: &str) -> &'u mut Unit {
 /// What a `systemctl` command does to units. A line of a shell that does more than one thing is
 /// not taken apart.
 fn systemctl<'w>(mut words: impl Iterator<Item = &'w str>, units: &mut Vec<Unit>) {
-    if !words.next().is_some_and(|program| program.rsplit('/').next() == Some("systemctl")) {
+    if words.next().is_none_or(|program| program.rsplit('/').next() != Some("systemctl")) {
         return;
     }
     let words: Vec<&str> = words.collect();

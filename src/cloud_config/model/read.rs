@@ -1,6 +1,6 @@
 //! The tree of a document to the model.
 
-use super::{Command, CommandKind, Config, DropIn, File, Mount, Spanned, Swap, Unit, User};
+use super::{Command, CommandKind, Config, DropIn, File, Mount, Section, Spanned, Swap, Unit, User};
 use crate::cloud_config::content::{self, Encoding};
 use crate::cloud_config::scalar::{Scalar, boolean, scalar};
 use crate::cloud_config::target::Dialect;
@@ -99,7 +99,7 @@ impl<'n> Config<'n> {
             let name = key.text().unwrap_or_default();
             if name != "units" {
                 let name = Spanned { value: name.to_owned(), span: key.span };
-                config.sections.push((name, options(value)));
+                config.sections.push(Section { name, options: options(value) });
             }
         }
         const READ: [&str; 13] = [
