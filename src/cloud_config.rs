@@ -27,7 +27,10 @@ mod shape;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdicts;
 
+pub use check::secrets::{redacted, shown_setting};
 pub use difference::{Change, Kind as ChangeKind, Reach, What, difference};
 pub use document::{Document, Kind};
 pub use effects::{Command, Effects, File, Unit, User, effects};

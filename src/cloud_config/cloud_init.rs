@@ -9,13 +9,13 @@ use super::shape::{Field, Shape, deprecated, field, newer, required};
 /// The modules whose values are looked into.
 pub const TYPED: &[Field] = &[
     field("allow_public_ssh_keys", Bool),
-    field("apt", Map(APT)),
+    field("apt", Shape::Some(APT)),
     deprecated("apt_reboot_if_required", Bool, "use `package_reboot_if_required`"),
     deprecated("apt_update", Bool, "use `package_update`"),
     deprecated("apt_upgrade", Bool, "use `package_upgrade`"),
     field("bootcmd", NonEmpty(&COMMAND)),
-    field("ca_certs", Map(CA_CERTS)),
-    deprecated("ca-certs", Map(CA_CERTS), "use `ca_certs`"),
+    field("ca_certs", Shape::Some(CA_CERTS)),
+    deprecated("ca-certs", Shape::Some(CA_CERTS), "use `ca_certs`"),
     field("chpasswd", Map(CHPASSWD)),
     field("device_aliases", Each(&Text)),
     field("disable_root", Bool),
@@ -31,7 +31,7 @@ pub const TYPED: &[Field] = &[
     field("locale_configfile", Text),
     // A boolean, or a word: looked at by itself.
     field("manage_etc_hosts", Any),
-    field("mount_default_fields", Shape::List(&Either(&[Text, Null]))),
+    field("mount_default_fields", Shape::Exactly(6, &Either(&[Text, Null]))),
     field("mounts", NonEmpty(&NonEmpty(&Text))),
     field("ntp", Either(&[Null, Map(NTP)])),
     field("package_reboot_if_required", Bool),
@@ -47,7 +47,7 @@ pub const TYPED: &[Field] = &[
     field("ssh_deletekeys", Bool),
     field("ssh_genkeytypes", NonEmpty(&Word(&["dsa", "ecdsa", "ed25519", "rsa"]))),
     field("ssh_import_id", Shape::List(&Text)),
-    field("ssh_keys", Each(&Text)),
+    field("ssh_keys", Map(SSH_KEYS)),
     field("ssh_publish_hostkeys", Map(&[field("enabled", Bool), field("blacklist", Shape::List(&Text))])),
     field("ssh_pwauth", Either(&[Bool, Text])),
     field("ssh_quiet_keygen", Bool),
@@ -157,10 +157,9 @@ const RUN_COMMAND: Shape = Either(&[Text, Shape::List(&Text), Null, Each(&Any)])
 const PACKAGE: Shape = Either(&[Text, Shape::List(&Text), Map(PACKAGES_OF)]);
 const PACKAGES_OF: &[Field] = &[newer("apt", Any), newer("snap", Any)];
 
-const USERS: Shape =
-    Either(&[Text, Shape::List(&Either(&[Text, Shape::List(&Text), Map(USER)])), Each(&Any)]);
+const USERS: Shape = Either(&[Text, NonEmpty(&Either(&[Text, Shape::List(&Text), Map(USER)])), Each(&Any)]);
 
-const GROUPS: Shape = Either(&[Text, Shape::List(&Either(&[Text, GROUP])), GROUP]);
+const GROUPS: Shape = Either(&[Text, NonEmpty(&Either(&[Text, GROUP])), GROUP]);
 const GROUP: Shape = Each(&Either(&[Text, Shape::List(&Text)]));
 
 const USER: &[Field] = &[
@@ -193,6 +192,21 @@ const USER: &[Field] = &[
     field("uid", Either(&[Integer, Text])),
 ];
 
+const SSH_KEYS: &[Field] = &[
+    field("dsa_public", Text),
+    field("dsa_private", Text),
+    field("dsa_certificate", Text),
+    field("ecdsa_public", Text),
+    field("ecdsa_private", Text),
+    field("ecdsa_certificate", Text),
+    field("ed25519_public", Text),
+    field("ed25519_private", Text),
+    field("ed25519_certificate", Text),
+    field("rsa_public", Text),
+    field("rsa_private", Text),
+    field("rsa_certificate", Text),
+];
+
 const NTP: &[Field] = &[
     field("pools", Shape::List(&Text)),
     field("servers", Shape::List(&Text)),
@@ -216,8 +230,8 @@ const APT: &[Field] = &[
     field("preserve_sources_list", Bool),
     field("generate_mirrorlists", Bool),
     field("disable_suites", NonEmpty(&Text)),
-    field("primary", Any),
-    field("security", Any),
+    field("primary", NonEmpty(&Map(MIRROR))),
+    field("security", NonEmpty(&Map(MIRROR))),
     field("add_apt_repo_match", Text),
     field("debconf_selections", Each(&Text)),
     field("sources_list", Text),
@@ -228,7 +242,7 @@ const APT: &[Field] = &[
     field("ftp_proxy", Text),
     field(
         "sources",
-        Each(&Map(&[
+        Each(&Shape::Some(&[
             field("source", Text),
             field("keyid", Text),
             field("key", Text),
@@ -237,6 +251,16 @@ const APT: &[Field] = &[
             field("append", Bool),
         ])),
     ),
+];
+
+const MIRROR: &[Field] = &[
+    required("arches", NonEmpty(&Text)),
+    field("uri", Text),
+    field("search", NonEmpty(&Text)),
+    field("search_dns", Bool),
+    field("keyid", Text),
+    field("key", Text),
+    field("keyserver", Text),
 ];
 
 const CA_CERTS: &[Field] = &[

@@ -161,9 +161,8 @@ pub fn difference(old: &Effects, new: &Effects) -> Vec<Change> {
         compare.list(What::Command, &lines(old), &lines(new), &mut changes);
         for change in &mut changes[from..] {
             change.details.insert(0, format!("of {list}"));
-            if list == "bootcmd" {
-                change.reach = Reach::NextBoot;
-            }
+            // What has run once is not undone by leaving it out.
+            change.reach = if list == "bootcmd" { Reach::NextBoot } else { Reach::NewMachines };
         }
     }
     compare.pairs(What::Setting, &old.settings, &new.settings, &mut changes);

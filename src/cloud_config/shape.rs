@@ -54,6 +54,11 @@ pub enum Shape {
     List(&'static Shape),
     /// A list of these that cloud-init's schema refuses when it is empty.
     NonEmpty(&'static Shape),
+    /// A list of just so many of these.
+    Exactly(usize, &'static Shape),
+    /// A mapping with any of these keys and no others, which cloud-init's schema refuses when it is
+    /// empty.
+    Some(&'static [Field]),
     /// A mapping with these keys and no others.
     Map(&'static [Field]),
     /// A mapping with any keys, and these values.
@@ -98,7 +103,8 @@ impl Shape {
             }
             Self::Like(_, what) => (*what).into(),
             Self::List(_) | Self::NonEmpty(_) => "a list".into(),
-            Self::Map(_) | Self::Each(_) => "a mapping".into(),
+            Self::Exactly(number, _) => format!("a list of {number}"),
+            Self::Map(_) | Self::Some(_) | Self::Each(_) => "a mapping".into(),
             Self::Either(shapes) => {
                 // What is taken only to be told by itself is not what was asked for.
                 let asked = shapes.iter().filter(|shape| !matches!(shape, Self::Each(Self::Any)));
@@ -122,8 +128,8 @@ impl Shape {
             Self::Bool => matches!(value, Some(Scalar::Bool(_))),
             Self::Integer => matches!(value, Some(Scalar::Integer(_))),
             Self::Number => matches!(value, Some(Scalar::Integer(_) | Scalar::Float)),
-            Self::List(_) | Self::NonEmpty(_) => node.items().is_some(),
-            Self::Map(_) | Self::Each(_) => node.entries().is_some(),
+            Self::List(_) | Self::NonEmpty(_) | Self::Exactly(..) => node.items().is_some(),
+            Self::Map(_) | Self::Some(_) | Self::Each(_) => node.entries().is_some(),
             Self::Either(shapes) => shapes.iter().any(|shape| shape.takes(node, dialect)),
         }
     }
@@ -180,6 +186,21 @@ impl Structure<'_, '_> {
                 let own = format!("an item of {name}");
                 let own = if name.starts_with("an item") { name } else { &own };
                 items.iter().for_each(|item| self.check(item, inner, own));
+            }
+            Shape::Exactly(number, inner) => {
+                let items = node.items().unwrap_or_default();
+                if items.len() != *number {
+                    self.report.add(self.targets(), bad(shape));
+                }
+                items.iter().for_each(|item| self.check(item, inner, name));
+            }
+            Shape::Some(fields) => {
+                if node.entries().is_some_and(<[_]>::is_empty) {
+                    let message = format!("{name} is an empty mapping, which cloud-init's schema refuses");
+                    let finding = Finding::error("bad-value", node.span, message);
+                    self.report.add(self.targets(), finding.help("leave the key out"));
+                }
+                self.keys(node, fields, name);
             }
             Shape::Map(fields) => self.keys(node, fields, name),
             Shape::Each(inner) => {
@@ -259,7 +280,7 @@ impl Structure<'_, '_> {
                     self.report.add(self.targets(), finding);
                 }
                 Note::Newer => {
-                    let message = format!("`{written}` is not known before cloud-init 23.4");
+                    let message = format!("`{written}` is not known to cloud-init 22.4");
                     let finding = Finding::error("unknown-key", key.span, message);
                     self.report.add(&[Target::CloudInit22_4], finding);
                 }
@@ -302,7 +323,7 @@ impl Structure<'_, '_> {
                 return self.report.add(&Target::CLOUD_INIT, finding.help(help));
             }
             Dialect::CloudInit if cloud_init::is_newer(written) => {
-                let message = format!("`{written}` is not known before cloud-init 23.4");
+                let message = format!("`{written}` is not known to cloud-init 22.4");
                 let finding = Finding::error("unknown-key", span, message);
                 return self.report.add(&[Target::CloudInit22_4], finding);
             }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::cloud_config::{Change, Effects, File, Unit, User};
+use crate::cloud_config::{Change, Effects, File, Unit, User, redacted, shown_setting};
 
 /// Version of the JSON documents, raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -31,18 +31,15 @@ pub fn effects(effects: &Effects) -> String {
     section(&mut out, "files", effects.files.iter().map(|file| self::file(file, width)));
     section(&mut out, "units", effects.units.iter().map(unit));
     let commands = effects.commands.iter().map(|command| {
-        let mut lines = command.line.lines();
+        let line = redacted(&command.line);
+        let mut lines = line.lines();
         let first = lines.next().unwrap_or_default();
         let more = lines.count();
         let rest = if more == 0 { String::new() } else { format!(" (and {more} more lines)") };
         format!("{} {first}{rest}", command.list)
     });
     section(&mut out, "commands", commands);
-    let hidden = |name: &str| ["passw", "secret", "token", "key"].iter().any(|word| name.contains(word));
-    let settings = effects
-        .settings
-        .iter()
-        .map(|(name, value)| spaced(name, if hidden(name) { "a secret" } else { value }));
+    let settings = effects.settings.iter().map(|(name, value)| spaced(name, &shown_setting(name, value)));
     section(&mut out, "settings", settings);
     if out.is_empty() { "nothing\n".to_owned() } else { out }
 }
@@ -121,8 +118,12 @@ pub fn effects_json(effects: &Effects) -> Value {
             "password": user.password.is_some(),
         })
     });
-    let commands =
-        effects.commands.iter().map(|command| json!({ "list": command.list, "line": command.line }));
+    let commands = effects
+        .commands
+        .iter()
+        .map(|command| json!({ "list": command.list, "line": redacted(&command.line) }));
+    let settings = effects.settings.iter();
+    let settings = settings.map(|(name, value)| (name.clone(), Value::from(shown_setting(name, value))));
     json!({
         "version": VERSION,
         "cloud_config": effects.script.is_none(),
@@ -134,7 +135,7 @@ pub fn effects_json(effects: &Effects) -> Value {
         "packages": effects.packages,
         "mounts": effects.mounts,
         "commands": commands.collect::<Vec<_>>(),
-        "settings": effects.settings.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "settings": settings.collect::<serde_json::Map<_, _>>(),
     })
 }
 

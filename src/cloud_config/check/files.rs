@@ -96,6 +96,10 @@ impl<'c> Others<'c> {
     }
 }
 
+/// Users that images call their default one. cloud-init creates them, too, after the files.
+const DEFAULT_USERS: [&str; 8] =
+    ["admin", "almalinux", "centos", "debian", "ec2-user", "fedora", "rocky", "ubuntu"];
+
 /// Checks every file.
 pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
     let others = Others::new(config);
@@ -248,7 +252,8 @@ fn owner(config: &Config<'_>, others: &Others<'_>, file: &File<'_>, report: &mut
         if name.is_empty() || name == "-1" || SYSTEM.contains(&name) {
             continue;
         }
-        let created = others.accounts.contains(name);
+        let image = config.default_user && DEFAULT_USERS.contains(&name);
+        let created = image || others.accounts.contains(name);
         let numeric = name.bytes().all(|byte| byte.is_ascii_digit());
         if numeric {
             let message = format!("`{name}` is looked up as the name of a {what}, and there is none");
@@ -264,11 +269,13 @@ fn owner(config: &Config<'_>, others: &Others<'_>, file: &File<'_>, report: &mut
                     "cloud-init stops here and writes none of the files that follow: add `defer: true`";
                 report.add(&Target::CLOUD_INIT, finding.help(help));
             }
-        } else if !(file.defer && !config.packages.is_empty() || config.default_user && name == "core") {
+        } else if !(file.defer && !config.packages.is_empty()) {
             let message = format!("the document creates no {what} `{name}`");
             let finding = Finding::warning("unknown-owner", owner.span, message);
             let help = "where the image has none either, the engine stops here and writes no more files";
-            report.add(&Target::READERS, finding.help(help));
+            // Every image of the CoreOS family has the user core.
+            let targets: &[Target] = if name == "core" { &Target::CLOUD_INIT } else { &Target::READERS };
+            report.add(targets, finding.help(help));
         }
     }
 }

@@ -187,6 +187,16 @@ pub fn redacted(text: &str) -> Cow<'_, str> {
     Cow::Owned(mask(text, &spans))
 }
 
+/// The value of a setting, on one line, and nothing of it where it is a secret by its name.
+pub fn shown_setting(name: &str, value: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let holder = name.starts_with("ssh_keys") || matches!(name, "chpasswd.list" | "chpasswd.users");
+    if holder || ["passw", "secret", "token"].iter().any(|word| last.contains(word)) {
+        return "a secret".to_owned();
+    }
+    redacted(value).trim_end().replace('\n', "\\n")
+}
+
 /// `file` with every letter of `secrets` replaced, so that findings can be shown in it. Places stay
 /// as they are: only characters of one byte are replaced.
 pub fn masked(file: &Arc<SourceFile>, secrets: &[Span]) -> Arc<SourceFile> {

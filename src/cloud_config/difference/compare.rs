@@ -1,7 +1,7 @@
 //! How one thing is compared with what it was.
 
 use super::{Change, Kind, Reach, What, bytes_diff, text_diff};
-use crate::cloud_config::check::secrets::redacted;
+use crate::cloud_config::check::secrets::{redacted, shown_setting};
 use crate::cloud_config::effects::{File, Unit, User};
 use crate::cloud_config::target::Dialect;
 
@@ -16,8 +16,8 @@ impl Compare {
     fn reach(&self, kind: Kind) -> Reach {
         match (self.dialect, kind) {
             (Dialect::CoreOs, Kind::Added | Kind::Changed) => Reach::NextBoot,
-            (Dialect::CoreOs, Kind::Removed) => Reach::Stays,
-            (Dialect::CloudInit, _) => Reach::NewMachines,
+            (Dialect::CoreOs | Dialect::CloudInit, Kind::Removed) => Reach::Stays,
+            (Dialect::CloudInit, Kind::Added | Kind::Changed) => Reach::NewMachines,
         }
     }
 
@@ -173,15 +173,15 @@ impl Compare {
         changes: &mut Vec<Change>,
     ) {
         let mut found: Vec<Change> = Vec::new();
-        let shown = |name: &str, value: &str| {
-            let secret = ["passw", "secret", "token", "key"].iter().any(|word| name.contains(word));
-            if secret { "a secret".to_owned() } else { redacted(value).into_owned() }
-        };
         for (name, value) in new {
             let change = match old.iter().find(|(known, _)| known == name) {
-                None => Change { details: vec![shown(name, value)], ..self.change(what, name, Kind::Added) },
+                None => Change {
+                    details: vec![shown_setting(name, value)],
+                    ..self.change(what, name, Kind::Added)
+                },
                 Some((_, before)) if before != value => {
-                    let details = vec![format!("{} to {}", shown(name, before), shown(name, value))];
+                    let details =
+                        vec![format!("{} to {}", shown_setting(name, before), shown_setting(name, value))];
                     Change { details, ..self.change(what, name, Kind::Changed) }
                 }
                 Some(_) => continue,
@@ -189,8 +189,10 @@ impl Compare {
             found.push(change);
         }
         for (name, value) in old.iter().filter(|(name, _)| !new.iter().any(|(known, _)| known == name)) {
-            found
-                .push(Change { details: vec![shown(name, value)], ..self.change(what, name, Kind::Removed) });
+            found.push(Change {
+                details: vec![shown_setting(name, value)],
+                ..self.change(what, name, Kind::Removed)
+            });
         }
         for change in &mut found {
             if each_boot(&change.name) {

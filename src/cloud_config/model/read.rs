@@ -75,7 +75,7 @@ impl<'n> Config<'n> {
                 .map(|node| items(node, "units").iter().filter_map(unit).collect())
                 .unwrap_or_default(),
             users: Vec::new(),
-            default_user: entry(root, "users").is_none(),
+            default_user: entry(root, "users").and_then(Node::items).is_none(),
             groups: groups(root),
             ssh_authorized_keys: texts(root, "ssh_authorized_keys"),
             boot_commands: items(root, "bootcmd").iter().map(command).collect(),
