@@ -269,7 +269,7 @@ fn owner(config: &Config<'_>, others: &Others<'_>, file: &File<'_>, report: &mut
                     "cloud-init stops here and writes none of the files that follow: add `defer: true`";
                 report.add(&Target::CLOUD_INIT, finding.help(help));
             }
-        } else if !(file.defer && !config.packages.is_empty()) {
+        } else if !file.defer || config.packages.is_empty() {
             let message = format!("the document creates no {what} `{name}`");
             let finding = Finding::warning("unknown-owner", owner.span, message);
             let help = "where the image has none either, the engine stops here and writes no more files";
