@@ -7,7 +7,7 @@ use crate::source::suggest;
 /// An engine that reads user data at boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// coreos-cloudinit as Container Linux shipped it last (1.14).
+    /// coreos-cloudinit as Container Linux shipped it last.
     CoreosLegacy,
     /// Flatcar's fork of coreos-cloudinit since 2024, which reads with yaml.v3.
     Flatcar,
