@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 
-use super::inflate;
+use super::packed;
 use crate::yaml::Node;
 
 /// Padding may be left out: Go's decoder wants it, Python's wants it, so it is asked for.
@@ -60,8 +60,8 @@ pub fn decode(data: &[u8], encoding: Encoding) -> Result<Vec<u8>, &'static str> 
     match encoding {
         Encoding::Plain => Ok(data.to_vec()),
         Encoding::Base64 => base64(data),
-        Encoding::Gzip => inflate::gunzip(data),
-        Encoding::GzipBase64 => inflate::gunzip(&base64(data)?),
+        Encoding::Gzip => packed::gunzip(data),
+        Encoding::GzipBase64 => packed::gunzip(&base64(data)?),
     }
 }
 

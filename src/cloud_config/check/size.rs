@@ -3,6 +3,7 @@
 use crate::cloud_config::USER_DATA_MOST;
 use crate::cloud_config::document::Document;
 use crate::cloud_config::finding::{Finding, Report};
+use crate::cloud_config::packed::gzip;
 use crate::cloud_config::target::Target;
 use crate::source::Span;
 use crate::yaml::Node;
@@ -26,7 +27,14 @@ pub fn check(document: &Document, report: &mut Report<'_>) {
         let list: Vec<String> = largest.iter().map(|(name, size)| format!("{name} ({size} bytes)")).collect();
         finding = finding.help(format!("the largest: {}", list.join(", ")));
     }
-    let help = "move long files into the image, fetch them at boot, or pack the document with gzip, which both coreos-cloudinit and cloud-init take";
+    let packed = gzip(document.file.text().as_bytes()).len();
+    let help = match packed {
+        fits if fits > 0 && fits <= USER_DATA_MOST => format!(
+            "packed with gzip it has {fits} bytes, which both coreos-cloudinit and cloud-init take; or move long files \
+             into the image, or fetch them at boot"
+        ),
+        _ => "move long files into the image, or fetch them at boot; packing does not help enough".to_owned(),
+    };
     report.add(&Target::ALL, finding.help(help));
 }
 

@@ -6,6 +6,7 @@ use crate::cloud_config::finding::{Finding, Report};
 use crate::cloud_config::model::{Config, File, Spanned, Unit};
 use crate::cloud_config::target::Target;
 use crate::source::Severity;
+use crate::unit;
 
 /// The types of units, from systemd.unit(5), and of networkd's files.
 const TYPES: [&str; 11] = [
@@ -48,10 +49,24 @@ pub struct UnitProblem {
     pub message: String,
 }
 
-/// THE PLACE WHERE UNIT FILES ARE CHECKED: the text of the unit, or the drop-in, `name`. The
-/// module `unit` will be called from here; until then nothing is said of what a unit holds.
-pub fn unit_text(_name: &str, _text: &str) -> Vec<UnitProblem> {
-    Vec::new()
+/// What is wrong with the text of the unit, or the drop-in, `name`.
+pub fn unit_text(name: &str, text: &str) -> Vec<UnitProblem> {
+    // networkd's files have another grammar, and tokens are put in by the engine.
+    let is_systemd_s = [".network", ".netdev", ".link"].iter().all(|end| !name.ends_with(end));
+    let problems =
+        if is_systemd_s { unit::check_text(name, text, &unit::Options::default()) } else { Vec::new() };
+    let of_text = problems.into_iter().filter(|problem| problem.code != "bad-unit-name");
+    of_text
+        .map(|problem| {
+            let line = problem.label.as_ref().map(|label| label.file.position(label.span.start).line);
+            let at = line.map_or_else(String::new, |line| format!("line {line} of {name}: "));
+            UnitProblem {
+                severity: problem.severity,
+                code: problem.code,
+                message: format!("{at}{}", problem.message),
+            }
+        })
+        .collect()
 }
 
 fn text(name: &str, content: &Spanned<String>, targets: &[Target], report: &mut Report<'_>) {
