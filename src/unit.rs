@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::source::{Diagnostic, SourceFile};
+use crate::source::{Diagnostic, SourceFile, Span};
 
 mod check;
 mod exec;
@@ -24,6 +24,8 @@ mod time;
 mod value;
 mod words;
 
+#[cfg(test)]
+mod oracle_tests;
 #[cfg(test)]
 mod tests;
 
@@ -85,6 +87,14 @@ impl Unit {
     /// Its lines.
     pub fn file(&self) -> &UnitFile {
         &self.file
+    }
+
+    /// Where a section begins, the first of its name.
+    fn header(&self, section: &str) -> Option<Span> {
+        self.file.items().iter().find_map(|item| match &item.kind {
+            ItemKind::Section(name) if name.as_str() == section => Some(name.mark(0..section.len())),
+            _ => None,
+        })
     }
 
     /// Whether this drop-in is for `unit`: by its whole name, its template's, the beginning of it

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::parse::{Broken, Entry, ItemKind, Text, WHITESPACE};
-use super::table::{self, Value};
+use super::table;
 use super::{Kind, Unit};
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
@@ -19,6 +19,8 @@ pub struct Check<'u> {
     /// The key we are at.
     pub key: &'u str,
     pub problems: Vec<Diagnostic>,
+    /// A section is misspelt or broken, so that nothing can be said to be missing.
+    pub unsure: bool,
 }
 
 /// What the lines of a section are held against.
@@ -37,7 +39,7 @@ enum Section<'u> {
 impl<'u> Check<'u> {
     pub fn new(unit: &'u Unit) -> Self {
         let file = unit.file().source();
-        Self { unit, file, path: String::new(), key: "", problems: Vec::new() }
+        Self { unit, file, path: String::new(), key: "", problems: Vec::new(), unsure: false }
     }
 
     /// Something that systemd ignores, refuses or misreads.
@@ -131,7 +133,12 @@ impl<'u> Check<'u> {
             match &item.kind {
                 ItemKind::Blank | ItemKind::Comment => {}
                 ItemKind::Section(name) => section = self.section(name),
-                ItemKind::Broken(broken, line) => self.broken(*broken, line),
+                ItemKind::Broken(broken, line) => {
+                    self.broken(*broken, line);
+                    if *broken == Broken::Header {
+                        section = Section::Ignored;
+                    }
+                }
                 ItemKind::Entry(entry) => {
                     let key = entry.key.as_str();
                     self.key = key;
@@ -159,7 +166,8 @@ impl<'u> Check<'u> {
 
     fn broken(&mut self, broken: Broken, line: &Text) {
         let span = line.mark(0..line.as_str().len());
-        match broken {
+        self.unsure |= broken != Broken::NoEquals;
+        let problem = match broken {
             Broken::Header => self.error(
                 "unit-syntax",
                 "the line begins with `[` but is no section, so systemd refuses the file",
@@ -168,9 +176,6 @@ impl<'u> Check<'u> {
             ),
             Broken::NoEquals => {
                 self.error("unit-syntax", "the line has no `=`, so systemd ignores it", span, "")
-                    .help
-                    .push("a line that goes on in the next ends in `\\`; a comment begins with `#`".into());
-                return;
             }
             Broken::TooLong => self.error(
                 "unit-syntax",
@@ -179,6 +184,10 @@ impl<'u> Check<'u> {
                 "",
             ),
         };
+        if broken == Broken::NoEquals {
+            let help = "a line that goes on in the next ends in `\\`; a comment begins with `#`";
+            problem.help.push(help.into());
+        }
     }
 
     fn section(&mut self, name: &'u Text) -> Section<'u> {
@@ -227,6 +236,7 @@ impl<'u> Check<'u> {
         let near = suggest(word.trim(), known.iter().copied().chain(["X-Fleet"]));
         match near {
             Some(near) => {
+                self.unsure = true;
                 self.error("unknown-section", message, span, format!("did you mean `{near}`?"));
                 // What stands below is checked as if it had been written so.
                 known.into_iter().find(|section| *section == near).map_or(Section::Fleet, Section::Known)
@@ -253,11 +263,15 @@ impl<'u> Check<'u> {
         }
         self.continuation(section, &entry.value);
         if entry.value.as_str().is_empty() {
-            single.remove(&(section, key));
-            if matches!(value, Value::Bool | Value::Time) {
+            if table::ignores_nothing(section, key) {
                 self.warn("bad-value", format!("`{key}=` has no value, so systemd ignores it"), span, "")
                     .help
-                    .push("an empty value takes back only keys that hold lists".into());
+                    .push(
+                        "nothing takes back what was given before here; write the value that is wanted"
+                            .into(),
+                    );
+            } else {
+                single.remove(&(section, key));
             }
             return;
         }

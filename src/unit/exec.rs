@@ -23,7 +23,7 @@ impl Check<'_> {
         let all = match words(text.as_str()) {
             Ok(all) => all,
             Err(open) => {
-                let message = format!("the quote is not closed, so systemd ignores the `{}=`", self.key);
+                let message = format!("the quote is not closed, so systemd refuses the `{}=`", self.key);
                 let span = text.mark(open.start..open.start + 1);
                 self.error("unbalanced-quotes", message, span, "opened here");
                 return;
@@ -81,7 +81,7 @@ impl Check<'_> {
             if let Some(range) = unknown_specifier(&text.as_str()[word.range.clone()]) {
                 let range = word.range.start + range.start..word.range.start + range.end;
                 let name = &text.as_str()[range.clone()];
-                let message = format!("there is no specifier `{name}`, so systemd ignores the line");
+                let message = format!("there is no specifier `{name}`, so systemd refuses the line");
                 let label = format!("a percent sign itself is `%{name}`");
                 let span = text.mark(range);
                 self.error("unknown-specifier", message, span, label);
@@ -131,7 +131,7 @@ impl Check<'_> {
                 "the home is `%h`",
             );
         } else if program.contains('/') {
-            self.error("relative-path", format!("`{program}` is neither an absolute path nor a plain name, so systemd ignores the `{key}=`"), span, "it must begin with `/`");
+            self.error("relative-path", format!("`{program}` is neither an absolute path nor a plain name, so systemd refuses the `{key}=`"), span, "it must begin with `/`");
         } else if program.chars().any(char::is_control) || program == "." || program == ".." {
             self.error("bad-value", format!("`{}` is no program", program.escape_debug()), span, "");
         } else {

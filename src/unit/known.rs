@@ -42,7 +42,7 @@ const SERVICES: &str = "autovt@ console-getty container-getty@ dbus dbus-broker 
     docker-early flannel-docker-opts nomad consul vault haproxy nginx apache2 httpd postgresql mysql mariadb redis \
     redis-server memcached rabbitmq-server ssh sshd ssh@ sshd@ sshd-keygen sshd-keygen@ cron crond anacron atd rsyslog \
     syslog syslog-ng chrony chronyd chrony-wait ntp ntpd ntpsec ntpdate systemd-timesync openntpd NetworkManager \
-    NetworkManager-dispatcher NetworkManager-wait-online networking network dhcpcd dhcpcd5 dnsmasq unbound named bind9 \
+    NetworkManager-dispatcher NetworkManager-wait-online networking network connman dhcpcd dhcpcd5 dnsmasq unbound named bind9 \
     nscd nslcd sssd winbind rpcbind rpc-statd nfs-server nfs-kernel-server nfs-mountd autofs iptables ip6tables nftables \
     netfilter-persistent firewalld ufw shorewall fail2ban apparmor auditd selinux-autorelabel polkit accounts-daemon \
     avahi-daemon bluetooth wpa_supplicant wpa_supplicant@ iwd ModemManager cups smartd mdadm multipathd iscsid iscsi \

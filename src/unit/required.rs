@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use super::check::Check;
 use super::name::{Kind, escape_path};
-use super::parse::{Entry, ItemKind};
-use super::{Options, Unit};
-use crate::source::Span;
+use super::parse::Entry;
+use super::{Options, Unit, table};
 
 /// The assignments of a unit with its drop-ins that are in force, by section and key.
 pub struct Effective<'u> {
@@ -21,7 +20,9 @@ impl<'u> Effective<'u> {
             for (section, entry) in unit.file().entries() {
                 let list = keys.entry((section, entry.key.as_str())).or_default();
                 if entry.value.as_str().is_empty() {
-                    list.clear();
+                    if !table::ignores_nothing(section, entry.key.as_str()) {
+                        list.clear();
+                    }
                 } else {
                     list.push((*unit, entry));
                 }
@@ -58,7 +59,7 @@ impl<'u> Check<'u> {
             self.second_command_of_a_drop_in();
             return;
         }
-        let Some(kind) = self.unit.kind() else { return };
+        let Some(kind) = self.unit.kind().filter(|_| !self.unsure) else { return };
         let effective = Effective::new(self.unit, options.drop_ins);
         match kind {
             Kind::Service => self.service(&effective),
@@ -103,7 +104,7 @@ impl<'u> Check<'u> {
         }
         let installs = ["WantedBy", "RequiredBy", "UpheldBy", "Alias", "Also"];
         if options.enabled && !kind.is_network() && !effective.any("Install", &installs) {
-            let span = self.header("Install").unwrap_or_default();
+            let span = self.unit.header("Install").unwrap_or_default();
             self.warn(
                 "missing-install",
                 "the unit is enabled, but nothing says in [Install] what that means",
@@ -115,19 +116,10 @@ impl<'u> Check<'u> {
         }
     }
 
-    /// Where a section begins.
-    fn header(&self, section: &str) -> Option<Span> {
-        self.unit.file().items().iter().find_map(|item| match &item.kind {
-            ItemKind::Section(name) if name.as_str() == section => Some(name.mark(0..section.len())),
-            _ => None,
-        })
-    }
-
     fn missing(&mut self, section: &str, message: String) -> &mut crate::source::Diagnostic {
-        let span = self.header(section).unwrap_or_default();
+        let span = self.unit.header(section).unwrap_or_default();
         self.path = section.to_owned();
-        let problem = self.error("missing-key", message, span, "");
-        problem
+        self.error("missing-key", message, span, "")
     }
 
     fn needs_one(
@@ -205,7 +197,7 @@ impl<'u> Check<'u> {
             let span = if std::ptr::eq(at, self.unit) {
                 entry.key.span()
             } else {
-                self.header("Service").unwrap_or_default()
+                self.unit.header("Service").unwrap_or_default()
             };
             self.error("second-command", format!("`Type={kind}` starts one command, but there are {starts}, so systemd refuses the service"), span, "")
                 .help
@@ -252,7 +244,7 @@ impl<'u> Check<'u> {
         let span = if own {
             entry.value.mark(0..entry.value.as_str().len())
         } else {
-            self.header("Service").unwrap_or_default()
+            self.unit.header("Service").unwrap_or_default()
         };
         self.path = format!("Service/{}", entry.key.as_str());
         self.error("conflicting-keys", message, span, label);

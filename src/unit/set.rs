@@ -7,6 +7,7 @@ use super::known;
 use super::name::{Kind, UnitName};
 use super::parse::Entry;
 use super::required::Effective;
+use super::table;
 use super::words::{Word, words};
 use crate::source::{Diagnostic, suggest};
 
@@ -66,6 +67,9 @@ fn duplicates(units: &[Unit]) -> Vec<Diagnostic> {
     problems
 }
 
+/// More circles than that help nobody.
+const CYCLES: usize = 16;
+
 struct Set<'u> {
     units: &'u [Unit],
     /// Of all that are no drop-ins.
@@ -98,8 +102,9 @@ impl<'u> Set<'u> {
                     continue;
                 }
                 for word in named(entry) {
-                    if UnitName::parse(&word.text).is_err() || there(&word.text) || told.contains(&word.text)
-                    {
+                    // What is no name of systemd's own is told where the unit is checked.
+                    let ours = UnitName::parse(&word.text).is_ok_and(|name| !name.kind().is_network());
+                    if !ours || there(&word.text) || told.contains(&word.text) {
                         continue;
                     }
                     let message = format!("there is no unit `{}` here, nor on most machines", word.text);
@@ -130,11 +135,12 @@ impl<'u> Set<'u> {
             return;
         }
         let message = format!("`{name}` starts `{target}`, which is not here, nor on most machines");
-        problems.push(Diagnostic::warning("unresolved-reference", message).at(
-            unit.file().source(),
-            Default::default(),
-            "",
-        ));
+        let section = table::own_section(name.kind()).unwrap_or_default();
+        let span = unit.header(section).unwrap_or_default();
+        let mut problem =
+            Diagnostic::warning("unresolved-reference", message).at(unit.file().source(), span, "");
+        problem.path = Some(section.to_owned()).filter(|path| !path.is_empty());
+        problems.push(problem);
     }
 
     fn drop_ins(&self, name: &UnitName) -> Vec<&'u Unit> {
@@ -287,7 +293,7 @@ impl<'u> Graph<'u> {
         }
     }
 
-    /// Circles of nodes, none of which shares a node with one before.
+    /// Circles of nodes, at most [`CYCLES`] of them.
     fn cycles(&self) -> Vec<Vec<usize>> {
         let mut found: Vec<Vec<usize>> = Vec::new();
         // 0 not seen, 1 on the way, 2 done.
@@ -313,8 +319,9 @@ impl<'u> Graph<'u> {
                     1 => {
                         let from = way.iter().position(|(node, _)| *node == edge.to).unwrap_or(0);
                         let cycle: Vec<usize> = way[from..].iter().map(|(node, _)| *node).collect();
-                        if !found.iter().any(|other| other.iter().any(|node| cycle.contains(node))) {
-                            found.push(cycle);
+                        found.push(cycle);
+                        if found.len() == CYCLES {
+                            return found;
                         }
                     }
                     _ => {}

@@ -25,6 +25,8 @@ pub enum Value {
     Bool,
     /// `5min 20s`.
     Time,
+    /// As `Time`, each assignment one more.
+    Times,
     /// `512M`, without percentages.
     Size,
     /// `512M`, `50%` or `infinity`.
@@ -131,7 +133,7 @@ impl Value {
 /// Keys that take one kind of value: names with spaces between.
 type Group = (Value, &'static str);
 
-/// The sections of units, each with the tables of its keys.
+/// The sections of units, each with the tables of its keys: its own before those it shares.
 const SECTIONS: &[(&str, &[&[Group]])] = &[
     ("Unit", &[sections::UNIT]),
     ("Install", &[sections::INSTALL]),
@@ -142,7 +144,7 @@ const SECTIONS: &[(&str, &[&[Group]])] = &[
     ("Automount", &[sections::AUTOMOUNT]),
     ("Timer", &[sections::TIMER]),
     ("Path", &[sections::PATH]),
-    ("Slice", &[shared::RESOURCES, sections::SLICE]),
+    ("Slice", &[sections::SLICE, shared::RESOURCES]),
     ("Scope", &[sections::SCOPE, shared::KILL, shared::RESOURCES]),
 ];
 
@@ -162,6 +164,39 @@ static KEYS: LazyLock<HashMap<&'static str, Vec<(&'static str, Value)>>> = LazyL
 /// What the value of `key` in `section` looks like, if there is such a key.
 pub fn value(section: &str, key: &str) -> Option<Value> {
     KEYS.get(key)?.iter().find(|(name, _)| *name == section).map(|(_, value)| *value)
+}
+
+/// Keys of one value that nothing sets back to their default.
+const TAKE_NOTHING: &[&str] = &[
+    "BlockIOWeight",
+    "CPUQuotaPeriodSec",
+    "CPUSchedulingPolicy",
+    "IOSchedulingClass",
+    "IOSchedulingPriority",
+    "IPTOS",
+    "IgnoreOnSnapshot",
+    "KillMode",
+    "ManagedOOMMemoryPressure",
+    "ManagedOOMSwap",
+    "MountAPIVFS",
+    "Nice",
+    "OOMScoreAdjust",
+    "StartupBlockIOWeight",
+    "TimeoutAbortSec",
+];
+
+/// Whether systemd ignores an assignment of nothing to `key`, as it does for most keys of one
+/// value. Where it does not, that takes back what was assigned before.
+pub fn ignores_nothing(section: &str, key: &str) -> bool {
+    let Some(value) = value(section, key) else { return false };
+    let one = match value {
+        Value::Memory | Value::Tasks | Value::Percent | Value::Weight | Value::WeightOrIdle => false,
+        Value::LimitSize | Value::LimitNumber | Value::LimitTime => true,
+        Value::BoolOr(_) | Value::Unit | Value::UnitOf(_) => true,
+        Value::WorkingDirectory => false,
+        value => value.is_single(),
+    };
+    one && !TAKE_NOTHING.contains(&key)
 }
 
 /// The sections that know `key`.

@@ -1,6 +1,8 @@
 //! Spans of time, and calendar events: systemd.time(7).
 
-/// The units of spans, and their seconds.
+use crate::source::suggest;
+
+/// The units of spans.
 const UNITS: &[&str] = &[
     "seconds", "second", "sec", "s", "minutes", "minute", "min", "months", "month", "M", "msec", "ms", "m",
     "hours", "hour", "hr", "h", "days", "day", "d", "weeks", "week", "w", "years", "year", "y", "usec", "us",
@@ -43,14 +45,14 @@ pub fn span(text: &str) -> Result<(), String> {
         let unit = &after[..after.len() - letters.len()];
         if !unit.is_empty() && !UNITS.contains(&unit) {
             let lower = unit.to_lowercase();
-            return Err(
-                match UNITS.iter().find(|known| **known == lower || **known == lower.trim_end_matches('s')) {
-                    Some(near) => format!("`{unit}` is no unit of time; did you mean `{near}`?"),
-                    None => {
-                        format!("`{unit}` is no unit of time; there are us, ms, s, min, h, d, w, month and y")
-                    }
-                },
-            );
+            let near =
+                UNITS.iter().copied().find(|known| *known == lower || *known == lower.trim_end_matches('s'));
+            return Err(match near.or_else(|| suggest(unit, UNITS.iter().copied())) {
+                Some(near) => format!("`{unit}` is no unit of time; did you mean `{near}`?"),
+                None => {
+                    format!("`{unit}` is no unit of time; there are us, ms, s, min, h, d, w, month and y")
+                }
+            });
         }
         rest = letters.trim_start();
     }
@@ -134,7 +136,7 @@ fn weekdays(word: &str) -> Result<(), String> {
             let lower = day.to_ascii_lowercase();
             if !DAYS.iter().any(|known| *known == lower || known[..3] == *lower) {
                 let all = SHORTHANDS.iter().chain(&DAYS).copied();
-                return Err(match crate::source::suggest(day, all) {
+                return Err(match suggest(day, all) {
                     Some(near) => format!("`{day}` is no day of the week; did you mean `{near}`?"),
                     None => format!("`{day}` is no day of the week"),
                 });

@@ -31,7 +31,9 @@ impl Check<'_> {
                     self.no_bool(text, known);
                 }
             }
-            Value::Time => self.result(text, time::span(all), "no span of time, such as `90s` or `5min 20s`"),
+            Value::Time | Value::Times => {
+                self.result(text, time::span(all), "no span of time, such as `90s` or `5min 20s`")
+            }
             Value::Size => self.result(text, scalar::size(all), "no size, such as `64K`, `512M` or `2G`"),
             Value::Memory => {
                 let fine = all == "infinity" || scalar::is_percent(all, Some(100.0));
@@ -45,7 +47,9 @@ impl Check<'_> {
                 self.result(text, result, "no number of tasks, such as `512`, `10%` or `infinity`");
             }
             Value::Percent => {
-                let result = if scalar::is_percent(all, None) { Ok(()) } else { Err(String::new()) };
+                let bare = !all.is_empty() && all.bytes().all(|byte| byte.is_ascii_digit());
+                let label = if bare { format!("did you mean `{all}%`?") } else { String::new() };
+                let result = if scalar::is_percent(all, None) { Ok(()) } else { Err(label) };
                 self.result(text, result, "no percentage of one CPU, such as `50%` or `200%`");
             }
             Value::LimitSize => self.result(

@@ -19,4 +19,5 @@ mod stacks_killed;
 mod stacks_walkthrough;
 mod support;
 mod template_check;
+mod unit_check;
 mod validate;

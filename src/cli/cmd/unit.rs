@@ -68,7 +68,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     for path in &files {
         match read(path) {
             Ok(unit) => units.push((path, unit)),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     let paths: Vec<_> = units.iter().map(|(path, _)| (*path).clone()).collect();
@@ -86,20 +86,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     if refused { Err(Failure::Refused) } else { Ok(Done::Ok) }
 }
 
-fn read(path: &Path) -> Result<Unit, Diagnostic> {
+fn read(path: &Path) -> Result<Unit, Box<Diagnostic>> {
     let problem = |why: String| {
         let message = format!("{} can't be read: {why}", path.display());
         Diagnostic::error("unreadable-file", message)
     };
     let bytes = std::fs::read(path).map_err(|error| {
         let problem = problem(error.to_string());
-        if path.is_dir() {
-            problem.help(format!("give its files, such as `{}/*.service`", path.display()))
-        } else {
-            problem
-        }
+        let is_folder = path.is_dir();
+        let help = is_folder.then(|| format!("give its files, such as `{}/*.service`", path.display()));
+        Box::new(Diagnostic { help: help.into_iter().collect(), ..problem })
     })?;
-    let text = String::from_utf8(bytes).map_err(|_| problem("it is not UTF-8".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| Box::new(problem("it is not UTF-8".to_owned())))?;
     Ok(Unit::read(&SourceFile::new(path.to_string_lossy(), text)))
 }
 

@@ -125,7 +125,7 @@ pub const SOCKET: &[Group] = &[
     (Value::Listen, "ListenDatagram ListenSequentialPacket ListenStream"),
     (Value::Path, "ListenFIFO ListenUSBFunction"),
     (Value::Text, "ListenMessageQueue ListenNetlink ListenSpecial"),
-    (Value::Enum(&["default", "both", "ipv6-only"]), "BindIPv6Only"),
+    (Value::BoolOr(&["default", "both", "ipv6-only"]), "BindIPv6Only"),
     (Value::Enum(&["udplite", "sctp", "mptcp"]), "SocketProtocol"),
     (Value::BoolOr(&["us", "usec", "µs", "μs", "ns", "nsec"]), "Timestamping"),
     (
@@ -163,7 +163,7 @@ pub const SOCKET: &[Group] = &[
 /// systemd.timer(5).
 pub const TIMER: &[Group] = &[
     (Value::Calendar, "OnCalendar"),
-    (Value::Time, "OnActiveSec OnBootSec OnStartupSec OnUnitActiveSec OnUnitInactiveSec"),
+    (Value::Times, "OnActiveSec OnBootSec OnStartupSec OnUnitActiveSec OnUnitInactiveSec"),
     (Value::Time, "AccuracySec RandomizedDelaySec RandomizedOffsetSec"),
     (
         Value::Bool,
