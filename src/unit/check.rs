@@ -328,8 +328,9 @@ impl<'u> Check<'u> {
     /// Lines that were joined, or not, against what they look like.
     fn continuation(&mut self, section: &str, value: &Text) {
         let text = value.as_str();
-        for at in value.lines() {
-            let line = &text[at..];
+        let mut starts = value.lines().peekable();
+        while let Some(at) = starts.next() {
+            let line = &text[at..starts.peek().copied().unwrap_or(text.len())];
             let end = line.find('=').unwrap_or(line.len());
             let key = line[..end].trim_matches(WHITESPACE);
             let header = line.starts_with('[') && line.trim_end().ends_with(']');

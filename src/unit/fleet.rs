@@ -266,3 +266,53 @@ fn unknown(text: &str) -> Option<std::ops::Range<usize>> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::{Options, check_text};
+
+    fn codes(name: &str, text: &str) -> Vec<&'static str> {
+        check_text(name, text, &Options::default()).iter().map(|problem| problem.code).collect()
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        assert!(glob("web@*.service", "web@1.service") && glob("*", "a") && glob("a?c*", "abcd"));
+        assert!(!glob("web", "web.service") && !glob("a?", "a") && !glob("[a]", "a"));
+    }
+
+    #[test]
+    fn fleet_sections_are_checked() {
+        let fleet =
+            |lines: &str| codes("a@.service", &format!("[Service]\nExecStart=/bin/a\n[X-Fleet]\n{lines}\n"));
+        for fine in [
+            "MachineID=148a18ff",
+            "MachineOf=b@%i.service",
+            "MachineMetadata=region=a disk=ssd\nMachineMetadata=\"a=b\"",
+            "Conflicts=a@*.service",
+            "Global=true\nMachineMetadata=a=b",
+            "Replaces=b.service",
+            "Global=false\nMachineOf=b.service",
+            "Conflicts=a@*.service b?.service\nMachineOf=b.service",
+        ] {
+            assert_eq!(fleet(fine), Vec::<&str>::new(), "{fine}");
+        }
+        for (wrong, code) in [
+            ("MachineID=xyz", "bad-value"),
+            ("MachineOf=b", "bad-unit-name"),
+            ("MachineMetadata=region", "bad-value"),
+            ("Global=true\nMachineOf=b.service", "conflicting-keys"),
+            ("MachineID=148a18ff\nConflicts=a*", "conflicting-keys"),
+            ("Conflicts=x*\nReplaces=y.service", "conflicting-keys"),
+            ("Global=perhaps", "bad-value"),
+            ("X-ConditionMachineID=148a18ff", "deprecated-key"),
+            ("MachineMetdata=a=b", "unknown-key"),
+            ("MachineMetadata=a=%H", "unknown-specifier"),
+            ("MachineOf=a@.service", "bad-value"),
+            ("MachineOf=b-1.service\nConflicts=b-*.service", "conflicting-keys"),
+        ] {
+            assert_eq!(fleet(wrong), [code], "{wrong}");
+        }
+    }
+}

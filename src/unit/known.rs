@@ -1,5 +1,8 @@
 //! Units that are on most machines without being told: systemd's own, cloud-init's, Docker's.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 /// Targets.
 const TARGETS: &str = "basic blockdev@ bluetooth boot-complete cloud-config cloud-init cryptsetup cryptsetup-pre \
     ctrl-alt-del default emergency exit factory-reset final first-boot-complete getty getty-pre graphical halt hibernate \
@@ -68,24 +71,22 @@ const OTHERS: &str = "cloud-init-hotplugd.socket containerd.socket cups.socket d
     systemd-sysupdate-reboot.timer systemd-tmpfiles-clean.timer cups.path systemd-ask-password-console.path \
     systemd-ask-password-wall.path systemd-ask-password-plymouth.path";
 
-/// Whether most machines have a unit of that name. `template` is the name without its instance,
-/// `getty@.service`.
+/// Whether most machines have a unit of that name; instances are known by their template.
 pub fn is_well_known(name: &str) -> bool {
     let Some((stem, suffix)) = name.rsplit_once('.') else { return false };
     let stem = match stem.split_once('@') {
         Some((prefix, instance)) if !instance.is_empty() => format!("{prefix}@"),
         _ => stem.to_owned(),
     };
-    let list = match suffix {
-        "target" => TARGETS,
-        "service" if stem.starts_with("dbus-org.freedesktop.") => return true,
-        "service" => SERVICES,
+    match suffix {
+        "service" if stem.starts_with("dbus-org.freedesktop.") => true,
         // The kernel, udev, /etc/fstab and the tree of resources make these.
-        "device" | "mount" | "automount" | "swap" | "slice" | "scope" => return true,
-        _ => return OTHERS.split_whitespace().any(|known| known.rsplit_once('.') == Some((&*stem, suffix))),
-    };
-    list.split_whitespace().any(|known| known == stem)
+        "device" | "mount" | "automount" | "swap" | "slice" | "scope" => true,
+        _ => ALL.contains(&format!("{stem}.{suffix}")),
+    }
 }
+
+static ALL: LazyLock<HashSet<String>> = LazyLock::new(|| names().collect());
 
 /// Well-known units, for suggestions.
 pub fn names() -> impl Iterator<Item = String> {

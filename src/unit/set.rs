@@ -1,6 +1,7 @@
 //! Several units against each other: what they name that is not there, and circles of order.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry as Entries;
+use std::collections::{HashMap, HashSet};
 
 use super::Unit;
 use super::known;
@@ -45,8 +46,14 @@ const BOOT: [(&str, &str); 12] = [
 /// units there are, besides those of every machine.
 pub fn check_set(units: &[Unit], known: &dyn Fn(&str) -> bool) -> Vec<Diagnostic> {
     let mut problems = duplicates(units);
-    let set =
-        Set { units, names: units.iter().filter(|unit| !unit.is_drop_in()).filter_map(Unit::name).collect() };
+    let names = units.iter().filter(|unit| !unit.is_drop_in()).filter_map(Unit::name);
+    let entries = units.iter().flat_map(|unit| unit.file().entries());
+    let aliases = entries.filter(|(section, entry)| *section == "Install" && entry.key.as_str() == "Alias");
+    let set = Set {
+        units,
+        names: names.map(UnitName::as_str).collect(),
+        aliases: aliases.flat_map(|(_, entry)| entry.value.as_str().split_whitespace()).collect(),
+    };
     set.references(known, &mut problems);
     set.cycles(&mut problems);
     problems
@@ -70,10 +77,15 @@ fn duplicates(units: &[Unit]) -> Vec<Diagnostic> {
 /// More circles than that help nobody.
 const CYCLES: usize = 16;
 
+/// For as many unknown units the nearest name is looked for.
+const SUGGESTIONS: usize = 200;
+
 struct Set<'u> {
     units: &'u [Unit],
     /// Of all that are no drop-ins.
-    names: Vec<&'u UnitName>,
+    names: HashSet<&'u str>,
+    /// Names that the units give themselves besides.
+    aliases: HashSet<&'u str>,
 }
 
 /// One unit starts before another, and where that is said.
@@ -86,13 +98,12 @@ impl<'u> Set<'u> {
     fn references(&self, known: &dyn Fn(&str) -> bool, problems: &mut Vec<Diagnostic>) {
         let there = |name: &str| {
             let template = UnitName::parse(name).ok().and_then(|name| name.template());
-            let here = |name: &str| {
-                self.names.iter().any(|own| own.as_str() == name) || self.is_alias(name) || known(name)
-            };
+            let here = |name: &str| self.names.contains(name) || self.aliases.contains(name) || known(name);
             known::is_well_known(name) || here(name) || template.is_some_and(|template| here(&template))
         };
+        let mut looked = 0;
         for unit in self.units {
-            let mut told: Vec<String> = Vec::new();
+            let mut told: HashSet<String> = HashSet::new();
             for (section, entry) in unit.file().entries() {
                 let key = entry.key.as_str();
                 let names_units = (section == "Unit" && REFERENCES.contains(&key))
@@ -104,13 +115,13 @@ impl<'u> Set<'u> {
                 for word in named(entry) {
                     // What is no name of systemd's own is told where the unit is checked.
                     let ours = UnitName::parse(&word.text).is_ok_and(|name| !name.kind().is_network());
-                    if !ours || there(&word.text) || told.contains(&word.text) {
+                    if !ours || there(&word.text) || told.contains(word.text.as_str()) {
                         continue;
                     }
                     let message = format!("there is no unit `{}` here, nor on most machines", word.text);
-                    let own = self.names.iter().map(|name| name.as_str().to_owned());
-                    let candidates: Vec<String> = own.chain(known::names()).collect();
-                    let near = suggest(&word.text, candidates.iter().map(String::as_str));
+                    // Looking for what is near takes a while; nobody reads so many.
+                    let near = if looked < SUGGESTIONS { self.near(&word.text) } else { None };
+                    looked += 1;
                     let label = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
                     let mut problem = Diagnostic::warning("unresolved-reference", message).at(
                         unit.file().source(),
@@ -119,11 +130,21 @@ impl<'u> Set<'u> {
                     );
                     problem.path = Some(format!("{section}/{key}"));
                     problems.push(problem);
-                    told.push(word.text);
+                    told.insert(word.text);
                 }
             }
             self.trigger(unit, &there, problems);
         }
+    }
+
+    /// The name that was probably meant, among those of the same kind and about as long.
+    fn near(&self, name: &str) -> Option<String> {
+        let known: Vec<String> = known::names().collect();
+        let all = self.names.iter().copied().chain(known.iter().map(String::as_str));
+        let suffix = name.rsplit('.').next().unwrap_or_default();
+        let like = |other: &&str| other.len().abs_diff(name.len()) <= other.len().max(3) / 3;
+        suggest(name, all.filter(|other| other.rsplit('.').next() == Some(suffix)).filter(like))
+            .map(str::to_owned)
     }
 
     /// A timer, socket or path without the service that it starts.
@@ -145,15 +166,6 @@ impl<'u> Set<'u> {
 
     fn drop_ins(&self, name: &UnitName) -> Vec<&'u Unit> {
         self.units.iter().filter(|unit| unit.adds_to(name)).collect()
-    }
-
-    /// Whether a unit of the set gives itself this name.
-    fn is_alias(&self, name: &str) -> bool {
-        self.units.iter().flat_map(|unit| unit.file().entries()).any(|(section, entry)| {
-            section == "Install"
-                && entry.key.as_str() == "Alias"
-                && entry.value.as_str().split_whitespace().any(|alias| alias == name)
-        })
     }
 
     fn cycles(&self, problems: &mut Vec<Diagnostic>) {
@@ -219,7 +231,7 @@ impl<'u> Set<'u> {
 
     /// The name of the set's unit that `name` is an instance of, or the name.
     fn resolve(&self, name: &str) -> String {
-        let here = |name: &str| self.names.iter().any(|own| own.as_str() == name);
+        let here = |name: &str| self.names.contains(name);
         let template = UnitName::parse(name).ok().and_then(|name| name.template());
         match template {
             Some(template) if !here(name) && here(&template) => template,
@@ -263,6 +275,8 @@ struct Graph<'u> {
     index: HashMap<String, usize>,
     names: Vec<String>,
     edges: Vec<Vec<Edge<'u>>>,
+    /// Where in its list the edge between two nodes is.
+    places: HashMap<(usize, usize), usize>,
 }
 
 impl<'u> Graph<'u> {
@@ -283,13 +297,18 @@ impl<'u> Graph<'u> {
         said: Option<(&'u Unit, &'u Entry, std::ops::Range<usize>)>,
     ) {
         let (from, to) = (self.node(first), self.node(second));
-        match self.edges[from].iter_mut().find(|edge| edge.to == to) {
-            Some(edge) => {
+        let next = self.edges[from].len();
+        match self.places.entry((from, to)) {
+            Entries::Occupied(place) => {
+                let edge = &mut self.edges[from][*place.get()];
                 if edge.said.is_none() {
                     edge.said = said;
                 }
             }
-            None => self.edges[from].push(Edge { to, said }),
+            Entries::Vacant(place) => {
+                place.insert(next);
+                self.edges[from].push(Edge { to, said });
+            }
         }
     }
 

@@ -177,40 +177,6 @@ fn values_of_every_kind_are_judged() {
     }
 }
 
-#[test]
-fn fleet_sections_are_checked() {
-    let fleet =
-        |lines: &str| codes("a@.service", &format!("[Service]\nExecStart=/bin/a\n[X-Fleet]\n{lines}\n"));
-    for fine in [
-        "MachineID=148a18ff",
-        "MachineOf=b@%i.service",
-        "MachineMetadata=region=a disk=ssd\nMachineMetadata=\"a=b\"",
-        "Conflicts=a@*.service",
-        "Global=true\nMachineMetadata=a=b",
-        "Replaces=b.service",
-        "Global=false\nMachineOf=b.service",
-        "Conflicts=a@*.service b?.service\nMachineOf=b.service",
-    ] {
-        assert_eq!(fleet(fine), Vec::<&str>::new(), "{fine}");
-    }
-    for (wrong, code) in [
-        ("MachineID=xyz", "bad-value"),
-        ("MachineOf=b", "bad-unit-name"),
-        ("MachineMetadata=region", "bad-value"),
-        ("Global=true\nMachineOf=b.service", "conflicting-keys"),
-        ("MachineID=148a18ff\nConflicts=a*", "conflicting-keys"),
-        ("Conflicts=x*\nReplaces=y.service", "conflicting-keys"),
-        ("Global=perhaps", "bad-value"),
-        ("X-ConditionMachineID=148a18ff", "deprecated-key"),
-        ("MachineMetdata=a=b", "unknown-key"),
-        ("MachineMetadata=a=%H", "unknown-specifier"),
-        ("MachineOf=a@.service", "bad-value"),
-        ("MachineOf=b-1.service\nConflicts=b-*.service", "conflicting-keys"),
-    ] {
-        assert_eq!(fleet(wrong), [code], "{wrong}");
-    }
-}
-
 fn set(units: &[(&str, &str)]) -> Vec<(&'static str, String)> {
     let units: Vec<_> = units.iter().map(|(name, text)| Unit::parse(name, *text)).collect();
     check_set(&units, &|name| name == "known.service")
@@ -383,4 +349,22 @@ fn time_grows_with_the_text_and_not_with_its_square() {
     let (short, long) = (took(200), took(2000));
     // A square would be a hundred times; a busy machine makes it no more than thirty.
     assert!(long < short * 40, "{short:?} {long:?}");
+}
+
+#[test]
+fn a_large_set_takes_no_more_than_its_size() {
+    let text = |number: usize| {
+        let names: Vec<_> = (0..100).map(|other| format!("gone-{number}-{other}.service")).collect();
+        format!(
+            "[Unit]\nAfter={}\nBefore={}\n[Service]\nExecStart=/bin/a\n",
+            names.join(" "),
+            names.join(" ")
+        )
+    };
+    let units: Vec<_> =
+        (0..30).map(|number| Unit::parse(&format!("a{number}.service"), text(number))).collect();
+    let start = Instant::now();
+    let problems = check_all(&units, &|_| false);
+    assert!(problems.len() >= 3_000, "{}", problems.len());
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }

@@ -230,3 +230,31 @@ fn systemd_says_the_same() {
     }
     println!("{compared} units compared");
 }
+
+#[test]
+fn what_this_systemd_says_can_be_asked_for() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no systemd-analyze");
+        return;
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let run = crate::support::fleetwright_with(
+        &folder(),
+        &["unit", "check", "-o", "json", "--verify", "bad-values.service", "good/docker.service"],
+        &[("PATH", &path)],
+    );
+    assert_eq!(run.status, Some(2), "{run}");
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let findings = document["findings"].as_array().expect("findings");
+    let theirs: Vec<_> = findings.iter().filter(|finding| finding["code"] == "systemd-verify").collect();
+    // Each version words it in its own way; the place stays.
+    assert!(theirs.iter().any(|finding| finding["line"] == 7 && finding["severity"] == "error"), "{run}");
+}
+
+#[test]
+fn verification_without_systemd_says_what_to_do() {
+    let arguments = ["unit", "check", "--verify", "dbus.service"];
+    let run = crate::support::fleetwright_with(&folder(), &arguments, &[("PATH", "/nowhere")]);
+    assert_eq!(run.status, Some(1), "{run}");
+    assert!(run.stderr.contains("leave out `--verify`"), "{run}");
+}
