@@ -49,6 +49,13 @@ mod tests {
             sentence(&"data", "shop-production-data", true, &imports),
             sentence(&"data", "shop-production-data", false, &imports[..1]),
         ];
-        insta::assert_snapshot!(text.join("\n\n"), @"");
+        insta::assert_snapshot!(text.join("\n\n"), @r"
+        data takes over 2 resources; nothing else of shop-production-data changes:
+          + Bucket   AWS::S3::Bucket             BucketName shop-uploads
+          + Route    AWS::ApiGateway::Resource   ResourceId b2, RestApiId a1
+
+        data does not exist yet: shop-production-data is made of 1 resource:
+          + Bucket   AWS::S3::Bucket   BucketName shop-uploads
+        ");
     }
 }

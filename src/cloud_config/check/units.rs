@@ -215,7 +215,7 @@ fn drop_ins(unit: &Unit, owner: &Spanned<String>, report: &mut Report<'_>) {
         };
         drop_in_name(name, &UNITS, report);
         if let Some(content) = &drop_in.content {
-            text(&owner.value, content, &UNITS, report);
+            text(&format!("{}.d/{}", owner.value, name.value), content, &UNITS, report);
         }
     }
 }
@@ -238,7 +238,7 @@ pub fn file(file: &File<'_>, path: &Spanned<String>, report: &mut Report<'_>) {
             Some(unit) if TYPES.contains(&suffix(unit)) => {
                 let name = Spanned { value: name.to_owned(), span: path.span };
                 drop_in_name(&name, &Target::ALL, report);
-                unit
+                rest
             }
             // A link in `multi-user.target.wants`, or something else.
             _ => return,
