@@ -11,6 +11,7 @@ pub mod demo;
 pub mod explain;
 pub mod failure;
 pub mod pipelines;
+pub mod read;
 pub mod stacks;
 
 use context::Context;

@@ -13,7 +13,7 @@ use crate::event::Events;
 use crate::model::deployed::{DeployedStack, Phase};
 use crate::model::drift::{Detection, ResourceDrift};
 use crate::model::name::StackName;
-use crate::plan::drift::{self, DRIFT_VERSION, DriftReport, Seen, StackDrift};
+use crate::plan::drift::{self, DRIFT_VERSION, DriftReport, NO_DETECTION, Seen, StackDrift};
 use crate::port::cloud::CloudError;
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
@@ -76,7 +76,7 @@ impl Looker {
         let Some(stack) = found.stacks.get(name) else { return Ok(None) };
         self.events.note(format!("looking for drift in {name}"));
         let (detected, resources) = tokio::try_join!(self.detected(stack), self.repair.resources(&stack.id))?;
-        let Some(detected) = detected else { return Ok(None) };
+        let Some((detected, undetected)) = detected else { return Ok(None) };
         let mut launch_templates = BTreeMap::new();
         let mut groups = BTreeMap::new();
         for resource in resources.iter().filter(|resource| !resource.physical_id.is_empty()) {
@@ -103,47 +103,43 @@ impl Looker {
             policy,
             document: found.document(name),
             resources: &resources,
-            detected: detected.as_deref().map_err(String::as_str),
+            detected: &detected,
+            undetected: &undetected,
             launch_templates: &launch_templates,
             groups: &groups,
         };
         Ok(Some(drift::stack(name, &seen)))
     }
 
-    /// What CloudFormation finds, or why it finds nothing; `None` when a signal came first.
+    /// What CloudFormation finds, and why it did not look at the rest; `None` when a signal came first.
     async fn detected(
         &self,
         stack: &DeployedStack,
-    ) -> Result<Option<Result<Vec<ResourceDrift>, String>>, CloudError> {
+    ) -> Result<Option<(Vec<ResourceDrift>, String)>, CloudError> {
+        let nothing = |why: String| Ok(Some((Vec::new(), why)));
         if stack.phase() != Phase::Settled {
             // It would refuse.
-            return Ok(Some(Err(format!(
-                "CloudFormation detects no drift while a stack is {}",
-                stack.status
-            ))));
+            return nothing(format!("CloudFormation detects no drift while a stack is {}", stack.status));
         }
         let id = match self.drift.detect(&stack.id).await {
             Ok(Some(id)) => id,
-            Ok(None) => return Ok(Some(Err("this endpoint has no drift detection".to_owned()))),
+            Ok(None) => return nothing("this endpoint has no drift detection".to_owned()),
             // What it refuses for this stack is no reason to say nothing of the others.
             Err(CloudError::Refused { code, reason, .. }) if code == "ValidationError" => {
-                return Ok(Some(Err(format!("CloudFormation detects no drift here: {reason}"))));
+                return nothing(format!("CloudFormation detects no drift here: {reason}"));
             }
             Err(error) => return Err(error),
         };
         let mut pace = self.pace;
-        loop {
+        let why = loop {
             match self.drift.detection(&id).await? {
                 Detection::Running if pace.wait(&self.stop).await => {}
                 Detection::Running => return Ok(None),
-                Detection::Done => return Ok(Some(Ok(self.drift.drifts(&stack.id).await?))),
-                Detection::Failed { reason } => {
-                    // What it did look at counts all the same.
-                    let found = self.drift.drifts(&stack.id).await?;
-                    let why = format!("CloudFormation's detection failed: {reason}");
-                    return Ok(Some(if found.is_empty() { Err(why) } else { Ok(found) }));
-                }
+                Detection::Done => break NO_DETECTION.to_owned(),
+                // What it did look at counts all the same.
+                Detection::Failed { reason } => break format!("CloudFormation's detection failed: {reason}"),
             }
-        }
+        };
+        Ok(Some((self.drift.drifts(&stack.id).await?, why)))
     }
 }

@@ -24,6 +24,9 @@ use crate::model::stack_policy::{StackPolicy, same};
 /// The version of the report's JSON document; raised when a field changes its meaning.
 pub const DRIFT_VERSION: u32 = 1;
 
+/// Why CloudFormation passes over a resource while it looks at others.
+pub const NO_DETECTION: &str = "CloudFormation has no drift detection for this type";
+
 /// A launch template's type.
 pub const LAUNCH_TEMPLATE: &str = "AWS::EC2::LaunchTemplate";
 /// A group's type.
@@ -133,8 +136,10 @@ pub struct Seen<'a> {
     pub policy: Option<&'a StackPolicy>,
     /// Its resources.
     pub resources: &'a [StackResource],
-    /// What CloudFormation's detection found, or why there is none.
-    pub detected: Result<&'a [ResourceDrift], &'a str>,
+    /// What CloudFormation's detection found, for each resource that it looked at.
+    pub detected: &'a [ResourceDrift],
+    /// Why it did not look at the others.
+    pub undetected: &'a str,
     /// The newest versions of its launch templates, by logical id; `None` when one is gone.
     pub launch_templates: &'a BTreeMap<String, Option<TemplateVersion>>,
     /// Its groups, by logical id; `None` when one is gone.
@@ -157,15 +162,10 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
         not_checked: Vec::new(),
     };
     for resource in held {
-        let detected =
-            seen.detected.ok().and_then(|all| all.iter().find(|d| d.resource == resource.resource));
+        let detected = seen.detected.iter().find(|detected| detected.resource == resource.resource);
         let own = own(seen, scope.as_ref(), resource);
         if detected.is_none() && own.is_none() {
-            let why = match seen.detected {
-                Ok(_) => "CloudFormation has no drift detection for this type".to_owned(),
-                Err(why) => why.to_owned(),
-            };
-            drift.not_checked.push(not_checked(resource, Vec::new(), why));
+            drift.not_checked.push(not_checked(resource, Vec::new(), seen.undetected.to_owned()));
             continue;
         }
         drift.checked += 1;
@@ -193,9 +193,8 @@ pub fn stack(name: &StackName, seen: &Seen<'_>) -> StackDrift {
             }
             drift.drifted.push(drifted);
         }
-        let partly = if detected.is_none() && own.is_part { seen.detected.err() } else { None };
-        if let Some(why) = partly {
-            let why = format!("{why}; only {} compared", own.what);
+        if detected.is_none() && own.is_part {
+            let why = format!("{}; only {} compared", seen.undetected, own.what);
             drift.not_checked.push(not_checked(resource, Vec::new(), why));
         }
         if !own.left_out.is_empty() {

@@ -97,7 +97,8 @@ fn checked_with(
         document: Some(document),
         policy: None,
         resources: &resources,
-        detected,
+        detected: detected.unwrap_or_default(),
+        undetected: detected.err().unwrap_or(NO_DETECTION),
         launch_templates: templates,
         groups,
     };
@@ -116,7 +117,7 @@ fn told(resource: &str, state: DriftState, differences: Vec<PropertyChange>) -> 
 
 #[test]
 fn what_is_as_it_was_left_has_no_drift_and_what_is_not_known_is_named() {
-    let detected = [told("Topic", DriftState::InSync, vec![])];
+    let detected = ["Topic", "Template", "Group"].map(|name| told(name, DriftState::InSync, vec![]));
     let drift = checked(Ok(&detected), &version(3, as_it_was()), &machines(&["3", "3"], 2));
     assert_eq!(drift.drifted, []);
     assert_eq!(drift.checked, 3);
@@ -191,7 +192,10 @@ fn what_nobody_looked_at_is_always_listed() {
         ]
     );
     let drift = checked(Ok(&[]), &version(3, as_it_was()), &machines(&["3", "3"], 2));
-    assert!(drift.not_checked.iter().any(|n| n.resource == "Topic" && n.why.contains("no drift detection")));
+    let listed = |name: &str| drift.not_checked.iter().find(|n| n.resource == name).map(|n| n.why.as_str());
+    assert_eq!(listed("Topic"), Some(NO_DETECTION));
+    // What we look at ourselves is a part of the resource, whoever passes over the rest.
+    assert!(listed("Group").is_some_and(|why| why.ends_with("only its sizes and machines were compared")));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 mod boot;
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +12,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::explain::explain;
 use crate::cli::failure::Failure;
+use crate::cli::read::read;
 use crate::cloud_config::{self, Target, Verdict};
 use crate::source::{Diagnostic, Severity, SourceFile};
 use crate::view;
@@ -168,16 +168,4 @@ fn read_or_fail(path: &Path) -> Result<Arc<SourceFile>, Failure> {
     read(path).map_err(|why| {
         Failure::usage(format!("{} can't be read: {why}", path.display()), "give a file of user data")
     })
-}
-
-fn read(path: &Path) -> Result<Arc<SourceFile>, String> {
-    let (name, bytes) = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        ("standard input".into(), std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes))
-    } else {
-        (path.to_string_lossy(), std::fs::read(path))
-    };
-    let bytes = bytes.map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    Ok(SourceFile::new(name, text))
 }

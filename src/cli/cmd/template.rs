@@ -1,16 +1,15 @@
 //! `fleetwright template`.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::explain::explain;
 use crate::cli::failure::Failure;
+use crate::cli::read::read;
 use crate::repo::check;
-use crate::source::{Diagnostic, SourceFile};
+use crate::source::Diagnostic;
 use crate::view;
 use crate::view::diagnostics;
 
@@ -79,16 +78,4 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         diagnostics::print_check(&problems, files.len(), start.elapsed(), context.colour_err);
     }
     if problems.iter().any(Diagnostic::is_error) { Err(Failure::Refused) } else { Ok(Done::Ok) }
-}
-
-fn read(path: &Path) -> Result<Arc<SourceFile>, String> {
-    let (name, bytes) = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        ("standard input".into(), std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes))
-    } else {
-        (path.to_string_lossy(), std::fs::read(path))
-    };
-    let bytes = bytes.map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    Ok(SourceFile::new(name, text))
 }
