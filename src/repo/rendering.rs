@@ -470,8 +470,22 @@ fn check_user_data(
     let file = SourceFile::new(format!("{from} (rendered for {})", stack.name), data.text.as_str());
     let verdict = cloud_config::check(&file, &[]);
     let origins = source.map(|source| Origins::new(source, &verdict.shown));
-    // Its size was judged above, where the stack stands.
-    for finding in verdict.findings.iter().filter(|finding| finding.code != "user-data-too-large") {
+    // What Fn::Sub puts in is not known yet: where it does, nothing is judged.
+    let is_open = |from: usize, to: usize| {
+        let text = data.text.as_str();
+        let start = text[..from].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[to..].find('\n').map_or(text.len(), |at| to + at);
+        source.is_none() && text[start..end].contains("${")
+    };
+    let judged = verdict.findings.iter().filter(|finding| match finding.code {
+        // Its size was judged above, where the stack stands.
+        "user-data-too-large" => false,
+        "yaml-syntax" => !is_open(0, data.text.len()),
+        // A finding within a file's text stands at its first line.
+        _ if finding.path.ends_with("content") => !is_open(0, data.text.len()),
+        _ => !is_open(finding.span.start, finding.span.end),
+    });
+    for finding in judged {
         let mut problem = finding.diagnostic(&verdict.shown);
         // Text that is no YAML is shown as rendered: a value put in is the likely cause.
         if let Some(origins) = origins.as_ref().filter(|_| problem.code != "yaml-syntax") {

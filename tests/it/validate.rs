@@ -127,6 +127,45 @@ broken! {
 }
 
 #[test]
+fn what_fn_sub_puts_into_user_data_is_not_judged() {
+    let folder = repository("base");
+    let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).expect("written");
+    write("stacks/more.yaml", "open:\n  template: open.yaml\n");
+    let template = "\
+Parameters:
+  Mode: {Type: String, Default: \"0644\"}
+Resources:
+  Template:
+    Type: AWS::EC2::LaunchTemplate
+    Properties:
+      LaunchTemplateData:
+        UserData:
+          Fn::Base64:
+            Fn::Sub: |
+              #cloud-config
+              hostname: ${AWS::StackName}
+              swap: {size: ${Mode}}
+              write_files:
+                - path: /etc/systemd/system/a.service
+                  permissions: ${Mode}
+                  owner: ${Mode}:root
+                  content: |
+                    [Service]
+                    ExecStart=/usr/bin/x
+                    TimeoutStopSec=${Mode}
+";
+    write("templates/cloudformation/open.yaml", template);
+    let run = fleetwright(folder.path(), &["validate"]);
+    assert_eq!(run.status, Some(0), "{run}");
+    let wrong = template
+        .replace("hostname:", "hostnam: x\n              hostname:")
+        .replace("swap: {size: ${Mode}}", "");
+    write("templates/cloudformation/open.yaml", &wrong);
+    let run = fleetwright(folder.path(), &["validate"]);
+    assert!(run.stderr.contains("unknown key `hostnam`") && run.stderr.contains("1 error"), "{run}");
+}
+
+#[test]
 fn every_fixture_has_its_test() {
     let entries = std::fs::read_dir(fixtures()).expect("the fixtures are there").flatten();
     let mut found: Vec<String> =

@@ -73,7 +73,10 @@ fn a_launch_template_s_data_is_compared_though_cloudformation_never_reads_it() {
         lab.stacks("machines:\n  template: machines.yaml\n");
         lab.ends(&["apply", "-y"], 0);
         let said = lab.ends(&["drift"], 0);
-        has(&said, &["no drift, 1 resource checked", "not checked: Template (", "only its data was compared"]);
+        has(
+            &said,
+            &["no drift, 1 resource checked", "not checked: Template (", "only its data was compared"],
+        );
 
         let id = lab.resources("machines")["Template"].clone();
         let form = format!(
