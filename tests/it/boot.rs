@@ -1,5 +1,7 @@
 //! User data booted for real, in a machine of the local cloud's image.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::stacks::has;
 use crate::support::lab::fleetwright;
 
@@ -57,4 +59,30 @@ fn what_does_not_hold_is_said_with_what_there_is() {
     has(&said, &["✗ cloud-init is done without errors", "✗ `id ops` says `docker`", "do not hold"]);
     let refused = booted(WORKER, "fils: {}", 2, &[]);
     has(&refused, &["a.boot.yaml holds no expectations", "fils"]);
+}
+
+#[test]
+fn files_are_brought_along_read_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tool = folder.path().join("tool");
+    std::fs::write(&tool, "#!/bin/sh\necho brought\n").expect("written");
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("set");
+    let document = "#cloud-config\nruncmd:\n  - [sh, -c, '/opt/bin/tool > /root/said']\n";
+    let expected = "\
+files:
+  /root/said: {contains: brought}
+commands:
+  - {run: [sh, -c, 'echo mine > /opt/bin/tool'], status: 2, contains: Read-only}
+";
+    let brought = format!("{}:/opt/bin/tool", tool.display());
+    has(&booted(document, expected, 0, &["--file", &brought]), &["all 6 expectations hold"]);
+}
+
+#[test]
+fn what_can_t_be_booted_or_brought_is_refused() {
+    let said = booted(WORKER, "{}", 2, &["--target", "flatcar"]);
+    has(&said, &["`flatcar` can't be booted", "cloud-config check --target flatcar"]);
+    has(&booted(WORKER, "{}", 2, &["--file", "/etc/hostname"]), &["write `HOST:MACHINE`"]);
+    has(&booted(WORKER, "{}", 2, &["--file", "/no/such:/x"]), &["`/no/such`: No such file"]);
+    has(&booted(WORKER, "{}", 2, &["--file", "/etc/hostname:x"]), &["the machine's path is absolute"]);
 }
