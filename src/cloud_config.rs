@@ -21,6 +21,7 @@ mod document;
 mod effects;
 mod emit;
 mod finding;
+mod merge;
 mod model;
 mod packed;
 mod scalar;
@@ -37,6 +38,7 @@ pub use document::{Document, Kind};
 pub use effects::{Command, Effects, File, Unit, User, effects};
 pub use emit::{Emitted, yaml};
 pub use finding::Finding;
+pub use merge::{INCLUDE, Merged, includes, merge};
 pub use model::Config;
 pub use target::{Dialect, Target};
 
