@@ -22,6 +22,9 @@ use super::machines::{CAPABILITIES, cgroup_settings};
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long units that cloud-init has started may take to come to rest.
 const REST: Duration = Duration::from_secs(30);
+/// What the machine runs first, with the command that boots it behind. The user data may start an agent, and on an
+/// instance of EC2 that one would find a metadata service and take itself for this computer.
+const ALONE: &str = "ip route add unreachable 169.254.169.254 && exec \"$@\"";
 /// Bytes of a file, or of a program's output, that are kept.
 const TEXT_MOST: usize = 64 << 10;
 
@@ -171,7 +174,7 @@ impl Machine<'_> {
         brought: &[Brought],
     ) -> Result<(), LocalError> {
         let (cgroup_mode, cgroup_mount, command) = cgroup_settings();
-        // There is no metadata service: what asks for one gets no answer.
+        let command = ["sh", "-c", ALONE, "sh"].map(str::to_owned).into_iter().chain(command);
         let mut binds = vec![format!("{}:/var/lib/cloud/seed/nocloud:ro", folder.join("seed").display())];
         binds.extend(cgroup_mount.map(str::to_owned));
         let mounts = brought.iter().map(|file| Mount {
@@ -186,7 +189,7 @@ impl Machine<'_> {
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             hostname: Some("boot".to_owned()),
-            cmd: Some(command),
+            cmd: Some(command.collect()),
             // Docker in a container needs a folder that is no overlay; it goes with the container.
             volumes: Some(vec!["/var/lib/docker".to_owned()]),
             host_config: Some(HostConfig {

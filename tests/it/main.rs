@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a file per capability.
 
+mod announce;
 mod boot;
 mod cloud_config_check;
 mod cluster_contract;

@@ -7,6 +7,7 @@ pub mod git;
 pub mod lab;
 pub mod ministack;
 pub mod registry;
+pub mod shipped;
 pub mod swarm;
 
 use std::fmt;
