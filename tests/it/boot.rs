@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::stacks::has;
-use crate::support::lab::fleetwright;
+use crate::support::lab::{fleetwright, root};
+use crate::support::shipped;
 
 const WORKER: &str = "\
 #cloud-config
@@ -85,4 +86,32 @@ fn what_can_t_be_booted_or_brought_is_refused() {
     has(&booted(WORKER, "{}", 2, &["--file", "/etc/hostname"]), &["write `HOST:MACHINE`"]);
     has(&booted(WORKER, "{}", 2, &["--file", "/no/such:/x"]), &["`/no/such`: No such file"]);
     has(&booted(WORKER, "{}", 2, &["--file", "/etc/hostname:x"]), &["the machine's path is absolute"]);
+}
+
+/// Boots a shipped document, which must be without findings, and holds it against what is expected of it.
+fn shipped_boots(stack: &str, document: &str) {
+    let text = shipped::user_data(stack, document);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(document), &text).expect("written");
+    let check = fleetwright()
+        .args(["cloud-config", "check", "--strict", document])
+        .current_dir(folder.path())
+        .output()
+        .expect("the binary runs");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    let expected = format!("tests/it/boot/{}.boot.yaml", document.trim_end_matches(".yaml"));
+    let expected = std::fs::read_to_string(root().join(expected)).expect("what is expected");
+    let agent = format!("{}:/usr/local/bin/fleetwright", shipped::AGENT);
+    let said = booted(&text, &expected, 0, &["--file", &agent]);
+    has(&said, &["cloud-init is done without errors", "no unit has failed"]);
+}
+
+#[test]
+fn the_shipped_control_machine_boots() {
+    shipped_boots("control", "control.yaml");
+}
+
+#[test]
+fn the_shipped_worker_boots() {
+    shipped_boots("workers", "worker.yaml");
 }

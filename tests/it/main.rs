@@ -15,6 +15,7 @@ mod pipeline_images;
 mod pipeline_serve;
 mod render;
 mod secrets;
+mod shipped;
 mod stacks;
 mod stacks_killed;
 mod stacks_walkthrough;

@@ -1,8 +1,8 @@
 //! The shipped documents, as machines get them.
 
-use sha2::{Digest as _, Sha256};
+use std::sync::OnceLock;
 
-use super::lab::{copy_infra, fleetwright};
+use super::lab::{copy_infra, fleetwright, tool};
 
 /// The agent that they run: the program under test.
 pub const AGENT: &str = env!("CARGO_BIN_EXE_fleetwright");
@@ -16,12 +16,10 @@ pub fn user_data(stack: &str, document: &str) -> String {
     let own = format!("cloud_config: {}", if stack == "control" { "control.yaml" } else { "worker.yaml" });
     assert!(text.contains(&own), "the stacks name no `{own}`");
     std::fs::write(&stacks, text.replace(&own, &format!("cloud_config: {document}"))).expect("written");
-    let sum = Sha256::digest(std::fs::read(AGENT).expect("the program"));
-    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
     let output = fleetwright()
         .args(["render", stack, "--user-data"])
         .current_dir(folder.path())
-        .env("FLEETWRIGHT_AGENT_SHA256", sum)
+        .env("FLEETWRIGHT_AGENT_SHA256", checksum())
         // Nothing listens there: who asks it has not found the agent that was brought along.
         .env("FLEETWRIGHT_AGENT_URL", "http://127.0.0.1:9/agent")
         .output()
@@ -29,4 +27,13 @@ pub fn user_data(stack: &str, document: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The agent's checksum, as the documents are given it.
+fn checksum() -> &'static str {
+    static SUM: OnceLock<String> = OnceLock::new();
+    SUM.get_or_init(|| {
+        let said = tool("sha256sum", &[AGENT]);
+        said.split_whitespace().next().expect("a checksum").to_owned()
+    })
 }
