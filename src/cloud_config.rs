@@ -76,7 +76,7 @@ pub fn check(file: &Arc<SourceFile>, targets: &[Target]) -> Verdict {
     };
     targets.sort_unstable();
     targets.dedup();
-    let mut report = Report::new(&targets);
+    let mut report = Report::new(file, &targets);
     check::header::check(&document, &mut report);
     check::size::check(&document, &mut report);
     check::syntax::check(&document, &mut report);
