@@ -28,6 +28,7 @@ starters![
     "templates/cloud-config/flatcar/etcd.yaml",
     "templates/cloud-config/flatcar/reboot.yaml",
     "templates/cloud-config/flatcar/worker.yaml",
+    "templates/cloud-config/machine.yaml",
     "templates/cloud-config/reboot.yaml",
     "templates/cloud-config/worker.yaml",
     "templates/cloudformation/group.yaml",
