@@ -1,9 +1,11 @@
 //! The integration tests: one binary, a file per capability.
 
+mod agent_reboots;
 mod announce;
 mod boot;
 mod cloud_config_check;
 mod cluster_contract;
+mod cluster_reboot;
 mod contract;
 mod docs;
 mod fake_cloud;
