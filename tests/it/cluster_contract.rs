@@ -295,6 +295,7 @@ async fn serve(swarm: &Swarm) -> (tokio::task::JoinHandle<std::io::Result<()>>, 
         membership: Arc::new(swarm.clone()),
         token: Secret::new("operator".to_owned()),
         worker_token: Secret::new("worker".to_owned()),
+        etcd: None,
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
