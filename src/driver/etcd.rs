@@ -40,8 +40,10 @@ const ALL_URGENT: Duration = Duration::from_secs(4);
 const SUCCESSION: Duration = Duration::from_secs(240);
 /// Time between two looks where members are, for this machine's own programs.
 const CLIENT: Duration = Duration::from_secs(30);
-/// The same after a failure.
-const CLIENT_RETRY: Duration = Duration::from_secs(5);
+/// The same after a failure, and in the beginning, when much changes.
+const CLIENT_SOON: Duration = Duration::from_secs(5);
+/// How long the beginning is.
+const BEGINNING: Duration = Duration::from_secs(180);
 
 /// Everything that keeping etcd goes through.
 pub struct Etcd {
@@ -409,14 +411,14 @@ impl Etcd {
 /// Keeps what this machine's own programs find etcd with, once the cluster has one. The
 /// certificate is renewed long before it ends.
 pub async fn keep_client(access: Arc<dyn EtcdAccess>, machine: MachineId, files: Arc<dyn EtcdClientFiles>) {
-    let mut renew_at: Option<Instant> = None;
+    let (start, mut renew_at) = (Instant::now(), None);
     loop {
+        let pause = if start.elapsed() < BEGINNING { CLIENT_SOON } else { CLIENT };
         let pause = match refresh(access.as_ref(), &machine, files.as_ref(), &mut renew_at).await {
-            Ok(()) => CLIENT,
-            Err(AgentError::Cluster(ClusterError::NotFound { what: "etcd", .. })) => CLIENT,
+            Ok(()) | Err(AgentError::Cluster(ClusterError::NotFound { what: "etcd", .. })) => pause,
             Err(error) => {
                 tracing::debug!(%error, "asking for access to etcd");
-                CLIENT_RETRY
+                CLIENT_SOON
             }
         };
         sleep(pause).await;

@@ -5,6 +5,7 @@ mod cloud_config_check;
 mod cluster_contract;
 mod contract;
 mod docs;
+mod etcd;
 mod fake_cloud;
 mod faults;
 mod init;
