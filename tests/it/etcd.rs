@@ -162,7 +162,7 @@ async fn a_real_etcd_keeps_the_contract() {
     assert_eq!(members.len(), 2);
     let learner = members.iter().find(|one| one.learner).expect("the new one");
     assert_eq!((&learner.name, learner.client_urls.len()), (&None, 0));
-    assert_eq!(learner.peer_urls, [peer.clone()]);
+    assert_eq!(learner.peer_urls, std::slice::from_ref(&peer));
     assert!(gateway.is_healthy(&url).await, "one without a vote that never starts takes nothing away");
 
     let refused = |error: EtcdError| {
@@ -197,5 +197,11 @@ async fn ask_a_peer(
         .tls_certs_only([authority])
         .identity(reqwest::Identity::from_pem(format!("{certificate}\n{key}").as_bytes())?)
         .build()?;
-    client.get(format!("{}/members", peer_url(machine.address))).send().await?.error_for_status()?.text().await
+    client
+        .get(format!("{}/members", peer_url(machine.address)))
+        .send()
+        .await?
+        .error_for_status()?
+        .text()
+        .await
 }

@@ -90,7 +90,8 @@ impl Control {
         shared.parameters.insert(format!("{PREFIX}/control/{me}"), Secret::new(endpoint));
         shared.leader.get_or_insert(me);
         let folder = tempfile::tempdir().expect("a folder");
-        let unit = Arc::new(Process { environment: folder.path().join("run/etcd.env"), child: Mutex::default() });
+        let unit =
+            Arc::new(Process { environment: folder.path().join("run/etcd.env"), child: Mutex::default() });
         Machine { number, address, folder, unit, shared: Arc::clone(&self.shared), agent: None }
     }
 
@@ -246,8 +247,11 @@ impl Drop for Machine {
         self.kill_agent();
         self.unit.kill();
         if std::thread::panicking() {
-            let known: Vec<_> =
-                self.shared.lock().map(|shared| shared.parameters.keys().cloned().collect()).unwrap_or_default();
+            let known: Vec<_> = self
+                .shared
+                .lock()
+                .map(|shared| shared.parameters.keys().cloned().collect())
+                .unwrap_or_default();
             println!("i-{}, with {known:?}:\n{}", self.number, self.log());
         }
     }
