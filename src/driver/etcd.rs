@@ -28,6 +28,10 @@ use crate::port::parameters::{Parameters, Protection};
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(2);
+/// The same after [`OFTEN`] looks at which there was nothing but to wait.
+const LOOK_SELDOM: Duration = Duration::from_secs(10);
+/// How many looks that is: what takes minutes is not waited for with many calls to the cloud.
+const OFTEN: u32 = 100;
 /// Time until what was done is looked at.
 const SOON: Duration = Duration::from_millis(500);
 /// How long a claim is left alone before it is believed: another may have claimed at the same time.
@@ -87,11 +91,11 @@ impl Etcd {
     pub async fn keep(&self) {
         let start = Instant::now();
         let mut all: Option<Instant> = None;
-        let mut said = None;
+        let (mut said, mut waits) = (None, 0);
         loop {
             let pause = match self.step(start.elapsed(), &mut all).await {
                 Ok(Action::Settled) => {
-                    said = None;
+                    (said, waits) = (None, 0);
                     LOOK
                 }
                 Ok(Action::Wait(why)) => {
@@ -99,9 +103,13 @@ impl Etcd {
                     if said.replace(why) != Some(why) {
                         tracing::info!("etcd: waiting for {}", why.words());
                     }
-                    LOOK
+                    waits += 1;
+                    if waits > OFTEN { LOOK_SELDOM } else { LOOK }
                 }
-                Ok(_) => SOON,
+                Ok(_) => {
+                    waits = 0;
+                    SOON
+                }
                 Err(error) => {
                     tracing::warn!(%error, "looking after etcd");
                     LOOK
