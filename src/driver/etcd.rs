@@ -19,12 +19,15 @@ use crate::model::member::{Identity, Membership as State};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::plan::agent::etcd::{self as plan, Action, Leave, Seen};
-use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::Endpoint;
-use crate::port::etcd::{EtcdAccess, EtcdClientFiles, EtcdMachine, EtcdMembers};
+use crate::port::etcd::{EtcdMachine, EtcdMembers};
 use crate::port::groups::Groups;
 use crate::port::membership::Membership;
 use crate::port::parameters::{Parameters, Protection};
+
+mod client;
+
+pub use client::keep_client;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,12 +45,6 @@ const ALL: Duration = Duration::from_secs(30);
 const ALL_URGENT: Duration = Duration::from_secs(4);
 /// How long a member waits for the others to be able to go on without it.
 const SUCCESSION: Duration = Duration::from_secs(240);
-/// Time between two looks where members are, for this machine's own programs.
-const CLIENT: Duration = Duration::from_secs(30);
-/// The same after a failure, and in the beginning, when much changes.
-const CLIENT_SOON: Duration = Duration::from_secs(5);
-/// How long the beginning is.
-const BEGINNING: Duration = Duration::from_secs(180);
 
 /// Everything that keeping etcd goes through.
 pub struct Etcd {
@@ -414,36 +411,4 @@ impl Etcd {
     fn name(&self, name: &str) -> String {
         format!("{}/{name}", self.prefix)
     }
-}
-
-/// Keeps what this machine's own programs find etcd with, once the cluster has one. The
-/// certificate is renewed long before it ends.
-pub async fn keep_client(access: Arc<dyn EtcdAccess>, machine: MachineId, files: Arc<dyn EtcdClientFiles>) {
-    let (start, mut renew_at) = (Instant::now(), None);
-    loop {
-        let pause = if start.elapsed() < BEGINNING { CLIENT_SOON } else { CLIENT };
-        let pause = match refresh(access.as_ref(), &machine, files.as_ref(), &mut renew_at).await {
-            Ok(()) | Err(AgentError::Cluster(ClusterError::NotFound { what: "etcd", .. })) => pause,
-            Err(error) => {
-                tracing::debug!(%error, "asking for access to etcd");
-                CLIENT_SOON
-            }
-        };
-        sleep(pause).await;
-    }
-}
-
-async fn refresh(
-    access: &dyn EtcdAccess,
-    machine: &MachineId,
-    files: &dyn EtcdClientFiles,
-    renew_at: &mut Option<Instant>,
-) -> Result<(), AgentError> {
-    let client = access.client(machine, &files.public_key()?).await?;
-    let due = renew_at.is_none_or(|at| at <= Instant::now());
-    if files.install(&client, due)? {
-        tracing::info!(endpoints = client.endpoints.join(" "), "access to etcd");
-        *renew_at = Some(Instant::now() + Duration::from_secs(client.valid_s / 4));
-    }
-    Ok(())
 }
