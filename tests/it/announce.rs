@@ -1,16 +1,22 @@
-//! The announcer of the shipped documents, on a machine that has booted them, against a real etcd in another container.
+//! The announcer of the shipped documents: on a machine that has booted them, against a real etcd in another container,
+//! and in a whole cluster with its own.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::lab::{fleetwright, poll, tool};
+use fleetwright::model::machine::{Machine, Role};
+
+use crate::support::lab::{Lab as Fleet, fleetwright, poll, tool};
 use crate::support::shipped;
 
 /// What no wait here should reach.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The lease's time, and what etcd takes to see that it has passed.
 const LEASE: Duration = Duration::from_secs(30);
+/// What a machine may take from its first moment until it is announced, and etcd with it.
+const CLUSTER: Duration = Duration::from_secs(240);
 /// What the machine's capabilities are in the local cloud, too.
 const CAPABILITIES: &str = "SYS_ADMIN NET_ADMIN SYS_PTRACE SYS_NICE NET_RAW MKNOD SYS_CHROOT DAC_READ_SEARCH SYSLOG \
                             LINUX_IMMUTABLE IPC_LOCK AUDIT_CONTROL";
@@ -193,4 +199,36 @@ fn a_machine_is_announced_while_it_serves_and_no_longer() {
     tool("docker", &["kill", &lab.part("machine")]);
     assert!(lab.hosts().is_some_and(|hosts| !hosts.is_empty()), "the key outlives the machine for a while");
     eprintln!("gone {:?} after the machine", lab.withdrawn("the machine was killed", LEASE));
+}
+
+#[test]
+fn every_machine_of_a_cluster_is_announced_and_its_heir_when_it_dies() {
+    let lab = Fleet::up();
+    let snapshot = lab.snapshot().expect("the cluster answers");
+    let workers: Vec<&Machine> = snapshot.machines.iter().filter(|m| m.role == Role::Worker).collect();
+    let (asked, victim) = (lab.container(workers[0]), workers[1]);
+    // As the agent's documents say: the endpoints and certificates of the machine that asks.
+    let line = "set -a && . /run/fleetwright/etcd-client.env && etcdctl get --prefix --keys-only /fleetwright/hosts/";
+    let announced = || {
+        let output =
+            Command::new("docker").args(["exec", &asked, "sh", "-c", line]).output().expect("docker runs");
+        let keys = String::from_utf8_lossy(&output.stdout).into_owned();
+        let names = keys.lines().filter_map(|key| key.strip_prefix("/fleetwright/hosts/"));
+        names.map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let all: BTreeSet<String> = snapshot.machines.iter().map(|machine| machine.id.to_string()).collect();
+    let whole = poll(CLUSTER, || (announced() == all).then_some(()));
+    assert!(whole.is_some(), "there are {all:?}, and announced are {:?}", announced());
+
+    tool("docker", &["kill", &lab.container(victim)]);
+    let begun = Instant::now();
+    let name = victim.id.to_string();
+    assert!(
+        poll(LEASE, || (!announced().contains(&name)).then_some(())).is_some(),
+        "{name} is still announced"
+    );
+    eprintln!("gone {:?} after the machine", begun.elapsed());
+    let whole = poll(CLUSTER, || (announced().len() == all.len()).then_some(()));
+    assert!(whole.is_some(), "announced are {:?}", announced());
+    eprintln!("its heir is announced {:?} after", begun.elapsed());
 }
