@@ -21,6 +21,8 @@ mod document;
 mod effects;
 mod emit;
 mod finding;
+#[cfg(test)]
+mod fuzz_tests;
 mod merge;
 mod model;
 mod packed;
