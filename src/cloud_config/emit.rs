@@ -1,0 +1,5 @@
+//! Documents written anew: from trees and from the model.
+
+mod yaml;
+
+pub use yaml::{Emitted, yaml};
