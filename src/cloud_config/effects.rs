@@ -145,8 +145,8 @@ pub fn effects(text: &str) -> Effects {
     effects
 }
 
-/// The files, what is written twice joined.
-fn files(config: &Config<'_>) -> Vec<File> {
+/// The files by path, what is written twice joined.
+pub fn files(config: &Config<'_>) -> Vec<File> {
     let mut files: Vec<File> = Vec::new();
     let written =
         config.files.iter().filter(|file| !file.defer).chain(config.files.iter().filter(|file| file.defer));
@@ -178,7 +178,7 @@ fn files(config: &Config<'_>) -> Vec<File> {
 
 /// A mode as the engine reads it: coreos-cloudinit as it was written, cloud-init as the number that
 /// YAML makes of it.
-fn mode(node: &Node, dialect: Dialect) -> Option<u32> {
+pub fn mode(node: &Node, dialect: Dialect) -> Option<u32> {
     match (dialect, scalar(node)?) {
         (Dialect::CloudInit, Scalar::Integer(mode)) => u32::try_from(mode).ok(),
         (Dialect::CoreOs, Scalar::Integer(_)) | (_, Scalar::Text(_)) => {
