@@ -22,6 +22,7 @@ mod document;
 mod effects;
 mod emit;
 mod finding;
+mod merge;
 mod model;
 mod normal;
 mod packed;
@@ -40,6 +41,7 @@ pub use document::{Document, Kind};
 pub use effects::{Command, Effects, File, Unit, User, effects};
 pub use emit::{Emitted, yaml};
 pub use finding::Finding;
+pub use merge::{INCLUDE, Merged, includes, merge};
 pub use model::Config;
 pub use target::{Dialect, Target};
 
@@ -77,7 +79,7 @@ pub fn check(file: &Arc<SourceFile>, targets: &[Target]) -> Verdict {
     };
     targets.sort_unstable();
     targets.dedup();
-    let mut report = Report::new(&targets);
+    let mut report = Report::new(file, &targets);
     check::header::check(&document, &mut report);
     check::size::check(&document, &mut report);
     check::syntax::check(&document, &mut report);

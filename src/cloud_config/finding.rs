@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::model::Spanned;
 use super::target::Target;
 use crate::source::{Diagnostic, Severity, SourceFile, Span, suggest};
 use crate::yaml::Node;
@@ -84,6 +85,7 @@ impl Finding {
 /// Findings that are being collected.
 #[derive(Debug)]
 pub struct Report<'t> {
+    file: &'t SourceFile,
     targets: &'t [Target],
     findings: Vec<Finding>,
     /// How many more names are looked for: a long document of nonsense must not take long.
@@ -94,9 +96,9 @@ pub struct Report<'t> {
 const SUGGESTIONS: (usize, usize) = (200, 64);
 
 impl<'t> Report<'t> {
-    /// A report that keeps what concerns `targets`.
-    pub fn new(targets: &'t [Target]) -> Self {
-        Self { targets, findings: Vec::new(), suggestions: SUGGESTIONS.0 }
+    /// A report on `file` that keeps what concerns `targets`.
+    pub fn new(file: &'t SourceFile, targets: &'t [Target]) -> Self {
+        Self { file, targets, findings: Vec::new(), suggestions: SUGGESTIONS.0 }
     }
 
     /// Whether any of `targets` is asked for.
@@ -115,6 +117,25 @@ impl<'t> Report<'t> {
         }
         self.suggestions -= 1;
         suggest(word, candidates)
+    }
+
+    /// Where in the document each line of a text in it begins; `None` where it is not written line
+    /// for line, in quotes say, or in base64.
+    pub fn lines(&self, content: &Spanned<String>) -> Option<Vec<usize>> {
+        let mut at = content.span.start;
+        let mut written = self.file.slice(content.span).split_inclusive('\n');
+        let mut starts = Vec::new();
+        for line in content.value.lines() {
+            // The first line of a block text is told from behind its indentation.
+            let source = written.next()?;
+            let indent = source.trim_end_matches(['\r', '\n']).strip_suffix(line)?;
+            if !indent.bytes().all(|byte| byte == b' ') {
+                return None;
+            }
+            starts.push(at + indent.len());
+            at += source.len();
+        }
+        Some(starts)
     }
 
     /// Writes `finding` down for those of `targets` that are asked for.
@@ -198,7 +219,7 @@ mod tests {
     fn what_is_the_same_for_several_targets_is_one_finding() {
         let file = SourceFile::new("a.yaml", "a: 1\nb: 2\n");
         let targets = Target::ALL;
-        let mut report = Report::new(&targets[..4]);
+        let mut report = Report::new(&file, &targets[..4]);
         let finding = || Finding::error("code", Span::new(0, 1), "message");
         report.add(&[Target::CloudInit22_4], finding());
         report.add(&[Target::CoreosLegacy], finding());

@@ -10,6 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tera::{Context, Delimiters, Error, ErrorKind, Kwargs, State, Tera};
 
+use super::origin::Origins;
+use crate::cloud_config::{self, Merged};
 use crate::source::{Diagnostic, SourceFile, suggest};
 
 mod errors;
@@ -27,6 +29,9 @@ pub struct MadeUserData {
     pub encoded: String,
     /// The template it was rendered from, relative to the root.
     pub file: String,
+    /// What it was put together from, where it includes others; the parts have the names of
+    /// their templates.
+    pub merged: Option<Arc<Merged>>,
 }
 
 /// The templates, parsed once.
@@ -48,6 +53,8 @@ struct Shared {
     /// Whether the present rendering failed for one of them only.
     hidden: Mutex<bool>,
     error: Mutex<Option<Error>>,
+    /// What was found when documents were put together.
+    problems: Mutex<Vec<Diagnostic>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -91,6 +98,11 @@ impl Templates {
         self.files.get(name)
     }
 
+    /// The template that a rendered text was named after, relative to the root.
+    pub fn source(&self, file: &str) -> Option<&Arc<SourceFile>> {
+        self.files.get(file.strip_prefix(FOLDER)?)
+    }
+
     /// Renders the template `name` (relative to `templates/`).
     ///
     /// # Errors
@@ -103,10 +115,16 @@ impl Templates {
         *lock(&self.shared.context) = context.clone();
         lock(&self.shared.made).clear();
         lock(&self.shared.error).take();
+        lock(&self.shared.problems).clear();
         *lock(&self.shared.hidden) = false;
         match self.outer.render(name, &context) {
             Ok(text) => Ok((text, std::mem::take(&mut *lock(&self.shared.made)))),
             Err(_) if *lock(&self.shared.hidden) => Err(Vec::new()),
+            Err(_) if !lock(&self.shared.problems).is_empty() => {
+                let mut problems = std::mem::take(&mut *lock(&self.shared.problems));
+                problems.iter_mut().for_each(|problem| self.trace(problem));
+                Err(problems)
+            }
             Err(outer) => {
                 let inner = lock(&self.shared.error).take();
                 let mut diagnostics = self.diagnostics(inner.as_ref().unwrap_or(&outer), name);
@@ -122,6 +140,14 @@ impl Templates {
                 }
                 Err(diagnostics)
             }
+        }
+    }
+
+    /// Moves a problem in a rendered document into its template.
+    fn trace(&self, problem: &mut Diagnostic) {
+        let Some(rendered) = problem.label.as_ref().map(|label| Arc::clone(&label.file)) else { return };
+        if let Some(source) = self.source(rendered.name()) {
+            Origins::new(source, &rendered).trace(problem);
         }
     }
 
@@ -187,9 +213,28 @@ impl Templates {
 }
 
 /// The function `user_data(file="worker.yaml")`: the cloud-config file, rendered with the
-/// same variables, encoded as CloudFormation wants it.
+/// same variables and put together with what it includes, encoded as CloudFormation wants it.
 fn user_data(shared: &Shared, kwargs: &Kwargs) -> Result<String, Error> {
     let file: String = kwargs.must_get("file")?;
+    let text = document(shared, &file)?;
+    let (text, merged) = if cloud_config::includes(&text).is_empty() {
+        (text, None)
+    } else {
+        let mut parts = Parts { shared, done: Vec::new(), open: Vec::new() };
+        parts.add(&file, text)?;
+        match cloud_config::merge(parts.done) {
+            Ok(merged) => (merged.text.clone(), Some(Arc::new(merged))),
+            Err(problems) => return Err(refused(shared, problems)),
+        }
+    };
+    let encoded = STANDARD.encode(text);
+    let file = format!("{FOLDER}{CLOUD_CONFIG}{file}");
+    lock(&shared.made).push(MadeUserData { encoded: encoded.clone(), file, merged });
+    Ok(encoded)
+}
+
+/// The document `file`, rendered.
+fn document(shared: &Shared, file: &str) -> Result<String, Error> {
     let name = format!("{CLOUD_CONFIG}{file}");
     let Some(inner) = lock(&shared.inner).clone() else {
         return Err(Error::message("`user_data` can't be used while templates are read"));
@@ -201,23 +246,65 @@ fn user_data(shared: &Shared, kwargs: &Kwargs) -> Result<String, Error> {
     if !inner.contains_template(&name) {
         let known: Vec<&str> =
             inner.get_template_names().filter_map(|name| name.strip_prefix(CLOUD_CONFIG)).collect();
-        let help = suggest(&file, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        let help = suggest(file, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         return Err(Error::message(format!("There is no `{FOLDER}{name}`{help}")));
     }
     let context = lock(&shared.context).clone();
-    match inner.render(&name, &context) {
-        Ok(text) => {
-            let encoded = STANDARD.encode(text);
-            lock(&shared.made)
-                .push(MadeUserData { encoded: encoded.clone(), file: format!("{FOLDER}{name}") });
-            Ok(encoded)
+    inner.render(&name, &context).map_err(|error| {
+        let message = Error::message(format!("`{FOLDER}{name}` can't be rendered"));
+        // The innermost error is the cause.
+        lock(&shared.error).get_or_insert(error);
+        message
+    })
+}
+
+/// Leaves `problems` to be told instead of Tera's error.
+fn refused(shared: &Shared, problems: Vec<Diagnostic>) -> Error {
+    lock(&shared.problems).extend(problems);
+    Error::message("the document can't be put together")
+}
+
+/// The documents that one is put together from.
+struct Parts<'s> {
+    shared: &'s Shared,
+    /// Rendered, in the order in which they win.
+    done: Vec<Arc<SourceFile>>,
+    /// Those whose includes are being followed.
+    open: Vec<String>,
+}
+
+impl Parts<'_> {
+    /// Adds what `text`, the document `file`, includes, each document once, and then itself.
+    fn add(&mut self, file: &str, text: String) -> Result<(), Error> {
+        let rendered = SourceFile::new(format!("{FOLDER}{CLOUD_CONFIG}{file}"), text);
+        self.open.push(file.to_owned());
+        for (name, span) in cloud_config::includes(rendered.text()) {
+            let refuse = |code, message: String, label: String| {
+                let problem = Diagnostic::error(code, message).at(&rendered, span, label);
+                Err(refused(self.shared, vec![problem]))
+            };
+            if let Some(at) = self.open.iter().position(|open| open == name) {
+                let circle = [&self.open[at..], &[name.to_owned()]].concat().join(" -> ");
+                return refuse("include-cycle", format!("documents include each other: {circle}"), String::new());
+            }
+            let path = format!("{CLOUD_CONFIG}{name}");
+            if self.done.iter().any(|done| done.name().strip_prefix(FOLDER) == Some(&path)) {
+                continue;
+            }
+            let inner = lock(&self.shared.inner).clone();
+            let known: Vec<&str> = inner.iter().flat_map(|tera| tera.get_template_names()).collect();
+            let broken = lock(&self.shared.broken).contains(&path);
+            if !broken && !known.contains(&path.as_str()) {
+                let near = suggest(name, known.iter().filter_map(|name| name.strip_prefix(CLOUD_CONFIG)));
+                let label = near.map_or_else(String::new, |near| format!("did you mean `{near}`?"));
+                return refuse("missing-template", format!("there is no `{FOLDER}{path}`"), label);
+            }
+            let text = document(self.shared, name)?;
+            self.add(name, text)?;
         }
-        Err(error) => {
-            let message = Error::message(format!("`{FOLDER}{name}` can't be rendered"));
-            // The innermost error is the cause.
-            lock(&shared.error).get_or_insert(error);
-            Err(message)
-        }
+        self.open.pop();
+        self.done.push(rendered);
+        Ok(())
     }
 }
 

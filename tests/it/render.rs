@@ -46,6 +46,25 @@ fn user_data_is_printed_decoded() {
 }
 
 #[test]
+fn user_data_is_put_together_from_parts() {
+    let folder = repository("parts");
+    insta::assert_snapshot!(fleetwright(folder.path(), &["render", "--user-data", "workers"]), @r#"
+    #cloud-config
+    hostname: shop-workers
+    write_files:
+      - path: /etc/role
+        content: worker
+      - path: /etc/stack
+        content: workers
+        permissions: "0600"
+    runcmd:
+      - [echo, base]
+      - [systemctl, start, --no-block, docker.service]
+    status 0
+    "#);
+}
+
+#[test]
 fn an_unknown_stack_or_environment_is_refused_with_a_suggestion() {
     let folder = repository("base");
     insta::assert_snapshot!(fleetwright(folder.path(), &["render", "wrokers"]), @r"

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::cloud_config::finding::{Finding, Report};
 use crate::cloud_config::model::{Config, File, Spanned, Unit};
 use crate::cloud_config::target::Target;
-use crate::source::Severity;
+use crate::source::{Diagnostic, Span};
 use crate::unit;
 
 /// The types of units, from systemd.unit(5), and of networkd's files.
@@ -38,41 +38,39 @@ const FOLDERS: [&str; 4] =
 /// The targets that units of the model are written for.
 const UNITS: [Target; 3] = [Target::CoreosLegacy, Target::Flatcar, Target::Ignition3_3];
 
-/// What is wrong with a unit's text.
-#[derive(Debug)]
-pub struct UnitProblem {
-    /// How bad it is.
-    pub severity: Severity,
-    /// A stable name in kebab case.
-    pub code: &'static str,
-    /// What is wrong.
-    pub message: String,
-}
-
 /// What is wrong with the text of the unit, or the drop-in, `name`.
-pub fn unit_text(name: &str, text: &str) -> Vec<UnitProblem> {
+pub fn unit_text(name: &str, text: &str) -> Vec<Diagnostic> {
     // networkd's files have another grammar, and tokens are put in by the engine.
     let is_systemd_s = [".network", ".netdev", ".link"].iter().all(|end| !name.ends_with(end));
-    let problems =
+    let mut problems =
         if is_systemd_s { unit::check_text(name, text, &unit::Options::default()) } else { Vec::new() };
-    let of_text = problems.into_iter().filter(|problem| problem.code != "bad-unit-name");
-    of_text
-        .map(|problem| {
-            let line = problem.label.as_ref().map(|label| label.file.position(label.span.start).line);
-            let at = line.map_or_else(String::new, |line| format!("line {line} of {name}: "));
-            UnitProblem {
-                severity: problem.severity,
-                code: problem.code,
-                message: format!("{at}{}", problem.message),
-            }
-        })
-        .collect()
+    problems.retain(|problem| problem.code != "bad-unit-name");
+    problems
 }
 
+/// Tells what is wrong with a unit's text at the line that it is about, where the document has it
+/// line for line; else at its first, and says which one.
 fn text(name: &str, content: &Spanned<String>, targets: &[Target], report: &mut Report<'_>) {
-    for problem in unit_text(name, &content.value) {
-        let finding = Finding::error(problem.code, content.span, problem.message);
-        report.add(targets, Finding { severity: problem.severity, ..finding });
+    let problems = unit_text(name, &content.value);
+    let lines = if problems.is_empty() { None } else { report.lines(content) };
+    for problem in problems {
+        let found = problem.label.as_ref().map(|label| {
+            let line = label.file.position(label.span.start).line;
+            let start = lines.as_ref().and_then(|lines| lines.get(line - 1).copied());
+            let begin = label.file.offset(line, 1);
+            let place = start.map(|start| {
+                Span::new(start + label.span.start - begin, start + label.span.end.max(begin) - begin)
+            });
+            (line, place, label.text.clone())
+        });
+        let mut finding = Finding::error(problem.code, content.span, format!("{name}: {}", problem.message));
+        match found {
+            Some((_, Some(place), label)) => (finding.span, finding.label) = (place, label),
+            Some((line, None, _)) => finding.message = format!("line {line} of {}", finding.message),
+            None => {}
+        }
+        (finding.severity, finding.help) = (problem.severity, problem.help);
+        report.add(targets, finding);
     }
 }
 

@@ -227,7 +227,8 @@ fn is_plain_text(text: &str) -> bool {
     let harmless = |c: char| c.is_ascii_graphic() || c == ' ' || c.is_alphanumeric();
     // To go-yaml these are booleans, and YAML 1.1 has them in its list.
     let boolean = matches!(text, "y" | "Y" | "n" | "N");
-    text.starts_with(begins)
+    // An option of a command, `-c`; a dash alone, or three, would be something else.
+    text.trim_start_matches('-').starts_with(begins)
         && !boolean
         && text.chars().all(harmless)
         && !text.ends_with([' ', ':'])
@@ -352,7 +353,7 @@ mod tests {
           - |2
             	x
             y
-          - [sh, "-c", "echo 'a, b' \"c\""]
+          - [sh, -c, "echo 'a, b' \"c\""]
           - k: []
             l: {}
           - !!str 12

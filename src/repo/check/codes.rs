@@ -71,6 +71,11 @@ pub const ALL: &[Explanation] = &[
         "Subnets: {Type: List<Subnet>}                   # refused\nSubnets: {Type: List<AWS::EC2::Subnet::Id>}     # right",
     ),
     explain(
+        "bad-part",
+        "Documents that one names with `# fleetwright: include` are put together with it by their keys. So each must be one cloud-config with keys, or have nothing in it.",
+        "#!/bin/sh                   # refused\n#cloud-config\nruncmd:\n  - ...      # right",
+    ),
+    explain(
         "bad-plan-file",
         "The file is not a plan that `fleetwright plan --out FILE` wrote, or was changed since.",
         "",
