@@ -24,6 +24,7 @@ mod emit;
 mod finding;
 mod merge;
 mod model;
+mod multipart;
 mod normal;
 mod packed;
 mod scalar;
@@ -31,6 +32,9 @@ mod shape;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../tests/models/user_data.rs"]
+mod user_data;
 #[cfg(test)]
 mod verdicts;
 
@@ -43,6 +47,8 @@ pub use emit::{Emitted, yaml};
 pub use finding::Finding;
 pub use merge::{INCLUDE, Merged, includes, merge};
 pub use model::Config;
+pub use multipart::{Part, multipart};
+pub use packed::gzip;
 pub use target::{Dialect, Target};
 
 use finding::Report;

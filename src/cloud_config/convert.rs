@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
+use super::content::Encoding;
 use super::document::{Document, Kind};
 use super::emit;
 use super::finding::{Finding, Report};
 use super::model::{Config, File};
-use super::content::Encoding;
-use super::scalar::{Scalar, scalar};
 use super::normal::normal;
+use super::scalar::{Scalar, scalar};
 use super::target::{Dialect, Target};
 use super::{Verdict, check};
 use crate::source::{SourceFile, Span};
@@ -63,30 +63,28 @@ pub fn convert(file: &Arc<SourceFile>, target: Target) -> Result<String, Verdict
         verdict.findings = findings;
         verdict
     };
-    let as_read = check(file, &[reader]).findings.into_iter();
-    let mut errors: Vec<Finding> = as_read
-        .filter(Finding::is_error)
-        .filter(|finding| own || UNREAD.contains(&finding.code))
-        .filter(|finding| !is_mended(finding, file))
-        .collect();
-    if target == Target::Ignition3_3 {
-        let more = check(file, &[target]).findings.into_iter();
-        errors.extend(more.filter(|finding| finding.is_error() && !is_mended(finding, file)));
-    }
-    let Some(root) = document.root.as_ref().filter(|root| {
-        errors.is_empty() && document.kind == Kind::CloudConfig && root.entries().is_some()
-    }) else {
+    let asked = if target == Target::Ignition3_3 { vec![reader, target] } else { vec![reader] };
+    let counts =
+        |finding: &Finding| own || finding.targets.contains(&target) || UNREAD.contains(&finding.code);
+    let mut errors = check(file, &asked).findings;
+    errors.retain(|finding| finding.is_error() && counts(finding) && !is_mended(finding, file));
+    let Some(root) = document
+        .root
+        .as_ref()
+        .filter(|root| errors.is_empty() && document.kind == Kind::CloudConfig && root.entries().is_some())
+    else {
         if errors.is_empty() {
             let line = file.text().lines().next().unwrap_or("").trim_end().len();
-            let mut report = Report::new(std::slice::from_ref(&target));
-            let finding = Finding::error("not-in-target", Span::new(0, line), "only a cloud-config can be converted");
+            let mut report = Report::new(file, std::slice::from_ref(&target));
+            let finding =
+                Finding::error("not-in-target", Span::new(0, line), "only a cloud-config can be converted");
             report.add(&[target], finding);
             errors = report.finish(file, None);
         }
         return Err(refused(errors));
     };
     let config = Config::read(root, dialect);
-    let mut report = Report::new(std::slice::from_ref(&target));
+    let mut report = Report::new(file, std::slice::from_ref(&target));
     let text = match target {
         Target::Ignition3_3 => emit::ignition(&config, &mut report),
         _ if own => body(&normal(root, dialect)),
@@ -162,7 +160,10 @@ fn content(file: &File<'_>, out: &mut tree::Map) {
         let tag = content.tag.clone().filter(|tag| tag == "!!binary");
         let written = tree::text(content.text().unwrap_or_default());
         let nothing = scalar(content) == Some(Scalar::Null);
-        out.put("content", if nothing { tree::text("") } else { Node { tag, span: content.span, ..written } });
+        out.put(
+            "content",
+            if nothing { tree::text("") } else { Node { tag, span: content.span, ..written } },
+        );
     }
 }
 

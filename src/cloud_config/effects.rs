@@ -221,6 +221,8 @@ fn users(config: &Config<'_>) -> Vec<User> {
         }
     }
     for user in &mut users {
+        // `sudo: false` allows as much as nothing.
+        user.options.retain(|(key, value)| !(value.is_empty() || key == "sudo" && value == "false"));
         for list in [&mut user.groups, &mut user.keys] {
             list.sort();
             list.dedup();
@@ -247,6 +249,13 @@ fn settings(config: &Config<'_>) -> Vec<(String, String)> {
     }
     if let (Some(_), Some(fqdn)) = (&config.hostname, &config.fqdn) {
         settings.push(("fqdn".to_owned(), fqdn.value.clone()));
+    }
+    for (name, value) in &mut settings {
+        match name.as_str() {
+            "growpart.mode" if value == "false" => "off".clone_into(value),
+            "power_state.delay" => *value = value.trim_start_matches('+').to_owned(),
+            _ => {}
+        }
     }
     settings.sort();
     settings

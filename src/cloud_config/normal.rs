@@ -44,7 +44,7 @@ fn mapping(node: &Node, fields: &'static [Field], dialect: Dialect) -> Node {
             ("manage_etc_hosts", Some(_)) if value.text() == Some("template") => {
                 Node { kind: Kind::Scalar { text: "true".into(), plain: true }, tag: None, span: value.span }
             }
-            (_, Some(field)) => self::value(value, &field.shape, dialect),
+            (name, Some(field)) => renewed(name, self::value(value, &field.shape, dialect)),
             (_, None) => any(value),
         };
         let kind = match &key.kind {
@@ -54,6 +54,28 @@ fn mapping(node: &Node, fields: &'static [Field], dialect: Dialect) -> Node {
         out.push((Node { kind, ..key.clone() }, value));
     }
     Node { kind: Kind::Mapping(out), ..node.clone() }
+}
+
+/// A value that is deprecated as the one that means the same. No key of the CoreOS dialect is among
+/// these.
+fn renewed(name: &str, node: Node) -> Node {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let new = |text: &str, plain| Kind::Scalar { text: text.to_owned(), plain };
+    let kind = match (name, scalar(&node), node.entries()) {
+        ("delay", Some(Scalar::Text(text)), _) if digits(text.trim_start_matches('+')) => {
+            // A zero before it would make it octal.
+            let number = text.trim_start_matches(['+', '0']);
+            new(if number.is_empty() { "0" } else { number }, true)
+        }
+        ("uid", Some(Scalar::Text(text)), _) if digits(text) && !text.starts_with('0') => new(text, true),
+        ("sudo", Some(Scalar::Bool(false)), _) => new("", true),
+        ("mode", Some(Scalar::Bool(false)), _) => new("off", false),
+        ("groups", _, Some(names)) if names.iter().all(|(_, value)| scalar(value) == Some(Scalar::Null)) => {
+            Kind::Sequence(names.iter().map(|(name, _)| name.clone()).collect())
+        }
+        _ => return node,
+    };
+    Node { kind, tag: None, ..node }
 }
 
 /// How a key is written best.
@@ -72,7 +94,11 @@ fn name(written: &str, fields: &[Field], dialect: Dialect) -> String {
 /// A mode as four octal digits.
 fn permissions(node: &Node, dialect: Dialect) -> Node {
     match mode(node, dialect) {
-        Some(mode) => Node { kind: Kind::Scalar { text: format!("{mode:04o}"), plain: false }, tag: None, ..node.clone() },
+        Some(mode) => Node {
+            kind: Kind::Scalar { text: format!("{mode:04o}"), plain: false },
+            tag: None,
+            ..node.clone()
+        },
         None => node.clone(),
     }
 }
@@ -135,9 +161,11 @@ fn quoted(node: &Node) -> Node {
 fn any(node: &Node) -> Node {
     match &node.kind {
         Kind::Scalar { .. } => match (scalar(node), node.tag.as_deref()) {
-            (Some(Scalar::Bool(value)), _) => {
-                Node { kind: Kind::Scalar { text: value.to_string(), plain: true }, tag: None, ..node.clone() }
-            }
+            (Some(Scalar::Bool(value)), _) => Node {
+                kind: Kind::Scalar { text: value.to_string(), plain: true },
+                tag: None,
+                ..node.clone()
+            },
             (_, Some("!!str")) => quoted(node),
             _ => node.clone(),
         },
@@ -165,27 +193,32 @@ mod tests {
 
     #[test]
     fn coreos_gets_underscores_and_texts() {
-        insta::assert_snapshot!(normal("#cloud-config
+        insta::assert_snapshot!(normal(
+            "#cloud-config
 hostname: 12
 write-files: [{path: /a, permissions: 644, content: !!str 5}]
 coreos:
   update: {reboot-strategy: off}
   etcd: {snapshot: yes, peers: 1.10}
   units: [{name: a.service, enable: on, drop-ins: [{name: b.conf, content: ''}]}]
-"), @"");
+"
+        ));
     }
 
     #[test]
     fn cloud_init_gets_the_names_of_today() {
-        insta::assert_snapshot!(normal("#cloud-config
+        insta::assert_snapshot!(normal(
+            "#cloud-config
 apt_update: yes
 ca-certs: {remove-defaults: off, trusted: [a]}
-growpart: {mode: off}
-users: [{name: a, lock-passwd: no, ssh-authorized-keys: [k], lock_passwd: yes}]
+growpart: {mode: false}
+users: [{name: a, lock-passwd: no, ssh-authorized-keys: [k], lock_passwd: yes, uid: '12', groups: {x: null}, sudo: false}]
+power_state: {mode: reboot, delay: '+05'}
 write_files: [{path: /a, permissions: 0644, content: !!binary aGVsbG8=}]
 ntp: {enabled: on}
 manage_etc_hosts: template
 locale: 'off'
-"), @"");
+"
+        ));
     }
 }

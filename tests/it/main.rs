@@ -2,6 +2,8 @@
 
 mod boot;
 mod cloud_config_check;
+mod cloud_config_convert;
+mod cloud_config_oracles;
 mod cluster_contract;
 mod contract;
 mod docs;

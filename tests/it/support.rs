@@ -6,6 +6,7 @@ pub mod fake_aws;
 pub mod git;
 pub mod lab;
 pub mod ministack;
+pub mod oracles;
 pub mod registry;
 pub mod swarm;
 

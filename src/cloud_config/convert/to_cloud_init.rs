@@ -14,7 +14,10 @@ use crate::yaml::Node;
 /// The tree for cloud-init. What can't be translated goes to `report`.
 pub fn tree(config: &Config<'_>, target: Target, report: &mut Report<'_>) -> Node {
     for section in &config.sections {
-        let message = format!("`coreos.{}` sets up a program that machines with cloud-init do not have", section.name.value);
+        let message = format!(
+            "`coreos.{}` sets up a program that machines with cloud-init do not have",
+            section.name.value
+        );
         refuse(report, target, section.name.span, message, "write the files that its successor reads");
     }
     let mut root = Map::default();
@@ -26,7 +29,10 @@ pub fn tree(config: &Config<'_>, target: Target, report: &mut Report<'_>) -> Nod
             root.put("manage_etc_hosts", text(value.text().unwrap_or_default()));
         }
     }
-    root.put_list("ssh_authorized_keys", config.ssh_authorized_keys.iter().map(|key| text(key.value.trim())).collect());
+    root.put_list(
+        "ssh_authorized_keys",
+        config.ssh_authorized_keys.iter().map(|key| text(key.value.trim())).collect(),
+    );
     if !config.users.is_empty() {
         // The image's own user stays, as `core` does.
         let users = config.users.iter().map(|user| self::user(user, target, report));
@@ -47,7 +53,8 @@ pub fn tree(config: &Config<'_>, target: Target, report: &mut Report<'_>) -> Nod
         network |= is_network && any;
         reload |= !is_network && any;
         if is_network && unit.mask {
-            let message = format!("`{own}` is masked, which networkd's files are by a link that cloud-init can't make");
+            let message =
+                format!("`{own}` is masked, which networkd's files are by a link that cloud-init can't make");
             refuse(report, target, unit.span, message, "write an empty file of that name");
         }
     }
@@ -61,7 +68,9 @@ pub fn tree(config: &Config<'_>, target: Target, report: &mut Report<'_>) -> Nod
         .filter_map(|unit| Some((unit, name(unit)?)))
         .filter(|(_, name)| !UnitName::parse(name).is_ok_and(|name| name.kind().is_network()))
         .collect();
-    commands.extend(services.iter().filter(|(unit, _)| unit.mask).map(|(_, name)| vec!["systemctl", "mask", name]));
+    commands.extend(
+        services.iter().filter(|(unit, _)| unit.mask).map(|(_, name)| vec!["systemctl", "mask", name]),
+    );
     let enabled = services.iter().filter(|(unit, _)| unit.enable.is_some());
     commands.extend(enabled.map(|(_, name)| vec!["systemctl", "enable", name]));
     if network {
@@ -146,7 +155,9 @@ fn user(user: &User, target: Target, report: &mut Report<'_>) -> Node {
     for (key, value) in &user.rest {
         match key.as_str() {
             "gecos" | "homedir" | "shell" if !value.is_empty() => out.put(key, text(value)),
-            "no_create_home" | "no_user_group" | "no_log_init" | "system" => out.put_flag(key, value == "true"),
+            "no_create_home" | "no_user_group" | "no_log_init" | "system" => {
+                out.put_flag(key, value == "true")
+            }
             _ if value.is_empty() => {}
             "gecos" | "homedir" | "shell" => {}
             _ => {

@@ -7,6 +7,7 @@ use crate::cloud_config::check::files::SYSTEM;
 use crate::cloud_config::effects::mode;
 use crate::cloud_config::finding::Report;
 use crate::cloud_config::model::{Command, CommandKind, Config, File, User};
+use crate::cloud_config::scalar::boolean;
 use crate::cloud_config::target::{Dialect, Target};
 use crate::source::Span;
 use crate::unit::UnitName;
@@ -38,7 +39,13 @@ pub fn tree(config: &Config<'_>, target: Target, report: &mut Report<'_>) -> Nod
     let short = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     match (&config.hostname, &config.fqdn) {
         (Some(_), Some(fqdn)) => {
-            refuse(report, target, fqdn.span, "coreos-cloudinit has nothing like `fqdn`", "write it into /etc/hosts");
+            refuse(
+                report,
+                target,
+                fqdn.span,
+                "coreos-cloudinit has nothing like `fqdn`",
+                "write it into /etc/hosts",
+            );
         }
         (Some(name), None) => root.put("hostname", text(&name.value)),
         (None, Some(fqdn)) => root.put("hostname", text(short(&fqdn.value))),
@@ -49,7 +56,10 @@ pub fn tree(config: &Config<'_>, target: Target, report: &mut Report<'_>) -> Nod
             root.put("manage_etc_hosts", text("localhost"));
         }
     }
-    root.put_list("ssh_authorized_keys", config.ssh_authorized_keys.iter().map(|key| text(key.value.trim())).collect());
+    root.put_list(
+        "ssh_authorized_keys",
+        config.ssh_authorized_keys.iter().map(|key| text(key.value.trim())).collect(),
+    );
     let mut rules = String::new();
     let mut users = Vec::new();
     for user in &config.users {
@@ -111,10 +121,12 @@ fn without_counterpart(config: &Config<'_>, target: Target, report: &mut Report<
         no(swap.span, "swap", oneshot);
     }
     for (name, value) in &config.rest {
-        let hosts = name.value.replace('-', "_") == "manage_etc_hosts";
-        let nothing = matches!(value.text(), Some("localhost" | "false" | "no" | "off"));
-        if !(hosts && nothing) {
-            no(name.span, &name.value, if hosts { "write `localhost`" } else { "" });
+        let key = name.value.replace('-', "_");
+        let is_off =
+            boolean(value) == Some(false) && (key == "manage_etc_hosts" || key.starts_with("package_"));
+        let localhost = key == "manage_etc_hosts" && value.text() == Some("localhost");
+        if !is_off && !localhost {
+            no(name.span, &name.value, if key == "manage_etc_hosts" { "write `localhost`" } else { "" });
         }
     }
 }
@@ -124,7 +136,8 @@ fn unit_of<'f>(config: &'f Config<'_>, file: &'f File<'_>) -> Option<(&'f str, O
     let path = file.path.as_ref()?;
     let mode = file.permissions.map_or(Some(0o644), |node| mode(node, Dialect::CloudInit));
     let owner = file.owner.as_ref().map_or("", |owner| owner.value.as_str());
-    let once = config.files.iter().filter(|other| other.path.as_ref().is_some_and(|own| own.value == path.value));
+    let once =
+        config.files.iter().filter(|other| other.path.as_ref().is_some_and(|own| own.value == path.value));
     if mode != Some(0o644) || !matches!(owner, "" | "root" | "root:root") || file.append || once.count() > 1 {
         return None;
     }
@@ -173,7 +186,9 @@ fn run(command: &Command, units: &mut Vec<Unit>, target: Target, report: &mut Re
     let words: Vec<&str> = match &command.kind {
         CommandKind::Words(words) => words.iter().map(String::as_str).collect(),
         // What a shell would make more of than words is no plain command.
-        CommandKind::Shell(line) if line.chars().all(|c| c.is_ascii_alphanumeric() || " @._:/-".contains(c)) => {
+        CommandKind::Shell(line)
+            if line.chars().all(|c| c.is_ascii_alphanumeric() || " @._:/-".contains(c)) =>
+        {
             line.split_whitespace().collect()
         }
         CommandKind::Other => return,
@@ -260,7 +275,11 @@ fn user(user: &User, target: Target, report: &mut Report<'_>) -> Node {
         let message = format!("the password of `{name}` is in clear, and coreos-cloudinit takes a hash only");
         no(plain.span, message, "`mkpasswd --method=sha-512` makes one for `passwd`");
     }
-    for group in user.groups.iter().filter(|group| !SYSTEM.contains(&group.as_str()) && !IMAGE.contains(&group.as_str())) {
+    for group in user
+        .groups
+        .iter()
+        .filter(|group| !SYSTEM.contains(&group.as_str()) && !IMAGE.contains(&group.as_str()))
+    {
         let message = format!("coreos-cloudinit makes no group, and the image has no `{group}`");
         no(user.span, message, "");
     }

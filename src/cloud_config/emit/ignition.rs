@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::super::effects;
 use super::super::finding::{Finding, Report};
 use super::super::model::{Config, Spanned};
+use super::super::scalar::boolean;
 use super::super::target::{Dialect, Target};
 use crate::source::Span;
 
@@ -30,7 +31,8 @@ const VOLATILE: [&str; 5] = ["run", "tmp", "dev", "proc", "sys"];
 /// Writes `config`. What has no counterpart, and the check of the document does not find, goes to
 /// `report`; with an error there, the text is not the whole document.
 pub fn ignition(config: &Config<'_>, report: &mut Report<'_>) -> String {
-    let mut translation = Translation { config, report, files: BTreeMap::new(), document: Document::default() };
+    let mut translation =
+        Translation { config, report, files: BTreeMap::new(), document: Document::default() };
     translation.accounts();
     translation.hostname();
     translation.settings();
@@ -102,7 +104,7 @@ impl Translation<'_, '_, '_, '_> {
                 let message = "`manage_etc_hosts` needs a `hostname`: Ignition does not know the machine's";
                 self.refuse(key.span, message, "");
             }
-            ("false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF", _) => {}
+            _ if boolean(value) == Some(false) => {}
             _ => {
                 let message = "`manage_etc_hosts` makes the file from a template that only cloud-init has";
                 self.refuse(key.span, message, "write `localhost`, or /etc/hosts with `write_files`");
@@ -128,15 +130,15 @@ impl Translation<'_, '_, '_, '_> {
                 if file.append { (None, vec![resource]) } else { (Some(resource), Vec::new()) };
             let (user, group) = file.owner.split_once(':').unwrap_or((&file.owner, ""));
             let (user, group) = (owner(user), owner(group));
-            let file =
-                File { path, user, group, overwrite: !file.append, contents, append, mode };
+            let file = File { path, user, group, overwrite: !file.append, contents, append, mode };
             self.add(file, span);
         }
     }
 
     /// Adds a file; two names of one path are one file to Ignition.
     fn add(&mut self, file: File, span: Span) {
-        let below = |one: &str, other: &str| other.strip_prefix(one).is_some_and(|rest| rest.starts_with('/'));
+        let below =
+            |one: &str, other: &str| other.strip_prefix(one).is_some_and(|rest| rest.starts_with('/'));
         let clash = self.files.keys().find(|path| below(path, &file.path) || below(&file.path, path));
         if let Some(clash) = clash {
             let message = format!("`{}` and `{clash}` can't both be files", file.path);
@@ -168,7 +170,8 @@ impl Translation<'_, '_, '_, '_> {
             return None;
         }
         if parts.first().is_some_and(|first| VOLATILE.contains(first)) {
-            let message = format!("`{path}` is in memory: Ignition would write it, and it is gone after that");
+            let message =
+                format!("`{path}` is in memory: Ignition would write it, and it is gone after that");
             self.refuse(span, message, "write it below /etc, or from a unit at each boot");
             return None;
         }

@@ -53,7 +53,10 @@ fn settings(section: &str, node: &Node) -> Vec<(String, String)> {
     for (key, value) in node.entries().unwrap_or_default() {
         let name = key.text().unwrap_or_default().replace('-', "_");
         if let Some(text) = value.text().filter(|_| coreos::is_text(&section, &name)) {
-            options.iter_mut().filter(|(key, _)| *key == name).for_each(|(_, value)| *value = text.to_owned());
+            options
+                .iter_mut()
+                .filter(|(key, _)| *key == name)
+                .for_each(|(_, value)| *value = text.to_owned());
         }
     }
     options
@@ -241,9 +244,10 @@ fn rules(node: &Node) -> Vec<String> {
 fn names(node: Option<&Node>) -> Vec<String> {
     let Some(node) = node else { return Vec::new() };
     let split = |text: &str| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
-    let names: Vec<String> = match node.items() {
-        Some(items) => items.iter().filter_map(Node::text).map(str::to_owned).collect(),
-        None => node.text().map(split).unwrap_or_default(),
+    let names: Vec<String> = match (node.items(), node.entries()) {
+        (Some(items), _) => items.iter().filter_map(Node::text).map(str::to_owned).collect(),
+        (_, Some(entries)) => entries.iter().filter_map(|(key, _)| key.text()).map(str::to_owned).collect(),
+        (None, None) => node.text().map(split).unwrap_or_default(),
     };
     names.into_iter().filter(|name| !name.is_empty()).collect()
 }

@@ -39,14 +39,18 @@ impl Translation<'_, '_, '_, '_> {
         }
         for (group, members) in &config.groups {
             for member in members {
-                let known = config.users.iter().any(|user| {
-                    user.name.as_ref().is_some_and(|name| name.value == *member)
-                });
+                let known = config
+                    .users
+                    .iter()
+                    .any(|user| user.name.as_ref().is_some_and(|name| name.value == *member));
                 if known || member == CORE {
                     let user = self.user(member);
                     user.groups = distinct(user.groups.iter().chain([&group.value]).map(String::as_str));
                 } else {
-                    let message = format!("`{member}` is put into the group `{}`, but is no user of the document", group.value);
+                    let message = format!(
+                        "`{member}` is put into the group `{}`, but is no user of the document",
+                        group.value
+                    );
                     self.refuse(group.span, message, "Ignition would create the user: add it to `users`");
                 }
             }
@@ -77,6 +81,7 @@ impl Translation<'_, '_, '_, '_> {
             self.refuse(plain.span, message, "`mkpasswd --method=sha-512` makes one for `passwd`");
         }
         let mut refused = Vec::new();
+        let makes_no_home = self.config.dialect == Dialect::CloudInit;
         let own = self.user(name);
         if let Some(hash) = &user.hash {
             // As `usermod --lock` does, which cloud-init runs unless told otherwise.
@@ -101,8 +106,8 @@ impl Translation<'_, '_, '_, '_> {
                 ("no_log_init", _) => own.no_log_init = value == "true",
                 ("system", _) => {
                     own.system = value == "true";
-                    // cloud-init and coreos-cloudinit make no home directory for these.
-                    own.no_create_home |= own.system;
+                    // cloud-init makes no home directory for these.
+                    own.no_create_home |= own.system && makes_no_home;
                 }
                 ("uid", _) => match value.parse() {
                     Ok(uid) => own.uid = Some(uid),

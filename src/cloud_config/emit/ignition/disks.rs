@@ -72,6 +72,20 @@ impl<'n> Translation<'_, 'n, '_, '_> {
         device
     }
 
+    /// What is mounted of a device: the partition behind its dot, or the first one it gets.
+    fn mounted_device(&mut self, name: &str, span: Span) -> Option<String> {
+        let number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some((disk, number)) =
+            name.rsplit_once('.').filter(|(_, rest)| number(rest) && !name.contains('='))
+        {
+            return self.device(disk, span).map(|disk| partition(&disk, number));
+        }
+        let device = self.device(name, span)?;
+        let parted = |disk: &&Disk| disk.device == device && !disk.partitions.is_empty();
+        let whole = self.document.storage.disks.iter().any(|disk| parted(&disk));
+        Some(if whole { partition(&device, "1") } else { device })
+    }
+
     fn disk(&mut self, device: &Node, node: &Node) {
         let Some(path) = self.device(device.text().unwrap_or_default(), device.span) else { return };
         let table = entry(node, "table_type").and_then(Node::text).unwrap_or("gpt");
@@ -102,7 +116,8 @@ impl<'n> Translation<'_, 'n, '_, '_> {
                         Some(Some((_, guid))) => (wipe, all(Some(*guid))),
                         Some(None) => {
                             let kind = kind.unwrap_or_default();
-                            let message = format!("which type of partition `{kind}` is in a GPT can't be told");
+                            let message =
+                                format!("which type of partition `{kind}` is in a GPT can't be told");
                             self.refuse(item.span, message, "");
                             return;
                         }
@@ -136,11 +151,7 @@ impl<'n> Translation<'_, 'n, '_, '_> {
         let Some(path) = self.device(&device, node.span) else { return };
         let path = match text("partition").as_deref().unwrap_or("any") {
             "none" => path,
-            number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                // A name that ends in a digit has a letter before the number of a partition.
-                let letter = if path.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
-                format!("{path}{letter}{number}")
-            }
+            number if number.bytes().all(|byte| byte.is_ascii_digit()) => partition(&path, number),
             // Without a table there is one place only.
             _ if !self.document.storage.disks.iter().any(|disk| disk.device == path)
                 && entry(node, "partition").is_none()
@@ -149,7 +160,8 @@ impl<'n> Translation<'_, 'n, '_, '_> {
                 path
             }
             _ => {
-                let message = format!("which partition of `{path}` is meant can't be told before the machine boots");
+                let message =
+                    format!("which partition of `{path}` is meant can't be told before the machine boots");
                 self.refuse(node.span, message, "write its number, or `none` for the whole disk");
                 return;
             }
@@ -199,7 +211,7 @@ impl<'n> Translation<'_, 'n, '_, '_> {
         let what = if remote || kind == "tmpfs" || options.contains(&"bind") {
             device.to_owned()
         } else {
-            match self.device(device, mount.span) {
+            match self.mounted_device(device, mount.span) {
                 Some(device) => device,
                 None => return,
             }
@@ -218,15 +230,19 @@ impl<'n> Translation<'_, 'n, '_, '_> {
         if !point.starts_with('/') || point.split('/').any(|part| matches!(part, "." | "..")) {
             return self.refuse(mount.span, format!("`{point}` is no mount point"), "");
         }
-        let options: Vec<&str> =
-            options.into_iter().filter(|option| !matches!(*option, "defaults" | "nofail" | "noauto" | "auto")).collect();
+        let options: Vec<&str> = options
+            .into_iter()
+            .filter(|option| !matches!(*option, "defaults" | "nofail" | "noauto" | "auto"))
+            .collect();
         let mut contents = String::new();
-        let checked = !remote && kind != "tmpfs" && !options.contains(&"bind") && field(5).unwrap_or("2") != "0";
+        let checked =
+            !remote && kind != "tmpfs" && !options.contains(&"bind") && field(5).unwrap_or("2") != "0";
         if checked {
             let check = format!("systemd-fsck@{}.service", escape_path(&what));
             contents.push_str(&format!("[Unit]\nRequires={check}\nAfter={check}\n\n"));
         }
-        let point = format!("/{}", point.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"));
+        let point =
+            format!("/{}", point.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"));
         contents.push_str(&format!("[Mount]\nWhat={what}\nWhere={point}\n"));
         if kind != "auto" {
             contents.push_str(&format!("Type={kind}\n"));
@@ -234,7 +250,8 @@ impl<'n> Translation<'_, 'n, '_, '_> {
         if !options.is_empty() {
             contents.push_str(&format!("Options={}\n", options.join(",")));
         }
-        let target = if remote || options.contains(&"_netdev") { "remote-fs.target" } else { "local-fs.target" };
+        let target =
+            if remote || options.contains(&"_netdev") { "remote-fs.target" } else { "local-fs.target" };
         contents.push_str(&format!("\n[Install]\n{wanted}={target}\n"));
         self.mounted(format!("{}.mount", escape_path(&point)), contents, started);
     }
@@ -243,4 +260,10 @@ impl<'n> Translation<'_, 'n, '_, '_> {
         let unit = self.unit(&name);
         *unit = Unit { name, enabled, contents: Some(contents), ..Unit::default() };
     }
+}
+
+/// The path of a disk's partition: a name that ends in a digit has a letter before the number.
+fn partition(disk: &str, number: &str) -> String {
+    let letter = if disk.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
+    format!("{disk}{letter}{number}")
 }

@@ -1,7 +1,7 @@
 //! Units of `coreos.units`, and files that are units.
 
-use super::spec::{DropIn, Unit};
 use super::Translation;
+use super::spec::{DropIn, Unit};
 use crate::cloud_config::{effects, model};
 use crate::unit::{ItemKind, Kind, UnitName};
 
@@ -18,7 +18,8 @@ const LINE_MOST: usize = 2048;
 /// The unit that `file` is, and the drop-in of it, if it is one that Ignition writes the same.
 pub fn of_file(file: &effects::File) -> Option<(&str, Option<&str>)> {
     let rest = file.path.strip_prefix(FOLDER)?;
-    let plain = !file.append && file.mode == 0o644 && matches!(file.owner.as_str(), "" | "root" | "root:root");
+    let plain =
+        !file.append && file.mode == 0o644 && matches!(file.owner.as_str(), "" | "root" | "root:root");
     let text = std::str::from_utf8(&file.content).ok().filter(|text| is_read(text))?;
     let (unit, drop_in) = match rest.split_once('/') {
         None => (rest, None),
@@ -136,9 +137,8 @@ impl Translation<'_, '_, '_, '_> {
         for (path, content) in files {
             self.write(&path, 0o644, &content);
         }
-        let says = |unit: &Unit| {
-            unit.enabled || unit.mask || unit.contents.is_some() || !unit.dropins.is_empty()
-        };
+        let says =
+            |unit: &Unit| unit.enabled || unit.mask || unit.contents.is_some() || !unit.dropins.is_empty();
         self.document.systemd.units.retain(says);
     }
 }
