@@ -85,8 +85,10 @@ fn user(user: &User, report: &mut Report<'_>) {
     if user.rest.iter().any(|(key, value)| key == "sudo" && value.starts_with('[')) {
         let message = "`sudo` must be a text, but this is a list";
         let finding = Finding::error("wrong-type", user.span, message);
-        let help = "`cloud-init schema` of 22.4 refuses it; at boot it works";
+        let help = "`cloud-init schema` refuses it before 24.2; at boot it works";
         report.add(&[Target::CloudInit22_4], finding.help(help));
+        let finding = Finding::warning("wrong-type", user.span, message);
+        report.add(&[Target::CloudInit23_4], finding.help(help));
     }
     let Some(hash) = &user.hash else { return };
     if !is_hash(&hash.value) {
