@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::source::{SourceFile, Span};
+use crate::source::SourceFile;
 
 mod check;
 mod cloud_init;
@@ -27,6 +27,7 @@ mod model;
 mod multipart;
 mod normal;
 mod packed;
+mod parts;
 mod scalar;
 mod shape;
 mod target;
@@ -48,11 +49,10 @@ pub use finding::Finding;
 pub use merge::{INCLUDE, Merged, includes, merge};
 pub use model::Config;
 pub use multipart::{Part, multipart};
-pub use packed::gzip;
+pub use packed::{gunzip, gzip};
 pub use target::{Dialect, Target};
 
 use finding::Report;
-use shape::Structure;
 
 /// Bytes of user data that EC2 takes, before base64; from its user guide.
 pub const USER_DATA_MOST: usize = 16_384;
@@ -78,34 +78,20 @@ impl Verdict {
 /// Checks the user data in `file` for `targets`, or, where none is given, for those that its look
 /// suggests.
 pub fn check(file: &Arc<SourceFile>, targets: &[Target]) -> Verdict {
-    let document = Document::read(file);
+    check_packed(file, file.text().len(), targets)
+}
+
+/// The same for user data that has `bytes` as it is sent, packed with gzip.
+pub fn check_packed(file: &Arc<SourceFile>, bytes: usize, targets: &[Target]) -> Verdict {
+    let document = Document { bytes, ..Document::sampled(file) };
     let mut targets = match targets {
         [] => Target::defaults(document.dialect()).to_vec(),
         some => some.to_vec(),
     };
     targets.sort_unstable();
     targets.dedup();
-    let mut report = Report::new(file, &targets);
-    check::header::check(&document, &mut report);
-    check::size::check(&document, &mut report);
-    check::syntax::check(&document, &mut report);
-    check::tokens::check(&document, &mut report);
-    let mut secrets: Vec<Span> = check::secrets::text(&document, &mut report);
-    if let Some(root) = document.root.as_ref().filter(|root| root.entries().is_some()) {
-        for dialect in [Dialect::CoreOs, Dialect::CloudInit] {
-            if report.wants(Target::defaults(dialect)) {
-                Structure { report: &mut report, dialect }.root(root);
-            }
-        }
-        let config = Config::read(root, document.dialect());
-        check::files::check(&config, &mut report);
-        check::units::check(&config, &mut report);
-        check::accounts::check(&config, &mut report);
-        check::commands::check(&config, &mut report);
-        check::ignition::check(&config, &mut report);
-        check::tokens::encoded(&config, &mut report);
-        secrets.extend(check::secrets::values(&config, &mut report));
-    }
+    let mut report = Report::new(&document.read, &targets);
+    let secrets = check::whole(&document, &targets, &mut report);
     let findings = report.finish(file, document.root.as_ref());
     Verdict { targets, findings, shown: check::secrets::masked(file, &secrets) }
 }

@@ -30,7 +30,7 @@ mod oracle_tests;
 mod tests;
 
 pub use known::is_well_known;
-pub use name::{Kind, UnitName, escape_path};
+pub use name::{Kind, UnitName, escape_path, unescape_path};
 pub use parse::{Broken, Entry, Item, ItemKind, LINE_MAX, Text, UnitFile};
 pub use set::check_set;
 pub use table::Value;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::check::tokens;
 use super::target::Dialect;
 use super::{cloud_init, coreos};
 use crate::source::{Diagnostic, SourceFile, Span};
@@ -30,6 +31,10 @@ pub enum Kind {
 pub struct Document {
     /// The text.
     pub file: Arc<SourceFile>,
+    /// The text that was read: place for place the same, but for what an engine puts into it.
+    pub read: Arc<SourceFile>,
+    /// Bytes of the text, or of what it was unpacked from.
+    pub bytes: usize,
     /// What it is.
     pub kind: Kind,
     /// The tree of a cloud-config, merge keys resolved; `None` when it has none.
@@ -41,10 +46,28 @@ pub struct Document {
 }
 
 impl Document {
+    /// Reads `file` as coreos-cloudinit would on a machine: with addresses in it, if it is of that
+    /// dialect.
+    pub fn sampled(file: &Arc<SourceFile>) -> Self {
+        let document = Self::read(file);
+        if document.dialect() != Dialect::CoreOs {
+            return document;
+        }
+        match tokens::sampled(file.text()) {
+            None => document,
+            Some(text) => {
+                let read = Self::read(&SourceFile::new(file.name(), text));
+                Self { file: Arc::clone(file), ..read }
+            }
+        }
+    }
+
     /// Reads `file`.
     pub fn read(file: &Arc<SourceFile>) -> Self {
         let mut document = Self {
             file: Arc::clone(file),
+            read: Arc::clone(file),
+            bytes: file.text().len(),
             kind: kind(file.text()),
             root: None,
             problems: Vec::new(),
@@ -94,7 +117,7 @@ impl Document {
     }
 }
 
-fn kind(text: &str) -> Kind {
+pub(super) fn kind(text: &str) -> Kind {
     let start = text.trim_start_matches('\u{feff}').trim_start();
     let line = start.lines().next().unwrap_or("").trim_end().to_lowercase();
     if text.starts_with("#!") {

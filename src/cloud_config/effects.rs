@@ -5,10 +5,11 @@
 
 use super::document::{Document, Kind};
 use super::model::{Config, options, plain};
+use super::parts::{self, Part};
 use super::scalar::{Scalar, scalar};
 use super::target::Dialect;
-use crate::source::SourceFile;
-use crate::yaml::Node;
+use crate::source::{SourceFile, Span};
+use crate::yaml::{Kind as Value, Node};
 
 mod services;
 
@@ -93,7 +94,7 @@ pub struct User {
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// `bootcmd`, at every boot, or `runcmd`, once.
+    /// `bootcmd`, at every boot, `runcmd`, once, or `script`, a part of a message, once.
     pub list: &'static str,
     /// As it would be typed.
     pub line: String,
@@ -117,13 +118,21 @@ pub fn effects(text: &str) -> Effects {
         commands: Vec::new(),
         settings: Vec::new(),
     };
-    let Some(root) = document.root.as_ref().filter(|_| document.kind == Kind::CloudConfig) else {
+    let mut scripts = Vec::new();
+    let whole = match document.kind {
+        Kind::Multipart => parts::of_message(&file).ok().map(|parts| whole(&parts, &mut scripts)),
+        Kind::CloudConfig => document.root,
+        _ => None,
+    };
+    let Some(root) = &whole else {
         effects.script = Some(text.to_owned());
         return effects;
     };
     let config = Config::read(root, effects.dialect);
     effects.hostname = config.hostname.as_ref().or(config.fqdn.as_ref()).map(|name| name.value.clone());
     effects.files = files(&config);
+    effects.files.extend(scripts.iter().cloned());
+    effects.files.sort_by(|a, b| a.path.cmp(&b.path));
     effects.users = users(&config);
     for (name, members) in &config.groups {
         let mut members = members.clone();
@@ -140,9 +149,41 @@ pub fn effects(text: &str) -> Effects {
         let lines = commands.iter().map(|command| command.kind.line()).filter(|line| !line.is_empty());
         effects.commands.extend(lines.map(|line| Command { list, line }));
     }
+    let run = scripts.into_iter().map(|script| Command { list: "script", line: script.path });
+    effects.commands.extend(run);
     effects.units = services::units(&config, &effects.files);
     effects.settings = settings(&config);
     effects
+}
+
+/// The cloud-config that the parts of a message come to: of two keys that are the same cloud-init
+/// keeps the later. Scripts are files that it runs in their order.
+fn whole(parts: &[Part], scripts: &mut Vec<File>) -> Node {
+    let mut entries: Vec<(Node, Node)> = Vec::new();
+    for (number, part) in parts.iter().enumerate() {
+        match part.kind() {
+            Kind::CloudConfig => {
+                let root = Document::read(&part.file).root.map(|root| root.kind);
+                let Some(Value::Mapping(own)) = root else { continue };
+                for (key, value) in own {
+                    entries.retain(|(known, _)| known.text() != key.text());
+                    entries.push((key, value));
+                }
+            }
+            Kind::Script => {
+                let name = part.name.clone().unwrap_or_else(|| format!("part-{:03}", number + 1));
+                scripts.push(File {
+                    path: format!("/var/lib/cloud/instance/scripts/{name}"),
+                    content: part.file.text().as_bytes().to_vec(),
+                    mode: 0o700,
+                    owner: "root:root".to_owned(),
+                    append: false,
+                });
+            }
+            Kind::Multipart | Kind::Ignition | Kind::CloudInitOnly | Kind::Unknown => {}
+        }
+    }
+    Node { span: Span::new(0, 0), tag: None, kind: Value::Mapping(entries) }
 }
 
 /// The files by path, what is written twice joined.

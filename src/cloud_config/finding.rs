@@ -119,6 +119,16 @@ impl<'t> Report<'t> {
         suggest(word, candidates)
     }
 
+    /// The text that is reported on.
+    pub fn text(&self) -> &str {
+        self.file.text()
+    }
+
+    /// Adds findings of a document within this one, whose places are this one's.
+    pub fn extend(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+    }
+
     /// Where in the document each line of a text in it begins; `None` where it is not written line
     /// for line, in quotes say, or in base64.
     pub fn lines(&self, content: &Spanned<String>) -> Option<Vec<usize>> {

@@ -4,13 +4,17 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
+
+use super::target::Target;
 
 /// The longest line that may stand as it is; RFC 5322 allows 998 bytes.
 const LINE_MOST: usize = 998;
 
-/// The longest line of what is written as quoted-printable, without its end.
-const QUOTED_MOST: usize = 76;
+/// The length of a line of base64, without its end.
+const BASE64_LINE: usize = 76;
 
 /// One part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +37,12 @@ pub fn media_type(text: &str) -> Result<&'static str, &'static str> {
     }
 }
 
-/// The message of `parts`.
+/// The message of `parts` for `target`. What is not plain ASCII is in base64 for cloud-init, whose
+/// reader takes nothing else of the kind, and as it is for Flatcar, whose reader undoes nothing.
 ///
 /// # Errors
 /// The name of the part that is neither a cloud-config nor a script, and why.
-pub fn multipart(parts: &[Part]) -> Result<String, (String, &'static str)> {
+pub fn multipart(parts: &[Part], target: Target) -> Result<String, (String, &'static str)> {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.name.len().to_le_bytes());
@@ -45,8 +50,8 @@ pub fn multipart(parts: &[Part]) -> Result<String, (String, &'static str)> {
         hash.update(part.text.len().to_le_bytes());
         hash.update(&part.text);
     }
-    // `=_` can't stand in quoted-printable; in what stands as it is, only who knows the hash could
-    // have written it.
+    // `=_` can't stand in base64; in what stands as it is, only who knows the hash could have
+    // written it.
     let mut boundary = String::from("=_");
     for byte in hash.finalize().iter().take(16) {
         let _ = write!(boundary, "{byte:02x}");
@@ -61,8 +66,11 @@ pub fn multipart(parts: &[Part]) -> Result<String, (String, &'static str)> {
             .collect();
         let plain = part.text.bytes().all(|byte| byte.is_ascii() && byte != b'\r' && byte != 0)
             && part.text.lines().all(|line| line.len() <= LINE_MOST);
-        let (encoding, body) =
-            if plain { ("7bit", part.text.clone()) } else { ("quoted-printable", quoted(&part.text)) };
+        let (encoding, body) = match (plain, Target::CLOUD_INIT.contains(&target)) {
+            (true, _) => ("7bit", part.text.clone()),
+            (false, true) => ("base64", base64(&part.text)),
+            (false, false) => ("8bit", part.text.clone()),
+        };
         let _ = write!(
             out,
             "\n--{boundary}\nContent-Type: {media}; charset=\"utf-8\"\nContent-Transfer-Encoding: {encoding}\n\
@@ -73,30 +81,15 @@ pub fn multipart(parts: &[Part]) -> Result<String, (String, &'static str)> {
     Ok(out)
 }
 
-/// A text as quoted-printable (RFC 2045).
-fn quoted(text: &str) -> String {
-    let mut out = String::new();
-    for line in text.split_inclusive('\n') {
-        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
-        let mut length = 0;
-        for (at, byte) in line.bytes().enumerate() {
-            let last = at + 1 == line.len();
-            // A blank at the end of a line may get lost on the way.
-            let plain =
-                (b'!'..=b'~').contains(&byte) && byte != b'=' || matches!(byte, b' ' | b'\t') && !last;
-            let width = if plain { 1 } else { 3 };
-            if length + width >= QUOTED_MOST {
-                out.push_str("=\n");
-                length = 0;
-            }
-            length += width;
-            if plain {
-                out.push(char::from(byte));
-            } else {
-                let _ = write!(out, "={byte:02X}");
-            }
+/// Base64 in lines (RFC 2045).
+fn base64(text: &str) -> String {
+    let whole = STANDARD.encode(text);
+    let mut out = String::with_capacity(whole.len() + whole.len() / BASE64_LINE + 1);
+    for (at, c) in whole.chars().enumerate() {
+        if at > 0 && at % BASE64_LINE == 0 {
+            out.push('\n');
         }
-        out.push_str(end);
+        out.push(c);
     }
     out
 }
@@ -104,6 +97,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud_config::parts::of_message;
+    use crate::source::SourceFile;
 
     fn part(name: &str, text: &str) -> Part {
         Part { name: name.to_owned(), text: text.to_owned() }
@@ -113,21 +108,21 @@ mod tests {
     fn a_message_is_the_same_every_time() {
         let parts = [
             part("worker.yaml", "#cloud-config\nhostname: a\n"),
-            part("setup.sh", "#!/bin/sh\necho größe= \n"),
+            part("setup.sh", &format!("#!/bin/sh\necho größe{}\n", " x".repeat(40))),
         ];
-        insta::assert_snapshot!(multipart(&parts).expect("a message"));
-        assert_eq!(multipart(&parts), multipart(&parts));
+        for target in [Target::CloudInit22_4, Target::Flatcar] {
+            let message = multipart(&parts, target).expect("a message");
+            insta::assert_snapshot!(format!("message_for_{target}"), message);
+            assert_eq!(multipart(&parts, target).as_ref(), Ok(&message));
+            let read = of_message(&SourceFile::new("message", message)).expect("it is read");
+            let texts: Vec<&str> = read.iter().map(|part| part.file.text().trim_end()).collect();
+            assert_eq!(texts, parts.each_ref().map(|part| part.text.trim_end()));
+        }
     }
 
     #[test]
     fn a_part_that_is_neither_is_refused() {
-        let refused = multipart(&[part("a.txt", "hello\n")]);
+        let refused = multipart(&[part("a.txt", "hello\n")], Target::Flatcar);
         assert_eq!(refused, Err(("a.txt".to_owned(), "a part begins with `#cloud-config` or `#!`")));
-    }
-
-    #[test]
-    fn lines_of_quoted_printable_are_short() {
-        let long = quoted(&"ä= ".repeat(100));
-        assert!(long.lines().all(|line| line.len() <= QUOTED_MOST), "{long}");
     }
 }

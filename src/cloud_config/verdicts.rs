@@ -15,7 +15,13 @@ const TABLE: &[(&str, &str)] = &[
     ("\n#cloud-config\nhostname: a\n", "EEww."),
     ("#cloud-config x\nhostname: a\n", "EE..."),
     ("#!/bin/sh\n", "....E"),
-    ("MIME-Version: 1.0\n", "EwwwE"),
+    ("MIME-Version: 1.0\n", "EEEEE"),
+    (
+        "Content-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/cloud-config\n\n#cloud-config\na: b\n--x--\n",
+        "EEEEE",
+    ),
+    ("Content-Type: multipart/mixed; boundary=x\n\n--x\n\n#cloud-config\nhostname: a\n--x--\n", "E...E"),
+    ("## template: jinja\n#cloud-config\nhostname: {{ v1.region }}\n", "EE..E"),
     ("#include\nx\n", "EEwwE"),
     ("{\"ignition\": {}}\n", "E.EE."),
     // YAML. go-yaml reads the first document; PyYAML refuses two, and keeps the last of two keys.

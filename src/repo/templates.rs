@@ -285,7 +285,11 @@ impl Parts<'_> {
             };
             if let Some(at) = self.open.iter().position(|open| open == name) {
                 let circle = [&self.open[at..], &[name.to_owned()]].concat().join(" -> ");
-                return refuse("include-cycle", format!("documents include each other: {circle}"), String::new());
+                return refuse(
+                    "include-cycle",
+                    format!("documents include each other: {circle}"),
+                    String::new(),
+                );
             }
             let path = format!("{CLOUD_CONFIG}{name}");
             if self.done.iter().any(|done| done.name().strip_prefix(FOLDER) == Some(&path)) {

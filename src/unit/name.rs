@@ -69,6 +69,11 @@ impl Kind {
         matches!(self, Self::Network | Self::Netdev | Self::Link)
     }
 
+    /// The suffixes of all kinds.
+    pub fn all_suffixes() -> impl Iterator<Item = &'static str> {
+        SUFFIXES.iter().map(|(_, suffix)| *suffix)
+    }
+
     /// The suffixes of systemd's own units.
     pub fn suffixes() -> impl Iterator<Item = &'static str> {
         SUFFIXES.iter().filter(|(kind, _)| !kind.is_network()).map(|(_, suffix)| *suffix)
@@ -179,8 +184,33 @@ pub fn escape_path(path: &str) -> String {
     name
 }
 
+/// The path that a mount, automount or swap unit is for, by its name without the suffix; what has no
+/// valid escape in it stays as it is.
+pub fn unescape_path(stem: &str) -> String {
+    if stem == "-" {
+        return "/".to_owned();
+    }
+    let mut path = vec![b'/'];
+    let mut rest = stem.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = after
+            .strip_prefix(b"x")
+            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|_| *first == b'\\');
+        rest = match escaped {
+            Some(_) => &after[3..],
+            None => after,
+        };
+        path.push(escaped.unwrap_or(if *first == b'-' { b'/' } else { *first }));
+    }
+    String::from_utf8_lossy(&path).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -224,6 +254,18 @@ mod tests {
             ("/mnt/ä", "mnt-\\xc3\\xa4"),
         ] {
             assert_eq!(escape_path(path), name);
+        }
+        assert_eq!(unescape_path("var-lib-docker"), "/var/lib/docker");
+        assert_eq!(unescape_path("a\\x2"), "/a\\x2");
+        assert_eq!(unescape_path("-"), "/");
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_is_read_back(parts in proptest::collection::vec("[a-z.\u{e4} %_-]{1,6}", 0..4)) {
+            prop_assume!(parts.iter().all(|part| part != "."));
+            let path = format!("/{}", parts.join("/"));
+            prop_assert_eq!(unescape_path(&escape_path(&path)), path);
         }
     }
 }

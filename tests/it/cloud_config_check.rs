@@ -73,13 +73,19 @@ documents! {
     ignition_target_coreos IGNITION => "ignition-target-coreos",
     include ALL => "include",
     list ALL => "list",
+    jinja CLOUD_INIT => "jinja",
+    jinja_not_rendered CLOUD_INIT => "jinja-not-rendered",
     merge_keys CLOUD_INIT => "merge-keys",
     modes ALL => "modes",
     mounts CLOUD_INIT => "mounts",
     mounts_coreos COREOS => "mounts-coreos",
     multipart ALL => "multipart",
+    multipart_broken CLOUD_INIT => "multipart-broken",
+    multipart_parts CLOUD_INIT => "multipart-parts",
     owners CLOUD_INIT => "owners",
+    parts CLOUD_INIT => "parts",
     paths ALL => "paths",
+    sampled COREOS => "sampled",
     schema_edges CLOUD_INIT => "schema-edges",
     script ALL => "script",
     second_document ALL => "second-document",
@@ -137,6 +143,26 @@ fn an_unknown_target_is_refused_with_a_suggestion() {
 }
 
 #[test]
+fn user_data_packed_with_gzip_is_unpacked_and_counted_as_it_is() {
+    let made = tempfile::tempdir().expect("a temporary folder");
+    let plain = "#cloud-config\nwrite_files:\n  - path: /etc/a\n    content: |\n";
+    let lines = "      the same again and again\n".repeat(1000);
+    let packed = cloud_config::gzip(format!("{plain}{lines}").as_bytes());
+    std::fs::write(made.path().join("user-data"), &packed).expect("written");
+    let run = fleetwright(made.path(), &["cloud-config", "check", "-o", "json", "user-data"]);
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((run.status, &json["documents"][0]["bytes"]), (Some(0), &packed.len().into()));
+    std::fs::write(made.path().join("user-data"), &packed[..packed.len() - 9]).expect("written");
+    let run = fleetwright(made.path(), &["cloud-config", "check", "user-data"]);
+    insta::assert_snapshot!(run, @r"
+    error[unreadable-file]: user-data can't be read: it is cut off or damaged
+
+    1 error in 1 file (N ms). Nothing was changed.
+    status 2
+    ");
+}
+
+#[test]
 fn cloud_config_codes_are_explained() {
     insta::assert_snapshot!(check(&["--explain", "hyphenated-key"]));
 }
@@ -148,6 +174,7 @@ fn what_a_machine_would_have_is_shown() {
     insta::assert_snapshot!("cloud_config_show_coreos", show(&["good-coreos.yaml"]));
     insta::assert_snapshot!("cloud_config_show_json", show(&["-o", "json", "good-coreos.yaml"]));
     insta::assert_snapshot!("cloud_config_show_script", show(&["script.yaml"]));
+    insta::assert_snapshot!("cloud_config_show_multipart", show(&["multipart.yaml"]));
     insta::assert_snapshot!("cloud_config_show_missing", show(&["nowhere.yaml"]));
 }
 
@@ -240,14 +267,20 @@ const SCHEMA: &[(&str, bool, &str)] = &[
     ("ignition-target", true, ""),
     ("ignition", false, ""),
     ("include", false, KIND),
+    ("jinja-not-rendered", true, ""),
+    ("jinja", false, ""),
     ("list", false, ""),
     ("merge-keys", false, ""),
     ("modes", false, ""),
     ("mounts-coreos", true, COREOS_KEY),
     ("mounts", true, "the file is hidden"),
     ("multipart", false, KIND),
+    ("multipart-broken", false, ""),
+    ("multipart-parts", false, ""),
     ("owners", true, "writing files stops at an owner that does not exist"),
+    ("parts", true, ""),
     ("paths", false, ""),
+    ("sampled", true, COREOS_KEY),
     ("schema-edges", false, ""),
     ("script", false, KIND),
     ("second-document", false, ""),

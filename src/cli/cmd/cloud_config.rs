@@ -13,7 +13,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::explain::explain;
 use crate::cli::failure::Failure;
-use crate::cli::read::read;
+use crate::cli::read::user_data;
 use crate::cloud_config::{self, Target, Verdict};
 use crate::source::{Diagnostic, Severity, SourceFile};
 use crate::view;
@@ -122,8 +122,8 @@ fn check(context: &Context, files: &[PathBuf], targets: &[Target], strict: bool)
     let mut documents = Vec::new();
     for path in files {
         let name = path.to_string_lossy();
-        let file = match read(path) {
-            Ok(file) => file,
+        let (file, bytes) = match user_data(path) {
+            Ok(read) => read,
             Err(why) => {
                 let diagnostic = Diagnostic::error("unreadable-file", format!("{name} can't be read: {why}"));
                 problems.push(diagnostic);
@@ -131,11 +131,11 @@ fn check(context: &Context, files: &[PathBuf], targets: &[Target], strict: bool)
                 continue;
             }
         };
-        let mut verdict = cloud_config::check(&file, targets);
+        let mut verdict = cloud_config::check_packed(&file, bytes, targets);
         if strict {
             verdict.findings.iter_mut().for_each(|finding| finding.severity = Severity::Error);
         }
-        documents.push(document(&file, &verdict));
+        documents.push(document(&file, bytes, &verdict));
         for finding in &verdict.findings {
             problems.push(finding.diagnostic(&verdict.shown));
             found.push(finding.targets.iter().map(|target| target.name()).collect());
@@ -155,20 +155,20 @@ fn check(context: &Context, files: &[PathBuf], targets: &[Target], strict: bool)
 }
 
 /// The verdict of each target on a document.
-fn document(file: &SourceFile, verdict: &Verdict) -> Value {
+fn document(file: &SourceFile, bytes: usize, verdict: &Verdict) -> Value {
     let verdicts = verdict.targets.iter().map(|target| {
         let word = if verdict.refused_by(*target) { "error" } else { "ok" };
         (target.name().to_owned(), Value::from(word))
     });
     json!({
         "file": file.name(),
-        "bytes": file.text().len(),
+        "bytes": bytes,
         "verdicts": verdicts.collect::<serde_json::Map<_, _>>(),
     })
 }
 
 fn read_or_fail(path: &Path) -> Result<Arc<SourceFile>, Failure> {
-    read(path).map_err(|why| {
+    user_data(path).map(|(file, _)| file).map_err(|why| {
         Failure::usage(format!("{} can't be read: {why}", path.display()), "give a file of user data")
     })
 }

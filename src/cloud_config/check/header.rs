@@ -7,10 +7,14 @@
 
 use crate::cloud_config::document::{Document, Kind};
 use crate::cloud_config::finding::{Finding, Report};
+use crate::cloud_config::merge::includes;
+use crate::cloud_config::parts::pieces;
 use crate::cloud_config::target::Target;
 use crate::source::Span;
 
 const HEADER: &str = "#cloud-config";
+/// The line that makes cloud-init put instance data in.
+const TEMPLATE: &str = "## template: jinja";
 
 /// Checks the first line.
 pub fn check(document: &Document, report: &mut Report<'_>) {
@@ -18,7 +22,10 @@ pub fn check(document: &Document, report: &mut Report<'_>) {
     let line = text.lines().next().unwrap_or("");
     let span = Span::new(0, line.trim_end().len());
     match document.kind {
-        Kind::CloudConfig => cloud_config(text, line, span, report),
+        Kind::CloudConfig => {
+            cloud_config(text, line, span, report);
+            not_done(document, report);
+        }
         Kind::Script => {
             let message = "Ignition runs no scripts";
             let help = "write the script with `write_files` and run it from a unit";
@@ -28,12 +35,6 @@ pub fn check(document: &Document, report: &mut Report<'_>) {
             let message = "MIME multipart is not taken";
             let finding = Finding::error("wrong-dialect", span, message);
             report.add(&[Target::CoreosLegacy, Target::Ignition3_3], finding);
-            let message = "the parts of a MIME message are not checked";
-            let finding = Finding::warning("unchecked-part", span, message);
-            report.add(
-                &[Target::Flatcar, Target::CloudInit22_4, Target::CloudInit23_4],
-                finding.help("check each part as a file of its own"),
-            );
         }
         Kind::Ignition => {
             let message = "this is a document of Ignition";
@@ -44,8 +45,10 @@ pub fn check(document: &Document, report: &mut Report<'_>) {
             let message = "only cloud-init takes user data of this kind";
             let targets = [Target::CoreosLegacy, Target::Flatcar, Target::Ignition3_3];
             report.add(&targets, Finding::error("wrong-dialect", span, message));
-            let message = "user data of this kind is not checked";
-            report.add(&Target::CLOUD_INIT, Finding::warning("unchecked-part", span, message));
+            if !is_template(text) {
+                let message = "user data of this kind is not checked";
+                report.add(&Target::CLOUD_INIT, Finding::warning("unchecked-part", span, message));
+            }
         }
         Kind::Unknown => {
             let message = if text.trim().is_empty() {
@@ -54,6 +57,36 @@ pub fn check(document: &Document, report: &mut Report<'_>) {
                 format!("no engine knows what this is: the first line must be `{HEADER}`")
             };
             report.add(&Target::ALL, Finding::error("bad-header", span, message));
+        }
+    }
+}
+
+fn is_template(text: &str) -> bool {
+    text.get(..TEMPLATE.len()).is_some_and(|start| start.eq_ignore_ascii_case(TEMPLATE))
+}
+
+/// What stands in the text for somebody else to put something in.
+fn not_done(document: &Document, report: &mut Report<'_>) {
+    let text = document.file.text();
+    for (name, span) in includes(text) {
+        let message = format!("`{name}` is not put in here");
+        let help = "`fleetwright validate` and `fleetwright render --user-data` put parts in";
+        report.add(&Target::ALL, Finding::warning("part-not-included", span, message).help(help));
+    }
+    // Comments say what they like.
+    let is_comment = |at: usize| {
+        let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        text[line..].trim_start().starts_with('#')
+    };
+    for (span, is_value) in pieces(text, 0) {
+        let inner = text[span.start + 2..span.end - 2].trim_start_matches(['-', ' ']);
+        if is_value && (inner.starts_with("v1.") || inner.starts_with("ds.")) && !is_comment(span.start) {
+            let message = format!("`{}` stays as it is", &text[span.start..span.end]);
+            let help = format!("write `{TEMPLATE}` into a line before `{HEADER}`");
+            report.add(
+                &Target::CLOUD_INIT,
+                Finding::warning("template-not-rendered", span, message).help(help),
+            );
         }
     }
 }

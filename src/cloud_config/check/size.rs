@@ -13,7 +13,7 @@ const LISTED: usize = 5;
 
 /// Checks the size.
 pub fn check(document: &Document, report: &mut Report<'_>) {
-    let size = document.file.text().len();
+    let size = document.bytes;
     if size <= USER_DATA_MOST {
         return;
     }
@@ -27,8 +27,10 @@ pub fn check(document: &Document, report: &mut Report<'_>) {
         let list: Vec<String> = largest.iter().map(|(name, size)| format!("{name} ({size} bytes)")).collect();
         finding = finding.help(format!("the largest: {}", list.join(", ")));
     }
-    let packed = gzip(document.file.text().as_bytes()).len();
+    let is_packed = document.bytes != document.file.text().len();
+    let packed = if is_packed { 0 } else { gzip(document.file.text().as_bytes()).len() };
     let help = match packed {
+        _ if is_packed => "move long files into the image, or fetch them at boot".to_owned(),
         fits if fits > 0 && fits <= USER_DATA_MOST => format!(
             "packed with gzip it has {fits} bytes, which both coreos-cloudinit and cloud-init take; or move long files \
              into the image, or fetch them at boot"

@@ -14,6 +14,40 @@ use crate::source::Span;
 
 const TOKENS: [&str; 4] = ["$public_ipv4", "$private_ipv4", "$public_ipv6", "$private_ipv6"];
 
+/// Addresses as long as the tokens, so that every place stays what it is; from the ranges that are
+/// kept for documentation and for private networks.
+const SAMPLES: [&str; 4] = ["203.0.113.25", "172.31.200.10", "            ", "             "];
+
+/// The text as coreos-cloudinit reads it on a machine of EC2; `None` where nothing is put in. An
+/// address that is not there leaves blanks here, where the engine leaves nothing.
+pub fn sampled(text: &str) -> Option<String> {
+    let mut out = String::new();
+    for (token, sample) in TOKENS.into_iter().zip(SAMPLES) {
+        let read = if out.is_empty() { text } else { out.as_str() };
+        let mut written = String::with_capacity(read.len());
+        let mut seen = 0;
+        for (at, _) in read.match_indices(token) {
+            let before = &read[..at];
+            // The character before it is part of the match, so of two that touch one stays.
+            let is_escaped = before.ends_with('\\');
+            written.push_str(&read[seen..at]);
+            if is_escaped && at > seen {
+                // The engine takes the backslash away; the length must stay.
+                written.pop();
+                written.push(' ');
+            }
+            let stays = is_escaped || at == seen && seen > 0;
+            written.push_str(if stays { token } else { sample });
+            seen = at + token.len();
+        }
+        if seen > 0 {
+            written.push_str(&read[seen..]);
+            out = written;
+        }
+    }
+    (!out.is_empty()).then_some(out)
+}
+
 /// Looks at every token in the text.
 pub fn check(document: &Document, report: &mut Report<'_>) {
     let text = document.file.text();
@@ -81,5 +115,23 @@ pub fn encoded(config: &Config<'_>, report: &mut Report<'_>) {
             let finding = Finding::error("token-not-replaced", content.span, message);
             report.add(&Target::COREOS, finding.help("write the content as it is"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_put_in_and_nothing_moves() {
+        let text =
+            "a $private_ipv4 \\$private_ipv4 $public_ipv4$public_ipv4 ${private_ipv4} $private_ipv6.\n";
+        let sampled = sampled(text).expect("there are tokens");
+        assert_eq!(
+            sampled,
+            "a 172.31.200.10  $private_ipv4 203.0.113.25$public_ipv4 ${private_ipv4}              .\n"
+        );
+        assert_eq!(sampled.len(), text.len());
+        assert_eq!(super::sampled("a"), None);
     }
 }

@@ -6,23 +6,7 @@ use crate::cloud_config::finding::{Finding, Report};
 use crate::cloud_config::model::{Config, File, Spanned, Unit};
 use crate::cloud_config::target::Target;
 use crate::source::{Diagnostic, Span};
-use crate::unit;
-
-/// The types of units, from systemd.unit(5), and of networkd's files.
-const TYPES: [&str; 11] = [
-    "service",
-    "socket",
-    "device",
-    "mount",
-    "automount",
-    "swap",
-    "target",
-    "path",
-    "timer",
-    "slice",
-    "scope",
-];
-const NETWORK: [&str; 3] = ["network", "netdev", "link"];
+use crate::unit::{self, Kind};
 
 /// Services that documents start and that no image has any more.
 const GONE: [(&str, &str); 3] = [
@@ -40,10 +24,11 @@ const UNITS: [Target; 3] = [Target::CoreosLegacy, Target::Flatcar, Target::Ignit
 
 /// What is wrong with the text of the unit, or the drop-in, `name`.
 pub fn unit_text(name: &str, text: &str) -> Vec<Diagnostic> {
-    // networkd's files have another grammar, and tokens are put in by the engine.
-    let is_systemd_s = [".network", ".netdev", ".link"].iter().all(|end| !name.ends_with(end));
-    let mut problems =
-        if is_systemd_s { unit::check_text(name, text, &unit::Options::default()) } else { Vec::new() };
+    // networkd's files have another grammar.
+    if kind(name).is_some_and(Kind::is_network) {
+        return Vec::new();
+    }
+    let mut problems = unit::check_text(name, text, &unit::Options::default());
     problems.retain(|problem| problem.code != "bad-unit-name");
     problems
 }
@@ -76,22 +61,12 @@ fn text(name: &str, content: &Spanned<String>, targets: &[Target], report: &mut 
 
 /// Where a mount unit of that name is mounted: `var-lib-docker.mount` on `/var/lib/docker`.
 pub fn mount_point(name: &str) -> Option<String> {
-    let name = name.strip_suffix(".mount")?;
-    let mut point = String::from("/");
-    let mut rest = name;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        let escaped = rest.strip_prefix('x').and_then(|hex| u8::from_str_radix(hex.get(..2)?, 16).ok());
-        match (c, escaped) {
-            ('-', _) => point.push('/'),
-            ('\\', Some(byte)) => {
-                point.push(char::from(byte));
-                rest = &rest[3..];
-            }
-            _ => point.push(c),
-        }
-    }
-    Some(point)
+    name.strip_suffix(".mount").map(unit::unescape_path)
+}
+
+/// The kind of unit that a name says.
+fn kind(name: &str) -> Option<Kind> {
+    Kind::of_suffix(suffix(name))
 }
 
 /// Checks every unit.
@@ -124,12 +99,11 @@ fn suffix(name: &str) -> &str {
 /// Whether the name is that of a unit.
 fn name(name: &Spanned<String>, report: &mut Report<'_>) -> bool {
     let error = |message: String| Finding::error("bad-unit-name", name.span, message);
-    let types: Vec<&str> = TYPES.into_iter().chain(NETWORK).collect();
     let own = suffix(&name.value);
-    let finding = if !types.contains(&own) {
+    let finding = if kind(&name.value).is_none() {
         let finding =
             error(format!("`{}` is not the name of a unit: it ends in none of their types", name.value));
-        match report.suggest(own, types) {
+        match report.suggest(own, Kind::all_suffixes()) {
             Some(near) => finding.label(format!("did you mean `.{near}`?")),
             None if own.is_empty() => finding.label(format!("write `{}.service`", name.value)),
             None => finding,
@@ -150,7 +124,7 @@ fn name(name: &Spanned<String>, report: &mut Report<'_>) -> bool {
 }
 
 fn purpose(unit: &Unit, name: &Spanned<String>, report: &mut Report<'_>) {
-    if NETWORK.contains(&suffix(&name.value)) {
+    if kind(&name.value).is_some_and(Kind::is_network) {
         let command = unit.command.as_ref().map(|command| ("command", command.span));
         let enable = unit.enable.as_ref().map(|enable| ("enable", enable.span));
         for (key, span) in command.into_iter().chain(enable) {
@@ -233,7 +207,7 @@ pub fn file(file: &File<'_>, path: &Spanned<String>, report: &mut Report<'_>) {
     let unit = match rest.split_once('/') {
         None => rest,
         Some((folder, name)) => match folder.strip_suffix(".d") {
-            Some(unit) if TYPES.contains(&suffix(unit)) => {
+            Some(unit) if kind(unit).is_some_and(|kind| !kind.is_network()) => {
                 let name = Spanned { value: name.to_owned(), span: path.span };
                 drop_in_name(&name, &Target::ALL, report);
                 rest

@@ -56,6 +56,11 @@ pub const ALL: &[Explanation] = &[
         "image: registry.example:5000/team/web:latest   # refused\nimage: team/web                                # right",
     ),
     explain(
+        "bad-message",
+        "User data of several parts is a MIME message. Its first header names the boundary that stands between the parts, `--` before it, and the parts are text as it is or in base64.",
+        "Content-Type: multipart/mixed                     # refused\nContent-Type: multipart/mixed; boundary=\"x\"       # right",
+    ),
+    explain(
         "bad-mode",
         "A file's mode is three or four octal digits in quotes. coreos-cloudinit refuses anything else; cloud-init falls back to 0644 and only writes a line into its log.",
         "permissions: u=rw      # refused\npermissions: \"0600\"    # right",
@@ -275,6 +280,16 @@ pub const ALL: &[Explanation] = &[
         "- path: /srv/app/config\n  owner: app:app\n  defer: true",
     ),
     explain(
+        "part-not-included",
+        "`# fleetwright: include` names parts that are put together when a repository is rendered. To everybody else the line is a comment, so the document is checked without its parts.",
+        "",
+    ),
+    explain(
+        "part-replaces-key",
+        "Where several parts of a MIME message have the same key, cloud-init keeps the last and forgets the others, unless a part says how to merge. Parts that are named with `# fleetwright: include` are merged before.",
+        "",
+    ),
+    explain(
         "read-only-path",
         "/usr is read-only on Container Linux, Flatcar and Fedora CoreOS (which has a writable /usr/local). Write below /etc, /opt or /var.",
         "",
@@ -346,6 +361,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "template-not-rendered",
+        "cloud-init puts instance data only into user data whose first line is `## template: jinja`. Anything else stays as it is written.",
+        "#cloud-config\nhostname: {{ v1.instance_id }}     # stays as it is\n## template: jinja\n#cloud-config\nhostname: {{ v1.instance_id }}     # right",
+    ),
+    explain(
         "template-syntax",
         "The template can't be parsed. `<{ }>` puts in a value, `<% %>` is a statement, `<# #>` a comment.",
         "",
@@ -381,6 +401,11 @@ pub const ALL: &[Explanation] = &[
     explain("unknown-environment", "fleetwright.yaml has no environment of that name.", ""),
     explain("unknown-function", "CloudFormation has no function of that name.", ""),
     explain(
+        "unknown-instance-data",
+        "A template of cloud-init puts instance data in: `v1` and what is in it, `ds`, which the metadata service gives, and few more. What is not there is put in as `CI_MISSING_JINJA_VAR/NAME`, with a warning in the log.",
+        "{{ local_ipv4 }}                # warned of\n{{ ds.meta_data.local_ipv4 }}   # right",
+    ),
+    explain(
         "unknown-key",
         "The key is none of those that may stand here. Most often it is misspelt, or stands one level too high or too low.",
         "",
@@ -391,6 +416,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain("unknown-parameter", "The template declares no parameter of that name.", ""),
+    explain(
+        "unknown-part-type",
+        "cloud-init has a handler for each type of part that it knows, and passes over all others with a line in its log.",
+        "Content-Type: text/yaml             # refused\nContent-Type: text/cloud-config     # right",
+    ),
     explain(
         "unknown-property",
         "The resource type has no property of that name; CloudFormation refuses it. Names are case-sensitive.",

@@ -126,7 +126,7 @@ fn message(args: &Args, text: String) -> Result<String, Failure> {
         let file = super::read_or_fail(path)?;
         parts.push(Part { name: name(path), text: file.text().to_owned() });
     }
-    cloud_config::multipart(&parts).map_err(|(name, why)| {
+    cloud_config::multipart(&parts, args.target).map_err(|(name, why)| {
         Failure::usage(format!("{name} can't be a part: {why}"), "give scripts and cloud-configs")
     })
 }
