@@ -15,7 +15,7 @@ use super::normal::normal;
 use super::scalar::{Scalar, scalar};
 use super::target::{Dialect, Target};
 use super::{Verdict, check};
-use crate::source::{SourceFile, Span};
+use crate::source::{Severity, SourceFile, Span};
 use crate::yaml::Node;
 
 mod to_cloud_init;
@@ -26,13 +26,14 @@ mod tree;
 const HEADER: &str = "#cloud-config\n";
 
 /// Errors that say that the model does not hold what was written, whoever reads it.
-const UNREAD: [&str; 14] = [
+const UNREAD: [&str; 15] = [
     "bad-mode",
     "bad-value",
     "command-is-mapping",
     "duplicate-key",
     "empty-document",
     "missing-key",
+    "part-not-included",
     "second-document",
     "undecodable-content",
     "unknown-key",
@@ -67,6 +68,12 @@ pub fn convert(file: &Arc<SourceFile>, target: Target) -> Result<String, Verdict
     let counts =
         |finding: &Finding| own || finding.targets.contains(&target) || UNREAD.contains(&finding.code);
     let mut errors = check(file, &asked).findings;
+    for finding in &mut errors {
+        // The comment that names the parts would be gone, and nobody would put them in any more.
+        if finding.code == "part-not-included" {
+            finding.severity = Severity::Error;
+        }
+    }
     errors.retain(|finding| finding.is_error() && counts(finding) && !is_mended(finding, file));
     let Some(root) = document
         .root

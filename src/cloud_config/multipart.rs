@@ -37,8 +37,9 @@ pub fn media_type(text: &str) -> Result<&'static str, &'static str> {
     }
 }
 
-/// The message of `parts` for `target`. What is not plain ASCII is in base64 for cloud-init, whose
-/// reader takes nothing else of the kind, and as it is for Flatcar, whose reader undoes nothing.
+/// The message of `parts` for `target`. What is not plain ASCII is in base64 for cloud-init, which
+/// reads the rest as if it were ISO 8859-1, and as it is for Flatcar: Go's reader of messages
+/// leaves base64 to its caller.
 ///
 /// # Errors
 /// The name of the part that is neither a cloud-config nor a script, and why.
