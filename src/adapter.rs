@@ -6,6 +6,7 @@ pub mod cluster_api;
 pub mod docker_build;
 pub mod git;
 pub mod hooks;
+pub mod host;
 pub mod journal;
 pub mod locks;
 pub mod metadata;

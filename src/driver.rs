@@ -9,6 +9,7 @@ pub mod follow;
 pub mod graph;
 mod hook;
 pub mod import;
+pub mod leave;
 pub mod lock;
 pub mod pipeline;
 pub mod plan;

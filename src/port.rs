@@ -12,5 +12,6 @@ pub mod journal;
 pub mod locks;
 pub mod membership;
 pub mod parameters;
+pub mod reboot;
 pub mod repair;
 pub mod store;

@@ -25,6 +25,8 @@ use crate::port::cluster_wire::{
 use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
+mod reboot;
+
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long the answer to one request may take.

@@ -24,6 +24,7 @@ mod history;
 mod logs;
 mod member;
 mod observe;
+mod reboot;
 mod spec;
 mod watch;
 

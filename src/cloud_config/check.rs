@@ -17,6 +17,7 @@ pub mod secrets;
 pub mod size;
 pub mod syntax;
 pub mod tokens;
+pub mod unit_texts;
 pub mod units;
 
 /// Checks everything but the first line; gives the bytes to mask.
@@ -33,6 +34,7 @@ pub fn body(document: &Document, report: &mut Report<'_>) -> Vec<Span> {
         let config = Config::read(root, document.dialect());
         files::check(&config, report);
         units::check(&config, report);
+        unit_texts::check(&config, report);
         accounts::check(&config, report);
         commands::check(&config, report);
         ignition::check(&config, report);

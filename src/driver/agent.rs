@@ -24,6 +24,10 @@ use crate::port::groups::Groups;
 use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
 use crate::port::parameters::{Parameters, Protection};
 
+mod reboot;
+
+pub use reboot::Reboots;
+
 /// Time between two attempts to get in.
 const RETRY: Duration = Duration::from_secs(2);
 /// How long the engine may be on its way in before it is told to begin anew.
@@ -85,6 +89,8 @@ pub struct Agent {
     pub parameters: Arc<dyn Parameters>,
     /// The metadata service.
     pub metadata: Arc<dyn Metadata>,
+    /// Reboots of this machine.
+    pub reboots: Reboots,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -280,6 +286,7 @@ impl Agent {
             () = self.watch_self() => Ended::Outside,
             () = self.lead() => Ended::Outside,
             () = self.report() => Ended::Outside,
+            () = self.reboot_when_wanted() => Ended::Outside,
         }
     }
 

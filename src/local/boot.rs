@@ -4,10 +4,11 @@
 pub mod expect;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -21,6 +22,9 @@ use super::machines::{CAPABILITIES, cgroup_settings};
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long units that cloud-init has started may take to come to rest.
 const REST: Duration = Duration::from_secs(30);
+/// What the machine runs first, with the command that boots it behind. The user data may start an agent, and on an
+/// instance of EC2 that one would find a metadata service and take itself for this computer.
+const ALONE: &str = "ip route add unreachable 169.254.169.254 && exec \"$@\"";
 /// Bytes of a file, or of a program's output, that are kept.
 const TEXT_MOST: usize = 64 << 10;
 
@@ -35,8 +39,19 @@ pub struct Boot {
     pub units: Vec<String>,
     /// Programs that are run.
     pub commands: Vec<Vec<String>>,
+    /// Files and folders of this computer that the machine has from the start, read-only.
+    pub brought: Vec<Brought>,
     /// How long cloud-init may take.
     pub limit: Duration,
+}
+
+/// A file or folder of this computer that a machine has as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brought {
+    /// Where it is on this computer, an absolute path.
+    pub here: PathBuf,
+    /// Where the machine has it, an absolute path.
+    pub there: String,
 }
 
 /// What a machine has come to.
@@ -128,7 +143,7 @@ impl Machine<'_> {
         make_dir(&seed)?;
         write_file(&seed.join("user-data"), &boot.user_data)?;
         write_file(&seed.join("meta-data"), format!("instance-id: {0}\nlocal-hostname: boot\n", self.name))?;
-        self.create(image, folder).await?;
+        self.create(image, folder, &boot.brought).await?;
         let begun = Instant::now();
         let start = self.docker.start_container(self.name, None).await;
         start.map_err(LocalError::docker("starting the machine"))?;
@@ -152,17 +167,29 @@ impl Machine<'_> {
         Ok(booted)
     }
 
-    async fn create(&self, image: &str, folder: &std::path::Path) -> Result<(), LocalError> {
+    async fn create(
+        &self,
+        image: &str,
+        folder: &std::path::Path,
+        brought: &[Brought],
+    ) -> Result<(), LocalError> {
         let (cgroup_mode, cgroup_mount, command) = cgroup_settings();
-        // There is no metadata service: what asks for one gets no answer.
+        let command = ["sh", "-c", ALONE, "sh"].map(str::to_owned).into_iter().chain(command);
         let mut binds = vec![format!("{}:/var/lib/cloud/seed/nocloud:ro", folder.join("seed").display())];
         binds.extend(cgroup_mount.map(str::to_owned));
+        let mounts = brought.iter().map(|file| Mount {
+            typ: Some(MountType::BIND),
+            source: Some(file.here.to_string_lossy().into_owned()),
+            target: Some(file.there.clone()),
+            read_only: Some(true),
+            ..Default::default()
+        });
         let tmpfs =
             ["/run", "/run/lock", "/tmp"].map(|path| (path.to_owned(), "exec,nosuid,nodev".to_owned()));
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             hostname: Some("boot".to_owned()),
-            cmd: Some(command),
+            cmd: Some(command.collect()),
             // Docker in a container needs a folder that is no overlay; it goes with the container.
             volumes: Some(vec!["/var/lib/docker".to_owned()]),
             host_config: Some(HostConfig {
@@ -171,6 +198,7 @@ impl Machine<'_> {
                 security_opt: Some(vec!["seccomp=unconfined".into(), "apparmor=unconfined".into()]),
                 cgroupns_mode: Some(cgroup_mode),
                 tmpfs: Some(tmpfs.into()),
+                mounts: Some(mounts.collect()),
                 ..Default::default()
             }),
             ..Default::default()

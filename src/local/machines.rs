@@ -34,7 +34,7 @@ const LABEL_VPC: &str = "fleetwright.local.vpc";
 
 /// What systemd, cloud-init and Docker need in a machine. `--privileged` would be shorter,
 /// and fails where the host itself lacks one of the capabilities.
-pub(super) const CAPABILITIES: [&str; 12] = [
+pub(super) const CAPABILITIES: [&str; 13] = [
     "SYS_ADMIN",
     "NET_ADMIN",
     "SYS_PTRACE",
@@ -47,7 +47,15 @@ pub(super) const CAPABILITIES: [&str; 12] = [
     "LINUX_IMMUTABLE",
     "IPC_LOCK",
     "AUDIT_CONTROL",
+    // Within a container it ends the container only, and the kernel says in its exit status
+    // whether that was for a reboot. Without it systemd exits with 0 either way.
+    "SYS_BOOT",
 ];
+
+/// The exit status of a container whose init called for a reboot: the kernel ends it with SIGHUP
+/// (`reboot(2)`, "Behavior inside PID namespaces"). Halting and powering off end it with SIGINT,
+/// 130; killing it from outside, with 137.
+const REBOOT_STATUS: i64 = 128 + 1;
 
 /// Connects to Docker and asks it something, so that a missing engine is known at once.
 ///
@@ -119,7 +127,13 @@ impl Machines {
             let state = match container.state.unwrap_or(S::EMPTY) {
                 S::CREATED => ContainerState::Created,
                 S::RUNNING | S::PAUSED | S::RESTARTING | S::STOPPING | S::EMPTY => ContainerState::Running,
-                S::EXITED | S::DEAD => ContainerState::Stopped,
+                S::EXITED => match self.exit_status(instance).await? {
+                    Some(REBOOT_STATUS) => ContainerState::Rebooting,
+                    Some(_) => ContainerState::Stopped,
+                    // Removed, or started, since it was listed: the next look tells which.
+                    None => ContainerState::Removing,
+                },
+                S::DEAD => ContainerState::Stopped,
                 S::REMOVING => ContainerState::Removing,
             };
             machines.insert(instance.clone(), Some(state));
@@ -261,6 +275,27 @@ impl Machines {
         self.docker.start_container(&name, None).await.map_err(LocalError::docker(doing))
     }
 
+    /// How an exited container ended; `None` when it is not there, or runs again.
+    async fn exit_status(&self, instance: &str) -> Result<Option<i64>, LocalError> {
+        match self.docker.inspect_container(&self.container_name(instance), None).await {
+            Ok(seen) => Ok(seen
+                .state
+                .filter(|state| !state.running.unwrap_or(false))
+                .and_then(|state| state.exit_code)),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(LocalError::docker(format!("looking at the machine of {instance}"))(error)),
+        }
+    }
+
+    /// Starts the container of a machine that reboots. Its disks are as they were; `/run` is new.
+    ///
+    /// # Errors
+    /// When Docker refuses; one that is not there any more is no error.
+    pub async fn restart(&self, instance: &str) -> Result<(), LocalError> {
+        let started = self.docker.start_container(&self.container_name(instance), None).await;
+        absent_is_fine(started, format!("starting the machine of {instance} again"))
+    }
+
     async fn remove_container(&self, instance: &str) -> Result<(), LocalError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(&self.container_name(instance), Some(options)).await;
@@ -358,16 +393,21 @@ pub fn gateway(cidr: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(cidr.network()) + 1)
 }
 
+/// Gives each boot of a machine an id of its own, where Linux has it: the host's is the same for
+/// all machines and all their boots, and the journal and the agent tell boots apart by it.
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/uuid > /run/boot-id && \
+    mount --bind /run/boot-id /proc/sys/kernel/random/boot_id && exec /sbin/init";
+
 /// How a machine gets its control groups: with version 1 it shares the host's tree (nested
 /// Docker fails in a private one); with version 2 it has a private one, which Docker mounts
 /// read-only. Version 2 has not been run yet.
 pub(super) fn cgroup_settings() -> (HostConfigCgroupnsModeEnum, Option<&'static str>, Vec<String>) {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        let script = "mount -o remount,bind,rw /sys/fs/cgroup && exec /sbin/init";
-        (HostConfigCgroupnsModeEnum::PRIVATE, None, vec!["sh".into(), "-c".into(), script.into()])
+        let script = format!("mount -o remount,bind,rw /sys/fs/cgroup && {BOOT_ID}");
+        (HostConfigCgroupnsModeEnum::PRIVATE, None, vec!["sh".into(), "-c".into(), script])
     } else {
         let mount = Some("/sys/fs/cgroup:/sys/fs/cgroup:rw");
-        (HostConfigCgroupnsModeEnum::HOST, mount, vec!["/sbin/init".into()])
+        (HostConfigCgroupnsModeEnum::HOST, mount, vec!["sh".into(), "-c".into(), BOOT_ID.into()])
     }
 }
 

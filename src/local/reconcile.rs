@@ -2,7 +2,8 @@
 //!
 //! The rules, in order of weight:
 //! 1. A machine that ran once and is gone or stopped is a terminated instance: that is
-//!    reported, and no machine is ever started again for that instance.
+//!    reported, and no machine is ever started again for that instance. Only one that ended
+//!    itself in order to reboot is started again: an instance that reboots stays the same.
 //! 2. An instance that is pending or running has exactly one machine.
 //! 3. A machine without an instance, or of a terminated one, is removed.
 //! 4. A network lives as long as an instance or a machine uses it.
@@ -22,6 +23,8 @@ pub enum ContainerState {
     Running,
     /// Exited or dead.
     Stopped,
+    /// Ended by its own init, which asked for a reboot.
+    Rebooting,
     /// Being removed now.
     Removing,
 }
@@ -97,6 +100,11 @@ pub enum Action {
     },
     /// Make the network of a VPC.
     CreateNetwork(Network),
+    /// Start the container of a machine that reboots, with all that is on its disks.
+    Restart {
+        /// The instance.
+        instance: String,
+    },
     /// Make and start the machine of an instance; what is left of a start that failed is removed first.
     Start {
         /// The instance.
@@ -109,7 +117,8 @@ pub fn reconcile(instances: &[Instance], observed: &Observed) -> Vec<Action> {
     let known: BTreeMap<&str, &Instance> = instances.iter().map(|i| (i.id.as_str(), i)).collect();
     let machines: BTreeMap<&str, &Machine> =
         observed.machines.iter().map(|m| (m.instance.as_str(), m)).collect();
-    let (mut reports, mut removals, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut reports, mut removals) = (Vec::new(), Vec::new());
+    let (mut restarts, mut starts) = (Vec::new(), Vec::new());
 
     for (id, machine) in &machines {
         let instance = (*id).to_owned();
@@ -120,6 +129,7 @@ pub fn reconcile(instances: &[Instance], observed: &Observed) -> Vec<Action> {
             }
             Some(i) if i.wants_machine() => match (machine.container, machine.started) {
                 (Some(ContainerState::Running | ContainerState::Removing), _) => {}
+                (Some(ContainerState::Rebooting), _) => restarts.push(Action::Restart { instance }),
                 (Some(ContainerState::Stopped), _) => {
                     reports.push(Action::ReportVanished { instance, reason: VanishReason::Stopped });
                 }
@@ -169,7 +179,7 @@ pub fn reconcile(instances: &[Instance], observed: &Observed) -> Vec<Action> {
         }
     }
 
-    [reports, removals, removed_networks, created_networks, starts].concat()
+    [reports, removals, restarts, removed_networks, created_networks, starts].concat()
 }
 
 #[cfg(test)]
@@ -236,6 +246,21 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_reboots_is_started_again_unless_its_instance_is_to_go() {
+        let observed = Observed {
+            machines: vec![machine("i-1", Some(ContainerState::Rebooting), true)],
+            networks: vec![network()],
+        };
+        let actions = reconcile(&[instance("i-1", InstanceLife::Running)], &observed);
+        assert_eq!(actions, [Action::Restart { instance: "i-1".into() }]);
+        assert_eq!(reconcile(&[instance("i-1", InstanceLife::ShuttingDown)], &observed), []);
+        assert_eq!(
+            reconcile(&[instance("i-1", InstanceLife::Terminated)], &observed),
+            [Action::Remove { instance: "i-1".into(), reason: RemoveReason::Terminated }]
+        );
+    }
+
+    #[test]
     fn a_start_that_failed_half_way_is_tried_again() {
         let observed = Observed {
             machines: vec![machine("i-1", Some(ContainerState::Created), true)],
@@ -282,6 +307,11 @@ mod tests {
                 Action::Remove { instance, .. } => {
                     observed.machines.retain(|m| &m.instance != instance);
                 }
+                Action::Restart { instance } => {
+                    for machine in observed.machines.iter_mut().filter(|m| &m.instance == instance) {
+                        machine.container = Some(ContainerState::Running);
+                    }
+                }
                 Action::RemoveNetwork { vpc } => observed.networks.retain(|n| &n.vpc != vpc),
                 Action::CreateNetwork(network) => observed.networks.push(network.clone()),
                 Action::Start { instance } => {
@@ -307,6 +337,7 @@ mod tests {
             Just(Some(ContainerState::Created)),
             Just(Some(ContainerState::Running)),
             Just(Some(ContainerState::Stopped)),
+            Just(Some(ContainerState::Rebooting)),
         ];
         let instances = prop::collection::btree_map(0_u8..8, (any_life(), 0_u8..3), 0..8);
         let machines = prop::collection::btree_map(0_u8..8, (container, any::<bool>()), 0..8);
@@ -336,6 +367,11 @@ mod tests {
         #[test]
         fn what_ran_once_is_never_started_again((instances, observed) in any_world()) {
             for action in reconcile(&instances, &observed) {
+                if let Action::Restart { instance } = &action {
+                    prop_assert!(observed.machines.iter().any(|m| m.instance == *instance
+                        && m.container == Some(ContainerState::Rebooting)));
+                    prop_assert!(instances.iter().any(|i| i.id == *instance && i.wants_machine()));
+                }
                 if let Action::Start { instance } = action {
                     let before = observed.machines.iter().find(|m| m.instance == instance);
                     prop_assert!(before.is_none_or(|m| m.container == Some(ContainerState::Created)

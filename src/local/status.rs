@@ -107,6 +107,7 @@ async fn machines_of(name: &LocalName, home: &Home, state: &State) -> Result<Vec
         let container = match container {
             Some(ContainerState::Created) => "starting",
             Some(ContainerState::Running) => "running",
+            Some(ContainerState::Rebooting) => "rebooting",
             Some(ContainerState::Stopped) => "stopped",
             Some(ContainerState::Removing) | None => "gone",
         };

@@ -468,7 +468,10 @@ impl Keeper {
                     Ok(()) => errors.extend(self.open(network).await.err()),
                     Err(error) => errors.push(error),
                 },
-                Action::ReportVanished { .. } | Action::Remove { .. } | Action::Start { .. } => {}
+                Action::ReportVanished { .. }
+                | Action::Remove { .. }
+                | Action::Restart { .. }
+                | Action::Start { .. } => {}
             }
         }
         let machines = actions.iter().map(|action| self.perform_one(action, instances));
@@ -480,6 +483,7 @@ impl Keeper {
         match action {
             Action::ReportVanished { instance, .. } => self.emulator.vanished(instance).await,
             Action::Remove { instance, .. } => self.machines.remove(instance).await,
+            Action::Restart { instance } => self.machines.restart(instance).await,
             Action::Start { instance } => {
                 let Some(instance) = instances.iter().find(|i| &i.id == instance) else { return Ok(()) };
                 // Its network could not be made; that error is told, this one would only hide it.

@@ -37,6 +37,8 @@ pub enum MachineState {
     Paused,
     /// Up, and being emptied.
     Draining,
+    /// It has leave to reboot: being emptied for it, away, or coming back.
+    Rebooting,
     /// The engine can't reach it.
     Down,
 }
@@ -48,6 +50,7 @@ impl MachineState {
             Self::Ready => "ready",
             Self::Paused => "paused",
             Self::Draining => "draining",
+            Self::Rebooting => "rebooting",
             Self::Down => "down",
         }
     }

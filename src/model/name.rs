@@ -113,6 +113,12 @@ name! {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 name! {
+    /// One boot of a machine, from `/proc/sys/kernel/random/boot_id`: a UUID, which Linux makes at each.
+    BootId, "the id of a boot", "use 1 to 64 of a-f, 0-9 and `-`",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-')
+}
+name! {
     /// The digest of an image manifest: `sha256:` and 64 hexadecimal digits.
     Digest, "a digest", "it is `sha256:` followed by 64 hexadecimal digits",
     |text| text.strip_prefix("sha256:").is_some_and(|hex| {

@@ -9,6 +9,8 @@ use crate::model::machine::Role;
 use crate::model::member::Node;
 use crate::model::name::MachineId;
 
+pub mod reboot;
+
 /// How long the machine that should initialise the cluster may take before another may.
 const PATIENCE_S: u64 = 60;
 /// How long a node may be down before it counts as never having become a machine.

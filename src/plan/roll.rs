@@ -360,13 +360,15 @@ fn is_drained(observed: Observed<'_>, instance: &GroupInstance) -> bool {
     match machine.state {
         MachineState::Down => true,
         MachineState::Ready | MachineState::Paused => false,
-        MachineState::Draining => !observed.services.iter().flat_map(|s| &s.instances).any(|instance| {
-            instance.machine.as_ref() == Some(&machine.id)
-                && match instance.state {
-                    InstanceState::Starting | InstanceState::Healthy | InstanceState::Stopping => true,
-                    InstanceState::Pending | InstanceState::Failed => false,
-                }
-        }),
+        MachineState::Draining | MachineState::Rebooting => {
+            !observed.services.iter().flat_map(|s| &s.instances).any(|instance| {
+                instance.machine.as_ref() == Some(&machine.id)
+                    && match instance.state {
+                        InstanceState::Starting | InstanceState::Healthy | InstanceState::Stopping => true,
+                        InstanceState::Pending | InstanceState::Failed => false,
+                    }
+            })
+        }
     }
 }
 
@@ -376,7 +378,7 @@ fn rank(observed: Observed<'_>, instance: &GroupInstance) -> (u8, MachineId) {
         None => 0,
         Some(machine) => match machine.state {
             MachineState::Down => 0,
-            MachineState::Draining => 1,
+            MachineState::Draining | MachineState::Rebooting => 1,
             MachineState::Ready | MachineState::Paused if machine.leader => 3,
             MachineState::Ready | MachineState::Paused => 2,
         },

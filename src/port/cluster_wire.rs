@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
-use crate::model::name::MachineId;
+use crate::model::name::{BootId, MachineId};
+use crate::model::reboot::Mark;
 
 /// The port on which control machines serve the API.
 pub const PORT: u16 = 7443;
@@ -76,6 +77,20 @@ pub struct Registration {
 pub struct Unhealthy {
     /// The check's output.
     pub output: String,
+}
+
+/// A machine's wish to reboot, from its own agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebootRequest {
+    /// The boot that is to end.
+    pub boot: BootId,
+}
+
+/// What the cluster knows of a machine's reboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebootState {
+    /// The leave that it had last, until it has given that back.
+    pub mark: Option<Mark>,
 }
 
 /// One line of a stream; empty lines between them are signs of life.

@@ -29,6 +29,9 @@ use crate::port::cluster_wire::{
     Changed, DrainRequest, Drained, ErrorBody, Line, Registration, Unhealthy, WireError,
 };
 use crate::port::membership::Membership;
+use crate::port::reboot::Leaves;
+
+mod reboot;
 
 /// Time between two signs of life on a stream.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
@@ -44,6 +47,8 @@ pub struct Api {
     pub cluster: Arc<dyn Cluster>,
     /// The engine of this machine.
     pub membership: Arc<dyn Membership>,
+    /// Who may reboot.
+    pub leaves: Arc<dyn Leaves>,
     /// What a caller must bear to do everything.
     pub token: Secret<String>,
     /// What a worker bears, who may register, empty and report on its own machine.
@@ -97,6 +102,7 @@ pub fn router(api: Api) -> Router {
         .route_layer(middleware::from_fn(operators))
         .route("/v1/drain", post(drain))
         .route("/v1/machines/{id}", put(register))
+        .route("/v1/machines/{id}/reboot", get(reboot::state).put(reboot::ask).delete(reboot::give_back))
         .route("/v1/tasks/{id}/unhealthy", post(unhealthy))
         .fallback(|| async {
             Problem(StatusCode::NOT_FOUND, WireError::new("invalid", "there is no such path"))

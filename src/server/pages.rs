@@ -225,7 +225,7 @@ fn machines(main: &mut String, machines: &[Machine]) {
     for machine in machines {
         let class = match machine.state {
             MachineState::Ready => "good",
-            MachineState::Paused | MachineState::Draining => "busy",
+            MachineState::Paused | MachineState::Draining | MachineState::Rebooting => "busy",
             MachineState::Down => "bad",
         };
         let _ = write!(

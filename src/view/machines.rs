@@ -64,7 +64,7 @@ mod tests {
         insta::assert_snapshot!(machines(
             &[
                 machine("i-0a1", Role::Control, MachineState::Ready, true),
-                machine("i-0b2", Role::Control, MachineState::Ready, false),
+                machine("i-0b2", Role::Control, MachineState::Rebooting, false),
                 machine("i-0c3", Role::Worker, MachineState::Down, false),
             ],
             &[]

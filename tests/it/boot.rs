@@ -1,7 +1,10 @@
 //! User data booted for real, in a machine of the local cloud's image.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::stacks::has;
-use crate::support::lab::fleetwright;
+use crate::support::lab::{fleetwright, root};
+use crate::support::shipped;
 
 const WORKER: &str = "\
 #cloud-config
@@ -57,4 +60,58 @@ fn what_does_not_hold_is_said_with_what_there_is() {
     has(&said, &["✗ cloud-init is done without errors", "✗ `id ops` says `docker`", "do not hold"]);
     let refused = booted(WORKER, "fils: {}", 2, &[]);
     has(&refused, &["a.boot.yaml holds no expectations", "fils"]);
+}
+
+#[test]
+fn files_are_brought_along_read_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tool = folder.path().join("tool");
+    std::fs::write(&tool, "#!/bin/sh\necho brought\n").expect("written");
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("set");
+    let document = "#cloud-config\nruncmd:\n  - [sh, -c, '/opt/bin/tool > /root/said']\n";
+    let expected = "\
+files:
+  /root/said: {contains: brought}
+commands:
+  - {run: [sh, -c, 'echo mine > /opt/bin/tool'], status: 2, contains: Read-only}
+";
+    let brought = format!("{}:/opt/bin/tool", tool.display());
+    has(&booted(document, expected, 0, &["--file", &brought]), &["all 6 expectations hold"]);
+}
+
+#[test]
+fn what_can_t_be_booted_or_brought_is_refused() {
+    let said = booted(WORKER, "{}", 2, &["--target", "flatcar"]);
+    has(&said, &["`flatcar` can't be booted", "cloud-config check --target flatcar"]);
+    has(&booted(WORKER, "{}", 2, &["--file", "/etc/hostname"]), &["write `HOST:MACHINE`"]);
+    has(&booted(WORKER, "{}", 2, &["--file", "/no/such:/x"]), &["`/no/such`: No such file"]);
+    has(&booted(WORKER, "{}", 2, &["--file", "/etc/hostname:x"]), &["the machine's path is absolute"]);
+}
+
+/// Boots a shipped document, which must be without findings, and holds it against what is expected of it.
+fn shipped_boots(stack: &str, document: &str) {
+    let text = shipped::user_data(stack, document);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(document), &text).expect("written");
+    let check = fleetwright()
+        .args(["cloud-config", "check", "--strict", document])
+        .current_dir(folder.path())
+        .output()
+        .expect("the binary runs");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+    let expected = format!("tests/it/boot/{}.boot.yaml", document.trim_end_matches(".yaml"));
+    let expected = std::fs::read_to_string(root().join(expected)).expect("what is expected");
+    let agent = format!("{}:/usr/local/bin/fleetwright", shipped::AGENT);
+    let said = booted(&text, &expected, 0, &["--file", &agent]);
+    has(&said, &["cloud-init is done without errors", "no unit has failed"]);
+}
+
+#[test]
+fn the_shipped_control_machine_boots() {
+    shipped_boots("control", "control.yaml");
+}
+
+#[test]
+fn the_shipped_worker_boots() {
+    shipped_boots("workers", "worker.yaml");
 }

@@ -286,13 +286,15 @@ fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deploym
     }
 }
 
-async fn serve(swarm: &Swarm) -> (tokio::task::JoinHandle<std::io::Result<()>>, Access) {
+/// Serves the API of a control machine, and tells how to reach it.
+pub async fn serve(swarm: &Swarm) -> (tokio::task::JoinHandle<std::io::Result<()>>, Access) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        leaves: Arc::new(swarm.clone()),
         token: Secret::new("operator".to_owned()),
         worker_token: Secret::new("worker".to_owned()),
     };

@@ -13,7 +13,7 @@ use crate::support::lab::{Lab, poll, ready, service, tool};
 const DOCKERFILE: &str = "FROM demo/base:1\nCOPY www /www\n";
 
 /// Commits something new to the application, in a run of its own that must succeed.
-fn deploy(lab: &Lab, text: &str) -> String {
+pub fn deploy(lab: &Lab, text: &str) -> String {
     let commit = lab.commit(
         text,
         &[("Dockerfile", DOCKERFILE), ("www/index.html", &format!("{text}\n")), ("www/health", "ok\n")],
@@ -22,7 +22,8 @@ fn deploy(lab: &Lab, text: &str) -> String {
     commit
 }
 
-fn running(snapshot: &Snapshot, commit: &str) -> bool {
+/// Whether that commit runs, whole.
+pub fn running(snapshot: &Snapshot, commit: &str) -> bool {
     service(snapshot, "web").is_some_and(|web| {
         web.is_whole()
             && web.history.iter().any(|r| r.origin.commit == commit && r.state == RevisionState::Running)
@@ -30,7 +31,7 @@ fn running(snapshot: &Snapshot, commit: &str) -> bool {
 }
 
 /// Text that no other test run has committed.
-fn unique(what: &str) -> String {
+pub fn unique(what: &str) -> String {
     format!("{what} {}", chrono::Utc::now().timestamp_micros())
 }
 

@@ -260,6 +260,20 @@ fn machines_follow_their_group() {
             .then_some(())
     });
 
+    // A machine that reboots is the same instance, with its disks, in another boot.
+    let staying = until("one machine", || Some(cloud.booted()).filter(|m| m.len() == 1)).into_keys().next();
+    let staying = staying.expect("there is one");
+    let boot = "cat /proc/sys/kernel/random/boot_id";
+    let before = cloud.inside(&staying, boot);
+    cloud.inside(&staying, "echo kept > /var/kept; touch /run/reboot-required; systemctl reboot");
+    let after = until("its second boot", || {
+        Some(cloud.inside(&staying, boot)).filter(|id| !id.is_empty() && *id != before)
+    });
+    println!("rebooted from {} into {}", before.trim(), after.trim());
+    assert_eq!(cloud.inside(&staying, "cat /var/kept; ls /run/reboot-required 2>/dev/null"), "kept\n");
+    until("it is up as before", || cloud.booted().contains_key(&staying).then_some(()));
+    assert_eq!(metadata(&cloud, &staying, "instance-id"), staying);
+
     // A machine that vanishes is a terminated instance: another takes its place.
     let staying = until("one machine", || Some(cloud.booted()).filter(|m| m.len() == 1)).into_keys().next();
     let staying = staying.expect("there is one");

@@ -1,10 +1,13 @@
 //! The integration tests: one binary, a file per capability.
 
+mod agent_reboots;
+mod announce;
 mod boot;
 mod cloud_config_check;
 mod cloud_config_convert;
 mod cloud_config_oracles;
 mod cluster_contract;
+mod cluster_reboot;
 mod contract;
 mod docs;
 mod fake_cloud;
@@ -16,6 +19,7 @@ mod pipeline_images;
 mod pipeline_serve;
 mod render;
 mod secrets;
+mod shipped;
 mod stacks;
 mod stacks_killed;
 mod stacks_walkthrough;

@@ -8,6 +8,7 @@ pub mod lab;
 pub mod ministack;
 pub mod oracles;
 pub mod registry;
+pub mod shipped;
 pub mod swarm;
 
 use std::fmt;

@@ -238,7 +238,7 @@ impl Membership for Swarm {
 
 impl Swarm {
     /// Changes a node's specification; `edit` says whether it changed anything.
-    async fn change(
+    pub(super) async fn change(
         &self,
         node: &str,
         edit: impl Fn(&mut bollard::models::NodeSpec) -> bool + Send,

@@ -12,6 +12,7 @@ use super::history::{self, Now, Record};
 use super::spec::{self, NODE, SERVICE};
 use crate::model::machine::{Machine, MachineState, Role};
 use crate::model::name::MachineId;
+use crate::model::reboot::Mark;
 use crate::model::service::{Instance, InstanceState, RevisionState, ServiceStatus};
 
 /// The label that holds a machine's instance id.
@@ -20,6 +21,9 @@ pub const INSTANCE: &str = "fleetwright.instance";
 pub const ADDRESS: &str = "fleetwright.address";
 /// The label that holds when emptying a machine began.
 pub const DRAIN: &str = "fleetwright.drain";
+
+/// The label that holds the [`Mark`] of a machine that is to reboot.
+pub const REBOOT: &str = "fleetwright.reboot";
 
 /// All that was read from the engine at one moment.
 #[derive(Debug, Clone, Default)]
@@ -35,9 +39,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The machines, sorted by role, then id. Nodes that no agent has registered yet are left out.
-    pub fn machines(&self) -> Vec<Machine> {
-        let mut machines: Vec<_> = self.nodes.iter().filter_map(machine).collect();
+    /// The machines as of `now`, sorted by role, then id. Nodes that no agent has registered yet are
+    /// left out.
+    pub fn machines(&self, now: DateTime<Utc>) -> Vec<Machine> {
+        let mut machines: Vec<_> = self.nodes.iter().filter_map(|node| machine(node, now)).collect();
         machines.sort_by(|a, b| (a.role, &a.id).cmp(&(b.role, &b.id)));
         machines
     }
@@ -215,9 +220,14 @@ pub fn is_alive(task: &Task) -> bool {
     state.is_some_and(|state| rank(state) <= rank(TaskState::RUNNING))
 }
 
-/// Whether a node answers its manager.
+/// Whether a node answers its manager. A manager that has just become the leader takes every
+/// node for `unknown` until it hears from it, and for `down` when it does not for a while: what
+/// runs there goes on running, and the engine moves nothing until then.
 pub fn is_up(node: &Node) -> bool {
-    node.status.as_ref().and_then(|status| status.state) == Some(NodeState::READY)
+    match node.status.as_ref().and_then(|status| status.state) {
+        Some(NodeState::READY | NodeState::UNKNOWN) => true,
+        Some(NodeState::DOWN | NodeState::DISCONNECTED) | None => false,
+    }
 }
 
 /// A node's availability; active when it says nothing.
@@ -234,7 +244,7 @@ pub fn address(node: &Node) -> Option<IpAddr> {
     label(node, ADDRESS).or_else(|| node.status.as_ref()?.addr.as_deref()).and_then(|text| text.parse().ok())
 }
 
-fn machine(node: &Node) -> Option<Machine> {
+fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
     let id: MachineId = label(node, INSTANCE)?.parse().ok()?;
     let manager = node.manager_status.as_ref();
     let labels = node.spec.as_ref().and_then(|spec| spec.labels.as_ref());
@@ -242,10 +252,15 @@ fn machine(node: &Node) -> Option<Machine> {
         .into_iter()
         .flatten()
         .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
-        .filter(|(key, _)| !["instance", "address", "drain"].contains(&key.as_str()))
+        .filter(|(key, _)| !["instance", "address", "drain", "reboot"].contains(&key.as_str()))
         .collect();
     let drains = label(node, DRAIN).is_some();
-    let state = if is_up(node) {
+    // One that does not come back is down, whatever it set out to do.
+    let reboots = label(node, REBOOT).and_then(|text| text.parse::<Mark>().ok());
+    let reboots = reboots.is_some_and(|mark| is_up(node) || !mark.has_lapsed(now.timestamp()));
+    let state = if reboots {
+        MachineState::Rebooting
+    } else if is_up(node) {
         match availability(node) {
             Availability::DRAIN => MachineState::Draining,
             Availability::PAUSE if drains => MachineState::Draining,
@@ -394,10 +409,51 @@ fn rank(state: TaskState) -> u8 {
 
 /// Whether anything is under way that moves addresses, so that looking often is worth it.
 pub fn is_busy(statuses: &[ServiceStatus], machines: &[Machine]) -> bool {
-    machines.iter().any(|machine| machine.state == MachineState::Draining)
+    machines.iter().any(|machine| matches!(machine.state, MachineState::Draining | MachineState::Rebooting))
         || statuses.iter().any(|status| {
             !status.is_whole()
                 || status.instances.iter().any(|i| i.state != InstanceState::Healthy)
                 || status.history.first().is_some_and(|last| last.state == RevisionState::RollingOut)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{NodeSpec, NodeStatus};
+
+    use super::*;
+
+    fn node(state: NodeState, labels: &[(&str, &str)]) -> Node {
+        let own = [(INSTANCE, "i-1"), (ADDRESS, "10.0.0.1")];
+        let labels = own.iter().chain(labels).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Node {
+            id: Some("n1".into()),
+            spec: Some(NodeSpec { labels: Some(labels.collect()), ..NodeSpec::default() }),
+            status: Some(NodeStatus { state: Some(state), ..NodeStatus::default() }),
+            ..Node::default()
+        }
+    }
+
+    #[test]
+    fn a_node_that_a_new_leader_has_not_heard_of_yet_is_up() {
+        assert!(is_up(&node(NodeState::READY, &[])));
+        assert!(is_up(&node(NodeState::UNKNOWN, &[])));
+        assert!(!is_up(&node(NodeState::DOWN, &[])));
+        assert!(!is_up(&node(NodeState::DISCONNECTED, &[])));
+    }
+
+    #[test]
+    fn a_machine_reboots_until_it_takes_work_again_or_does_not_come_back() {
+        let mark = [(REBOOT, "1795514400 40dd558d")];
+        let at = |seconds: i64| DateTime::from_timestamp(1_795_514_400 + seconds, 0).expect("a time");
+        let state = |state, labels: &[_], seconds| {
+            machine(&node(state, labels), at(seconds)).map(|machine| machine.state)
+        };
+        assert_eq!(state(NodeState::READY, &mark, 60), Some(MachineState::Rebooting));
+        assert_eq!(state(NodeState::DOWN, &mark, 60), Some(MachineState::Rebooting));
+        assert_eq!(state(NodeState::DOWN, &mark, 3_600), Some(MachineState::Down));
+        assert_eq!(state(NodeState::READY, &[], 60), Some(MachineState::Ready));
+        let machine = machine(&node(NodeState::READY, &mark), at(60)).expect("a machine");
+        assert_eq!(machine.metadata, BTreeMap::new(), "the mark is no metadata to place by");
+    }
 }

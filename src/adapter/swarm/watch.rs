@@ -114,7 +114,7 @@ impl Shared {
         let mut snapshot = Snapshot {
             version: 1,
             revision: observed.index(),
-            machines: observed.machines(),
+            machines: observed.machines(chrono::Utc::now()),
             services: observed.service_statuses(),
         };
         let mut result = None;

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::adapter::authority::{self, Authority};
 use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
+use crate::adapter::host::SystemdHost;
 use crate::adapter::metadata::InstanceMetadata;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
 use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
@@ -23,12 +24,14 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
-use crate::driver::agent::{Agent, Ended, group_of};
+use crate::driver::agent::{Agent, Ended, Reboots, group_of};
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
+use crate::model::window::{BadWindow, Day, Hours, Window};
 use crate::port::cluster_wire::PORT;
 use crate::port::membership::Metadata;
+use crate::port::reboot::Host;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
 /// The engine of the machine.
@@ -62,6 +65,22 @@ struct Config {
     registry_parameter: Option<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
+    reboots: Option<RebootConfig>,
+}
+
+/// When the machine may reboot by itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RebootConfig {
+    window: Hours,
+    days: Option<Vec<Day>>,
+}
+
+impl Config {
+    fn window(&self) -> Result<Option<Window>, BadWindow> {
+        let Some(reboots) = &self.reboots else { return Ok(None) };
+        Window::new(reboots.window, reboots.days.as_deref()).map(Some)
+    }
 }
 
 /// Runs the command.
@@ -75,10 +94,12 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
         .without_time()
         .try_init();
     let config = read(&args.config)?;
+    // Refused now, and not only when a machine wants to reboot.
+    let window = config.window().map_err(|error| bad_config(&args.config, &error))?;
     let mut stop = signal(SignalKind::terminate())
         .map_err(|error| Failure::failed(format!("listening for signals: {error}"), "report this"))?;
     tokio::select! {
-        result = live(&config) => result.map(|()| Done::Ok),
+        result = live(&config, window) => result.map(|()| Done::Ok),
         // Membership is the engine's and outlives the agent: it is taken up again at the next start.
         _ = stop.recv() => Ok(Done::Ok),
         _ = tokio::signal::ctrl_c() => Ok(Done::Ok),
@@ -86,14 +107,16 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    let next = "cloud-config writes it: see templates/cloud-config/base.yaml";
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("reading {}: {error}", path.display()), next))?;
-    serde_yaml::from_str(&text)
-        .map_err(|error| Failure::usage(format!("reading {}: {error}", path.display()), next))
+    let text = std::fs::read_to_string(path).map_err(|error| bad_config(path, &error))?;
+    serde_yaml::from_str(&text).map_err(|error| bad_config(path, &error))
 }
 
-async fn live(config: &Config) -> Result<(), Failure> {
+fn bad_config(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    let next = "cloud-config writes it: see templates/cloud-config/base.yaml";
+    Failure::usage(format!("reading {}: {error}", path.display()), next)
+}
+
+async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     probe::install(Path::new(PROBE_ON_MACHINE)).map_err(|error| {
         Failure::failed(format!("writing {PROBE_ON_MACHINE}: {error}"), "see the machine's disk")
     })?;
@@ -127,15 +150,24 @@ async fn live(config: &Config) -> Result<(), Failure> {
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
     let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
     let cluster = config.cluster.to_string();
+    let control = Arc::new(ClusterApi::new(source));
+    let host = SystemdHost::new();
+    let boot = host.boot().map_err(|error| {
+        Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
+    })?;
+    if let Some(window) = &window {
+        tracing::info!(%window, "reboots when something asks for it");
+    }
     let agent = Agent {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
         engine: Arc::new(swarm.clone()),
-        control: Arc::new(ClusterApi::new(source)),
+        control: control.clone(),
         groups,
         parameters,
         metadata: Arc::new(metadata),
+        reboots: Reboots { window, boot, host: Arc::new(host), leave: control },
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
@@ -242,8 +274,51 @@ async fn prepare(agent: &Agent, swarm: &Swarm, cluster: &str) -> Result<(Api, Tl
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        leaves: Arc::new(swarm.clone()),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
     };
     Ok((api, TlsIdentity { certificate: signed.certificate, key: signed.key }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: &str = "project: demo\nenvironment: local\ncluster: main\nrole: worker\n";
+
+    /// What becomes of a configuration that ends so: the window, or what is wrong.
+    fn read_with(reboots: &str) -> Result<Option<String>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("agent.yaml");
+        std::fs::write(&file, format!("{REST}{reboots}")).expect("written");
+        let window =
+            read(&file).and_then(|config| config.window().map_err(|error| bad_config(&file, &error)));
+        let window = window.map_err(|failure| format!("{failure:?}"))?;
+        Ok(window.map(|window| window.to_string()))
+    }
+
+    #[test]
+    fn a_machine_reboots_by_itself_only_where_the_configuration_says_when() {
+        assert_eq!(read_with(""), Ok(None));
+        let window = read_with("reboots:\n  window: \"02:00-05:00\"\n");
+        assert_eq!(window, Ok(Some("02:00-05:00 UTC".into())));
+        let window = read_with("reboots:\n  window: \"22:00-01:00\"\n  days: [Mon, Tue]\n");
+        assert_eq!(window, Ok(Some("22:00-01:00 UTC on Mon, Tue".into())));
+    }
+
+    #[test]
+    fn a_wrong_window_is_refused_with_what_would_be_right() {
+        for (reboots, right) in [
+            ("reboots: {window: at night}", "write it as"),
+            ("reboots: {window: \"02:00-02:00\"}", "00:00-24:00"),
+            ("reboots: {window: \"02:00-05:00\", days: [Someday]}", "write Mon, Tue"),
+            ("reboots: {window: \"02:00-05:00\", days: []}", "leave `days` out"),
+            ("reboots: {windows: \"02:00-05:00\"}", "windows"),
+            ("reboots: {days: [Mon]}", "window"),
+        ] {
+            let error = read_with(reboots).expect_err(reboots);
+            assert!(error.contains(right), "{reboots}: {error}");
+        }
+    }
 }

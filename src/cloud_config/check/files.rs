@@ -117,7 +117,7 @@ pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
             report.add(&[Target::Ignition3_3], Finding::error("duplicate-entry", path.span, message));
         }
         hidden(&others, file, path, report);
-        units::file(file, path, report);
+        units::file(path, report);
     }
 }
 

@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use crate::cloud_config::finding::{Finding, Report};
-use crate::cloud_config::model::{Config, File, Spanned, Unit};
+use crate::cloud_config::model::{Config, Spanned, Unit};
 use crate::cloud_config::target::Target;
-use crate::source::{Diagnostic, Span};
 use crate::unit::{self, Kind};
 
 /// Services that documents start and that no image has any more.
@@ -20,44 +19,7 @@ const FOLDERS: [&str; 4] =
     ["/etc/systemd/system/", "/run/systemd/system/", "/etc/systemd/network/", "/run/systemd/network/"];
 
 /// The targets that units of the model are written for.
-const UNITS: [Target; 3] = [Target::CoreosLegacy, Target::Flatcar, Target::Ignition3_3];
-
-/// What is wrong with the text of the unit, or the drop-in, `name`.
-pub fn unit_text(name: &str, text: &str) -> Vec<Diagnostic> {
-    // networkd's files have another grammar.
-    if kind(name).is_some_and(Kind::is_network) {
-        return Vec::new();
-    }
-    let mut problems = unit::check_text(name, text, &unit::Options::default());
-    problems.retain(|problem| problem.code != "bad-unit-name");
-    problems
-}
-
-/// Tells what is wrong with a unit's text at the line that it is about, where the document has it
-/// line for line; else at its first, and says which one.
-fn text(name: &str, content: &Spanned<String>, targets: &[Target], report: &mut Report<'_>) {
-    let problems = unit_text(name, &content.value);
-    let lines = if problems.is_empty() { None } else { report.lines(content) };
-    for problem in problems {
-        let found = problem.label.as_ref().map(|label| {
-            let line = label.file.position(label.span.start).line;
-            let start = lines.as_ref().and_then(|lines| lines.get(line - 1).copied());
-            let begin = label.file.offset(line, 1);
-            let place = start.map(|start| {
-                Span::new(start + label.span.start - begin, start + label.span.end.max(begin) - begin)
-            });
-            (line, place, label.text.clone())
-        });
-        let mut finding = Finding::error(problem.code, content.span, format!("{name}: {}", problem.message));
-        match found {
-            Some((_, Some(place), label)) => (finding.span, finding.label) = (place, label),
-            Some((line, None, _)) => finding.message = format!("line {line} of {}", finding.message),
-            None => {}
-        }
-        (finding.severity, finding.help) = (problem.severity, problem.help);
-        report.add(targets, finding);
-    }
-}
+pub const UNITS: [Target; 3] = [Target::CoreosLegacy, Target::Flatcar, Target::Ignition3_3];
 
 /// Where a mount unit of that name is mounted: `var-lib-docker.mount` on `/var/lib/docker`.
 pub fn mount_point(name: &str) -> Option<String> {
@@ -65,13 +27,14 @@ pub fn mount_point(name: &str) -> Option<String> {
 }
 
 /// The kind of unit that a name says.
-fn kind(name: &str) -> Option<Kind> {
+pub fn kind(name: &str) -> Option<Kind> {
     Kind::of_suffix(suffix(name))
 }
 
 /// Checks every unit.
 pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
     let mut seen: HashSet<&str> = HashSet::new();
+    let brought = brought(config);
     for unit in &config.units {
         let Some(name) = unit.name.as_ref().filter(|name| !name.value.is_empty()) else {
             let finding = Finding::error("missing-key", unit.span, "the unit has no `name`");
@@ -85,8 +48,11 @@ pub fn check(config: &Config<'_>, report: &mut Report<'_>) {
         if self::name(name, report) {
             purpose(unit, name, report);
         }
-        if let Some(content) = &unit.content {
-            text(&name.value, content, &UNITS, report);
+        if is_absent(unit, &name.value, &brought) {
+            let message = format!("nothing here makes a unit `{}`, and most images have none", name.value);
+            let finding = Finding::warning("unit-not-in-image", name.span, message);
+            report
+                .add(&Target::COREOS, finding.help("write its `content`, or the name of one that is there"));
         }
         drop_ins(unit, name, report);
     }
@@ -121,6 +87,27 @@ fn name(name: &Spanned<String>, report: &mut Report<'_>) -> bool {
     };
     report.add(&UNITS, finding.help("systemd never reads it"));
     false
+}
+
+/// The units that the document has the text of.
+fn brought<'c>(config: &'c Config<'_>) -> HashSet<&'c str> {
+    let with_content = config.units.iter().filter(|unit| unit.content.is_some());
+    let names = with_content.filter_map(|unit| unit.name.as_ref()).map(|name| name.value.as_str());
+    let paths = config.files.iter().filter_map(|file| file.path.as_ref());
+    names.chain(paths.filter_map(|path| unit_of_file(&path.value))).collect()
+}
+
+/// Whether something is to be done with a unit that is not there, as far as can be told.
+fn is_absent(unit: &Unit, name: &str, brought: &HashSet<&str>) -> bool {
+    let commanded = unit.command.as_ref().is_some_and(|command| command.value != "stop");
+    let gone = GONE.iter().any(|(gone, _)| *gone == name);
+    let Ok(name) = unit::UnitName::parse(name) else { return false };
+    let template = name.template();
+    let mut names = [Some(name.as_str()), template.as_deref()].into_iter().flatten();
+    (commanded || unit.enable.is_some())
+        && !gone
+        && !name.kind().is_network()
+        && !names.any(|name| unit::is_well_known(name) || brought.contains(name))
 }
 
 fn purpose(unit: &Unit, name: &Spanned<String>, report: &mut Report<'_>) {
@@ -186,9 +173,6 @@ fn drop_ins(unit: &Unit, owner: &Spanned<String>, report: &mut Report<'_>) {
             continue;
         };
         drop_in_name(name, &UNITS, report);
-        if let Some(content) = &drop_in.content {
-            text(&format!("{}.d/{}", owner.value, name.value), content, &UNITS, report);
-        }
     }
 }
 
@@ -201,24 +185,22 @@ fn drop_in_name(name: &Spanned<String>, targets: &[Target], report: &mut Report<
     }
 }
 
-/// Checks a file of `write_files` that is a unit or a drop-in.
-pub fn file(file: &File<'_>, path: &Spanned<String>, report: &mut Report<'_>) {
-    let Some(rest) = FOLDERS.iter().find_map(|folder| path.value.strip_prefix(folder)) else { return };
-    let unit = match rest.split_once('/') {
-        None => rest,
-        Some((folder, name)) => match folder.strip_suffix(".d") {
-            Some(unit) if kind(unit).is_some_and(|kind| !kind.is_network()) => {
-                let name = Spanned { value: name.to_owned(), span: path.span };
-                drop_in_name(&name, &Target::ALL, report);
-                rest
-            }
-            // A link in `multi-user.target.wants`, or something else.
-            _ => return,
-        },
-    };
-    if let (Ok(data), Some(content)) = (&file.data, file.content)
-        && let Ok(value) = std::str::from_utf8(data)
-    {
-        text(unit, &Spanned { value: value.to_owned(), span: content.span }, &Target::ALL, report);
+/// The name of the unit, or of the drop-in with its folder, that a file of that path is.
+pub fn unit_of_file(path: &str) -> Option<&str> {
+    let rest = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder))?;
+    match rest.split_once('/') {
+        None => Some(rest),
+        // A link in `multi-user.target.wants`, or something else, is none.
+        Some((folder, _)) => {
+            folder.strip_suffix(".d").and_then(kind).filter(|kind| !kind.is_network()).map(|_| rest)
+        }
+    }
+}
+
+/// Checks the name of a file of `write_files` that is a drop-in.
+pub fn file(path: &Spanned<String>, report: &mut Report<'_>) {
+    if let Some((_, name)) = unit_of_file(&path.value).and_then(|unit| unit.split_once('/')) {
+        let name = Spanned { value: name.to_owned(), span: path.span };
+        drop_in_name(&name, &Target::ALL, report);
     }
 }

@@ -154,6 +154,19 @@ impl Lab {
         digest.expect("a digest").parse().expect("a digest")
     }
 
+    /// Ends a machine by its own init, as a reboot does; it can be started again.
+    pub fn shut_down(&self, number: usize) {
+        let name = self.machine(number);
+        // The machine ends under the command, which then may or may not see its own end.
+        let _ = Command::new("docker").args(["exec", &name, "systemctl", "reboot"]).output();
+        ok(Command::new("docker").args(["wait", &name]));
+    }
+
+    /// Starts a machine again that was shut down.
+    pub fn start_again(&self, number: usize) {
+        ok(Command::new("docker").args(["start", &self.machine(number)]));
+    }
+
     /// Lets a drained machine take work again, which needs the engine's own client.
     pub async fn undrain(&self, machine: &MachineId) {
         let host = format!("tcp://{}:2375", self.machines[0]);

@@ -8,10 +8,10 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::stacks::signals;
-use crate::cloud_config;
+use crate::cloud_config::{self, Target};
 use crate::event::Events;
 use crate::local::boot::expect::{Expect, judge};
-use crate::local::boot::{Boot, boot};
+use crate::local::boot::{Boot, Brought, boot};
 use crate::local::home::Home;
 use crate::local::{image, machines};
 use crate::view;
@@ -36,13 +36,18 @@ and against a file of expectations, so that a boot can be a test in a repository
     - {run: [docker, info], status: 0, contains: \"Swarm: inactive\"}
   seconds: 30
 
+What the document would fetch can be brought instead: `--file ./agent:/usr/local/bin/agent` shows a
+file or folder of this computer to the machine, read-only, from its first moment.
+
 Needs Docker; the machine image is made the first time (some minutes).
 
 Exit status: 0 all holds, 1 not, 2 invalid input.
 
 Examples:
   fleetwright cloud-config boot worker.yaml
-  fleetwright cloud-config boot worker.yaml --expect worker.boot.yaml")]
+  fleetwright cloud-config boot worker.yaml --expect worker.boot.yaml
+  fleetwright cloud-config boot worker.yaml --file ./agent:/usr/local/bin/agent
+  fleetwright render workers --user-data | fleetwright cloud-config boot -")]
 pub struct Args {
     /// The document; `-` is standard input
     #[arg(value_name = "FILE")]
@@ -52,13 +57,48 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
+    /// A file or folder of this computer, and where the machine has it, read-only; may be repeated
+    #[arg(long = "file", value_name = "HOST:MACHINE", value_parser = brought)]
+    brought: Vec<Brought>,
+
+    /// The engine that is booted: only cloud-init-22.4 can be
+    #[arg(long, value_name = "TARGET", value_parser = super::target, default_value = "cloud-init-22.4")]
+    target: Target,
+
     /// The most seconds that cloud-init may take
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     limit: u64,
 }
 
+/// Reads `HOST:MACHINE`; nothing but `HOST` may have a colon in it.
+fn brought(text: &str) -> Result<Brought, String> {
+    let (here, there) =
+        text.rsplit_once(':').ok_or("write `HOST:MACHINE`, two paths with a colon between them")?;
+    if !there.starts_with('/') || there.len() == 1 {
+        return Err(format!("the machine's path is absolute, `{there}` is not"));
+    }
+    let here = std::fs::canonicalize(here).map_err(|error| format!("`{here}`: {error}"))?;
+    Ok(Brought { here, there: there.to_owned() })
+}
+
+/// Why another engine than Debian's can't be booted.
+fn bootable(target: Target) -> Result<(), Failure> {
+    let why = match target {
+        Target::CloudInit22_4 => return Ok(()),
+        Target::CloudInit23_4 => "the machine is Debian 12, which has cloud-init 22.4",
+        Target::CoreosLegacy | Target::Flatcar => "no image with coreos-cloudinit can be made from packages",
+        Target::Ignition3_3 => "Ignition runs from an initial RAM disk, which no container has",
+    };
+    let tried = format!("`{}` can't be booted: {why}", target.name());
+    Err(Failure::usage(
+        tried,
+        format!("hold it against the model: `fleetwright cloud-config check --target {}`", target.name()),
+    ))
+}
+
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Done, Failure> {
+    bootable(args.target)?;
     let text = super::read_or_fail(&args.file)?.text().to_owned();
     let expect = args.expect.as_deref().map_or_else(|| Ok(Expect::default()), expectations)?;
     let effects = cloud_config::effects(&text);
@@ -75,6 +115,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Done, Failure> {
         files,
         units,
         commands: expect.commands.iter().map(|command| command.run.clone()).collect(),
+        brought: args.brought.clone(),
         limit: Duration::from_secs(args.limit),
     };
     let failed = |error: crate::local::error::LocalError| Failure::failed(error.to_string(), error.next());
