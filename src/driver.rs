@@ -5,6 +5,7 @@ pub mod apply;
 mod cause;
 pub mod destroy;
 pub mod drift;
+pub mod etcd;
 pub mod follow;
 pub mod graph;
 mod hook;

@@ -4,6 +4,7 @@ pub mod cloud;
 pub mod cluster;
 pub mod cluster_wire;
 pub mod drift;
+pub mod etcd;
 pub mod git;
 pub mod groups;
 pub mod hooks;

@@ -20,8 +20,10 @@ use crate::model::secret::Secret;
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
-    Changed, DrainRequest, Drained, Endpoint, ErrorBody, Line, Registration, Unhealthy, WireError,
+    Changed, DrainRequest, Drained, Endpoint, ErrorBody, EtcdClient, EtcdClientRequest, Line, Registration,
+    Unhealthy, WireError,
 };
+use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
@@ -144,6 +146,15 @@ impl Control for ClusterApi {
                 return Ok(());
             }
         }
+    }
+}
+
+#[async_trait]
+impl EtcdAccess for ClusterApi {
+    async fn client(&self, machine: &MachineId, public_key: &str) -> Result<EtcdClient, ClusterError> {
+        let path = format!("machines/{machine}/etcd-client");
+        let body = EtcdClientRequest { public_key: public_key.to_owned() };
+        self.0.answer(Method::POST, &path, Some(&body), Again::Always).await
     }
 }
 

@@ -1,10 +1,15 @@
-//! `systemd-analyze verify`: what the systemd of this machine says of unit files.
+//! What the systemd of this machine says of unit files (`systemd-analyze verify`), and a unit
+//! of it that is started and stopped (`systemctl`).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::process::Command;
+
+use crate::model::etcd::Service;
+use crate::port::etcd::{EtcdError, EtcdUnit};
 
 /// It loads the units of the whole machine, which takes a while on a slow one.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,9 +77,78 @@ fn message(line: &str) -> Option<Message> {
     })
 }
 
+/// A unit by its name.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    name: String,
+}
+
+impl Unit {
+    /// The unit of that name, such as `etcd.service`; whether there is one shows when it is asked for.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
+
+    async fn systemctl(&self, doing: &'static str, arguments: &[&str]) -> Result<String, EtcdError> {
+        let failed = |reason: String| EtcdError::Unit { doing, unit: self.name.clone(), reason };
+        let mut command = Command::new("systemctl");
+        command.args(arguments).arg("--").arg(&self.name).stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output())
+            .await
+            .map_err(|_| failed(format!("systemctl did not end within {} s", PATIENCE.as_secs())))?
+            .map_err(|error| failed(format!("running systemctl: {error}")))?;
+        if !output.status.success() {
+            return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+#[async_trait]
+impl EtcdUnit for Unit {
+    async fn service(&self) -> Result<Service, EtcdError> {
+        let properties = ["show", "--property=LoadState,ActiveState"];
+        Ok(state(&self.systemctl("asking for", &properties).await?))
+    }
+
+    async fn start(&self) -> Result<(), EtcdError> {
+        // One that failed too often in a row is not started before that is forgotten. A unit
+        // that never ran has nothing to forget, which systemctl calls a failure.
+        let _ = self.systemctl("resetting", &["reset-failed"]).await;
+        self.systemctl("starting", &["start", "--no-block"]).await.map(|_| ())
+    }
+
+    async fn stop(&self) -> Result<(), EtcdError> {
+        self.systemctl("stopping", &["stop"]).await.map(|_| ())
+    }
+}
+
+/// Reads `LoadState=loaded` and `ActiveState=active` in any order.
+fn state(properties: &str) -> Service {
+    let has = |line: &str| properties.lines().any(|one| one == line);
+    if !has("LoadState=loaded") {
+        Service::Missing
+    // `activating` is also one that systemd starts again after a failure.
+    } else if ["active", "activating", "reloading"].iter().any(|word| has(&format!("ActiveState={word}"))) {
+        Service::Running
+    } else {
+        Service::Stopped
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_are_read() {
+        assert_eq!(state("LoadState=not-found\nActiveState=inactive\n"), Service::Missing);
+        assert_eq!(state("LoadState=masked\nActiveState=inactive\n"), Service::Missing);
+        assert_eq!(state("ActiveState=failed\nLoadState=loaded\n"), Service::Stopped);
+        assert_eq!(state("LoadState=loaded\nActiveState=deactivating\n"), Service::Stopped);
+        assert_eq!(state("LoadState=loaded\nActiveState=activating\n"), Service::Running);
+        assert_eq!(state("LoadState=loaded\nActiveState=active\n"), Service::Running);
+    }
 
     #[test]
     fn places_are_read() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::etcd::Etcd;
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
@@ -66,6 +67,9 @@ pub enum AgentError {
     /// No secrets could be made.
     #[error("making the cluster's secrets: {0}")]
     Secrets(String),
+    /// etcd.
+    #[error(transparent)]
+    Etcd(#[from] crate::port::etcd::EtcdError),
     /// Part of what the initialiser publishes is not there.
     #[error("the rendezvous has no `{0}`")]
     Missing(String),
@@ -406,7 +410,7 @@ impl Agent {
     }
 
     /// Takes this machine out of the cluster and lets it go; the hook is told when it needs more time.
-    pub async fn leave(&self, notice: Notice) {
+    pub async fn leave(&self, notice: Notice, etcd: Option<&Etcd>) {
         tracing::info!(?notice, "this machine is to go");
         let hooks = match self.groups.termination_hooks(&self.me.group).await {
             Ok(hooks) => hooks,
@@ -416,7 +420,7 @@ impl Agent {
             }
         };
         tokio::select! {
-            () = self.get_out() => {}
+            () = self.get_out(etcd) => {}
             () = self.ask_for_time(&hooks) => {}
         }
         tracing::info!("out of the cluster");
@@ -442,10 +446,14 @@ impl Agent {
         }
     }
 
-    async fn get_out(&self) {
+    async fn get_out(&self, etcd: Option<&Etcd>) {
         let state = self.engine.state().await;
         if matches!(state, Ok(State::In { .. })) {
             self.drain().await;
+            // Before it hands over: only a manager can tell who is to look after etcd's members.
+            if let Some(etcd) = etcd {
+                etcd.leave().await;
+            }
             if self.me.role == Role::Control {
                 self.hand_over().await;
             }
@@ -518,15 +526,7 @@ impl Agent {
     }
 
     async fn registered(&self) -> Result<Vec<(MachineId, IpAddr)>, AgentError> {
-        let prefix = self.name("control");
-        let found = self.parameters.list(&prefix).await?;
-        Ok(found
-            .iter()
-            .filter_map(|parameter| {
-                let id = parameter.name.rsplit('/').next()?.parse().ok()?;
-                Some((id, Endpoint::read(parameter.value.expose())?.address))
-            })
-            .collect())
+        registered(self.parameters.as_ref(), &self.prefix).await
     }
 
     fn tags(&self) -> Vec<(&str, &str)> {
@@ -543,6 +543,21 @@ impl Agent {
             Role::Worker => "join-token/worker",
         })
     }
+}
+
+/// Control machines that wrote themselves down below the cluster's `prefix`, and their addresses.
+pub(super) async fn registered(
+    parameters: &dyn Parameters,
+    prefix: &str,
+) -> Result<Vec<(MachineId, IpAddr)>, AgentError> {
+    let found = parameters.list(&format!("{prefix}/control")).await?;
+    Ok(found
+        .iter()
+        .filter_map(|parameter| {
+            let id = parameter.name.rsplit('/').next()?.parse().ok()?;
+            Some((id, Endpoint::read(parameter.value.expose())?.address))
+        })
+        .collect())
 }
 
 /// The group of an instance whose metadata does not name it.

@@ -9,6 +9,7 @@ use crate::model::machine::Role;
 use crate::model::member::Node;
 use crate::model::name::MachineId;
 
+pub mod etcd;
 pub mod reboot;
 
 /// How long the machine that should initialise the cluster may take before another may.

@@ -93,6 +93,26 @@ pub struct RebootState {
     pub mark: Option<Mark>,
 }
 
+/// A machine's key for etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdClientRequest {
+    /// Its public part: a `PUBLIC KEY` in PEM, of the curve P-256.
+    pub public_key: String,
+}
+
+/// What a machine speaks to etcd with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdClient {
+    /// The authority of the members' certificates, as PEM.
+    pub authority: String,
+    /// The machine's certificate, as PEM.
+    pub certificate: String,
+    /// How long the certificate is valid from now on, in seconds.
+    pub valid_s: u64,
+    /// The client URLs of the members.
+    pub endpoints: Vec<String>,
+}
+
 /// One line of a stream; empty lines between them are signs of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -142,6 +162,9 @@ impl WireError {
             ("not-found", Some(what), Some(name)) if what == "machine" => {
                 ClusterError::NotFound { what: "machine", name }
             }
+            ("not-found", Some(what), Some(name)) if what == "etcd" => {
+                ClusterError::NotFound { what: "etcd", name }
+            }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
@@ -179,6 +202,7 @@ mod tests {
         let errors = [
             ClusterError::NotFound { what: "service", name: "web".into() },
             ClusterError::NotFound { what: "machine", name: "i-1".into() },
+            ClusterError::NotFound { what: "etcd", name: "main".into() },
             ClusterError::Refused { reason: "no other machine".into() },
             ClusterError::Engine { doing: "updating a service".into(), reason: "no such image".into() },
             ClusterError::Unreachable { endpoint: "there".into(), reason: "no leader".into() },

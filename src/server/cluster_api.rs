@@ -26,8 +26,10 @@ use crate::model::secret::Secret;
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
-    Changed, DrainRequest, Drained, ErrorBody, Line, Registration, Unhealthy, WireError,
+    Changed, DrainRequest, Drained, ErrorBody, EtcdClient, EtcdClientRequest, Line, Registration, Unhealthy,
+    WireError,
 };
+use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
 
@@ -51,8 +53,10 @@ pub struct Api {
     pub leaves: Arc<dyn Leaves>,
     /// What a caller must bear to do everything.
     pub token: Secret<String>,
-    /// What a worker bears, who may register, empty and report on its own machine.
+    /// What a worker bears, who may register, empty and report on its own machine, and speak to etcd.
     pub worker_token: Secret<String>,
+    /// Lets machines speak to etcd; `None` when this machine has none.
+    pub etcd: Option<Arc<dyn EtcdAccess>>,
 }
 
 /// Who asks.
@@ -103,6 +107,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/drain", post(drain))
         .route("/v1/machines/{id}", put(register))
         .route("/v1/machines/{id}/reboot", get(reboot::state).put(reboot::ask).delete(reboot::give_back))
+        .route("/v1/machines/{id}/etcd-client", post(etcd_client))
         .route("/v1/tasks/{id}/unhealthy", post(unhealthy))
         .fallback(|| async {
             Problem(StatusCode::NOT_FOUND, WireError::new("invalid", "there is no such path"))
@@ -259,6 +264,20 @@ async fn register(
     labels.insert("instance".to_owned(), id.to_string());
     api.membership.register(&node.id, &labels).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn etcd_client(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(request): Json<EtcdClientRequest>,
+) -> Result<Json<EtcdClient>, Problem> {
+    let id: MachineId = id.parse()?;
+    api.own(caller, id.as_str(), |node| node.instance.as_ref() == Some(&id)).await?;
+    let Some(etcd) = &api.etcd else {
+        return Err(ClusterError::NotFound { what: "etcd", name: id.to_string() }.into());
+    };
+    Ok(Json(etcd.client(&id, &request.public_key).await?))
 }
 
 async fn unhealthy(

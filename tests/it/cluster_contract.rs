@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum_server::Handle;
-use fleetwright::adapter::authority::Authority;
+use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
+use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::driver::rollout::{Outcome, follow};
 use fleetwright::model::machine::MachineState;
@@ -22,9 +23,11 @@ use fleetwright::model::service::{
     ServiceSpec, ServiceStatus, UpdatePolicy,
 };
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
+use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::membership::{Control, Membership};
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt;
+use tokio::sync::watch;
 
 use crate::support::registry::free_port;
 use crate::support::swarm::{IMAGE, Lab};
@@ -56,7 +59,7 @@ async fn a_swarm_keeps_the_contract() {
     lab.undrain(&control).await;
 
     println!("through the API");
-    let (served, access) = serve(&swarm).await;
+    let (served, access, etcd) = serve(&swarm).await;
     let wrong = Access { token: Secret::new("guessed".to_owned()), ..access.clone() };
     let refused = ClusterApi::new(Source::Fixed(wrong)).snapshot().await.expect_err("a wrong token");
     assert!(refused.to_string().contains("unauthorized"), "{refused}");
@@ -64,8 +67,19 @@ async fn a_swarm_keeps_the_contract() {
     let worker = ClusterApi::new(Source::Fixed(worker));
     let refused = worker.snapshot().await.expect_err("not for workers");
     assert!(refused.to_string().contains("unauthorized"), "{refused}");
-    let refused = worker.empty(&[control], false).await.expect_err("another's machine");
+    let refused = worker.empty(std::slice::from_ref(&control), false).await.expect_err("another's machine");
     assert!(refused.to_string().contains("its own machine"), "{refused}");
+    let public = public_key(&new_key().expect("a key")).expect("its public part");
+    let refused = worker.client(&control, &public).await.expect_err("another's machine");
+    assert!(refused.to_string().contains("its own machine"), "{refused}");
+    let operator = ClusterApi::new(Source::Fixed(access.clone()));
+    let none = operator.client(&control, &public).await.expect_err("no etcd yet");
+    assert!(matches!(none, ClusterError::NotFound { what: "etcd", .. }), "{none}");
+    etcd.send_replace(vec!["https://10.0.0.1:2379".to_owned()]);
+    let client = operator.client(&control, &public).await.expect("access to etcd");
+    assert!(client.certificate.contains("BEGIN CERTIFICATE") && client.endpoints.len() == 1, "{client:?}");
+    let refused = operator.client(&control, "no key").await.expect_err("nothing to sign for");
+    assert!(matches!(refused, ClusterError::Refused { .. }), "{refused}");
     // One that is not there is no reason to fail while another is.
     let mut endpoints = vec![format!("https://127.0.0.1:{}", free_port())];
     endpoints.extend(access.endpoints.clone());
@@ -286,17 +300,21 @@ fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deploym
     }
 }
 
-/// Serves the API of a control machine, and tells how to reach it.
-pub async fn serve(swarm: &Swarm) -> (tokio::task::JoinHandle<std::io::Result<()>>, Access) {
+/// The API, what opens it, and where it is told where etcd's members are.
+pub async fn serve(
+    swarm: &Swarm,
+) -> (tokio::task::JoinHandle<std::io::Result<()>>, Access, watch::Sender<Vec<String>>) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
+    let (told, endpoints) = watch::channel(Vec::new());
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
         token: Secret::new("operator".to_owned()),
         worker_token: Secret::new("worker".to_owned()),
+        etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
@@ -306,5 +324,5 @@ pub async fn serve(swarm: &Swarm) -> (tokio::task::JoinHandle<std::io::Result<()
         token: Secret::new("operator".to_owned()),
         authority: Some(authority.certificate),
     };
-    (served, access)
+    (served, access, told)
 }

@@ -40,7 +40,7 @@ async fn a_swarm_gives_leave_to_one_machine_at_a_time() {
     let (lab, [swarm, _]) = Lab::up().await;
     one_leave(&swarm).await;
 
-    let (served, access) = serve(&swarm).await;
+    let (served, access, _etcd) = serve(&swarm).await;
     let api = ClusterApi::new(Source::Fixed(access.clone()));
     turns(&lab, &swarm, &api).await;
     takes_over(&swarm, &api).await;

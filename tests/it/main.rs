@@ -10,6 +10,7 @@ mod cluster_contract;
 mod cluster_reboot;
 mod contract;
 mod docs;
+mod etcd;
 mod fake_cloud;
 mod faults;
 mod init;

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod endpoints;
+pub mod etcd;
 pub mod fake_aws;
 pub mod git;
 pub mod lab;

@@ -30,9 +30,12 @@ use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
 use crate::model::window::{BadWindow, Day, Hours, Window};
 use crate::port::cluster_wire::PORT;
-use crate::port::membership::Metadata;
+use crate::port::etcd::EtcdAccess;
+use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
+
+mod etcd;
 
 /// The engine of the machine.
 const ENGINE: &str = "unix:///var/run/docker.sock";
@@ -63,6 +66,9 @@ struct Config {
     cluster: ClusterName,
     role: Role,
     registry_parameter: Option<String>,
+    /// Whether control machines keep an etcd; without effect on workers.
+    #[serde(default)]
+    etcd: bool,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
@@ -149,8 +155,8 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let swarm = Swarm::new(engine().await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
     let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
-    let cluster = config.cluster.to_string();
     let control = Arc::new(ClusterApi::new(source));
+    let cluster = config.cluster.to_string();
     let host = SystemdHost::new();
     let boot = host.boot().map_err(|error| {
         Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
@@ -167,7 +173,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         groups,
         parameters,
         metadata: Arc::new(metadata),
-        reboots: Reboots { window, boot, host: Arc::new(host), leave: control },
+        reboots: Reboots { window, boot, host: Arc::new(host), leave: control.clone() },
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
@@ -179,21 +185,32 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             Err(notice) => break notice,
         };
         tracing::info!(node, "a member of the cluster");
-        let api = match agent.me.role {
-            Role::Control => Some(serve(&agent, &swarm, &cluster).await),
-            Role::Worker => None,
+        let (etcd, api) = match agent.me.role {
+            Role::Control => {
+                let authority = authority(&agent, &cluster).await;
+                let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
+                let api = serve(&agent, &swarm, authority, etcd.as_ref()).await;
+                (etcd, Some(api))
+            }
+            Role::Worker => (None, None),
         };
-        let ended = agent.stay().await;
+        let access = etcd.as_ref().map_or(control.clone() as Arc<dyn EtcdAccess>, |kept| kept.access.clone());
+        let client = etcd::client(&agent, access);
+        let keeper = etcd.as_ref().map(|kept| &kept.keeper);
+        let ended = tokio::select! {
+            ended = agent.stay() => ended,
+            () = etcd::keep(keeper) => Ended::Outside,
+        };
         if let (Ended::Notice(notice), api) = (ended, api) {
             // The API goes on while the machine hands over: others may be in the middle of something.
-            agent.leave(notice).await;
-            drop(api);
+            agent.leave(notice, keeper).await;
+            drop((api, client));
             keep.abort();
             // Started again it would only do nothing: the machine is about to end.
             return std::future::pending().await;
         }
     };
-    agent.leave(notice).await;
+    agent.leave(notice, None).await;
     std::future::pending().await
 }
 
@@ -233,27 +250,61 @@ async fn keep_authority(access: Arc<RegistryAccess>, wanted: bool) {
     }
 }
 
-/// The API, until this is dropped.
-struct Served {
+/// Work in the background, until this is dropped.
+struct Background {
     task: JoinHandle<()>,
 }
 
-impl Drop for Served {
+impl Background {
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { task: tokio::spawn(work) }
+    }
+}
+
+impl Drop for Background {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
+/// The cluster's authority, as soon as it can be read.
+async fn authority(agent: &Agent, cluster: &str) -> (Authority, ClusterSecrets) {
+    loop {
+        match agent.published().await {
+            Ok(secrets) => {
+                let (certificate, key) = (secrets.authority.clone(), secrets.authority_key.clone());
+                return (Authority { cluster: cluster.to_owned(), certificate, key }, secrets);
+            }
+            Err(error) => tracing::warn!(%error, "reading the cluster's secrets"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
 /// Serves the cluster's API, and begins again when that ends for any reason.
-async fn serve(agent: &Agent, swarm: &Swarm, cluster: &str) -> Served {
-    let (api, tls) = loop {
-        match prepare(agent, swarm, cluster).await {
-            Ok(prepared) => break prepared,
-            Err(error) => tracing::warn!(error, "preparing the API"),
+async fn serve(
+    agent: &Agent,
+    swarm: &Swarm,
+    (authority, secrets): (Authority, ClusterSecrets),
+    etcd: Option<&etcd::Kept>,
+) -> Background {
+    let signed = loop {
+        match authority.sign(agent.me.address) {
+            Ok(signed) => break signed,
+            Err(error) => tracing::warn!(%error, "preparing the API"),
         }
         sleep(RETRY).await;
     };
-    let task = tokio::spawn(async move {
+    let api = Api {
+        cluster: Arc::new(swarm.clone()),
+        membership: Arc::new(swarm.clone()),
+        leaves: Arc::new(swarm.clone()),
+        token: secrets.api_token,
+        worker_token: secrets.worker_token,
+        etcd: etcd.map(|kept| kept.access.clone()),
+    };
+    let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+    Background::spawn(async move {
         loop {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
             match cluster_api::serve(api.clone(), address, &tls, Handle::new()).await {
@@ -262,23 +313,7 @@ async fn serve(agent: &Agent, swarm: &Swarm, cluster: &str) -> Served {
             }
             sleep(RETRY).await;
         }
-    });
-    Served { task }
-}
-
-async fn prepare(agent: &Agent, swarm: &Swarm, cluster: &str) -> Result<(Api, TlsIdentity), String> {
-    let secrets = agent.published().await.map_err(|error| error.to_string())?;
-    let authority =
-        Authority { cluster: cluster.to_owned(), certificate: secrets.authority, key: secrets.authority_key };
-    let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
-    let api = Api {
-        cluster: Arc::new(swarm.clone()),
-        membership: Arc::new(swarm.clone()),
-        leaves: Arc::new(swarm.clone()),
-        token: secrets.api_token,
-        worker_token: secrets.worker_token,
-    };
-    Ok((api, TlsIdentity { certificate: signed.certificate, key: signed.key }))
+    })
 }
 
 #[cfg(test)]
