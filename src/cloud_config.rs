@@ -15,6 +15,7 @@ use crate::source::SourceFile;
 mod check;
 mod cloud_init;
 mod content;
+mod convert;
 mod coreos;
 mod difference;
 mod document;
@@ -25,6 +26,8 @@ mod finding;
 mod fuzz_tests;
 mod merge;
 mod model;
+mod multipart;
+mod normal;
 mod packed;
 mod parts;
 mod scalar;
@@ -33,9 +36,13 @@ mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+#[path = "../tests/models/user_data.rs"]
+mod user_data;
+#[cfg(test)]
 mod verdicts;
 
 pub use check::secrets::{redacted, shown_setting};
+pub use convert::convert;
 pub use difference::{Change, Kind as ChangeKind, Reach, What, difference};
 pub use document::{Document, Kind};
 pub use effects::{Command, Effects, File, Unit, User, effects};
@@ -43,6 +50,7 @@ pub use emit::{Emitted, yaml};
 pub use finding::Finding;
 pub use merge::{INCLUDE, Merged, includes, merge};
 pub use model::Config;
+pub use multipart::{Part, multipart};
 pub use packed::{gunzip, gzip};
 pub use target::{Dialect, Target};
 
