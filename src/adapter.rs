@@ -14,6 +14,7 @@ pub mod journal;
 pub mod locks;
 pub mod metadata;
 pub mod plan_file;
+pub mod private_file;
 pub mod probe;
 mod registry;
 pub mod registry_access;

@@ -15,14 +15,19 @@ use crate::source::SourceFile;
 mod check;
 mod cloud_init;
 mod content;
+mod convert;
 mod coreos;
 mod difference;
 mod document;
 mod effects;
 mod emit;
 mod finding;
+#[cfg(test)]
+mod fuzz_tests;
 mod merge;
 mod model;
+mod multipart;
+mod normal;
 mod packed;
 mod parts;
 mod scalar;
@@ -31,9 +36,13 @@ mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+#[path = "../tests/models/user_data.rs"]
+mod user_data;
+#[cfg(test)]
 mod verdicts;
 
 pub use check::secrets::{redacted, shown_setting};
+pub use convert::convert;
 pub use difference::{Change, Kind as ChangeKind, Reach, What, difference};
 pub use document::{Document, Kind};
 pub use effects::{Command, Effects, File, Unit, User, effects};
@@ -41,6 +50,7 @@ pub use emit::{Emitted, yaml};
 pub use finding::Finding;
 pub use merge::{INCLUDE, Merged, includes, merge};
 pub use model::Config;
+pub use multipart::{Part, multipart};
 pub use packed::{gunzip, gzip};
 pub use target::{Dialect, Target};
 

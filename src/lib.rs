@@ -13,8 +13,6 @@ pub mod cli;
 pub mod cloud_config;
 pub mod driver;
 pub mod event;
-#[cfg(test)]
-mod fuzz_tests;
 pub mod local;
 pub mod model;
 pub mod plan;

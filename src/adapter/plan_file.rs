@@ -1,39 +1,12 @@
 //! Plans in files.
 
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::Read as _;
+use std::path::Path;
 
 use crate::source::{Diagnostic, SourceFile, Span};
 
 /// The most that a plan's file may hold, in bytes; one of thousands of resources stays far below.
 const MOST: u64 = 64 << 20;
-
-/// Why a file was not written.
-#[derive(Debug, thiserror::Error)]
-#[error("writing {path}: {source}")]
-pub struct Unwritten {
-    /// The file.
-    pub path: PathBuf,
-    /// What happened.
-    pub source: std::io::Error,
-}
-
-/// Writes `text` to `path`, whole or not at all, readable by its owner alone: plans hold user data.
-///
-/// # Errors
-/// When it can't be written.
-pub fn write(path: &Path, text: &str) -> Result<(), Unwritten> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        // Made with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|source| Unwritten { path: path.to_owned(), source })
-}
 
 /// Reads a JSON document of type `T` from `path`.
 ///
@@ -64,17 +37,14 @@ pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<Diagno
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+    use crate::adapter::private_file::write;
 
     #[test]
-    fn only_its_owner_reads_a_plan() {
+    fn a_plan_is_read_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("plan.json");
-        write(&path, "[1]").expect("written");
-        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        write(&path, b"[1]").expect("written");
         assert_eq!(read::<Vec<u8>>(&path).expect("read"), [1]);
     }
 
@@ -82,7 +52,7 @@ mod tests {
     fn what_is_no_plan_is_told_with_its_place() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("plan.json");
-        write(&path, "{\n  \"a\": x\n}").expect("written");
+        write(&path, b"{\n  \"a\": x\n}").expect("written");
         let problem = read::<Vec<u8>>(&path).expect_err("it is none");
         let label = problem.label.expect("a place");
         assert_eq!(label.file.position(label.span.start).line, 1, "{}", label.text);

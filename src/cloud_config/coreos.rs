@@ -234,6 +234,17 @@ const ETCD2: &[Field] = &[
     field("wal_dir", Text),
 ];
 
+/// Whether an option of a section of `coreos` is a text, which is taken as it was written.
+pub fn is_text(section: &str, option: &str) -> bool {
+    let find = |fields: &'static [Field], name: &str| fields.iter().find(|field| field.name == name);
+    match find(COREOS, section).map(|field| &field.shape) {
+        Some(Map(fields)) => {
+            find(fields, option).is_some_and(|field| matches!(field.shape, Text | Word(_) | Like(..)))
+        }
+        _ => false,
+    }
+}
+
 fn is_window_start(text: &str) -> bool {
     let time = match text.split_once(' ') {
         Some((day, time)) => {

@@ -186,8 +186,8 @@ fn whole(parts: &[Part], scripts: &mut Vec<File>) -> Node {
     Node { span: Span::new(0, 0), tag: None, kind: Value::Mapping(entries) }
 }
 
-/// The files, what is written twice joined.
-fn files(config: &Config<'_>) -> Vec<File> {
+/// The files by path, what is written twice joined.
+pub fn files(config: &Config<'_>) -> Vec<File> {
     let mut files: Vec<File> = Vec::new();
     let written =
         config.files.iter().filter(|file| !file.defer).chain(config.files.iter().filter(|file| file.defer));
@@ -219,7 +219,7 @@ fn files(config: &Config<'_>) -> Vec<File> {
 
 /// A mode as the engine reads it: coreos-cloudinit as it was written, cloud-init as the number that
 /// YAML makes of it.
-fn mode(node: &Node, dialect: Dialect) -> Option<u32> {
+pub fn mode(node: &Node, dialect: Dialect) -> Option<u32> {
     match (dialect, scalar(node)?) {
         (Dialect::CloudInit, Scalar::Integer(mode)) => u32::try_from(mode).ok(),
         (Dialect::CoreOs, Scalar::Integer(_)) | (_, Scalar::Text(_)) => {
@@ -262,6 +262,8 @@ fn users(config: &Config<'_>) -> Vec<User> {
         }
     }
     for user in &mut users {
+        // `sudo: false` allows as much as nothing.
+        user.options.retain(|(key, value)| !(value.is_empty() || key == "sudo" && value == "false"));
         for list in [&mut user.groups, &mut user.keys] {
             list.sort();
             list.dedup();
@@ -288,6 +290,13 @@ fn settings(config: &Config<'_>) -> Vec<(String, String)> {
     }
     if let (Some(_), Some(fqdn)) = (&config.hostname, &config.fqdn) {
         settings.push(("fqdn".to_owned(), fqdn.value.clone()));
+    }
+    for (name, value) in &mut settings {
+        match name.as_str() {
+            "growpart.mode" if value == "false" => "off".clone_into(value),
+            "power_state.delay" => *value = value.trim_start_matches('+').to_owned(),
+            _ => {}
+        }
     }
     settings.sort();
     settings

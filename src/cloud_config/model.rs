@@ -131,6 +131,10 @@ pub struct User {
     pub name: Option<Spanned<String>>,
     /// `groups`, and `primary_group` first.
     pub groups: Vec<String>,
+    /// `primary_group`.
+    pub primary_group: Option<String>,
+    /// The rules of `sudo`, which are among the `rest` too; cloud-init only.
+    pub sudo: Vec<String>,
     /// `passwd` or `hashed_passwd`.
     pub hash: Option<Spanned<String>>,
     /// `plain_text_passwd`.

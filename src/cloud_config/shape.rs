@@ -114,7 +114,7 @@ impl Shape {
     }
 
     /// Whether `node` is of the kind that this asks for, whatever is in it.
-    fn takes(&self, node: &Node, dialect: Dialect) -> bool {
+    pub fn takes(&self, node: &Node, dialect: Dialect) -> bool {
         let value = scalar(node);
         match self {
             Self::Any => true,

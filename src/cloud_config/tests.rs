@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{ChangeKind, Reach, Target, What, check, difference, effects};
+use super::{ChangeKind, Reach, Target, What, check, convert, difference, effects};
 use crate::source::SourceFile;
 
 /// Texts that look enough like documents to get far into the checks.
@@ -67,6 +67,21 @@ proptest! {
         for finding in &verdict.findings {
             prop_assert!(text.get(finding.span.start..finding.span.end).is_some(), "{:?}", finding);
             prop_assert!(!finding.targets.is_empty());
+        }
+    }
+
+    #[test]
+    fn any_text_is_written_anew_or_refused_without_panic(text in document()) {
+        let file = SourceFile::new("a.yaml", text.as_str());
+        for target in Target::ALL {
+            match convert(&file, target) {
+                Ok(new) => {
+                    let errors = check(&SourceFile::new("b.yaml", new.as_str()), &[target]);
+                    let own = target == Target::Ignition3_3 || !errors.refused_by(target);
+                    prop_assert!(own, "{}: {}\n{:?}", target, new, errors.findings);
+                }
+                Err(verdict) => prop_assert!(verdict.findings.iter().any(super::Finding::is_error)),
+            }
         }
     }
 

@@ -39,6 +39,8 @@ const TABLE: &[(&str, &str)] = &[
     // Types. go-yaml v1 leaves out what has the wrong one, yaml.v3 fails.
     ("#cloud-config\nhostname: 12\n", "..EE."),
     ("#cloud-config\nssh_authorized_keys: ssh-rsa a\n", "EEEE."),
+    // A list of rules came into the schema with 24.2 (pull request 5417).
+    ("#cloud-config\nusers: [{name: u, sudo: [a]}]\n", "EEEw."),
     // Modes. config/file.go: a text that is octal; cc_write_files.py: a number as it is.
     ("#cloud-config\nwrite_files: [{path: /a, permissions: \"0644\"}]\n", "....."),
     ("#cloud-config\nwrite_files: [{path: /a, permissions: 0644}]\n", "..EE."),

@@ -4,6 +4,8 @@ mod agent_reboots;
 mod announce;
 mod boot;
 mod cloud_config_check;
+mod cloud_config_convert;
+mod cloud_config_oracles;
 mod cluster_contract;
 mod cluster_reboot;
 mod contract;

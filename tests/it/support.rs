@@ -7,6 +7,7 @@ pub mod fake_aws;
 pub mod git;
 pub mod lab;
 pub mod ministack;
+pub mod oracles;
 pub mod registry;
 pub mod shipped;
 pub mod swarm;

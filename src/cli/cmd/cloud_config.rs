@@ -1,6 +1,7 @@
 //! `fleetwright cloud-config`.
 
 mod boot;
+mod convert;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +74,7 @@ Comments, the order of keys, quotes and encodings are no difference. Exit status
         #[arg(value_name = "NEW")]
         new: PathBuf,
     },
+    Convert(convert::Args),
     Boot(boot::Args),
 }
 
@@ -86,6 +88,7 @@ fn target(name: &str) -> Result<Target, String> {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.action {
+        Action::Convert(args) => convert::run(context, &args),
         Action::Boot(args) => boot::run(context, &args).await,
         Action::Check { explain: Some(code), .. } => explain(context, &code),
         Action::Check { files, target, strict, explain: None } => check(context, &files, &target, strict),

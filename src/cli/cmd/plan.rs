@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use chrono::Utc;
 
-use crate::adapter::plan_file;
+use crate::adapter::private_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -78,7 +78,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         let saved = SavedPlan::new(plan.clone(), Utc::now(), session.wanted.beside(&found));
         let text = serde_json::to_string_pretty(&saved)
             .map_err(|error| Failure::failed(format!("writing the plan: {error}"), "report this as a bug"))?;
-        plan_file::write(path, &text)
+        private_file::write(path, text.as_bytes())
             .map_err(|error| Failure::failed(error.to_string(), "give a file that can be written"))?;
     }
     drop(session.flush(context).await);

@@ -82,6 +82,14 @@ fn user(user: &User, report: &mut Report<'_>) {
         report.add(&Target::ALL, finding.help("no user is created"));
     }
     user.keys.iter().for_each(|key| public_key(key, report));
+    if user.rest.iter().any(|(key, value)| key == "sudo" && value.starts_with('[')) {
+        let message = "`sudo` must be a text, but this is a list";
+        let finding = Finding::error("wrong-type", user.span, message);
+        let help = "`cloud-init schema` refuses it before 24.2; at boot it works";
+        report.add(&[Target::CloudInit22_4], finding.help(help));
+        let finding = Finding::warning("wrong-type", user.span, message);
+        report.add(&[Target::CloudInit23_4], finding.help(help));
+    }
     let Some(hash) = &user.hash else { return };
     if !is_hash(&hash.value) {
         let finding =

@@ -9,7 +9,7 @@ use crate::cloud_config::scalar::{Scalar, scalar};
 use crate::cloud_config::target::Target;
 
 /// Users and groups that Debian's and Flatcar's images have.
-const SYSTEM: &[&str] = &[
+pub const SYSTEM: &[&str] = &[
     "root",
     "daemon",
     "bin",

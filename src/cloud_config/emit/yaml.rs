@@ -141,7 +141,8 @@ impl Writer {
         self.out.push_str(" [");
         for (at, item) in items.iter().enumerate() {
             let Kind::Scalar { text, .. } = &item.kind else { return self.undo(start, places) };
-            let open = is_plain(item) && !text.contains([',', '[', ']', '{', '}']);
+            // PyYAML ends a plain text at `?` here, and go-yaml's version 1 refuses one with `:`.
+            let open = is_plain(item) && !text.contains([',', '[', ']', '{', '}', '?', ':']);
             let nothing = matches!(text.as_str(), "" | "~") && open;
             if item.tag.is_some() || nothing || self.out.len() - start > FLOW_MOST {
                 return self.undo(start, places);

@@ -2,6 +2,7 @@
 
 use super::{Command, CommandKind, Config, DropIn, File, Mount, Section, Spanned, Swap, Unit, User};
 use crate::cloud_config::content::{self, Encoding};
+use crate::cloud_config::coreos;
 use crate::cloud_config::scalar::{Scalar, boolean, scalar};
 use crate::cloud_config::target::Dialect;
 use crate::yaml::Node;
@@ -45,6 +46,22 @@ pub fn options(node: &Node) -> Vec<(String, String)> {
     options
 }
 
+/// The options of a section of `coreos`: where a text is asked for, it is `off` and no boolean.
+fn settings(section: &str, node: &Node) -> Vec<(String, String)> {
+    let section = section.replace('-', "_");
+    let mut options = options(node);
+    for (key, value) in node.entries().unwrap_or_default() {
+        let name = key.text().unwrap_or_default().replace('-', "_");
+        if let Some(text) = value.text().filter(|_| coreos::is_text(&section, &name)) {
+            options
+                .iter_mut()
+                .filter(|(key, _)| *key == name)
+                .for_each(|(_, value)| *value = text.to_owned());
+        }
+    }
+    options
+}
+
 /// A value in one form, however it was written.
 pub fn plain(node: &Node) -> String {
     match (node.entries(), node.items()) {
@@ -57,6 +74,7 @@ pub fn plain(node: &Node) -> String {
         (_, Some(items)) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
         _ => match scalar(node) {
             Some(Scalar::Bool(value)) => value.to_string(),
+            Some(Scalar::Null) => String::new(),
             _ => node.text().unwrap_or_default().to_owned(),
         },
     }
@@ -99,7 +117,7 @@ impl<'n> Config<'n> {
             let name = key.text().unwrap_or_default();
             if name != "units" {
                 let name = Spanned { value: name.to_owned(), span: key.span };
-                config.sections.push(Section { name, options: options(value) });
+                config.sections.push(Section { options: settings(&name.value, value), name });
             }
         }
         const READ: [&str; 13] = [
@@ -170,11 +188,21 @@ fn unit(node: &Node) -> Option<Unit> {
 fn user(node: &Node) -> Option<User> {
     if let Some(name) = node.text() {
         let name = Some(Spanned { value: name.to_owned(), span: node.span });
-        let (groups, keys, rest) = (Vec::new(), Vec::new(), Vec::new());
-        return Some(User { span: node.span, name, groups, hash: None, plain: None, keys, rest });
+        return Some(User {
+            span: node.span,
+            name,
+            groups: Vec::new(),
+            primary_group: None,
+            sudo: Vec::new(),
+            hash: None,
+            plain: None,
+            keys: Vec::new(),
+            rest: Vec::new(),
+        });
     }
     node.entries()?;
-    let mut groups: Vec<String> = text(node, "primary_group").map(|group| group.value).into_iter().collect();
+    let primary_group = text(node, "primary_group").map(|group| group.value);
+    let mut groups: Vec<String> = primary_group.iter().cloned().collect();
     groups.extend(names(entry(node, "groups")));
     let own = [
         "name",
@@ -191,6 +219,8 @@ fn user(node: &Node) -> Option<User> {
         span: node.span,
         name: text(node, "name"),
         groups,
+        primary_group,
+        sudo: entry(node, "sudo").map(rules).unwrap_or_default(),
         hash: text(node, "passwd").or_else(|| text(node, "hashed_passwd")),
         plain: text(node, "plain_text_passwd"),
         keys: texts(node, "ssh_authorized_keys"),
@@ -198,13 +228,26 @@ fn user(node: &Node) -> Option<User> {
     })
 }
 
+/// What `sudo` allows: a rule, or a list of them; `false` is none.
+fn rules(node: &Node) -> Vec<String> {
+    let rule = |node: &Node| match scalar(node) {
+        Some(Scalar::Text(rule)) if !rule.trim().is_empty() => Some(rule.trim().to_owned()),
+        _ => None,
+    };
+    match node.items() {
+        Some(items) => items.iter().filter_map(rule).collect(),
+        None => rule(node).into_iter().collect(),
+    }
+}
+
 /// Names in a list, or in one text with commas.
 fn names(node: Option<&Node>) -> Vec<String> {
     let Some(node) = node else { return Vec::new() };
     let split = |text: &str| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
-    let names: Vec<String> = match node.items() {
-        Some(items) => items.iter().filter_map(Node::text).map(str::to_owned).collect(),
-        None => node.text().map(split).unwrap_or_default(),
+    let names: Vec<String> = match (node.items(), node.entries()) {
+        (Some(items), _) => items.iter().filter_map(Node::text).map(str::to_owned).collect(),
+        (_, Some(entries)) => entries.iter().filter_map(|(key, _)| key.text()).map(str::to_owned).collect(),
+        (None, None) => node.text().map(split).unwrap_or_default(),
     };
     names.into_iter().filter(|name| !name.is_empty()).collect()
 }

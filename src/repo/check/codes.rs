@@ -250,6 +250,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "not-in-target",
+        "The engine that the document is converted for has no counterpart for this, and leaving it out would make a machine that lacks it without a word. Write what is wanted in another way, such as a file or a unit, and convert again.",
+        "",
+    ),
+    explain(
         "not-installable",
         "`enable` links a unit to where its section [Install] says. Without one nothing is linked, systemd reports no error, and the unit does not start at boot.",
         "[Install]\nWantedBy=multi-user.target",
