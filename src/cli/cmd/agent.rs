@@ -356,4 +356,18 @@ mod tests {
             assert!(error.contains(right), "{reboots}: {error}");
         }
     }
+
+    fn parse(further: &str) -> Result<Config, String> {
+        let text = format!("project: demo\nenvironment: local\ncluster: main\nrole: control\n{further}");
+        serde_yaml::from_str(&text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_machine_keeps_an_etcd_only_when_it_is_told_to() {
+        assert!(!parse("").expect("a configuration").etcd);
+        assert!(parse("etcd: true\n").expect("a configuration").etcd);
+        let refused = parse("etdc: true\n").expect_err("a misspelt key");
+        assert!(refused.contains("etdc"), "{refused}");
+        parse("etcd: maybe\n").expect_err("neither true nor false");
+    }
 }

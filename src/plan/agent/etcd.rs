@@ -183,6 +183,10 @@ fn go_on(seen: &Seen<'_>, members: &[Observed], own: &Observed, data: bool) -> A
 
 /// How this machine becomes a member of what is there.
 fn join(seen: &Seen<'_>, members: &[Observed]) -> Action {
+    // It had a vote, and has none any more: should the others go, nobody must wait for it.
+    if seen.recorded.contains(seen.me) {
+        return Action::Withdraw;
+    }
     let url = peer_url(seen.address);
     if members.iter().any(|one| one.member.peer_urls.contains(&url)) {
         return Action::Wait(Waiting::Address);

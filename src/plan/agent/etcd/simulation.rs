@@ -460,6 +460,13 @@ impl World {
             Event::Minute => self.machines.values_mut().for_each(|one| one.waited_s += 70),
         }
         self.settle();
+        // What founding rests on.
+        for (number, one) in self.machines.iter().filter(|(_, one)| Self::lives(one)) {
+            let votes = one.data.is_some_and(|(cluster, member)| {
+                self.clusters[cluster].get(&member).is_some_and(|member| !member.learner)
+            });
+            assert!(!votes || self.recorded.contains(&id(*number)), "i-{number} votes and is not on record");
+        }
     }
 
     /// Whether etcd can be whole again without anybody's help: whatever cluster a machine

@@ -163,6 +163,11 @@ fn a_member_without_its_data_joins_anew() {
     let members = [member(1, true), member(2, true), member(3, false)];
     let lost = Seen { members: Some(&members), ..seen(&me, &groups) };
     assert_eq!(next(&lost), Action::Remove { member: 3, reason: Reason::DataLost });
+    // Once it is off, the vote that it had is no more.
+    let (off, recorded) = ([member(1, true), member(2, true)], [id(1), id(2), id(3)]);
+    let off = Seen { members: Some(&off), recorded: &recorded, ..seen(&me, &groups) };
+    assert_eq!(next(&off), Action::Withdraw);
+    assert_eq!(next(&Seen { recorded: &recorded[..2], ..off }), Action::Add);
     // And one that was removed gives its data up.
     let removed = Seen { members: Some(&members[..2]), data: true, ..seen(&me, &groups) };
     assert_eq!(next(&removed), Action::SetAside);
