@@ -51,7 +51,7 @@ pub struct Api {
     pub leaves: Arc<dyn Leaves>,
     /// What a caller must bear to do everything.
     pub token: Secret<String>,
-    /// What a worker bears, who may register, empty and report on its own machine.
+    /// What a worker bears, who may register, empty, reboot and report on its own machine.
     pub worker_token: Secret<String>,
 }
 
