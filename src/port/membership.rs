@@ -79,7 +79,7 @@ pub struct ClusterSecrets {
     pub authority_key: Secret<String>,
     /// The token of those who may do everything.
     pub api_token: Secret<String>,
-    /// The token of workers, who may register and empty themselves.
+    /// The token of workers, who may register and empty themselves, and ask for leave to reboot.
     pub worker_token: Secret<String>,
 }
 

@@ -53,7 +53,7 @@ pub struct Api {
     pub leaves: Arc<dyn Leaves>,
     /// What a caller must bear to do everything.
     pub token: Secret<String>,
-    /// What a worker bears, who may register, empty and report on its own machine, and speak to etcd.
+    /// What a worker bears, who may register, empty, reboot and report on its own machine, and speak to etcd.
     pub worker_token: Secret<String>,
     /// Lets machines speak to etcd; `None` when this machine has none.
     pub etcd: Option<Arc<dyn EtcdAccess>>,

@@ -418,42 +418,4 @@ pub fn is_busy(statuses: &[ServiceStatus], machines: &[Machine]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use bollard::models::{NodeSpec, NodeStatus};
-
-    use super::*;
-
-    fn node(state: NodeState, labels: &[(&str, &str)]) -> Node {
-        let own = [(INSTANCE, "i-1"), (ADDRESS, "10.0.0.1")];
-        let labels = own.iter().chain(labels).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Node {
-            id: Some("n1".into()),
-            spec: Some(NodeSpec { labels: Some(labels.collect()), ..NodeSpec::default() }),
-            status: Some(NodeStatus { state: Some(state), ..NodeStatus::default() }),
-            ..Node::default()
-        }
-    }
-
-    #[test]
-    fn a_node_that_a_new_leader_has_not_heard_of_yet_is_up() {
-        assert!(is_up(&node(NodeState::READY, &[])));
-        assert!(is_up(&node(NodeState::UNKNOWN, &[])));
-        assert!(!is_up(&node(NodeState::DOWN, &[])));
-        assert!(!is_up(&node(NodeState::DISCONNECTED, &[])));
-    }
-
-    #[test]
-    fn a_machine_reboots_until_it_takes_work_again_or_does_not_come_back() {
-        let mark = [(REBOOT, "1795514400 40dd558d")];
-        let at = |seconds: i64| DateTime::from_timestamp(1_795_514_400 + seconds, 0).expect("a time");
-        let state = |state, labels: &[_], seconds| {
-            machine(&node(state, labels), at(seconds)).map(|machine| machine.state)
-        };
-        assert_eq!(state(NodeState::READY, &mark, 60), Some(MachineState::Rebooting));
-        assert_eq!(state(NodeState::DOWN, &mark, 60), Some(MachineState::Rebooting));
-        assert_eq!(state(NodeState::DOWN, &mark, 3_600), Some(MachineState::Down));
-        assert_eq!(state(NodeState::READY, &[], 60), Some(MachineState::Ready));
-        let machine = machine(&node(NodeState::READY, &mark), at(60)).expect("a machine");
-        assert_eq!(machine.metadata, BTreeMap::new(), "the mark is no metadata to place by");
-    }
-}
+mod tests;
