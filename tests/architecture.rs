@@ -26,8 +26,6 @@ const TABLE: &[(&str, &[&str])] = &[
     ("local", &["model", "event", "port", "adapter", "source"]),
     ("view", &["cloud_config", "model", "plan", "event", "source"]),
     ("server", &["model", "event", "driver", "port", "repo", "view", "source"]),
-    // Tests of parsers with random texts; no part of the program.
-    ("fuzz_tests", &["cloud_config", "source", "unit"]),
     (
         "cli",
         &[
