@@ -566,7 +566,7 @@ fn two_that_take_over_at_once_found_one() {
     // Every order of their three steps; founding twice is found out by the world itself.
     for order in (0_u32..64).filter(|order| order.count_ones() == 3) {
         let mut world = begun.clone();
-        let steps: Vec<u8> = (0..6).map(|step| if order >> step & 1 == 1 { 2 } else { 3 }).collect();
+        let steps: Vec<u8> = (0..6).map(|step| if (order >> step) & 1 == 1 { 2 } else { 3 }).collect();
         agent(&mut world, &steps);
         for _ in 0..40 {
             agent(&mut world, &[2, 3]);
