@@ -546,3 +546,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn two_that_take_over_at_once_found_one() {
+    let mut begun = World::new();
+    (0..3).for_each(|_| begun.launch(None));
+    let agent = |world: &mut World, numbers: &[u8]| {
+        for number in numbers {
+            world.agent(*number);
+        }
+    };
+    // The first claims and is gone; both others see that before either does anything about it.
+    agent(&mut begun, &[1, 1]);
+    begun.lose(1);
+    begun.happen(&Event::Minute);
+    agent(&mut begun, &[2, 3, 2, 2, 2, 3, 3, 3]);
+    let founding = vec![Effect::Record, Effect::Recheck, Effect::Found];
+    assert!([2, 3].iter().all(|number| begun.machines[number].pending == founding));
+    // Every order of their three steps; founding twice is found out by the world itself.
+    for order in (0_u32..64).filter(|order| order.count_ones() == 3) {
+        let mut world = begun.clone();
+        let steps: Vec<u8> = (0..6).map(|step| if (order >> step) & 1 == 1 { 2 } else { 3 }).collect();
+        agent(&mut world, &steps);
+        for _ in 0..40 {
+            agent(&mut world, &[2, 3]);
+        }
+        let members = world.members().expect("a majority").1;
+        assert_eq!((world.clusters.len(), members.len()), (1, 2), "{steps:?}");
+        assert!(members.iter().all(|one| !one.member.learner), "{steps:?}");
+    }
+}
