@@ -12,7 +12,11 @@ function that it calls is also given all of them in one process.
 CPU is that of the processes and their children, the median of several turns, taken in turns. What
 was measured is printed as JSON.
 
-Exit status: 1 if `cloud-init schema` needs less than 500 times the CPU of `cloud-config check`.
+How long a check takes must follow from how long the document is: two of 512 KiB and 1 MiB, with units that refer
+to each other, are timed as well. EC2 would refuse either, which is found, too.
+
+Exit status: 1 if `cloud-init schema` needs less than 500 times the CPU of `cloud-config check`, or a
+document of 1 MiB more than 100 ms.
 """
 
 import argparse
@@ -29,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = 100
 TARGET = "cloud-init-22.4"
 LIMIT_RATIO = 500
+LIMIT_LARGE_MS = 100
 
 DOCUMENT = """\
 #cloud-config
@@ -101,12 +106,23 @@ def write_documents(folder):
     return paths
 
 
-def cpu_of(commands):
+def write_large(path, size):
+    """One document of about `size` bytes, in units of the kind above."""
+    files, number = [], 0
+    length = len(DOCUMENT.format(n=0, files=""))
+    while length < size:
+        files.append(UNIT.format(n=number, suffix="", port=8000 + number % 1000))
+        length += len(files[-1])
+        number += 1
+    path.write_text(DOCUMENT.format(n=0, files="".join(files)))
+
+
+def cpu_of(commands, status=0):
     """Seconds of CPU of running the commands one after the other, and what the last one printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
+        if done.returncode != status:
             sys.exit(f"{' '.join(map(str, command))[:200]}: status {done.returncode}\n{done.stdout}{done.stderr}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, done.stdout
@@ -140,6 +156,12 @@ def main():
                 sys.exit(f"cloud-init has something to say about documents that are right:\n{printed}")
             cpu["cloud_init_one_process"].append(seconds)
             cpu["cloud_init_function"].append(lines[0]["cpu_seconds"])
+        large = {}
+        for kib in (512, 1024):
+            path = Path(folder) / f"large-{kib}.yaml"
+            write_large(path, kib * 1024)
+            command = [[binary, "cloud-config", "check", "--target", TARGET, path]]
+            large[f"{kib} KiB"] = statistics.median(cpu_of(command, status=2)[0] for _ in range(9))
         size = sum(path.stat().st_size for path in paths)
     cpu = {name: statistics.median(samples) for name, samples in cpu.items()}
     ratios = {name: round(seconds / cpu["fleetwright"], 1) for name, seconds in cpu.items() if name != "fleetwright"}
@@ -148,8 +170,9 @@ def main():
         "bytes": size,
         "cpu_seconds": {name: round(seconds, 4) for name, seconds in cpu.items()},
         "cpu_of_fleetwright_times": ratios,
-        "limit": LIMIT_RATIO,
-        "holds": ratios["cloud_init_process_each"] >= LIMIT_RATIO,
+        "cpu_ms_of_one_large": {name: round(seconds * 1000, 1) for name, seconds in large.items()},
+        "limits": {"ratio": LIMIT_RATIO, "large_ms": LIMIT_LARGE_MS},
+        "holds": ratios["cloud_init_process_each"] >= LIMIT_RATIO and large["1024 KiB"] * 1000 <= LIMIT_LARGE_MS,
     }
     print(json.dumps(measured, indent=2))
     sys.exit(0 if measured["holds"] or options.no_limits else 1)

@@ -7,11 +7,14 @@
 
 use std::sync::Arc;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use drop_ins::DropIns;
 
 use crate::source::{Diagnostic, SourceFile, Span};
 
 mod check;
+mod drop_ins;
 mod exec;
 mod fleet;
 mod known;
@@ -146,27 +149,14 @@ pub fn check_text(name: &str, text: &str, options: &Options<'_>) -> Vec<Diagnost
 /// them against each other. `known` says which other units there are.
 pub fn check_all(units: &[Unit], known: &dyn Fn(&str) -> bool) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    // By whole names, so that many units with many drop-ins don't take long; few have others.
-    let mut exact: HashMap<&str, Vec<usize>> = HashMap::new();
-    let mut wide = Vec::new();
-    for (index, unit) in units.iter().enumerate().filter(|(_, unit)| unit.is_drop_in()) {
-        match unit.name() {
-            Some(name) if !name.stem().ends_with('-') => exact.entry(name.as_str()).or_default().push(index),
-            _ => wide.push(index),
-        }
-    }
+    let all = DropIns::new(units);
     let whole = units.iter().filter(|unit| !unit.is_drop_in());
     let there: HashSet<&str> = whole.filter_map(Unit::name).map(UnitName::as_str).collect();
     for unit in units {
-        let mut near: Vec<usize> = Vec::new();
-        if let Some(name) = unit.name().filter(|_| !unit.is_drop_in()) {
-            let template = name.template();
-            let names = [Some(name.as_str()), template.as_deref()];
-            near.extend(names.into_iter().flatten().filter_map(|name| exact.get(name)).flatten());
-            near.extend(wide.iter().filter(|index| units[**index].adds_to(name)));
-            near.sort_unstable();
-        }
-        let drop_ins: Vec<&Unit> = near.into_iter().map(|index| &units[index]).collect();
+        let drop_ins = match unit.name() {
+            Some(name) if !unit.is_drop_in() => all.of(name),
+            _ => Vec::new(),
+        };
         let mut own = check(unit, &Options { enabled: false, drop_ins: &drop_ins });
         // A drop-in is only taken for one too many where its unit can't be asked.
         if unit.is_drop_in() && unit.name().is_some_and(|name| there.contains(name.as_str())) {

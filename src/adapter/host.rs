@@ -17,6 +17,8 @@ const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
 /// unattended-upgrades, in the first two; in the last whatever a machine's own units put there.
 const FLAGS: [&str; 3] =
     ["/run/reboot-required", "/var/run/reboot-required", "/run/fleetwright/reboot-required"];
+/// Is there while work is taken off the machine; the announcer looks at it.
+const DRAINING: &str = "/run/fleetwright/draining";
 /// How long `systemctl` may take to say that it has begun.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,6 +56,18 @@ impl Host for SystemdHost {
         FLAGS.into_iter().find(|flag| self.path(flag).exists())
     }
 
+    fn set_draining(&self, draining: bool) -> io::Result<()> {
+        let path = self.path(DRAINING);
+        if draining {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            return std::fs::write(path, "");
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     async fn reboot(&self) -> io::Result<()> {
         let mut command = Command::new("systemctl");
         command.arg("reboot").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -82,6 +96,17 @@ mod tests {
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
             std::fs::write(file, "").expect("written");
             assert_eq!(host.wants_reboot(), Some(flag));
+        }
+    }
+
+    #[test]
+    fn that_the_machine_is_drained_is_there_for_as_long_as_it_is_so() {
+        let root = tempfile::tempdir().expect("a folder");
+        let host = SystemdHost { root: root.path().to_owned() };
+        host.set_draining(false).expect("nothing to take away");
+        for draining in [true, true, false, false] {
+            host.set_draining(draining).expect("written");
+            assert_eq!(host.path(DRAINING).exists(), draining);
         }
     }
 

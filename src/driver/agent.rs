@@ -470,6 +470,7 @@ impl Agent {
     async fn drain(&self) {
         let machines = [self.me.instance.clone()];
         let start = Instant::now();
+        self.reboots.set_draining(true);
         loop {
             let error = match timeout(DRAIN, self.control.empty(&machines, false)).await {
                 Ok(Ok(())) => return,

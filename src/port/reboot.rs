@@ -65,6 +65,12 @@ pub trait Host: Send + Sync {
     /// The file that says that the machine should be rebooted, if there is one.
     fn wants_reboot(&self) -> Option<&'static str>;
 
+    /// Says to the machine's own units that work is being taken off it, or that it takes some again.
+    ///
+    /// # Errors
+    /// When it can't be written down.
+    fn set_draining(&self, draining: bool) -> io::Result<()>;
+
     /// Has it reboot. It goes on for a while after this returns.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry as Entries;
 use std::collections::{HashMap, HashSet};
 
 use super::Unit;
+use super::drop_ins::DropIns;
 use super::known;
 use super::name::{Kind, UnitName};
 use super::parse::Entry;
@@ -51,6 +52,7 @@ pub fn check_set(units: &[Unit], known: &dyn Fn(&str) -> bool) -> Vec<Diagnostic
     let aliases = entries.filter(|(section, entry)| *section == "Install" && entry.key.as_str() == "Alias");
     let set = Set {
         units,
+        drop_ins: DropIns::new(units),
         names: names.map(UnitName::as_str).collect(),
         aliases: aliases.flat_map(|(_, entry)| entry.value.as_str().split_whitespace()).collect(),
     };
@@ -82,6 +84,7 @@ const SUGGESTIONS: usize = 200;
 
 struct Set<'u> {
     units: &'u [Unit],
+    drop_ins: DropIns<'u>,
     /// Of all that are no drop-ins.
     names: HashSet<&'u str>,
     /// Names that the units give themselves besides.
@@ -150,7 +153,7 @@ impl<'u> Set<'u> {
     /// A timer, socket or path without the service that it starts.
     fn trigger(&self, unit: &Unit, there: &dyn Fn(&str) -> bool, problems: &mut Vec<Diagnostic>) {
         let Some(name) = unit.name().filter(|_| !unit.is_drop_in()) else { return };
-        let drop_ins = self.drop_ins(name);
+        let drop_ins = self.drop_ins.of(name);
         let Some((target, None)) = triggered(unit, name, &drop_ins) else { return };
         if there(&target) {
             return;
@@ -164,10 +167,6 @@ impl<'u> Set<'u> {
         problems.push(problem);
     }
 
-    fn drop_ins(&self, name: &UnitName) -> Vec<&'u Unit> {
-        self.units.iter().filter(|unit| unit.adds_to(name)).collect()
-    }
-
     fn cycles(&self, problems: &mut Vec<Diagnostic>) {
         let mut graph = Graph::default();
         for (first, second) in BOOT {
@@ -175,7 +174,7 @@ impl<'u> Set<'u> {
         }
         for unit in self.units.iter().filter(|unit| !unit.is_drop_in()) {
             let Some(name) = unit.name() else { continue };
-            let drop_ins = self.drop_ins(name);
+            let drop_ins = self.drop_ins.of(name);
             let all = std::iter::once(unit).chain(drop_ins.iter().copied());
             for (unit, section, entry) in
                 all.flat_map(|unit| unit.file().entries().map(move |(section, entry)| (unit, section, entry)))

@@ -62,12 +62,17 @@ pub fn drawing(diagnostic: &Diagnostic, colour: bool) -> String {
         level.primary_title(diagnostic.message.as_str()).id(diagnostic.code),
     );
     if let Some(label) = &diagnostic.label {
-        let mut annotation = AnnotationKind::Primary.span(label.span.start..label.span.end);
+        // The renderer looks at all that it is given, and a long file may have many findings.
+        let text = label.file.text();
+        let from = text[..label.span.start].rfind('\n').map_or(0, |end| end + 1);
+        let to = text[label.span.end..].find('\n').map_or(text.len(), |end| label.span.end + end + 1);
+        let line = label.file.position(label.span.start).line;
+        let mut annotation = AnnotationKind::Primary.span(label.span.start - from..label.span.end - from);
         if !label.text.is_empty() {
             annotation = annotation.label(label.text.as_str());
         }
         group = group.element(
-            Snippet::source(label.file.text()).path(label.file.name()).line_start(1).annotation(annotation),
+            Snippet::source(&text[from..to]).path(label.file.name()).line_start(line).annotation(annotation),
         );
     }
     for help in &diagnostic.help {

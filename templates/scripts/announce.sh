@@ -24,6 +24,8 @@ etcd() {
 }
 
 healthy() {
+  [ ! -e /run/fleetwright/draining ] ||
+    { why="it is being drained"; return 1; }
   systemctl is-active --quiet fleetwright-agent.service ||
     { why="the agent is not active"; return 1; }
   curl --silent --fail --max-time 4 --output /dev/null --unix-socket /var/run/docker.sock http://docker/_ping ||

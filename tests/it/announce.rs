@@ -195,6 +195,12 @@ fn a_machine_is_announced_while_it_serves_and_no_longer() {
     lab.machine("systemctl start fleetwright-announce");
     lab.announced("it was started again");
 
+    // The agent says so before work is taken off the machine.
+    lab.machine("touch /run/fleetwright/draining");
+    lab.withdrawn("the machine is being drained", Duration::from_secs(20));
+    lab.machine("rm /run/fleetwright/draining");
+    lab.announced("it takes work again");
+
     // Killed, the key goes with its lease.
     tool("docker", &["kill", &lab.part("machine")]);
     assert!(lab.hosts().is_some_and(|hosts| !hosts.is_empty()), "the key outlives the machine for a while");

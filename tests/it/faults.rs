@@ -1,6 +1,7 @@
 //! What happens when parts die for real.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fleetwright::model::machine::Role;
@@ -132,6 +133,23 @@ fn every_control_machine_can_be_replaced() {
         before.iter().all(|old| after.iter().all(|new| new.address != old.address)),
         "every address is new: {before:#?} {after:#?}"
     );
+    // Their etcd has followed: three members, none of them of a machine that is gone.
+    let asked = lab.container(&after[0]);
+    let line = "set -a && . /run/fleetwright/etcd-client.env && etcdctl endpoint health >/dev/null && etcdctl member list";
+    let members = || {
+        let output =
+            Command::new("docker").args(["exec", &asked, "sh", "-c", line]).output().expect("docker runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let whole = || {
+        let members = members();
+        let votes = members.lines().filter(|member| member.contains("started") && member.ends_with("false"));
+        (votes.count() == 3
+            && members.lines().count() == 3
+            && after.iter().all(|machine| members.contains(machine.id.as_str())))
+        .then_some(())
+    };
+    assert!(poll(Duration::from_secs(120), whole).is_some(), "{}", members());
     let commit = deploy(&lab, &unique("after the managers"));
     lab.until("the cluster takes a deploy", Duration::from_secs(60), |s| running(s, &commit).then_some(()));
 }

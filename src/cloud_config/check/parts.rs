@@ -3,7 +3,7 @@
 //! cloud-init's handlers are the source (`user_data.py`, `handlers/jinja_template.py`), and its
 //! documentation of instance data for the names that a template may use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::cloud_config::document::{Document, Kind};
 use crate::cloud_config::finding::{Finding, Report};
@@ -132,7 +132,9 @@ pub fn template(document: &Document, targets: &[Target], report: &mut Report<'_>
 /// What a template puts in must be there.
 fn names(document: &Document, report: &mut Report<'_>) {
     let text = document.file.text();
-    for (span, is_value) in parts::pieces(text, 0) {
+    let pieces = parts::pieces(text, 0);
+    let given = words(text, &pieces);
+    for (span, is_value) in pieces {
         if !is_value {
             continue;
         }
@@ -140,7 +142,7 @@ fn names(document: &Document, report: &mut Report<'_>) {
         let begin = inner.len() - inner.trim_start_matches(['-', ' ', '\n', '\t']).len();
         let name = inner[begin..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
         let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
-        if !is_name || INSTANCE_DATA.contains(&name.trim_start_matches('_')) || is_set(text, name) {
+        if !is_name || INSTANCE_DATA.contains(&name.trim_start_matches('_')) || given.contains(name) {
             continue;
         }
         let at = span.start + 2 + begin;
@@ -154,11 +156,11 @@ fn names(document: &Document, report: &mut Report<'_>) {
     }
 }
 
-/// Whether the template gives the name itself, in a statement.
-fn is_set(text: &str, name: &str) -> bool {
-    parts::pieces(text, 0).into_iter().filter(|(_, is_value)| !is_value).any(|(span, _)| {
-        text[span.start..span.end].split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
-    })
+/// The words of statements: a name that a template gives itself is among them.
+fn words<'t>(text: &'t str, pieces: &[(Span, bool)]) -> HashSet<&'t str> {
+    let statements = pieces.iter().filter(|(_, is_value)| !is_value);
+    let texts = statements.map(|(span, _)| &text[span.start..span.end]);
+    texts.flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_')).collect()
 }
 
 /// Checks a document within another, and tells what is found there in the places of the whole.

@@ -33,6 +33,14 @@ pub struct Reboots {
 }
 
 impl Reboots {
+    /// Says on the machine whether work is taken off it. That nobody there hears of it is no reason
+    /// to keep the work.
+    pub(super) fn set_draining(&self, draining: bool) {
+        if let Err(error) = self.host.set_draining(draining) {
+            tracing::warn!(%error, "saying that this machine is drained, or not");
+        }
+    }
+
     fn seen(&self) -> Seen {
         let now = Utc::now();
         Seen {
@@ -97,6 +105,7 @@ impl Agent {
                 Outcome::Answered(answer)
             }
             Step::Empty => {
+                reboots.set_draining(true);
                 let limit = EMPTYING.to_std().unwrap_or_default();
                 match timeout(limit, self.control.empty(std::slice::from_ref(me), false)).await {
                     Ok(Ok(())) => Outcome::Emptied,
@@ -121,6 +130,7 @@ impl Agent {
             },
             Step::GiveBack(reason) => match reboots.leave.give_back(me).await? {
                 Returned::Done => {
+                    reboots.set_draining(false);
                     say(said, format!("this machine takes work: {}", reason.words()));
                     Outcome::GivenBack
                 }
