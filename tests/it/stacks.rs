@@ -117,15 +117,19 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     let drift = stacks.ends(&["drift"], 0);
     has(&drift, &["workers", "no drift, 2 resources checked", "Vpc (this endpoint has no drift detection)"]);
 
-    // A line of cloud-config is planned down to the machine that keeps the old one.
-    let base = std::fs::read_to_string(stacks.path("templates/cloud-config/worker.yaml")).expect("the file");
-    std::fs::write(stacks.path("templates/cloud-config/worker.yaml"), format!("{base}\n# a changed line\n"))
-        .expect("written");
+    // What parts are put together as has no comments, so that one more is no change.
+    let worker = stacks.path("templates/cloud-config/worker.yaml");
+    let base = std::fs::read_to_string(&worker).expect("the file");
+    std::fs::write(&worker, format!("{base}\n# a changed line\n")).expect("written");
+    has(&stacks.ends(&["plan"], 0), &["no change"]);
+    // A file is planned down to the machine that keeps the old one.
+    let file = "write_files:\n  - {path: /etc/motd, content: a changed line}\n";
+    std::fs::write(&worker, format!("{base}\n{file}")).expect("written");
     has(
         &stacks.ends(&["plan"], 3),
         &[
             "1 stack to update, 2 unchanged. 1 machine would be replaced by a roll.",
-            "+# a changed line",
+            "/etc/motd",
             "confirmed",
             "will be at version 2; 1 machine runs version 1 (i-",
             "`fleetwright roll workers`",
@@ -139,13 +143,13 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     // A saved plan is applied as it was shown, once, and not at all when anything has moved.
     let saved = stacks.ends(&["plan", "--out", "plan.json"], 3);
     has(&saved, &["Apply exactly this with `fleetwright apply plan.json`"]);
-    stacks.edit("templates/cloud-config/worker.yaml", "# a changed line", "# another line");
+    stacks.edit("templates/cloud-config/worker.yaml", "a changed line", "another line");
     let refused = stacks.ends(&["apply", "-y", "plan.json"], 1);
     has(
         &refused,
         &["does not hold any more; nothing was changed", "the repository has other template of `workers`"],
     );
-    stacks.edit("templates/cloud-config/worker.yaml", "# another line", "# a changed line");
+    stacks.edit("templates/cloud-config/worker.yaml", "another line", "a changed line");
     let applied = stacks.ends(&["apply", "-y", "plan.json"], 0);
     has(&applied, &["✓ updated", "2 stacks unchanged and 1 updated"]);
     has(&stacks.ends(&["apply", "-y", "plan.json"], 1), &["stack `workers` was changed (template)"]);
