@@ -68,6 +68,7 @@ broken! {
     bad_hook => "bad-hook",
     bad_image => "bad-image",
     bad_name => "bad-name",
+    bad_part => "bad-part",
     bad_reference => "bad-reference",
     bad_size => "bad-size",
     bad_stack_policy => "bad-stack-policy",
