@@ -48,7 +48,7 @@ pub use document::{Document, Kind};
 pub use effects::{Command, Effects, File, Unit, User, effects};
 pub use emit::{Emitted, yaml};
 pub use finding::Finding;
-pub use merge::{INCLUDE, Merged, includes, merge};
+pub use merge::{Merged, includes, merge};
 pub use model::Config;
 pub use multipart::{Part, multipart};
 pub use packed::{gunzip, gzip};

@@ -16,7 +16,7 @@ use crate::yaml::{Kind as Value, Node};
 const FIRST: &str = "#cloud-config\n";
 
 /// What a comment begins with that names parts: at the start of a line, and the names follow.
-pub const INCLUDE: &str = "# fleetwright: include ";
+const INCLUDE: &str = "# fleetwright: include ";
 
 /// Several documents as one.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Merged {
     places: Vec<(Span, Span)>,
 }
 
-/// The names behind [`INCLUDE`] in a text, with their places.
+/// The parts that a text names with `# fleetwright: include`, each with its place.
 pub fn includes(text: &str) -> Vec<(&str, Span)> {
     let mut found = Vec::new();
     let mut at = 0;
