@@ -3,9 +3,12 @@
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
 pub mod changes;
+pub mod cluster;
 pub mod deployed;
+pub mod desired;
 pub mod drift;
 pub mod etcd;
+pub mod feature;
 pub mod group;
 pub mod image;
 pub mod local_cloud;

@@ -3,6 +3,8 @@
 pub mod adopt;
 pub mod agent;
 pub mod cause;
+pub mod cluster;
+pub mod desired;
 pub mod dockerfile;
 pub mod dockerignore;
 pub mod document;

@@ -3,6 +3,7 @@
 pub mod cloud;
 pub mod cluster;
 pub mod cluster_wire;
+pub mod desired;
 pub mod drift;
 pub mod etcd;
 pub mod git;
@@ -14,5 +15,6 @@ pub mod locks;
 pub mod membership;
 pub mod parameters;
 pub mod reboot;
+pub mod recovery;
 pub mod repair;
 pub mod store;

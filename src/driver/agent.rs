@@ -25,6 +25,7 @@ use crate::port::groups::Groups;
 use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
 use crate::port::parameters::{Parameters, Protection};
 
+pub mod desired;
 mod reboot;
 
 pub use reboot::Reboots;
@@ -70,6 +71,18 @@ pub enum AgentError {
     /// etcd.
     #[error(transparent)]
     Etcd(#[from] crate::port::etcd::EtcdError),
+    /// A document in the bucket, of a service that must be restored.
+    #[error(
+        "the document of service `{service}` in the bucket can't be read: {reason}. A later version may \
+         have written it: replace the control machines by that version; or delete the object to give \
+         the service up"
+    )]
+    Document {
+        /// The service.
+        service: crate::model::name::ServiceName,
+        /// Why.
+        reason: String,
+    },
     /// Part of what the initialiser publishes is not there.
     #[error("the rendezvous has no `{0}`")]
     Missing(String),
@@ -370,7 +383,10 @@ impl Agent {
         if !leads {
             return Ok(());
         }
-        self.engine.settle().await?;
+        // What can't be recorded must not keep members that are gone in the cluster.
+        if let Err(error) = self.engine.settle().await {
+            tracing::warn!(%error, "recording the outcome of revisions");
+        }
         let urgent = nodes.iter().any(|one| !one.up || one.manager.is_some_and(|manager| !manager.reachable));
         let due = if urgent { GROUPS_URGENT } else { GROUPS };
         if looked.is_some_and(|at| at.elapsed() < due) {

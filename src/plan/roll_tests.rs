@@ -390,3 +390,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn every_recorded_intent_loads() {
+    for (name, text) in crate::source::samples::of("roll") {
+        let intent: Intent = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(intent.capacity(), Capacity { min: 2, max: 4, desired: 3 }, "{name}");
+    }
+}

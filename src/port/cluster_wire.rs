@@ -47,6 +47,7 @@ pub struct Changed {
 
 /// Machines to empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Their ids.
     pub machines: Vec<MachineId>,
@@ -65,6 +66,7 @@ pub struct Drained {
 
 /// Which machine a node is, from its own agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Registration {
     /// The engine's id of the node.
     pub node: String,
@@ -74,6 +76,7 @@ pub struct Registration {
 
 /// What a failed health check said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unhealthy {
     /// The check's output.
     pub output: String,
@@ -81,6 +84,7 @@ pub struct Unhealthy {
 
 /// A machine's wish to reboot, from its own agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RebootRequest {
     /// The boot that is to end.
     pub boot: BootId,
@@ -95,6 +99,7 @@ pub struct RebootState {
 
 /// A machine's key for etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EtcdClientRequest {
     /// Its public part: a `PUBLIC KEY` in PEM, of the curve P-256.
     pub public_key: String,
@@ -211,6 +216,70 @@ mod tests {
             let text = serde_json::to_string(&WireError::from(&error)).expect("JSON");
             let back: WireError = serde_json::from_str(&text).expect("JSON");
             assert_eq!(back.into_error("there").to_string(), error.to_string());
+        }
+    }
+
+    #[test]
+    fn every_recorded_endpoint_loads() {
+        for (name, text) in crate::source::samples::of("endpoint") {
+            let endpoint = Endpoint::read(&text).expect(&name);
+            assert_eq!(endpoint.url(), "https://10.0.1.4:7443", "{name}");
+        }
+    }
+
+    /// Reads a part of a sample.
+    fn part<T: serde::de::DeserializeOwned>(name: &str, text: &str, key: &str) -> T {
+        let sample: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let part = sample.get(key).unwrap_or_else(|| panic!("{name} has no `{key}`"));
+        serde_json::from_value(part.clone()).unwrap_or_else(|error| panic!("{name}: {key}: {error}"))
+    }
+
+    #[test]
+    fn every_recorded_request_is_accepted() {
+        for (name, text) in crate::source::samples::of("requests") {
+            let deployment: crate::model::service::Deployment = part(&name, &text, "deployment");
+            assert_eq!(deployment.spec.name.as_str(), "web");
+            assert_eq!(part::<DrainRequest>(&name, &text, "drain").machines.len(), 2);
+            assert_eq!(part::<Registration>(&name, &text, "registration").node, "n1");
+            part::<Unhealthy>(&name, &text, "unhealthy");
+            part::<RebootRequest>(&name, &text, "reboot");
+            part::<EtcdClientRequest>(&name, &text, "etcd_client");
+        }
+    }
+
+    #[test]
+    fn every_recorded_answer_is_understood() {
+        for (name, text) in crate::source::samples::of("answers") {
+            assert_eq!(part::<Snapshot>(&name, &text, "snapshot").services.len(), 1);
+            part::<Changed>(&name, &text, "changed");
+            part::<Drained>(&name, &text, "drained");
+            part::<EtcdClient>(&name, &text, "etcd_client");
+            assert_eq!(part::<Vec<Line>>(&name, &text, "lines").len(), 3);
+            part::<ErrorBody>(&name, &text, "error");
+            part::<RebootState>(&name, &text, "reboot");
+            part::<RebootState>(&name, &text, "no_reboot");
+            part::<Vec<crate::model::reboot::Answer>>(&name, &text, "leave");
+            part::<Vec<crate::model::reboot::Returned>>(&name, &text, "returned");
+        }
+    }
+
+    /// What a later version adds to an answer is passed over.
+    #[test]
+    fn an_answer_may_have_more_in_it() {
+        let (name, text) = crate::source::samples::of("answers").remove(0);
+        let mut sample: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        add_everywhere(&mut sample["snapshot"]);
+        assert_eq!(part::<Snapshot>(&name, &sample.to_string(), "snapshot").services.len(), 1);
+    }
+
+    fn add_everywhere(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.values_mut().for_each(add_everywhere);
+                fields.insert("later".into(), "more".into());
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(add_everywhere),
+            _ => {}
         }
     }
 }

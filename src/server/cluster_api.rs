@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +20,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
+use super::strict::{Strict, StrictQuery};
 use crate::model::member::Node;
 use crate::model::name::{BadName, MachineId, ServiceName};
 use crate::model::secret::Secret;
@@ -180,7 +181,7 @@ async fn watch(State(api): State<Api>) -> Result<Response, Problem> {
 async fn deploy(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Json(deployment): Json<Deployment>,
+    Strict(deployment): Strict<Deployment>,
 ) -> Result<Json<Changed>, Problem> {
     if deployment.spec.name.as_str() != name {
         let text = format!("the deployment is of service `{}`, not `{name}`", deployment.spec.name);
@@ -205,6 +206,7 @@ async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<Stat
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LogsQuery {
     tail: Option<u32>,
     #[serde(default)]
@@ -214,7 +216,7 @@ struct LogsQuery {
 async fn logs(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Query(query): Query<LogsQuery>,
+    StrictQuery(query): StrictQuery<LogsQuery>,
 ) -> Result<Response, Problem> {
     let name: ServiceName = name.parse()?;
     let stream = api.cluster.logs(&name, query.tail.unwrap_or(TAIL), query.follow).await?;
@@ -224,7 +226,7 @@ async fn logs(
 async fn drain(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Json(request): Json<DrainRequest>,
+    Strict(request): Strict<DrainRequest>,
 ) -> Result<Json<Drained>, Problem> {
     for machine in &request.machines {
         api.own(caller, machine.as_str(), |node| node.instance.as_ref() == Some(machine)).await?;
@@ -247,7 +249,7 @@ async fn register(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Json(registration): Json<Registration>,
+    Strict(registration): Strict<Registration>,
 ) -> Result<StatusCode, Problem> {
     let id: MachineId = id.parse()?;
     api.own(caller, &registration.node, |node| node.id == registration.node).await?;
@@ -270,7 +272,7 @@ async fn etcd_client(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Json(request): Json<EtcdClientRequest>,
+    Strict(request): Strict<EtcdClientRequest>,
 ) -> Result<Json<EtcdClient>, Problem> {
     let id: MachineId = id.parse()?;
     api.own(caller, id.as_str(), |node| node.instance.as_ref() == Some(&id)).await?;
@@ -283,7 +285,7 @@ async fn etcd_client(
 async fn unhealthy(
     State(api): State<Api>,
     Path(task): Path<String>,
-    Json(report): Json<Unhealthy>,
+    Strict(report): Strict<Unhealthy>,
 ) -> Result<StatusCode, Problem> {
     api.membership.report_unhealthy(&task, &report.output).await?;
     Ok(StatusCode::NO_CONTENT)

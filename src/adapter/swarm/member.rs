@@ -26,7 +26,7 @@ use crate::port::cluster::ClusterError;
 use crate::port::membership::Membership;
 
 /// Where managers listen for each other and for workers.
-const PORT: u16 = 2377;
+pub(super) const PORT: u16 = 2377;
 /// Time between two signs of life of a node; it counts as down after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How many ended tasks are kept for each slot: enough to say why the last one failed.

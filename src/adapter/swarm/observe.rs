@@ -1,6 +1,6 @@
 //! What the engine reports, as the model sees it. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use bollard::models::{
@@ -72,6 +72,12 @@ impl Observed {
     /// Our service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| name_of(service) == Some(name))
+    }
+
+    /// The names of our services, and of those of which only records are left.
+    pub fn service_names(&self) -> BTreeSet<String> {
+        let services = self.services.iter().filter_map(name_of).map(str::to_owned);
+        services.chain(self.configs.iter().filter_map(Record::read).map(|record| record.service)).collect()
     }
 
     /// The revisions that are kept of a service.

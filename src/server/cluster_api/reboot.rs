@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 
+use super::super::strict::Strict;
 use super::{Api, Caller, Problem};
 use crate::driver::leave::Through;
 use crate::model::name::MachineId;
@@ -38,7 +39,7 @@ pub(super) async fn ask(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Json(request): Json<RebootRequest>,
+    Strict(request): Strict<RebootRequest>,
 ) -> Result<Json<Answer>, Problem> {
     let id = api.own_machine(caller, &id).await?;
     Ok(Json(api.through().ask(&id, &request.boot).await?))
