@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
+pub mod address;
 pub mod changes;
 pub mod deployed;
 pub mod drift;
