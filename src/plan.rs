@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod agent;
+pub mod authorise;
 pub mod cause;
 pub mod dockerfile;
 pub mod dockerignore;

@@ -226,7 +226,6 @@ impl Agent {
             ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
             ("ca-key", &secrets.authority_key, Protection::Encrypted),
             ("api-token", &secrets.api_token, Protection::Encrypted),
-            ("worker-token", &secrets.worker_token, Protection::Encrypted),
             ("join-token/worker", &tokens.worker, Protection::Encrypted),
             ("join-token/manager", &tokens.manager, Protection::Encrypted),
         ];
@@ -250,7 +249,7 @@ impl Agent {
             authority: get("ca-cert").await?.expose().clone(),
             authority_key: get("ca-key").await?,
             api_token: get("api-token").await?,
-            worker_token: get("worker-token").await?,
+            worker_token: self.parameters.get(&self.name("worker-token")).await?,
         })
     }
 

@@ -135,7 +135,7 @@ pub struct ErrorBody {
 /// An error as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireError {
-    /// Which kind: `unreachable`, `not-found`, `refused`, `engine`, `unauthorized` or `invalid`.
+    /// Which kind: `unreachable`, `not-found`, `refused`, `denied`, `engine`, `unauthorized` or `invalid`.
     pub code: String,
     /// The words for people.
     pub message: String,
@@ -166,6 +166,7 @@ impl WireError {
                 ClusterError::NotFound { what: "etcd", name }
             }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
+            ("denied", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
                 endpoint: endpoint.to_owned(),
@@ -187,6 +188,7 @@ impl From<&ClusterError> for WireError {
             }
             ClusterError::NotFound { what, name } => ("not-found", Some((*what).to_owned()), Some(name)),
             ClusterError::Refused { .. } => ("refused", None, None),
+            ClusterError::Denied { .. } => ("denied", None, None),
             ClusterError::Engine { doing, reason } => ("engine", Some(doing.clone()), Some(reason)),
         };
         Self { code: code.to_owned(), message: error.to_string(), about, detail: detail.cloned() }
@@ -204,6 +206,7 @@ mod tests {
             ClusterError::NotFound { what: "machine", name: "i-1".into() },
             ClusterError::NotFound { what: "etcd", name: "main".into() },
             ClusterError::Refused { reason: "no other machine".into() },
+            ClusterError::Denied { reason: "i-1 may not deploy".into() },
             ClusterError::Engine { doing: "updating a service".into(), reason: "no such image".into() },
             ClusterError::Unreachable { endpoint: "there".into(), reason: "no leader".into() },
         ];

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum_server::Handle;
+use fleetwright::adapter::access::OwnAccount;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
 use fleetwright::adapter::etcd_files::Signer;
@@ -316,8 +317,9 @@ pub async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        access: Arc::new(OwnAccount { account: String::new() }),
         token: Secret::new("operator".to_owned()),
-        worker_token: Secret::new("worker".to_owned()),
+        worker_token: Some(Secret::new("worker".to_owned())),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));

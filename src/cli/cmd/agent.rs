@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
+use crate::adapter::access::OwnAccount;
 use crate::adapter::authority::{self, Authority};
 use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
 use crate::adapter::host::SystemdHost;
@@ -304,6 +305,7 @@ async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        access: Arc::new(OwnAccount { account: String::new() }),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),

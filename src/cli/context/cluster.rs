@@ -80,6 +80,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         ClusterError::Refused { .. } => {
             Failure::failed(error.to_string(), "nothing was taken away; try again then")
         }
+        ClusterError::Denied { .. } => {
+            Failure::failed(error.to_string(), "ask an admin of the environment, or use other credentials")
+        }
         ClusterError::Engine { .. } => {
             Failure::failed(error.to_string(), "see the agent's journal on a control machine")
         }
