@@ -2,6 +2,8 @@
 //!
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
+pub mod access;
+pub mod audit;
 pub mod changes;
 pub mod deployed;
 pub mod drift;
@@ -23,4 +25,5 @@ pub mod service;
 pub mod setting;
 pub mod stack;
 pub mod stack_policy;
+pub mod token;
 pub mod window;

@@ -1,5 +1,7 @@
 //! The traits behind which all I/O stands. Adapters implement them for real, tests fake them.
 
+pub mod archive;
+pub mod audit;
 pub mod cloud;
 pub mod cluster;
 pub mod cluster_wire;
@@ -16,3 +18,4 @@ pub mod parameters;
 pub mod reboot;
 pub mod repair;
 pub mod store;
+pub mod tokens;
