@@ -1,5 +1,6 @@
 //! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.
 
+pub mod access;
 pub mod adopt;
 pub mod agent;
 pub mod authorise;
