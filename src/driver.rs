@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod apply;
 mod cause;
+pub mod cluster;
 pub mod destroy;
 pub mod drift;
 pub mod etcd;

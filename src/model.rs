@@ -2,6 +2,9 @@
 //!
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
+pub mod access;
+pub mod address;
+pub mod audit;
 pub mod changes;
 pub mod cluster;
 pub mod deployed;
@@ -18,6 +21,7 @@ pub mod member;
 pub mod name;
 pub mod nested;
 pub mod pipeline;
+pub mod principal;
 pub mod project;
 pub mod reboot;
 pub mod run;
@@ -26,4 +30,5 @@ pub mod service;
 pub mod setting;
 pub mod stack;
 pub mod stack_policy;
+pub mod token;
 pub mod window;

@@ -1,5 +1,6 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
+pub mod access;
 pub mod boot;
 pub mod cloud_config;
 pub mod diagnostics;
@@ -21,4 +22,5 @@ pub mod stacks;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod tokens;
 pub mod words;

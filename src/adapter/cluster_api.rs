@@ -28,6 +28,8 @@ use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
 mod reboot;
+mod recovery;
+mod tokens;
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);

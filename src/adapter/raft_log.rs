@@ -7,12 +7,36 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
 
 use crate::model::cluster::LogEnd;
+use crate::port::recovery::Logs;
 
 /// Where the engine of a machine keeps its log.
 pub const SWARM: &str = "/var/lib/docker/swarm/raft/wal-v3-encrypted";
+
+/// The logs of this machine.
+#[derive(Debug, Clone)]
+pub struct LogFiles {
+    /// Where the engine keeps its log.
+    pub engine: PathBuf,
+}
+
+impl Default for LogFiles {
+    fn default() -> Self {
+        Self { engine: PathBuf::from(SWARM) }
+    }
+}
+
+#[async_trait]
+impl Logs for LogFiles {
+    async fn engine(&self) -> io::Result<Option<LogEnd>> {
+        let folder = self.engine.clone();
+        tokio::task::spawn_blocking(move || end(&folder)).await.map_err(io::Error::other)?
+    }
+}
 
 /// The most of one file that is read; Swarm and etcd begin a new one at 64 MB.
 const LONGEST: u64 = 256 << 20;

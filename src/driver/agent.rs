@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::etcd::Etcd;
+use crate::model::address::AddressPool;
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
@@ -96,6 +97,8 @@ pub struct Agent {
     pub tags: Vec<(String, String)>,
     /// The cluster's prefix in the parameter store.
     pub prefix: String,
+    /// Where the overlay networks lie, if this machine founds the cluster.
+    pub addresses: AddressPool,
     /// The engine of this machine.
     pub engine: Arc<dyn Membership>,
     /// The API of the control machines.
@@ -202,7 +205,7 @@ impl Agent {
                 self.parameters.delete(&self.name("initialiser")).await?;
                 self.claim().await?;
             }
-            (Entry::Initialise, _) => self.engine.init(self.me.address).await?,
+            (Entry::Initialise, _) => self.engine.init(self.me.address, &self.addresses).await?,
         }
         Ok(())
     }
@@ -236,7 +239,6 @@ impl Agent {
             ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
             ("ca-key", &secrets.authority_key, Protection::Encrypted),
             ("api-token", &secrets.api_token, Protection::Encrypted),
-            ("worker-token", &secrets.worker_token, Protection::Encrypted),
             ("join-token/worker", &tokens.worker, Protection::Encrypted),
             ("join-token/manager", &tokens.manager, Protection::Encrypted),
         ];
@@ -260,7 +262,7 @@ impl Agent {
             authority: get("ca-cert").await?.expose().clone(),
             authority_key: get("ca-key").await?,
             api_token: get("api-token").await?,
-            worker_token: get("worker-token").await?,
+            worker_token: self.parameters.get(&self.name("worker-token")).await?,
         })
     }
 

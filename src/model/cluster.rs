@@ -97,8 +97,6 @@ pub struct View {
     pub managers: Vec<Manager>,
     /// What is kept outside the cluster; only the leader's is of use.
     pub durability: Durability,
-    /// Whether the machine keeps an etcd, and it answers with a majority behind it; `None` without etcd.
-    pub etcd: Option<bool>,
 }
 
 impl View {
@@ -110,5 +108,35 @@ impl View {
     /// Whether this machine leads.
     pub fn leads(&self) -> bool {
         self.managers.iter().any(|one| one.leader && Some(&one.node) == self.node.as_ref())
+    }
+}
+
+/// What came of asking one control machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Its view.
+    View(Box<View>),
+    /// Its agent is of a version that does not know the question.
+    TooOld,
+    /// It did not answer, and why.
+    Silent(String),
+}
+
+/// One control machine, asked by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The machine's id, or its address where nothing else is known.
+    pub machine: String,
+    /// Its answer.
+    pub answer: Answer,
+}
+
+impl Asked {
+    /// Its view, if it gave one.
+    pub fn view(&self) -> Option<&View> {
+        match &self.answer {
+            Answer::View(view) => Some(view),
+            Answer::TooOld | Answer::Silent(_) => None,
+        }
     }
 }

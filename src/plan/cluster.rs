@@ -3,24 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::cluster::{EngineState, LogEnd, View};
+use crate::model::cluster::{Answer, Asked, EngineState, LogEnd, View};
 use crate::model::feature::Feature;
 use crate::model::name::MachineId;
-
-/// What was asked of one control machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// The machine.
-    pub machine: MachineId,
-    /// Its answer, or why there is none.
-    pub answer: Result<View, String>,
-}
-
-impl Asked {
-    fn view(&self) -> Option<&View> {
-        self.answer.as_ref().ok()
-    }
-}
 
 /// The state of the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +61,9 @@ pub struct Recovery {
     /// Where its log ends.
     pub log: LogEnd,
     /// Control machines that answered; they join again with nothing of their own.
-    pub join_again: Vec<MachineId>,
+    pub join_again: Vec<String>,
     /// Those that did not; they are removed from the cluster, and must not come back as they are.
-    pub gone: Vec<MachineId>,
+    pub gone: Vec<String>,
 }
 
 /// Why a cluster is not brought back in this way.
@@ -91,7 +76,7 @@ pub enum Refusal {
     /// Nobody who answered has a log.
     NoLog,
     /// Machines that must answer can't do this.
-    TooOld(Vec<MachineId>),
+    TooOld(Vec<String>),
     /// Machines answered that belong to different clusters.
     SeveralClusters(BTreeSet<String>),
 }
@@ -102,6 +87,15 @@ pub enum Refusal {
 /// # Errors
 /// When it must not be done, or can't.
 pub fn recover(asked: &[Asked]) -> Result<Recovery, Refusal> {
+    let old = |one: &&Asked| match &one.answer {
+        Answer::TooOld => true,
+        Answer::View(view) => !view.features.has(Feature::ClusterRecovery),
+        Answer::Silent(_) => false,
+    };
+    let old: Vec<String> = asked.iter().filter(old).map(|one| one.machine.clone()).collect();
+    if !old.is_empty() {
+        return Err(Refusal::TooOld(old));
+    }
     let views: Vec<&View> = asked.iter().filter_map(Asked::view).collect();
     if views.is_empty() {
         return Err(Refusal::NobodyAnswers);
@@ -112,14 +106,6 @@ pub fn recover(asked: &[Asked]) -> Result<Recovery, Refusal> {
     let ids: BTreeSet<String> = views.iter().filter_map(|view| view.id.clone()).collect();
     if ids.len() > 1 {
         return Err(Refusal::SeveralClusters(ids));
-    }
-    let old: Vec<MachineId> = views
-        .iter()
-        .filter(|view| !view.features.has(Feature::ClusterRecovery))
-        .map(|view| view.machine.clone())
-        .collect();
-    if !old.is_empty() {
-        return Err(Refusal::TooOld(old));
     }
     let holds = |view: &&&View| {
         matches!(view.engine, EngineState::Alone | EngineState::Waiting | EngineState::Broken)
@@ -134,7 +120,7 @@ pub fn recover(asked: &[Asked]) -> Result<Recovery, Refusal> {
     let others = |answered: bool| {
         asked
             .iter()
-            .filter(|one| one.answer.is_ok() == answered && one.machine != *machine)
+            .filter(|one| one.view().is_some() == answered && one.machine != machine.as_str())
             .map(|one| one.machine.clone())
             .collect()
     };
@@ -162,16 +148,15 @@ pub(crate) mod tests {
             log: log.map(|(term, index)| LogEnd { term, index }),
             managers: vec![],
             durability: Durability::default(),
-            etcd: None,
         }
     }
 
     fn answered(view: View) -> Asked {
-        Asked { machine: view.machine.clone(), answer: Ok(view) }
+        Asked { machine: view.machine.to_string(), answer: Answer::View(Box::new(view)) }
     }
 
     fn silent(id: &str) -> Asked {
-        Asked { machine: id.parse().expect("an id"), answer: Err("no route".into()) }
+        Asked { machine: id.into(), answer: Answer::Silent("no route".into()) }
     }
 
     fn manager(id: &str, leader: bool, reachable: bool) -> Manager {
@@ -187,8 +172,8 @@ pub(crate) mod tests {
         ];
         let recovery = recover(&asked).expect("it can be done");
         assert_eq!(recovery.machine.as_str(), "i-2");
-        assert_eq!(recovery.join_again, ["i-1".parse().expect("an id")]);
-        assert_eq!(recovery.gone, ["i-3".parse().expect("an id")]);
+        assert_eq!(recovery.join_again, ["i-1"]);
+        assert_eq!(recovery.gone, ["i-3"]);
         let equal = [
             answered(view("i-2", EngineState::Alone, Some((3, 9)))),
             answered(view("i-1", EngineState::Alone, Some((3, 9)))),

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
-use crate::model::name::{BootId, MachineId};
+use crate::model::cluster::LogEnd;
+use crate::model::feature::Features;
+use crate::model::name::{BootId, MachineId, ServiceName};
 use crate::model::reboot::Mark;
 
 /// The port on which control machines serve the API.
@@ -19,12 +21,15 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// The API's port.
     pub port: u16,
+    /// What its agent can do. Agents that publish nothing are of the first version.
+    #[serde(default)]
+    pub features: Features,
 }
 
 impl Endpoint {
     /// The endpoint of the machine with that address.
     pub fn new(address: IpAddr) -> Self {
-        Self { address, port: PORT }
+        Self { address, port: PORT, features: Features::own() }
     }
 
     /// Reads what a control machine wrote.
@@ -118,6 +123,21 @@ pub struct EtcdClient {
     pub endpoints: Vec<String>,
 }
 
+/// That a machine is to go on as the only control machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverRequest {
+    /// Where its log ended when it was chosen.
+    pub log: LogEnd,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredServices {
+    /// The services.
+    pub services: Vec<ServiceName>,
+}
+
 /// One line of a stream; empty lines between them are signs of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -140,7 +160,7 @@ pub struct ErrorBody {
 /// An error as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireError {
-    /// Which kind: `unreachable`, `not-found`, `refused`, `engine`, `unauthorized` or `invalid`.
+    /// Which kind: `unreachable`, `not-found`, `refused`, `denied`, `engine`, `unauthorized` or `invalid`.
     pub code: String,
     /// The words for people.
     pub message: String,
@@ -171,6 +191,7 @@ impl WireError {
                 ClusterError::NotFound { what: "etcd", name }
             }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
+            ("denied", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
                 endpoint: endpoint.to_owned(),
@@ -192,6 +213,7 @@ impl From<&ClusterError> for WireError {
             }
             ClusterError::NotFound { what, name } => ("not-found", Some((*what).to_owned()), Some(name)),
             ClusterError::Refused { .. } => ("refused", None, None),
+            ClusterError::Denied { .. } => ("denied", None, None),
             ClusterError::Engine { doing, reason } => ("engine", Some(doing.clone()), Some(reason)),
         };
         Self { code: code.to_owned(), message: error.to_string(), about, detail: detail.cloned() }
@@ -209,6 +231,7 @@ mod tests {
             ClusterError::NotFound { what: "machine", name: "i-1".into() },
             ClusterError::NotFound { what: "etcd", name: "main".into() },
             ClusterError::Refused { reason: "no other machine".into() },
+            ClusterError::Denied { reason: "i-1 may not deploy".into() },
             ClusterError::Engine { doing: "updating a service".into(), reason: "no such image".into() },
             ClusterError::Unreachable { endpoint: "there".into(), reason: "no leader".into() },
         ];

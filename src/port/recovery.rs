@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::cluster::ClusterError;
-use crate::model::cluster::{EngineState, LogEnd, Manager, View};
-use crate::model::name::MachineId;
+use crate::model::cluster::{Asked, EngineState, LogEnd, Manager, View};
+use crate::model::name::{MachineId, ServiceName};
 
 /// What the engine of this machine says, which it can without the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,43 +38,72 @@ pub trait Survivor: Send + Sync {
     async fn go_on_alone(&self, address: IpAddr) -> Result<(), ClusterError>;
 }
 
-/// One control machine's part in `cluster status` and `cluster recover`.
+/// Which founding of the cluster is published. A recovery counts as another founding: what it knows
+/// replaces what the cluster before it wrote.
 #[async_trait]
-pub trait Control: Send + Sync {
+pub trait Generations: Send + Sync {
+    /// The generation that is published, and whether its services are restored; `None` when nothing is
+    /// published.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    async fn current(&self) -> Result<Option<(u64, bool)>, ClusterError>;
+
+    /// Publishes another generation of the same cluster, from this machine.
+    ///
+    /// # Errors
+    /// When it can't be published, or another machine publishes one at this moment.
+    async fn begin_another(&self) -> Result<(), ClusterError>;
+}
+
+/// The logs of this machine.
+#[async_trait]
+pub trait Logs: Send + Sync {
+    /// Where the engine's log ends; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    async fn engine(&self) -> std::io::Result<Option<LogEnd>>;
+}
+
+/// One control machine's part in `cluster status`, `recover` and `rebuild`.
+#[async_trait]
+pub trait ControlMachine: Send + Sync {
     /// What the machine knows of its cluster.
     async fn view(&self) -> View;
 
-    /// Goes on from this machine alone, if it has no majority behind it and its log still ends at `log`.
+    /// Goes on from this machine alone, if it has no majority behind it and its log does not end before
+    /// `log`. It may be called again after any failure.
     ///
     /// # Errors
     /// When it must not, or the engine refuses.
     async fn recover(&self, log: LogEnd) -> Result<(), ClusterError>;
 
-    /// Restores from the bucket what the cluster lacks; how many services that were.
+    /// Restores from the bucket what the cluster lacks; the services that it restored.
     ///
     /// # Errors
     /// When the bucket can't be read, or the engine refuses something.
-    async fn restore(&self) -> Result<usize, ClusterError>;
+    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError>;
 }
 
 /// The control machines of a cluster, each asked by itself.
 #[async_trait]
 pub trait ControlMachines: Send + Sync {
-    /// What each of them answers, in the order of their ids; why not, where one does not.
+    /// What each of them answers, in the order of their ids.
     ///
     /// # Errors
     /// When they can't be found.
-    async fn ask_all(&self) -> Result<Vec<(MachineId, Result<View, String>)>, ClusterError>;
+    async fn ask_all(&self) -> Result<Vec<Asked>, ClusterError>;
 
-    /// Has a cluster go on from `machine` alone.
+    /// Has the cluster go on from `machine` alone.
     ///
     /// # Errors
     /// When it refuses, or does not answer.
     async fn recover(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError>;
 
-    /// Has `machine` restore from the bucket what the cluster lacks; how many services that were.
+    /// Has a control machine restore from the bucket what the cluster lacks.
     ///
     /// # Errors
-    /// When it refuses, or does not answer.
-    async fn restore(&self, machine: &MachineId) -> Result<usize, ClusterError>;
+    /// When it refuses, or none answers.
+    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError>;
 }

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum_server::Handle;
+use fleetwright::adapter::access::OwnAccount;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
 use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::model::address::{self, AddressPool};
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
@@ -45,6 +47,9 @@ struct Images {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swarm_keeps_the_contract() {
     let (lab, [swarm, worker]) = Lab::up().await;
+    let subnet = address::range(lab.subnet("ingress").trim()).expect("a range");
+    let pool = AddressPool::default();
+    assert!(pool.pool().contains(&subnet) && subnet.prefix_len() == pool.subnet(), "{subnet}");
     let images = Images {
         first: lab.push("one", true),
         second: lab.push("two", true),
@@ -316,8 +321,9 @@ pub async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        access: Arc::new(OwnAccount { account: String::new() }),
         token: Secret::new("operator".to_owned()),
-        worker_token: Secret::new("worker".to_owned()),
+        worker_token: Some(Secret::new("worker".to_owned())),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));

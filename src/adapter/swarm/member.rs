@@ -19,6 +19,7 @@ use super::Swarm;
 use super::engine::Change;
 use super::observe::{self, INSTANCE};
 use super::spec::NODE;
+use crate::model::address::AddressPool;
 use crate::model::member::{JoinTokens, Manager, Membership as State, Node};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
@@ -55,11 +56,14 @@ impl Membership for Swarm {
         })
     }
 
-    async fn init(&self, address: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError> {
         let request = SwarmInitRequest {
             listen_addr: Some(format!("{address}:{PORT}")),
             advertise_addr: Some(address.to_string()),
             data_path_addr: Some(address.to_string()),
+            // The engine's own default is 10.0.0.0/8, where most VPCs lie.
+            default_addr_pool: Some(vec![pool.pool().to_string()]),
+            subnet_size: Some(u32::from(pool.subnet())),
             spec: Some(SwarmSpec {
                 orchestration: Some(SwarmSpecOrchestration {
                     task_history_retention_limit: Some(TASK_HISTORY),
@@ -155,7 +159,7 @@ impl Membership for Swarm {
                 Some(Node {
                     id: node.id.clone()?,
                     instance: observe::label(node, INSTANCE).and_then(|id| id.parse().ok()),
-                    address: observe::address(node),
+                    address: observe::connected_from(node),
                     manager,
                     up: observe::is_up(node),
                     labels: labels.into_iter().collect(),
@@ -200,6 +204,14 @@ impl Membership for Swarm {
 
     async fn settle(&self) -> Result<(), ClusterError> {
         Swarm::settle(self).await
+    }
+
+    async fn node_of_task(&self, task: &str) -> Result<Option<String>, ClusterError> {
+        match self.engine.docker().inspect_task(task).await {
+            Ok(task) => Ok(task.node_id.filter(|node| !node.is_empty())),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(self.engine.error(format!("reading task {task}"), error)),
+        }
     }
 
     async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {

@@ -22,12 +22,20 @@ impl Context {
     /// # Errors
     /// When the repository is not right, or a variable that this needs is not set.
     pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api().await?)
+    }
+
+    /// The API of the cluster of the environment that was asked for. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn cluster_api(&self) -> Result<Arc<ClusterApi>, Failure> {
         if let Some(endpoint) = variable(ENDPOINT) {
             return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
         }
         let repository = self.repository()?;
         let environment = self.environment(&repository)?;
-        self.cluster_of(&repository, environment).await
+        self.cluster_api_of(&repository, environment).await
     }
 
     /// The cluster of `environment`.
@@ -39,6 +47,14 @@ impl Context {
         repository: &Repository,
         environment: &Environment,
     ) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api_of(repository, environment).await?)
+    }
+
+    async fn cluster_api_of(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Arc<ClusterApi>, Failure> {
         let unset = |unset: crate::model::setting::Unset| Failure::Invalid {
             diagnostics: vec![unset.diagnostic()],
             files: repository.files,
@@ -79,6 +95,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         }
         ClusterError::Refused { .. } => {
             Failure::failed(error.to_string(), "nothing was taken away; try again then")
+        }
+        ClusterError::Denied { .. } => {
+            Failure::failed(error.to_string(), "ask an admin of the environment, or use other credentials")
         }
         ClusterError::Engine { .. } => {
             Failure::failed(error.to_string(), "see the agent's journal on a control machine")
