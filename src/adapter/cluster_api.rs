@@ -28,6 +28,7 @@ use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
 mod reboot;
+mod standing;
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);

@@ -26,6 +26,7 @@ mod member;
 mod observe;
 mod reboot;
 mod spec;
+mod turn;
 mod watch;
 
 pub use engine::Engine;

@@ -20,6 +20,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
+use crate::driver::standing::Standings;
 use crate::model::member::Node;
 use crate::model::name::{BadName, MachineId, ServiceName};
 use crate::model::secret::Secret;
@@ -34,6 +35,7 @@ use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
 
 mod reboot;
+mod standing;
 
 /// Time between two signs of life on a stream.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
@@ -51,6 +53,8 @@ pub struct Api {
     pub membership: Arc<dyn Membership>,
     /// Who may reboot.
     pub leaves: Arc<dyn Leaves>,
+    /// Machines in doubt about their membership.
+    pub standings: Arc<Standings>,
     /// What a caller must bear to do everything.
     pub token: Secret<String>,
     /// What a worker bears, who may register, empty, reboot and report on its own machine, and speak to etcd.
@@ -108,6 +112,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/machines/{id}", put(register))
         .route("/v1/machines/{id}/reboot", get(reboot::state).put(reboot::ask).delete(reboot::give_back))
         .route("/v1/machines/{id}/etcd-client", post(etcd_client))
+        .route("/v1/machines/{id}/turn", put(standing::turn))
+        .route("/v1/nodes/{id}/standing", get(standing::standing))
         .route("/v1/tasks/{id}/unhealthy", post(unhealthy))
         .fallback(|| async {
             Problem(StatusCode::NOT_FOUND, WireError::new("invalid", "there is no such path"))

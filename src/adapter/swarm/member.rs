@@ -19,7 +19,7 @@ use super::Swarm;
 use super::engine::Change;
 use super::observe::{self, INSTANCE};
 use super::spec::NODE;
-use crate::model::member::{JoinTokens, Manager, Membership as State, Node};
+use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::port::cluster::ClusterError;
@@ -34,7 +34,7 @@ const TASK_HISTORY: i64 = 2;
 
 #[async_trait]
 impl Membership for Swarm {
-    async fn state(&self) -> Result<State, ClusterError> {
+    async fn report(&self) -> Result<Report, ClusterError> {
         let info = self
             .engine
             .docker()
@@ -42,17 +42,18 @@ impl Membership for Swarm {
             .await
             .map_err(|error| self.engine.error("asking the engine", error))?;
         let swarm = info.swarm.unwrap_or_default();
-        Ok(match swarm.local_node_state {
+        let cluster = swarm.cluster.and_then(|cluster| cluster.id).and_then(|id| id.parse().ok());
+        let state = match swarm.local_node_state {
             Some(LocalNodeState::ACTIVE) => State::In {
                 node: swarm.node_id.unwrap_or_default(),
                 manager: swarm.control_available.unwrap_or(false),
             },
-            Some(LocalNodeState::PENDING) => State::Joining,
-            Some(LocalNodeState::ERROR | LocalNodeState::LOCKED) => {
-                State::Broken { reason: swarm.error.unwrap_or_default() }
-            }
+            Some(LocalNodeState::PENDING) => State::Pending,
+            Some(LocalNodeState::ERROR) => State::Broken { reason: swarm.error.unwrap_or_default() },
+            Some(LocalNodeState::LOCKED) => State::Locked,
             Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY) | None => State::Out,
-        })
+        };
+        Ok(Report { state, cluster })
     }
 
     async fn init(&self, address: IpAddr) -> Result<(), ClusterError> {

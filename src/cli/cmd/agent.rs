@@ -24,7 +24,9 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
-use crate::driver::agent::{Agent, Ended, Reboots, group_of};
+use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
+use crate::driver::rendezvous::Rendezvous;
+use crate::driver::standing::Standings;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
@@ -152,12 +154,12 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let registry = config.registry_parameter.clone();
     let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
-    let swarm = Swarm::new(engine().await, access);
+    let host = SystemdHost::new();
+    let swarm = Swarm::new(engine(&host).await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
     let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
-    let host = SystemdHost::new();
     let boot = host.boot().map_err(|error| {
         Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
     })?;
@@ -169,7 +171,10 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
         engine: Arc::new(swarm.clone()),
+        host: Arc::new(host.clone()),
         control: control.clone(),
+        standing: control.clone(),
+        restore: None,
         groups,
         parameters,
         metadata: Arc::new(metadata),
@@ -224,12 +229,14 @@ async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     }
 }
 
-async fn engine() -> Engine {
+async fn engine(host: &SystemdHost) -> Engine {
+    let mut reviver = Reviver::default();
     loop {
         match Engine::connect(ENGINE).await {
             Ok(engine) => return engine,
             Err(error) => tracing::warn!(%error, "waiting for the engine"),
         }
+        reviver.revive(host).await;
         sleep(RETRY).await;
     }
 }
@@ -299,6 +306,12 @@ async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings {
+            membership: Arc::new(swarm.clone()),
+            turns: Arc::new(swarm.clone()),
+            cluster: Arc::new(swarm.clone()),
+            rendezvous: Rendezvous::new(Arc::clone(&agent.parameters), &agent.prefix),
+        }),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
