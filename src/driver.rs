@@ -17,8 +17,10 @@ pub mod pipeline;
 pub mod plan;
 pub mod prune;
 pub mod recover;
+pub mod rendezvous;
 pub mod roll;
 pub mod rollout;
+pub mod standing;
 
 #[cfg(test)]
 mod fake;

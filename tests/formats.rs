@@ -29,6 +29,13 @@ const FORMATS: &[Format] = &[
         types: &["adapter/swarm/reboot.rs Stored"],
         loader: "adapter/swarm/reboot.rs",
     },
+    Format { name: "turn", types: &["adapter/swarm/turn.rs Stored"], loader: "adapter/swarm/turn.rs" },
+    Format {
+        name: "founding",
+        types: &["model/founding.rs Stored", "model/founding.rs StoredHolder"],
+        loader: "model/founding.rs",
+    },
+    Format { name: "restored", types: &["driver/rendezvous.rs Restored"], loader: "driver/rendezvous.rs" },
     Format { name: "desired", types: &["model/desired.rs Document"], loader: "plan/desired/tests.rs" },
     Format { name: "endpoint", types: &["port/cluster_wire.rs Endpoint"], loader: "port/cluster_wire.rs" },
     Format {
@@ -66,6 +73,8 @@ const FORMATS: &[Format] = &[
             "model/reboot.rs Answer",
             "model/reboot.rs Returned",
             "model/cluster.rs View",
+            "model/standing.rs Standing",
+            "model/standing.rs Turn",
             "port/cluster_wire.rs RestoredServices",
         ],
         loader: "port/cluster_wire.rs",

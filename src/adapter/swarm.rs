@@ -28,6 +28,7 @@ mod observe;
 mod reboot;
 mod spec;
 mod survivor;
+mod turn;
 mod watch;
 
 pub use engine::Engine;

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::agent::desired::Desired;
+use super::rendezvous::{Rendezvous, RendezvousError, Which};
 use crate::model::cluster::{EngineState, LogEnd, View};
 use crate::model::feature::Features;
+use crate::model::founding::Entry;
 use crate::model::name::{MachineId, ServiceName};
 use crate::port::cluster::ClusterError;
+use crate::port::membership::Membership;
 use crate::port::recovery::{ControlMachine, Generations, Logs, Survivor};
 
 /// This machine.
@@ -27,7 +30,7 @@ pub struct Own {
     /// What is published of the cluster.
     pub generations: Arc<dyn Generations>,
     /// What is kept of the cluster in the bucket.
-    pub desired: Arc<Desired>,
+    pub desired: Option<Arc<Desired>>,
 }
 
 #[async_trait]
@@ -60,7 +63,7 @@ impl ControlMachine for Own {
             restored,
             log,
             managers: engine.managers,
-            durability: self.desired.known(),
+            durability: self.desired.as_ref().map(|desired| desired.known()).unwrap_or_default(),
         }
     }
 
@@ -93,10 +96,57 @@ impl ControlMachine for Own {
     }
 
     async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
-        let restored = self.desired.restore().await.map_err(|error| ClusterError::Engine {
+        let Some(desired) = &self.desired else { return Ok(Vec::new()) };
+        let restored = desired.restore().await.map_err(|error| ClusterError::Engine {
             doing: "restoring services from the project's bucket".to_owned(),
             reason: error.to_string(),
         })?;
         Ok(restored.services)
     }
+}
+
+/// What is published of the cluster, in its rendezvous.
+#[derive(Clone)]
+pub struct Published {
+    /// The rendezvous.
+    pub rendezvous: Rendezvous,
+    /// The engine of this machine.
+    pub engine: Arc<dyn Membership>,
+    /// This machine.
+    pub machine: MachineId,
+}
+
+#[async_trait]
+impl Generations for Published {
+    async fn current(&self) -> Result<Option<(u64, bool)>, ClusterError> {
+        let log = self.rendezvous.log(Which::Swarm).await.map_err(unreadable)?;
+        let Some(published) = log.published() else { return Ok(None) };
+        let restored = self.rendezvous.is_restored(published.generation).await.map_err(unreadable)?;
+        Ok(Some((published.generation, restored)))
+    }
+
+    async fn begin_another(&self) -> Result<(), ClusterError> {
+        let cluster = self.engine.report().await?.cluster.ok_or_else(|| ClusterError::Unreachable {
+            endpoint: "this machine's engine".to_owned(),
+            reason: "it does not say which cluster it is a manager of".to_owned(),
+        })?;
+        let log = self.rendezvous.log(Which::Swarm).await.map_err(unreadable)?;
+        let entry = Entry::Published { machine: self.machine.clone(), cluster };
+        // Called again after a failure, the record may be this machine's own.
+        if log.last() == Some(&entry) && log.all_published().count() > 1 {
+            return Ok(());
+        }
+        match self.rendezvous.append(Which::Swarm, &log, &entry).await.map_err(unreadable)? {
+            true => Ok(()),
+            false => Err(ClusterError::Refused {
+                reason:
+                    "another machine published a cluster at this moment; run `fleetwright cluster status`"
+                        .to_owned(),
+            }),
+        }
+    }
+}
+
+fn unreadable(error: RendezvousError) -> ClusterError {
+    ClusterError::Engine { doing: "reading the rendezvous".to_owned(), reason: error.to_string() }
 }

@@ -37,7 +37,7 @@ pub struct LogEnd {
 }
 
 /// What the engine of a control machine says, which it can without the others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineState {
     /// It belongs to no cluster.

@@ -139,6 +139,10 @@ operations! {
     RebootAsk => "ask for leave to reboot",
     /// Give leave to reboot back.
     RebootReturn => "give leave to reboot back",
+    /// Ask what a node is to the cluster.
+    Standing => "ask about a node",
+    /// Ask for the turn to join again.
+    Turn => "ask for the turn to join again",
     /// Get a certificate for etcd.
     EtcdClient => "get a certificate for etcd",
 }

@@ -10,6 +10,8 @@ pub enum Machines {
     Never,
     /// What concerns the machine itself: its node, and the tasks on it.
     Own,
+    /// What any of them needs that is not known to be a member.
+    Any,
 }
 
 /// The right to one operation.
@@ -38,6 +40,11 @@ pub fn right(operation: Operation) -> Option<Right> {
         }
         Operation::ClusterRecover | Operation::ClusterRestore => people(Level::Admin),
         Operation::Deploy | Operation::Rollback | Operation::Remove => people(Level::Deployer),
+        // A machine in doubt is no member as far as the engine knows. It learns whether it is one, and
+        // gets a turn, which ends on its own.
+        Operation::Standing | Operation::Turn => {
+            Right { machines: Machines::Any, former_workers: Machines::Any, ..machines }
+        }
         Operation::Drain => Right { people: Some(Level::Admin), ..leaving },
         Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
@@ -114,6 +121,7 @@ pub fn authorise(asked: &Asked<'_>) -> Result<(), Denied> {
     let (principal, operation) = (asked.principal.clone(), asked.operation);
     let Some(right) = right(operation) else { return Ok(()) };
     let own = |may: Machines, instance: Option<&MachineId>| match may {
+        Machines::Any => Ok(()),
         Machines::Never => Err(Denied::NotForMachines { principal: principal.clone(), operation }),
         Machines::Own if instance.is_some_and(|instance| is_own(asked.target, instance)) => Ok(()),
         Machines::Own => {

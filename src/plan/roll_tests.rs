@@ -72,6 +72,7 @@ impl World {
                     leader: self.machines.is_empty(),
                     group: GROUP.to_owned(),
                     metadata: BTreeMap::new(),
+                    features: crate::model::feature::Features::default(),
                 });
             }
         }

@@ -29,6 +29,8 @@ pub fn route(operation: Operation) -> Route {
         Operation::RebootState => ("GET", "/v1/machines/{id}/reboot"),
         Operation::RebootAsk => ("PUT", "/v1/machines/{id}/reboot"),
         Operation::RebootReturn => ("DELETE", "/v1/machines/{id}/reboot"),
+        Operation::Standing => ("GET", "/v1/nodes/{id}/standing"),
+        Operation::Turn => ("PUT", "/v1/machines/{id}/turn"),
         Operation::EtcdClient => ("POST", "/v1/machines/{id}/etcd-client"),
         Operation::ReportUnhealthy => ("POST", "/v1/tasks/{id}/unhealthy"),
     };

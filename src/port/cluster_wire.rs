@@ -77,6 +77,9 @@ pub struct Registration {
     pub node: String,
     /// What is known of the machine.
     pub labels: BTreeMap<String, String>,
+    /// What its agent can do. Agents that send nothing are of the first version.
+    #[serde(default)]
+    pub features: Features,
 }
 
 /// What a failed health check said.
@@ -257,6 +260,11 @@ mod tests {
         serde_json::from_value(part.clone()).unwrap_or_else(|error| panic!("{name}: {key}: {error}"))
     }
 
+    /// Whether a sample has that part: later ones have more.
+    fn holds(text: &str, key: &str) -> bool {
+        serde_json::from_str::<serde_json::Value>(text).expect("JSON").get(key).is_some()
+    }
+
     #[test]
     fn every_recorded_request_is_accepted() {
         for (name, text) in crate::source::samples::of("requests") {
@@ -267,6 +275,9 @@ mod tests {
             part::<Unhealthy>(&name, &text, "unhealthy");
             part::<RebootRequest>(&name, &text, "reboot");
             part::<EtcdClientRequest>(&name, &text, "etcd_client");
+            if holds(&text, "recover") {
+                assert_eq!(part::<RecoverRequest>(&name, &text, "recover").log.index, 900);
+            }
         }
     }
 
@@ -281,6 +292,12 @@ mod tests {
             part::<ErrorBody>(&name, &text, "error");
             part::<RebootState>(&name, &text, "reboot");
             part::<RebootState>(&name, &text, "no_reboot");
+            if holds(&text, "cluster") {
+                assert!(part::<crate::model::cluster::View>(&name, &text, "cluster").leads());
+                part::<RestoredServices>(&name, &text, "restored");
+                part::<crate::model::standing::Standing>(&name, &text, "standing");
+                part::<Vec<crate::model::standing::Turn>>(&name, &text, "turns");
+            }
             part::<Vec<crate::model::reboot::Answer>>(&name, &text, "leave");
             part::<Vec<crate::model::reboot::Returned>>(&name, &text, "returned");
         }

@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 
+use crate::driver::standing::Standings;
 use crate::model::name::BadName;
 use crate::model::principal::Operation;
 use crate::model::secret::Secret;
@@ -33,6 +34,7 @@ mod lines;
 mod machines;
 mod reboot;
 mod services;
+mod standing;
 
 pub use authorise::Authorised;
 
@@ -49,6 +51,8 @@ pub struct Api {
     pub leaves: Arc<dyn Leaves>,
     /// What people may do.
     pub access: Arc<dyn Access>,
+    /// Machines in doubt about their membership.
+    pub standings: Arc<Standings>,
     /// The break-glass token.
     pub token: Secret<String>,
     /// What workers of the version before machines had certificates bear; `None` where there are none.
@@ -113,6 +117,8 @@ fn handler(operation: Operation) -> Option<MethodRouter<Api>> {
         Operation::ClusterRestore => post(cluster::restore),
         Operation::Drain => post(machines::drain),
         Operation::Register => put(machines::register),
+        Operation::Standing => get(standing::standing),
+        Operation::Turn => put(standing::turn),
         Operation::EtcdClient => post(machines::etcd_client),
         Operation::ReportUnhealthy => post(machines::unhealthy),
         Operation::RebootState => get(reboot::state),

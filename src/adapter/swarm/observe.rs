@@ -270,6 +270,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         .flatten()
         .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
         .filter(|(key, _)| !["instance", "address", "drain", "reboot"].contains(&key.as_str()))
+        .filter(|(key, _)| !key.starts_with(spec::FEATURE))
         .collect();
     let drains = label(node, DRAIN).is_some();
     // One that does not come back is down, whatever it set out to do.
@@ -299,6 +300,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         leader: manager.and_then(|status| status.leader).unwrap_or(false),
         group: metadata.get("group").cloned().unwrap_or_default(),
         metadata,
+        features: spec::features(labels),
     })
 }
 

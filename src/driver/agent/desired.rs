@@ -7,17 +7,29 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::AgentError;
+use async_trait::async_trait;
+use tokio::time::sleep;
+
+use super::{Agent, AgentError};
+use crate::driver::rendezvous::Which;
 use crate::model::cluster::Durability;
 use crate::model::desired::Held;
+use crate::model::member::Membership as State;
 use crate::model::name::ServiceName;
 use crate::plan::desired as plan;
+use crate::port::cluster::ClusterError;
 use crate::port::desired::{Holder, Records};
+use crate::port::standing::Restore;
 
 /// How long what is in the bucket is taken for known while nothing changes in the engine.
 const AGAIN: Duration = Duration::from_secs(300);
 /// Time between two attempts after one failed, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// Time between two comparisons of the engine with what was written.
+const KEEP: Duration = Duration::from_secs(3);
+/// How long the published generation is taken for known.
+const GENERATION: Duration = Duration::from_secs(60);
 
 /// Keeps the documents of one cluster's services.
 pub struct Desired {
@@ -134,6 +146,66 @@ impl Desired {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Restore for Desired {
+    async fn restore(&self) -> Result<bool, ClusterError> {
+        match Desired::restore(self).await {
+            Ok(_) => Ok(true),
+            Err(AgentError::Cluster(error)) => Err(error),
+            Err(error) => Err(ClusterError::Engine {
+                doing: "restoring services from the project's bucket".to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+impl Agent {
+    /// While this machine leads the managers: keeps what the cluster has settled in the bucket.
+    pub(super) async fn keep_desired(&self) {
+        let Some(desired) = &self.desired else { return std::future::pending().await };
+        let mut known: Option<(u64, Instant)> = None;
+        loop {
+            sleep(KEEP).await;
+            let generation = match known {
+                Some((generation, at)) if at.elapsed() < GENERATION => Ok(Some(generation)),
+                Some(_) | None => self.generation_to_keep().await,
+            };
+            match (generation, self.leads().await) {
+                (Ok(Some(generation)), Ok(true)) => {
+                    known.get_or_insert((generation, Instant::now()));
+                    desired.keep(generation, Instant::now()).await;
+                }
+                (Ok(_), Ok(_)) => known = None,
+                (Err(error), _) | (_, Err(error)) => {
+                    known = None;
+                    tracing::debug!(%error, "finding out whether to keep what the cluster runs");
+                }
+            }
+        }
+    }
+
+    /// The generation that this machine's swarm is published as; `None` until its services are restored:
+    /// what is not there yet must not be taken for removed.
+    async fn generation_to_keep(&self) -> Result<Option<u64>, AgentError> {
+        let Some(own) = self.engine.report().await?.cluster else { return Ok(None) };
+        let rendezvous = self.rendezvous();
+        let log = rendezvous.log(Which::Swarm).await?;
+        match log.published().filter(|published| *published.cluster == own) {
+            Some(published) if rendezvous.is_restored(published.generation).await? => {
+                Ok(Some(published.generation))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    async fn leads(&self) -> Result<bool, AgentError> {
+        let State::In { node, manager: true } = self.engine.state().await? else { return Ok(false) };
+        let nodes = self.engine.nodes().await?;
+        Ok(nodes.iter().any(|one| one.id == node && one.manager.is_some_and(|manager| manager.leader)))
     }
 }
 

@@ -30,6 +30,22 @@ fn targets() -> Vec<Target> {
     ]
 }
 
+/// Operations that no row is about, or that every machine needs before it is known.
+fn unjudged(operation: Operation) -> bool {
+    matches!(operation, Operation::Identify | Operation::Standing | Operation::Turn)
+}
+
+#[test]
+fn a_machine_in_doubt_may_ask_whether_it_is_a_member() {
+    let address = "10.0.0.1".parse().expect("an address");
+    for operation in [Operation::Standing, Operation::Turn] {
+        for principal in [worker("i-1"), Principal::FormerWorker { instance: None, address }] {
+            assert!(may(&principal, None, operation, &Target::Cluster), "{operation:?}");
+        }
+        assert!(!may(&person(), Some(Level::Admin), operation, &Target::Cluster), "{operation:?}");
+    }
+}
+
 fn may(principal: &Principal, level: Option<Level>, operation: Operation, target: &Target) -> bool {
     authorise(&Asked { principal, level, operation, target }).is_ok()
 }
@@ -47,7 +63,7 @@ fn a_machine_does_what_concerns_itself_and_nothing_else() {
     ];
     for role in [Role::Worker, Role::Control] {
         let machine = Principal::Machine { instance: id("i-1"), role };
-        for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
+        for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {
             for (at, target) in targets().iter().enumerate() {
                 let wanted = at < 2 && own.contains(operation);
                 // No level makes a machine more than it is.
@@ -66,7 +82,7 @@ fn a_former_worker_can_leave_and_no_more() {
     let address = "10.0.0.1".parse().expect("an address");
     let known = Principal::FormerWorker { instance: Some(id("i-1")), address };
     let unknown = Principal::FormerWorker { instance: None, address };
-    for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
+    for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {
         for (at, target) in targets().iter().enumerate() {
             let wanted = at < 2 && leaving.contains(operation);
             assert_eq!(may(&known, None, *operation, target), wanted, "{operation:?} {target}");
@@ -86,7 +102,7 @@ fn people_need_the_level_of_the_operation() {
         _ => None,
     };
     let levels = [None, Some(Level::Viewer), Some(Level::Deployer), Some(Level::Admin)];
-    for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
+    for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {
         for target in targets() {
             for level in levels {
                 let wanted = needs(*operation).is_some_and(|needs| level.is_some_and(|has| has >= needs));

@@ -147,6 +147,7 @@ async fn read_target(
         Operation::Identify
         | Operation::Snapshot
         | Operation::Watch
+        | Operation::Standing
         | Operation::ClusterStatus
         | Operation::ClusterRecover
         | Operation::ClusterRestore => Target::Cluster,
@@ -157,7 +158,8 @@ async fn read_target(
         | Operation::RebootState
         | Operation::RebootAsk
         | Operation::RebootReturn
-        | Operation::EtcdClient => Target::Machines(vec![parameter("id").parse()?]),
+        | Operation::EtcdClient
+        | Operation::Turn => Target::Machines(vec![parameter("id").parse()?]),
         Operation::ReportUnhealthy => Target::Task { id: parameter("id").to_owned(), machine: None },
         Operation::Drain => {
             let (parts, body) = request.into_parts();

@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 
 use super::super::strict::Strict;
 use super::{Api, Authorised, Problem};
+use crate::model::feature::feature_labels;
 use crate::model::principal::Target;
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
@@ -53,6 +54,9 @@ pub(super) async fn register(
     }
     let mut labels = registration.labels;
     labels.insert("instance".to_owned(), id.to_string());
+    // The control machine writes what the agent can do; what metadata calls a feature is none.
+    labels.retain(|key, _| !key.starts_with("feature."));
+    labels.extend(feature_labels(registration.features));
     api.membership.register(&node.id, &labels).await?;
     Ok(StatusCode::NO_CONTENT)
 }

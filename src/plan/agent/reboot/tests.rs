@@ -41,6 +41,7 @@ pub(super) fn machine(number: usize, state: MachineState) -> Machine {
         leader: false,
         group: "workers".into(),
         metadata: BTreeMap::new(),
+        features: crate::model::feature::Features::default(),
     }
 }
 
