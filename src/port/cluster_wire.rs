@@ -132,6 +132,9 @@ pub struct EtcdClient {
 pub struct RecoverRequest {
     /// Where its log ended when it was chosen.
     pub log: LogEnd,
+    /// Whether this is about its etcd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub etcd: bool,
 }
 
 /// What was restored.

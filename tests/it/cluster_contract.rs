@@ -387,8 +387,9 @@ pub async fn serve(
         machine: control,
         address: Ipv4Addr::LOCALHOST.into(),
         engine: Arc::new(swarm.clone()),
-        logs: Arc::new(LogFiles { engine: "/nowhere".into() }),
+        logs: Arc::new(LogFiles { engine: "/nowhere".into(), etcd: "/nowhere".into() }),
         generations: Arc::new(published),
+        etcd: None,
         desired: None,
     };
     let api = Api {

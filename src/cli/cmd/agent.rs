@@ -41,6 +41,7 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
+use crate::port::recovery::EtcdSurvivor;
 use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
@@ -222,7 +223,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         };
         let access = etcd.as_ref().map_or(control.clone() as Arc<dyn EtcdAccess>, |kept| kept.access.clone());
         let client = etcd::client(&agent, access);
-        let keeper = etcd.as_ref().map(|kept| &kept.keeper);
+        let keeper = etcd.as_ref().map(|kept| kept.keeper.as_ref());
         let ended = tokio::select! {
             ended = agent.stay() => ended,
             () = etcd::keep(keeper) => Ended::Outside,
@@ -344,6 +345,7 @@ async fn serve(
         engine: Arc::new(swarm.clone()),
         logs: Arc::new(LogFiles::default()),
         generations: Arc::new(published),
+        etcd: etcd.map(|kept| Arc::clone(&kept.keeper) as Arc<dyn EtcdSurvivor>),
         desired: agent.desired.clone(),
     };
     let api = Api {
