@@ -14,7 +14,10 @@ use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
 use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::swarm::Swarm;
+use fleetwright::driver::rendezvous::{Rendezvous, Which};
 use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::driver::standing::Standings;
+use fleetwright::model::founding::{Entry, Log};
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
@@ -22,14 +25,17 @@ use fleetwright::model::service::{
     Deployment, HealthCheck, HealthProbe, InstanceState, Limits, Origin, Port, RevisionState, Scale,
     ServiceSpec, ServiceStatus, UpdatePolicy,
 };
+use fleetwright::model::standing::{Place, Turn};
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::membership::{Control, Membership};
+use fleetwright::port::standing::AskStanding;
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::support::registry::free_port;
+use crate::support::rendezvous::Memory;
 use crate::support::swarm::{IMAGE, Lab};
 
 /// How long any one thing may take on two busy cores.
@@ -72,6 +78,7 @@ async fn a_swarm_keeps_the_contract() {
     let public = public_key(&new_key().expect("a key")).expect("its public part");
     let refused = worker.client(&control, &public).await.expect_err("another's machine");
     assert!(refused.to_string().contains("its own machine"), "{refused}");
+    in_doubt(&worker, &swarm).await;
     let operator = ClusterApi::new(Source::Fixed(access.clone()));
     let none = operator.client(&control, &public).await.expect_err("no etcd yet");
     assert!(matches!(none, ClusterError::NotFound { what: "etcd", .. }), "{none}");
@@ -89,6 +96,26 @@ async fn a_swarm_keeps_the_contract() {
     served.abort();
     settling.abort();
     reporting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// What a machine hears that is in doubt about its membership, with a worker's token.
+async fn in_doubt(api: &ClusterApi, swarm: &Swarm) {
+    let nodes = swarm.nodes().await.expect("nodes");
+    let id = swarm.report().await.expect("the engine answers").cluster.expect("a leader");
+    for node in &nodes {
+        let standing = api.standing(&node.id).await.expect("an answer");
+        let place = if node.manager.is_some() { Place::Manager } else { Place::Worker };
+        assert_eq!((standing.node, standing.restored, &standing.cluster), (place, true, &id));
+    }
+    let standing = api.standing("n0longerthere").await.expect("an answer");
+    assert_eq!(standing.node, Place::Unknown);
+    // One at a time, and the same answer to the one that has the turn.
+    let [first, second] = ["i-first", "i-second"].map(|id| id.parse::<MachineId>().expect("an id"));
+    for _ in 0..2 {
+        assert_eq!(api.turn(&first).await.expect("an answer"), Turn::Granted);
+        let waits = api.turn(&second).await.expect("an answer");
+        assert!(matches!(&waits, Turn::Wait { reason } if reason.contains("i-first")), "{waits:?}");
+    }
 }
 
 async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: &str) {
@@ -308,10 +335,22 @@ pub async fn serve(
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let (told, endpoints) = watch::channel(Vec::new());
+    let memory = Arc::new(Memory::default());
+    let rendezvous = Rendezvous::new(memory, "/fleetwright/test");
+    let id = swarm.report().await.expect("the engine answers").cluster.expect("a manager with a leader");
+    let entry = Entry::Published { machine: "i-control".parse().expect("an id"), cluster: id.clone() };
+    rendezvous.append(Which::Swarm, &Log::new(), &entry).await.expect("published");
+    rendezvous.mark_restored(1, &id).await.expect("recorded");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings {
+            membership: Arc::new(swarm.clone()),
+            turns: Arc::new(swarm.clone()),
+            cluster: Arc::new(swarm.clone()),
+            rendezvous,
+        }),
         token: Secret::new("operator".to_owned()),
         worker_token: Secret::new("worker".to_owned()),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
