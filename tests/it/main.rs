@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a file per capability.
 
+mod agent_outage;
 mod agent_reboots;
 mod announce;
 mod boot;
