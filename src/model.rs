@@ -5,6 +5,7 @@
 pub mod changes;
 pub mod deployed;
 pub mod drift;
+pub mod duration;
 pub mod etcd;
 pub mod group;
 pub mod image;

@@ -23,6 +23,7 @@ use super::home::{CloudFiles, Home, make_dir, open_log};
 use super::image;
 use super::instance::{Instance, Instances};
 use super::machines::{self, Machines};
+use super::power;
 use super::process::{ProcessId, Running};
 use super::reconcile::{Action, Network, reconcile};
 use super::registry::{self, Credentials};
@@ -33,6 +34,9 @@ const EMULATOR_START: Duration = Duration::from_secs(90);
 
 /// How long a program has to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often orders to cut a machine's power are looked for.
+const POWER: Duration = Duration::from_millis(200);
 
 /// What the tasks share.
 struct Shared {
@@ -219,6 +223,7 @@ async fn start(
     sender.send_replace(Arc::new(emulator.instances(None, Duration::ZERO).await?));
     tasks.spawn(follow_instances(shared.clone(), emulator.clone(), sender));
     tasks.spawn(follow_deaths(shared.clone(), machines.clone()));
+    tasks.spawn(follow_power(shared.clone()));
     tasks.spawn(keep_machines(shared.clone(), emulator, machines, instances));
 
     let end = Instant::now() + Duration::from_secs(20);
@@ -371,6 +376,19 @@ async fn follow_deaths(shared: Arc<Shared>, machines: Machines) {
     }
 }
 
+/// Wakes the keeper of machines when a power cut is ordered, and when it is over.
+async fn follow_power(shared: Arc<Shared>) {
+    let mut before = Vec::new();
+    loop {
+        let orders = power::orders(&shared.files, Utc::now());
+        if orders != before {
+            before = orders;
+            shared.wake.notify_one();
+        }
+        sleep(POWER).await;
+    }
+}
+
 /// Keeps machines equal to instances.
 async fn keep_machines(
     shared: Arc<Shared>,
@@ -470,6 +488,9 @@ impl Keeper {
                 },
                 Action::ReportVanished { .. }
                 | Action::Remove { .. }
+                | Action::CutPower { .. }
+                | Action::SwitchOn { .. }
+                | Action::ForgetPowerCut { .. }
                 | Action::Restart { .. }
                 | Action::Start { .. } => {}
             }
@@ -483,6 +504,9 @@ impl Keeper {
         match action {
             Action::ReportVanished { instance, .. } => self.emulator.vanished(instance).await,
             Action::Remove { instance, .. } => self.machines.remove(instance).await,
+            Action::CutPower { instance } => self.machines.cut_power(instance).await,
+            Action::SwitchOn { instance } => self.machines.switch_on(instance).await,
+            Action::ForgetPowerCut { instance } => self.machines.forget_power_cut(instance),
             Action::Restart { instance } => self.machines.restart(instance).await,
             Action::Start { instance } => {
                 let Some(instance) = instances.iter().find(|i| &i.id == instance) else { return Ok(()) };

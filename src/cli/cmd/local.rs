@@ -1,5 +1,7 @@
 //! `fleetwright local`.
 
+mod power_cycle;
+
 use std::io::Write as _;
 
 use clap::Subcommand;
@@ -19,7 +21,7 @@ use crate::view;
 /// The local cloud: an emulated AWS, a registry and real systemd machines
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  fleetwright local up\n  eval \"$(fleetwright local env)\" && fleetwright apply\n  fleetwright local status\n  fleetwright local down"
+    after_long_help = "Examples:\n  fleetwright local up\n  eval \"$(fleetwright local env)\" && fleetwright apply\n  fleetwright local status\n  fleetwright local power-cycle --all --delay 5s..60s\n  fleetwright local down"
 )]
 pub struct Args {
     /// Which local cloud; several can be up side by side
@@ -41,6 +43,7 @@ enum Verb {
         #[arg(long)]
         purge: bool,
     },
+    PowerCycle(power_cycle::Args),
     /// Prints the variables with which every other command uses it, for a shell's `eval`
     Env,
     /// The background process
@@ -66,7 +69,9 @@ impl From<LocalError> for Failure {
     fn from(error: LocalError) -> Self {
         let next = error.next();
         match error {
-            LocalError::Setting { .. } => Self::usage(error.to_string(), next),
+            LocalError::Setting { .. } | LocalError::NoMachine { .. } | LocalError::NoMachines { .. } => {
+                Self::usage(error.to_string(), next)
+            }
             error => Self::failed(error.to_string(), next),
         }
     }
@@ -100,6 +105,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                 eprintln!("no local cloud `{name}` is up");
             }
         }
+        Verb::PowerCycle(args) => power_cycle::run(context, &home, &name, args).await?,
         Verb::Env => {
             let state = state_of(&home, &name)?;
             let variables = environment::variables(&home.cloud(&name), &state)?;
