@@ -20,7 +20,7 @@ use super::emulator::{self, Emulator};
 use super::error::LocalError;
 use super::gateway::Gateway;
 use super::home::{CloudFiles, Home, make_dir, open_log};
-use super::image;
+use super::image::{self, Release};
 use super::instance::{Instance, Instances};
 use super::machines::{self, Machines};
 use super::power;
@@ -65,10 +65,12 @@ impl Shared {
 }
 
 /// Runs until a signal ends it. Returns at once when another one supervises this cloud.
+/// Machines run `release`, unless their image id names another one; one that takes over keeps
+/// the release that the cloud has.
 ///
 /// # Errors
 /// When a part can't be started; everything started so far is stopped again.
-pub async fn run(home: &Home, name: &LocalName) -> Result<(), LocalError> {
+pub async fn run(home: &Home, name: &LocalName, release: Release) -> Result<(), LocalError> {
     // Its own session: closing the terminal that `local up` was called in ends nothing.
     // It fails only for a process that leads one already.
     let _ = nix::unistd::setsid();
@@ -98,6 +100,10 @@ pub async fn run(home: &Home, name: &LocalName) -> Result<(), LocalError> {
             (None, Ports::pick()?)
         }
     };
+    let release = match (&adopted, &before) {
+        (Some(_), Some(state)) => state.release,
+        _ => release,
+    };
     let pid = i32::try_from(std::process::id()).unwrap_or_default();
     let since = Utc::now();
     let state = State {
@@ -107,8 +113,9 @@ pub async fn run(home: &Home, name: &LocalName) -> Result<(), LocalError> {
         ports,
         emulator: Part::default(),
         registry: Part::default(),
-        machine_image: image::tag(),
-        ami: image::ami(),
+        machine_image: image::tag(release),
+        ami: image::ami(release),
+        release,
         broken: None,
         problems: Vec::new(),
     };
@@ -515,7 +522,9 @@ impl Keeper {
                     return Ok(());
                 }
                 let state = self.shared.state();
-                self.machines.start(instance, &state.machine_image, state.ports).await
+                let release = instance.image_id.as_deref().and_then(Release::of_ami);
+                let image = release.map_or(state.machine_image, image::tag);
+                self.machines.start(instance, &image, state.ports).await
             }
             Action::RemoveNetwork { .. } | Action::CreateNetwork(_) => Ok(()),
         }

@@ -12,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::event::Events;
 use crate::local::error::LocalError;
 use crate::local::home::Home;
+use crate::local::image::Release;
 use crate::local::state::State;
 use crate::local::up::Up;
 use crate::local::{environment, status, supervisor, up};
@@ -34,7 +35,15 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Starts it, and prepares what it needs the first time (some minutes)
-    Up,
+    ///
+    /// Every release has an image of its own, whose id is in FLEETWRIGHT_MACHINE_IMAGE_BOOKWORM and
+    /// FLEETWRIGHT_MACHINE_IMAGE_TRIXIE (`local env`). A stack that uses FLEETWRIGHT_MACHINE_IMAGE
+    /// gets the first release that `up` was given when it started the cloud.
+    Up {
+        /// A release of Debian whose image is prepared: bookworm or trixie; may be repeated [default: bookworm]
+        #[arg(long = "release", value_name = "RELEASE")]
+        releases: Vec<Release>,
+    },
     /// Shows its parts and machines
     Status,
     /// Stops it and removes all it started; stacks and images in it are lost
@@ -48,7 +57,11 @@ enum Verb {
     Env,
     /// The background process
     #[command(hide = true)]
-    Supervise,
+    Supervise {
+        /// What machines run by default
+        #[arg(long, default_value = "bookworm")]
+        release: Release,
+    },
     /// Stops or starts the registry, to see what happens without it
     #[command(hide = true)]
     Registry {
@@ -82,7 +95,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let home = Home::from_env()?;
     let name = args.name;
     match args.verb {
-        Verb::Up => bring_up(context, &home, &name).await?,
+        Verb::Up { releases } => bring_up(context, &home, &name, &releases).await?,
         Verb::Status => {
             let status = status::status(&home, &name).await;
             if context.json() {
@@ -111,12 +124,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             let variables = environment::variables(&home.cloud(&name), &state)?;
             print(&environment::exports(&variables));
         }
-        Verb::Supervise => {
+        Verb::Supervise { release } => {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env()
                 .unwrap_or_else(|_| "warn,fleetwright=info".into());
             let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
             let _ = log.with_writer(std::io::stderr).try_init();
-            supervisor::run(&home, &name).await?;
+            supervisor::run(&home, &name, release).await?;
         }
         Verb::Registry { verb } => registry(&home, &name, &verb).await?,
     }
@@ -124,10 +137,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
 }
 
 /// Brings a local cloud up, showing what is prepared.
-pub(super) async fn bring_up(context: &Context, home: &Home, name: &LocalName) -> Result<(), Failure> {
+pub(super) async fn bring_up(
+    context: &Context,
+    home: &Home,
+    name: &LocalName,
+    releases: &[Release],
+) -> Result<(), Failure> {
     let (events, mut receiver) = Events::channel();
     let mut progress = view::local::Progress::new(context.live);
-    let work = up::up(home, name, &events);
+    let work = up::up(home, name, releases, &events);
     tokio::pin!(work);
     let result = loop {
         tokio::select! {
@@ -143,9 +161,12 @@ pub(super) async fn bring_up(context: &Context, home: &Home, name: &LocalName) -
     while let Ok(event) = receiver.try_recv() {
         progress.handle(&event);
     }
-    let (up, _) = result?;
+    let (up, state) = result?;
     if up == Up::Already {
         eprintln!("local cloud `{name}` is up");
+        if releases.first().is_some_and(|first| *first != state.release) {
+            eprintln!("FLEETWRIGHT_MACHINE_IMAGE stays that of {}", state.release.title());
+        }
     }
     eprintln!("next: eval \"$(fleetwright local env)\"");
     Ok(())

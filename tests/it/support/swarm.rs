@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 use fleetwright::adapter::probe;
 use fleetwright::adapter::swarm::{Anonymous, Engine, PROBE_ON_MACHINE, Swarm};
 use fleetwright::event::Events;
-use fleetwright::local::{home::Home, image, machines};
+use fleetwright::local::image::{self, Release};
+use fleetwright::local::{home::Home, machines};
+use fleetwright::model::machine::Role;
 use fleetwright::model::name::{Digest, MachineId};
 use fleetwright::port::membership::Membership;
 
 use super::registry::free_port;
+use super::releases;
 
 /// The image's repository.
 pub const IMAGE: &str = "demo/web";
@@ -66,7 +69,10 @@ impl Lab {
     }
 
     async fn start() -> Self {
-        let tag = machine_image().await;
+        let images = [
+            machine_image(releases::of(Role::Control)).await,
+            machine_image(releases::of(Role::Worker)).await,
+        ];
         let name = format!("fleetwright-it-{}", std::process::id());
         let folder = tempfile::tempdir().expect("a folder");
         let (subnet, prefix) = network(&name);
@@ -84,8 +90,8 @@ impl Lab {
         std::fs::write(drop_in.join("test.conf"), unit).expect("written");
         let registry = registry(folder.path(), registry_port);
         let lab = Self { name, folder, registry, registry_port, gateway, machines };
-        for (number, address) in lab.machines.iter().enumerate() {
-            lab.start_machine(number, *address, &tag);
+        for (number, (address, tag)) in lab.machines.iter().zip(&images).enumerate() {
+            lab.start_machine(number, *address, tag);
         }
         lab
     }
@@ -188,10 +194,10 @@ impl Drop for Lab {
     }
 }
 
-async fn machine_image() -> String {
+async fn machine_image(release: Release) -> String {
     let docker = machines::connect().await.expect("Docker answers");
     let home = Home::from_env().expect("a home");
-    image::ensure(&docker, &home, &Events::channel().0).await.expect("the machines' image")
+    image::ensure(&docker, &home, release, &Events::channel().0).await.expect("the machines' image")
 }
 
 /// Makes a network with the first subnet that is free, and gives its first three numbers as well.
