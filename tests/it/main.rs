@@ -16,6 +16,7 @@ mod etcd;
 mod fake_cloud;
 mod faults;
 mod faults_cluster;
+mod faults_power;
 mod init;
 mod journey;
 mod local_cloud;

@@ -10,6 +10,7 @@ pub mod ministack;
 pub mod oracles;
 pub mod registry;
 pub mod rendezvous;
+pub mod releases;
 pub mod shipped;
 pub mod swarm;
 
