@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod deployed;
 pub mod desired;
 pub mod drift;
+pub mod duration;
 pub mod etcd;
 pub mod feature;
 pub mod founding;

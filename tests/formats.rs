@@ -88,6 +88,7 @@ const FORMATS: &[Format] = &[
     Format { name: "lock", types: &["model/lock.rs LockRecord"], loader: "plan/lock.rs" },
     Format { name: "roll", types: &["plan/roll.rs Intent"], loader: "plan/roll_tests.rs" },
     Format { name: "local-state", types: &["local/state.rs State"], loader: "local/state.rs" },
+    Format { name: "power-note", types: &["local/power.rs Note"], loader: "local/power.rs" },
     Format {
         name: "local-executable",
         types: &["local/executable.rs Executable"],

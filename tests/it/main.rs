@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a file per capability.
 
+mod agent_outage;
 mod agent_reboots;
 mod announce;
 mod boot;
@@ -15,6 +16,7 @@ mod etcd;
 mod fake_cloud;
 mod faults;
 mod faults_cluster;
+mod faults_power;
 mod init;
 mod journey;
 mod local_cloud;

@@ -71,6 +71,14 @@ impl Doubt {
         }
     }
 
+    /// The same for what is part of every beginning.
+    fn mention(&mut self, text: String) {
+        if self.told != text {
+            tracing::info!("{text}");
+            self.told = text;
+        }
+    }
+
     /// How long the engine has been in the state of that label, in seconds.
     fn state_for_s(&mut self, label: &str) -> u64 {
         match &self.state {
@@ -468,7 +476,7 @@ impl Agent {
             step = founding::enter(&self.founding(doubt, &read));
         }
         match &step {
-            Step::Wait(why) => doubt.tell(format!("this machine waits for {}", why.label())),
+            Step::Wait(why) => doubt.mention(format!("this machine waits for {}", why.label())),
             step => tracing::info!(?step, "entering the cluster"),
         }
         let rendezvous = self.rendezvous();

@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use fleetwright::adapter::probe;
 use fleetwright::adapter::swarm::{Anonymous, Engine, PROBE_ON_MACHINE, Swarm};
 use fleetwright::event::Events;
-use fleetwright::local::{home::Home, image, machines};
+use fleetwright::local::image::{self, Release};
+use fleetwright::local::{home::Home, machines};
 use fleetwright::model::address::AddressPool;
+use fleetwright::model::machine::Role;
 use fleetwright::model::name::{Digest, MachineId};
 use fleetwright::port::membership::Membership;
 
 use super::registry::free_port;
+use super::releases;
 
 /// The image's repository.
 pub const IMAGE: &str = "demo/web";
@@ -137,7 +140,11 @@ impl Lab {
     }
 
     async fn start(count: u8) -> Self {
-        let tag = machine_image().await;
+        // Machine 0 is a manager in every test, so that mixed releases meet in one swarm.
+        let images = [
+            machine_image(releases::of(Role::Control)).await,
+            machine_image(releases::of(Role::Worker)).await,
+        ];
         let name = format!("fleetwright-it-{}", std::process::id());
         let folder = tempfile::tempdir().expect("a folder");
         let (subnet, prefix) = network(&name);
@@ -158,7 +165,7 @@ impl Lab {
         let registry = registry(folder.path(), registry_port);
         let lab = Self { name, folder, registry, registry_port, gateway, machines };
         for (number, address) in lab.machines.iter().enumerate() {
-            lab.start_machine(number, *address, &tag);
+            lab.start_machine(number, *address, &images[number.min(1)]);
         }
         lab
     }
@@ -268,10 +275,10 @@ impl Drop for Lab {
     }
 }
 
-async fn machine_image() -> String {
+async fn machine_image(release: Release) -> String {
     let docker = machines::connect().await.expect("Docker answers");
     let home = Home::from_env().expect("a home");
-    image::ensure(&docker, &home, &Events::channel().0).await.expect("the machines' image")
+    image::ensure(&docker, &home, release, &Events::channel().0).await.expect("the machines' image")
 }
 
 /// Makes a network with the first subnet that is free, and gives its first three numbers as well.
