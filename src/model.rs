@@ -17,6 +17,7 @@ pub mod member;
 pub mod name;
 pub mod nested;
 pub mod pipeline;
+pub mod principal;
 pub mod project;
 pub mod reboot;
 pub mod run;

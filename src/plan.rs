@@ -3,6 +3,8 @@
 pub mod access;
 pub mod adopt;
 pub mod agent;
+pub mod audit;
+pub mod authorise;
 pub mod cause;
 pub mod dockerfile;
 pub mod dockerignore;

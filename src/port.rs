@@ -1,9 +1,11 @@
 //! The traits behind which all I/O stands. Adapters implement them for real, tests fake them.
 
+pub mod access;
 pub mod archive;
 pub mod audit;
 pub mod cloud;
 pub mod cluster;
+pub mod cluster_routes;
 pub mod cluster_wire;
 pub mod drift;
 pub mod etcd;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use crate::model::access::Policy;
+use crate::model::secret::Secret;
 use crate::plan::access::{AccessChange, PARAMETER, change};
 use crate::port::cloud::CloudError;
 use crate::port::parameters::{Parameters, Protection};
-use crate::model::secret::Secret;
 
 /// Where the policy is published, and what is wanted there.
 pub struct PublishedAccess {

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::audit::Auditor;
 use super::etcd::Etcd;
 use crate::model::group::Group;
 use crate::model::machine::Role;
@@ -26,6 +27,7 @@ use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Not
 use crate::port::parameters::{Parameters, Protection};
 
 mod reboot;
+mod record;
 
 pub use reboot::Reboots;
 
@@ -95,6 +97,8 @@ pub struct Agent {
     pub metadata: Arc<dyn Metadata>,
     /// Reboots of this machine.
     pub reboots: Reboots,
+    /// The audit log of a control machine, once it is open.
+    pub audit: OnceLock<Arc<Auditor>>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -223,7 +227,6 @@ impl Agent {
             ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
             ("ca-key", &secrets.authority_key, Protection::Encrypted),
             ("api-token", &secrets.api_token, Protection::Encrypted),
-            ("worker-token", &secrets.worker_token, Protection::Encrypted),
             ("join-token/worker", &tokens.worker, Protection::Encrypted),
             ("join-token/manager", &tokens.manager, Protection::Encrypted),
         ];
@@ -247,7 +250,7 @@ impl Agent {
             authority: get("ca-cert").await?.expose().clone(),
             authority_key: get("ca-key").await?,
             api_token: get("api-token").await?,
-            worker_token: get("worker-token").await?,
+            worker_token: self.parameters.get(&self.name("worker-token")).await?,
         })
     }
 
@@ -397,8 +400,14 @@ impl Agent {
         for action in actions {
             tracing::info!(?action, "looking after the members");
             match &action {
-                Action::Demote { node, .. } => self.engine.demote(node).await?,
-                Action::Remove { node, .. } => self.engine.remove_node(node).await?,
+                Action::Demote { node, .. } => {
+                    let work = async { Ok(self.engine.demote(node).await?) };
+                    self.recorded("demote-manager", format!("node/{node}"), work).await?;
+                }
+                Action::Remove { node, .. } => {
+                    let work = async { Ok(self.engine.remove_node(node).await?) };
+                    self.recorded("remove-node", format!("node/{node}"), work).await?;
+                }
                 Action::Forget { machine } => {
                     self.parameters.delete(&self.name(&format!("control/{machine}"))).await?;
                 }

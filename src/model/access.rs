@@ -163,8 +163,7 @@ fn is_path(text: &str) -> bool {
 /// A session that EC2 opened for an instance is named after it.
 fn is_instance(session: &str) -> bool {
     session.strip_prefix("i-").is_some_and(|id| {
-        (8..=17).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        (8..=17).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     })
 }
 
@@ -183,8 +182,14 @@ enum Subject {
     /// Every user and every role of the account, but no instance and not the root user.
     Anyone,
     Root,
-    User { path: String, name: String },
-    Role { path: String, name: String },
+    User {
+        path: String,
+        name: String,
+    },
+    Role {
+        path: String,
+        name: String,
+    },
 }
 
 /// Why a text is not a pattern of principals.
@@ -227,14 +232,16 @@ impl BadPattern {
                 None => "write `role/NAME`: every session of the role matches it".to_owned(),
             },
             Self::Name(_) => {
-                "names have letters, digits and `+=,.@_-`; `*` stands for any of them, but not for `/`".to_owned()
+                "names have letters, digits and `+=,.@_-`; `*` stands for any of them, but not for `/`"
+                    .to_owned()
             }
             Self::Account | Self::Arn => {
                 "write it like `arn:aws:iam::123456789012:role/deploy`; each other account is named in full"
                     .to_owned()
             }
             Self::RolePath => {
-                "STS does not report the path of a role: leave the path out, or name the role in full".to_owned()
+                "STS does not report the path of a role: leave the path out, or name the role in full"
+                    .to_owned()
             }
         }
     }
@@ -480,23 +487,6 @@ pub fn level_of(policy: &Policy, home: &Home, arn: &str) -> Option<Level> {
         .into_iter()
         .rev()
         .find(|level| policy.of(*level).iter().any(|pattern| pattern.matches(home, arn)))
-}
-
-/// What to add to `access:` so that the principal with that ARN has a level; `None` for
-/// principals that no pattern describes.
-pub fn pattern_for(home: &Home, arn: &str) -> Option<String> {
-    let parsed = Arn::read(arn)?;
-    let resource = match parsed.who {
-        Who::Root => "root".to_owned(),
-        Who::User { path, name } => format!("user/{path}{name}"),
-        Who::Role { path, name } => format!("role/{path}{name}"),
-        Who::Session { role, .. } => format!("role/{role}"),
-        Who::Other => return None,
-    };
-    if parsed.account == home.account && parsed.partition == home.partition {
-        return Some(resource);
-    }
-    Some(format!("arn:{}:iam::{}:{resource}", parsed.partition, parsed.account))
 }
 
 #[cfg(test)]

@@ -261,9 +261,10 @@ impl Filter {
         self.since.is_none_or(|since| begun.at >= since)
             && self.by.as_ref().is_none_or(|by| begun.by.to_lowercase().contains(&by.to_lowercase()))
             && self.target.as_ref().is_none_or(|target| {
-                begun.target.split(',').any(|one| {
-                    one == target || one.split_once('/').is_some_and(|(_, name)| name == target)
-                })
+                begun
+                    .target
+                    .split(',')
+                    .any(|one| one == target || one.split_once('/').is_some_and(|(_, name)| name == target))
             })
     }
 }

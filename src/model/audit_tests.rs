@@ -58,7 +58,8 @@ fn waiting_ends_with_what_came_of_it() {
 
 #[test]
 fn filters_take_what_they_say() {
-    let change = &merge([AuditEvent::Begun(Begun { target: "machine/i-1,machine/i-2".into(), ..begun("a", 60) })])[0];
+    let change =
+        &merge([AuditEvent::Begun(Begun { target: "machine/i-1,machine/i-2".into(), ..begun("a", 60) })])[0];
     let takes = |filter: Filter| filter.takes(change);
     assert!(takes(Filter::default()));
     assert!(takes(Filter { since: Some(at(60)), ..Filter::default() }));
@@ -97,10 +98,7 @@ fn a_batch_of_version_1_is_read() {
     let folder = folder("shop", "production", "main");
     let written = batch(&folder, "i-1-ab", 7, 9, &events).expect("a batch");
     assert_eq!(written.bytes, SAMPLE_1.as_bytes());
-    assert_eq!(
-        written.key,
-        "audit/shop/production/main/2026-11-28/20261128T120000000Z-i-1-ab-7-9.ndjson"
-    );
+    assert_eq!(written.key, "audit/shop/production/main/2026-11-28/20261128T120000000Z-i-1-ab-7-9.ndjson");
     assert_eq!(batch(&folder, "i-1-ab", 7, 9, &[]), None);
 }
 
@@ -146,8 +144,12 @@ fn what_comes_from_outside_is_bounded_before_it_is_stored() {
 }
 
 fn event() -> impl Strategy<Value = AuditEvent> {
-    let outcome =
-        prop_oneof![Just(Outcome::Waiting), Just(Outcome::Done), Just(Outcome::Failed), Just(Outcome::Refused)];
+    let outcome = prop_oneof![
+        Just(Outcome::Waiting),
+        Just(Outcome::Done),
+        Just(Outcome::Failed),
+        Just(Outcome::Refused)
+    ];
     let id = "[a-d]";
     prop_oneof![
         (id, 0..5_i64).prop_map(|(id, seconds)| AuditEvent::Begun(begun(&id, seconds))),

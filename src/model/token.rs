@@ -56,7 +56,8 @@ impl FromStr for TokenText {
     type Err = NotAToken;
 
     fn from_str(text: &str) -> Result<Self, NotAToken> {
-        let (name, secret) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(NotAToken)?;
+        let (name, secret) =
+            text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or(NotAToken)?;
         let is_hex = secret.len() == 64 && secret.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         match name.parse() {
             Ok(name) if is_hex => Ok(Self { name, text: Secret::new(text.to_owned()) }),
@@ -151,7 +152,8 @@ mod tests {
         assert_eq!((token.name.as_str(), token.level), ("ci", Level::Deployer));
         assert_eq!(serde_json::to_string(&token).expect("JSON"), SAMPLE_1);
         assert!(token.is_valid(token.created) && !token.is_valid(token.expires));
-        let changed = [("\"version\":1", "\"version\":2"), ("\"level\"", "\"only_service\":\"web\",\"level\"")];
+        let changed =
+            [("\"version\":1", "\"version\":2"), ("\"level\"", "\"only_service\":\"web\",\"level\"")];
         for (old, new) in changed {
             assert_eq!(StoredToken::read(&SAMPLE_1.replace(old, new)), None, "{new}");
         }

@@ -72,8 +72,12 @@ pub fn moved(planned: Option<&AccessChange>, now: Option<&AccessChange>) -> Opti
         (Some(planned), Some(now)) if planned.after == now.after => {
             Some(format!("another access policy is published at {}", now.parameter))
         }
-        (Some(planned), None) => Some(format!("the access policy at {} was published already", planned.parameter)),
-        (_, Some(now)) => Some(format!("the access policy at {} has to change in another way", now.parameter)),
+        (Some(planned), None) => {
+            Some(format!("the access policy at {} was published already", planned.parameter))
+        }
+        (_, Some(now)) => {
+            Some(format!("the access policy at {} has to change in another way", now.parameter))
+        }
         (None, None) => None,
     }
 }
@@ -104,7 +108,9 @@ pub enum Verdict<'r> {
 /// What counts, when `reading` was the last that succeeded, `age` ago.
 pub fn verdict(reading: &Reading, age: Duration) -> Verdict<'_> {
     match reading {
-        Reading::Never => Verdict::Nobody("the access policy has not been read yet; try again in a few seconds"),
+        Reading::Never => {
+            Verdict::Nobody("the access policy has not been read yet; try again in a few seconds")
+        }
         _ if age > BELIEVED_FOR => {
             Verdict::Nobody("the access policy could not be read from the parameter store for 5 minutes")
         }
@@ -122,8 +128,7 @@ pub fn verdict(reading: &Reading, age: Duration) -> Verdict<'_> {
 mod tests {
     use super::*;
 
-    const OLD: &str =
-        r#"{"version":1,"admin":["role/boss"],"deployer":["role/deploy"],"viewer":["*"]}"#;
+    const OLD: &str = r#"{"version":1,"admin":["role/boss"],"deployer":["role/deploy"],"viewer":["*"]}"#;
 
     fn policy(text: &str) -> Policy {
         Policy::read(text).expect("a policy")
@@ -182,8 +187,12 @@ mod tests {
     #[test]
     fn it_fails_closed() {
         let good = Reading::Policy(policy(OLD));
-        let readings =
-            [Reading::Never, Reading::Absent, Reading::Unreadable(UnreadablePolicy::Newer { found: 2 }), good];
+        let readings = [
+            Reading::Never,
+            Reading::Absent,
+            Reading::Unreadable(UnreadablePolicy::Newer { found: 2 }),
+            good,
+        ];
         for reading in &readings {
             for age in [Duration::ZERO, READ_EVERY, BELIEVED_FOR, BELIEVED_FOR + Duration::from_millis(1)] {
                 let counts = matches!(verdict(reading, age), Verdict::Policy(_));

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
+use crate::model::audit::AuditEvent;
 use crate::model::name::{BootId, MachineId};
 use crate::model::reboot::Mark;
 
@@ -113,6 +114,15 @@ pub struct EtcdClient {
     pub endpoints: Vec<String>,
 }
 
+/// What one control machine has recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// [`AUDIT_VERSION`](crate::model::audit::AUDIT_VERSION).
+    pub version: u32,
+    /// The events of the newest changes, oldest first.
+    pub events: Vec<AuditEvent>,
+}
+
 /// One line of a stream; empty lines between them are signs of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -135,7 +145,7 @@ pub struct ErrorBody {
 /// An error as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireError {
-    /// Which kind: `unreachable`, `not-found`, `refused`, `engine`, `unauthorized` or `invalid`.
+    /// Which kind: `unreachable`, `not-found`, `refused`, `denied`, `engine`, `unauthorized` or `invalid`.
     pub code: String,
     /// The words for people.
     pub message: String,
@@ -165,7 +175,11 @@ impl WireError {
             ("not-found", Some(what), Some(name)) if what == "etcd" => {
                 ClusterError::NotFound { what: "etcd", name }
             }
+            ("not-found", Some(what), Some(name)) if what == "token" => {
+                ClusterError::NotFound { what: "token", name }
+            }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
+            ("denied" | "unauthorized", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
                 endpoint: endpoint.to_owned(),
@@ -187,6 +201,7 @@ impl From<&ClusterError> for WireError {
             }
             ClusterError::NotFound { what, name } => ("not-found", Some((*what).to_owned()), Some(name)),
             ClusterError::Refused { .. } => ("refused", None, None),
+            ClusterError::Denied { .. } => ("denied", None, None),
             ClusterError::Engine { doing, reason } => ("engine", Some(doing.clone()), Some(reason)),
         };
         Self { code: code.to_owned(), message: error.to_string(), about, detail: detail.cloned() }
@@ -204,6 +219,7 @@ mod tests {
             ClusterError::NotFound { what: "machine", name: "i-1".into() },
             ClusterError::NotFound { what: "etcd", name: "main".into() },
             ClusterError::Refused { reason: "no other machine".into() },
+            ClusterError::Denied { reason: "i-1 may not deploy".into() },
             ClusterError::Engine { doing: "updating a service".into(), reason: "no such image".into() },
             ClusterError::Unreachable { endpoint: "there".into(), reason: "no leader".into() },
         ];

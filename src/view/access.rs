@@ -53,7 +53,8 @@ mod tests {
     #[test]
     fn people_see_who_gains_and_who_loses() {
         let new = OLD.replace("role/deploy", "user/ada");
-        let update = change("/fleetwright/shop/production/main/access", Policy::read(&new).ok().as_ref(), Some(OLD));
+        let update =
+            change("/fleetwright/shop/production/main/access", Policy::read(&new).ok().as_ref(), Some(OLD));
         insta::assert_snapshot!(human(&update.expect("a change"), Paint(false)), @r"
         access   /fleetwright/shop/production/main/access   update
           - deployer   role/deploy

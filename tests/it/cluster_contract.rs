@@ -30,6 +30,7 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::support::registry::free_port;
+use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
 
 /// How long any one thing may take on two busy cores.
@@ -308,17 +309,25 @@ pub async fn serve(
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let (told, endpoints) = watch::channel(Vec::new());
+    let keeper = rights::keeper(Arc::default());
+    let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        access: keeper.clone(),
+        tokens: keeper,
+        audit,
         token: Secret::new("operator".to_owned()),
-        worker_token: Secret::new("worker".to_owned()),
+        worker_token: Some(Secret::new("worker".to_owned())),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
-    let served = tokio::spawn(async move { cluster_api::serve(api, address, &tls, Handle::new()).await });
+    let served = tokio::spawn(async move {
+        let _kept = folder;
+        cluster_api::serve(api, address, &tls, Handle::new()).await
+    });
     let access = Access {
         endpoints: vec![format!("https://{address}")],
         token: Secret::new("operator".to_owned()),

@@ -12,7 +12,8 @@ use crate::port::tokens::{CreatedBody, CreatedToken, NewToken, TokenInfo, Tokens
 #[async_trait]
 impl Tokens for ClusterApi {
     async fn create(&self, token: &NewToken) -> Result<CreatedToken, ClusterError> {
-        let created: CreatedBody = self.0.answer(Method::POST, "tokens", Some(token), Again::OnlyUnsent).await?;
+        let created: CreatedBody =
+            self.0.answer(Method::POST, "tokens", Some(token), Again::OnlyUnsent).await?;
         Ok(CreatedToken { info: created.info, text: Secret::new(created.token) })
     }
 

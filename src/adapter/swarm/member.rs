@@ -155,7 +155,7 @@ impl Membership for Swarm {
                 Some(Node {
                     id: node.id.clone()?,
                     instance: observe::label(node, INSTANCE).and_then(|id| id.parse().ok()),
-                    address: observe::address(node),
+                    address: observe::connected_from(node),
                     manager,
                     up: observe::is_up(node),
                     labels: labels.into_iter().collect(),
@@ -200,6 +200,14 @@ impl Membership for Swarm {
 
     async fn settle(&self) -> Result<(), ClusterError> {
         Swarm::settle(self).await
+    }
+
+    async fn node_of_task(&self, task: &str) -> Result<Option<String>, ClusterError> {
+        match self.engine.docker().inspect_task(task).await {
+            Ok(task) => Ok(task.node_id.filter(|node| !node.is_empty())),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(self.engine.error(format!("reading task {task}"), error)),
+        }
     }
 
     async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {

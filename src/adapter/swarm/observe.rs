@@ -244,6 +244,17 @@ pub fn address(node: &Node) -> Option<IpAddr> {
     label(node, ADDRESS).or_else(|| node.status.as_ref()?.addr.as_deref()).and_then(|text| text.parse().ok())
 }
 
+/// The address that a node connected from, as the engine saw it: no label has a say in it.
+pub fn connected_from(node: &Node) -> Option<IpAddr> {
+    // A manager's own status may say 0.0.0.0; where the others reach it is true.
+    let manager = node.manager_status.as_ref().and_then(|status| status.addr.as_deref());
+    let manager = manager.and_then(|text| text.parse::<SocketAddr>().ok()).map(|address| address.ip());
+    manager
+        .or_else(|| node.status.as_ref()?.addr.as_deref()?.parse().ok())
+        .map(|address| address.to_canonical())
+        .filter(|address| !address.is_unspecified())
+}
+
 fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
     let id: MachineId = label(node, INSTANCE)?.parse().ok()?;
     let manager = node.manager_status.as_ref();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum_server::Handle;
@@ -36,6 +36,9 @@ use crate::port::reboot::Host;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
 mod etcd;
+mod rights;
+
+use rights::Rights;
 
 /// The engine of the machine.
 const ENGINE: &str = "unix:///var/run/docker.sock";
@@ -154,7 +157,8 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
     let swarm = Swarm::new(engine().await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
-    let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
+    let source =
+        Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer, token: None };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
     let host = SystemdHost::new();
@@ -174,6 +178,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         parameters,
         metadata: Arc::new(metadata),
         reboots: Reboots { window, boot, host: Arc::new(host), leave: control.clone() },
+        audit: OnceLock::new(),
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
@@ -189,7 +194,9 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             Role::Control => {
                 let authority = authority(&agent, &cluster).await;
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
-                let api = serve(&agent, &swarm, authority, etcd.as_ref()).await;
+                let rights = Rights::open(&aws, config, &agent.prefix, &agent.me.instance).await;
+                let _ = agent.audit.set(rights.audit.clone());
+                let api = serve(&agent, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some(api))
             }
             Role::Worker => (None, None),
@@ -287,6 +294,7 @@ async fn serve(
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
+    rights: Rights,
 ) -> Background {
     let signed = loop {
         match authority.sign(agent.me.address) {
@@ -299,12 +307,16 @@ async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        access: rights.access.clone(),
+        tokens: rights.access.clone(),
+        audit: rights.audit.clone(),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
     };
     let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
     Background::spawn(async move {
+        let _kept = rights;
         loop {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
             match cluster_api::serve(api.clone(), address, &tls, Handle::new()).await {

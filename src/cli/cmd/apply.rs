@@ -17,7 +17,7 @@ use crate::driver::plan::{Found, plan};
 use crate::driver::prune::prune;
 use crate::event::stack::Outcome;
 use crate::plan::access::{AccessChange, moved as access_moved};
-use crate::plan::saved::{ SAVED_VERSION, SavedPlan};
+use crate::plan::saved::{SAVED_VERSION, SavedPlan};
 use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
 use crate::view;
 use crate::view::paint::Paint;

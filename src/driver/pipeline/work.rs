@@ -47,7 +47,9 @@ impl From<ClusterError> for Problem {
         let patience = match &error {
             ClusterError::Unreachable { .. } => Patience::Long,
             ClusterError::Engine { .. } => Patience::Short,
-            ClusterError::NotFound { .. } | ClusterError::Refused { .. } => Patience::None,
+            ClusterError::NotFound { .. } | ClusterError::Refused { .. } | ClusterError::Denied { .. } => {
+                Patience::None
+            }
         };
         Self { reason: error.to_string(), patience, progressed: false }
     }

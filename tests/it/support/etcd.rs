@@ -480,6 +480,10 @@ impl Membership for Around {
         Err(not_asked())
     }
 
+    async fn node_of_task(&self, _task: &str) -> Result<Option<String>, ClusterError> {
+        Err(not_asked())
+    }
+
     async fn report_unhealthy(&self, _task: &str, _output: &str) -> Result<(), ClusterError> {
         Err(not_asked())
     }
