@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::audit::Auditor;
 use super::etcd::Etcd;
+use crate::model::address::AddressPool;
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
@@ -85,6 +86,8 @@ pub struct Agent {
     pub tags: Vec<(String, String)>,
     /// The cluster's prefix in the parameter store.
     pub prefix: String,
+    /// Where the overlay networks lie, if this machine founds the cluster.
+    pub addresses: AddressPool,
     /// The engine of this machine.
     pub engine: Arc<dyn Membership>,
     /// The API of the control machines.
@@ -193,7 +196,7 @@ impl Agent {
                 self.parameters.delete(&self.name("initialiser")).await?;
                 self.claim().await?;
             }
-            (Entry::Initialise, _) => self.engine.init(self.me.address).await?,
+            (Entry::Initialise, _) => self.engine.init(self.me.address, &self.addresses).await?,
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Policy;
+use super::address::AddressPool;
 use super::name::{
     ClusterName, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
 };
@@ -118,7 +119,18 @@ pub struct Cluster {
     pub engine: Engine,
     /// Its API's address; `None` finds control machines through the rendezvous.
     pub endpoint: Option<Setting>,
+    /// Where its overlay networks lie.
+    pub addresses: Addresses,
     /// Where it stands.
+    pub place: Place,
+}
+
+/// The pool of a cluster, and the place to point at when it can't be used.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The pool; the default unless given.
+    pub pool: AddressPool,
+    /// Where it is set, or the name of the cluster.
     pub place: Place,
 }
 

@@ -7,8 +7,9 @@ use super::access;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
 use crate::model::access::Policy;
+use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::name::{ClusterName, ProjectName};
-use crate::model::project::{Cluster, Engine, Environment, GitRepository, Registry};
+use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry};
 use crate::model::setting::{Place, Setting};
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 use crate::yaml::Node;
@@ -160,7 +161,7 @@ fn masked(file: &Arc<SourceFile>, span: Span) -> Arc<SourceFile> {
 
 fn cluster(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Cluster> {
     let name = reader.name(key);
-    let fields = reader.fields(value, key.span, "a cluster", &["engine", "endpoint"])?;
+    let fields = reader.fields(value, key.span, "a cluster", &["engine", "endpoint", "addresses"])?;
     if let Some(node) = reader.required(&fields, "engine") {
         match reader.text(node, "`engine`") {
             None | Some("swarm") => {}
@@ -183,7 +184,46 @@ fn cluster(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variabl
         }
         Some(endpoint)
     });
-    Some(Cluster { name: name?, engine: Engine::Swarm, endpoint, place: Place::new(reader.file, key.span) })
+    let addresses = match fields.get("addresses") {
+        Some(node) => addresses(reader, node)?,
+        None => Addresses { pool: AddressPool::default(), place: Place::new(reader.file, key.span) },
+    };
+    Some(Cluster {
+        name: name?,
+        engine: Engine::Swarm,
+        endpoint,
+        addresses,
+        place: Place::new(reader.file, key.span),
+    })
+}
+
+/// `addresses`: from which pool the overlay networks get theirs.
+fn addresses(reader: &mut Reader<'_>, node: &Node) -> Option<Addresses> {
+    let fields = reader.fields(node, node.span, "the addresses of a cluster", &["pool", "subnet"])?;
+    let default = AddressPool::default();
+    let (mut place, mut bad) = (node, None);
+    let range = match fields.get("pool") {
+        None => Some(default.pool()),
+        Some(given) => {
+            place = given;
+            let text = reader.text(given, "`pool`")?;
+            address::range(text).map_err(|error| bad = Some(BadPool::Range(error))).ok()
+        }
+    };
+    let subnet = match fields.get("subnet") {
+        None => Some(default.subnet()),
+        Some(given) => reader.integer(given, "`subnet`", SUBNET_SHORTEST.into(), SUBNET_LONGEST.into()),
+    };
+    let pool = match (range, subnet) {
+        (Some(range), Some(subnet)) => {
+            AddressPool::new(range, subnet).map_err(|error| bad = Some(error)).ok()
+        }
+        _ => None,
+    };
+    if let Some(bad) = bad {
+        reader.problem(Diagnostic::error("bad-address-pool", bad.to_string()), place.span, "");
+    }
+    Some(Addresses { pool: pool?, place: reader.place(place) })
 }
 
 fn repository(

@@ -15,6 +15,7 @@ use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
 use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::model::address::{self, AddressPool};
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
@@ -46,6 +47,9 @@ struct Images {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swarm_keeps_the_contract() {
     let (lab, [swarm, worker]) = Lab::up().await;
+    let subnet = address::range(lab.subnet("ingress").trim()).expect("a range");
+    let pool = AddressPool::default();
+    assert!(pool.pool().contains(&subnet) && subnet.prefix_len() == pool.subnet(), "{subnet}");
     let images = Images {
         first: lab.push("one", true),
         second: lab.push("two", true),

@@ -25,6 +25,7 @@ use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
 use crate::driver::agent::{Agent, Ended, Reboots, group_of};
+use crate::model::address::AddressPool;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
@@ -75,6 +76,9 @@ struct Config {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
+    /// Where the overlay networks of the cluster lie; only its founder needs it.
+    #[serde(default)]
+    addresses: AddressPool,
 }
 
 /// When the machine may reboot by itself.
@@ -172,6 +176,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
+        addresses: config.addresses,
         engine: Arc::new(swarm.clone()),
         control: control.clone(),
         groups,
@@ -381,5 +386,25 @@ mod tests {
         let refused = parse("etdc: true\n").expect_err("a misspelt key");
         assert!(refused.contains("etdc"), "{refused}");
         parse("etcd: maybe\n").expect_err("neither true nor false");
+    }
+
+    #[test]
+    fn a_cluster_s_addresses_have_a_default_and_are_checked() {
+        let pool = |text: &str| parse(text).map(|config| config.addresses.to_string());
+        assert_eq!(pool(""), Ok("10.200.0.0/13 in networks of /24".to_owned()));
+        assert_eq!(pool("addresses: {subnet: 22}"), Ok("10.200.0.0/13 in networks of /22".to_owned()));
+        assert_eq!(
+            pool("addresses: {pool: 192.168.0.0/16, subnet: 25}"),
+            Ok("192.168.0.0/16 in networks of /25".to_owned())
+        );
+        for (text, reason) in [
+            ("addresses: {pool: 10.200.0.0/22}", "room for 4 networks"),
+            ("addresses: {pool: 10.200.0.1/13}", "write `10.200.0.0/13`"),
+            ("addresses: {pools: 10.200.0.0/13}", "pools"),
+            ("addresses: {subnet: 300}", "300"),
+        ] {
+            let error = pool(text).expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
     }
 }

@@ -36,6 +36,11 @@ pub const ALL: &[Explanation] = &[
         "deployer: [arn:aws:sts::123456789012:assumed-role/deploy/ada]   # rejected\ndeployer: [role/deploy]                                         # right",
     ),
     explain(
+        "bad-address-pool",
+        "The overlay networks of a cluster get their addresses from this pool. It must be private, have room for 16 networks, and differ from the ranges that Docker uses on every machine (172.17.0.0/16 and 172.18.0.0/16).",
+        "clusters:\n  main:\n    engine: swarm\n    addresses:\n      pool: 10.200.0.0/13\n      subnet: 24",
+    ),
+    explain(
         "bad-condition",
         "Conditions, and the arguments of Fn::And, Fn::Or and Fn::Not, are functions that say yes or no: Fn::And, Fn::Or, Fn::Not, Fn::Equals, or the name of another condition.",
         "IsLive: !Ref Stage                      # refused\nIsLive: !Equals [!Ref Stage, live]      # right",
