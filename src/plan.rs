@@ -3,6 +3,7 @@
 pub mod access;
 pub mod adopt;
 pub mod agent;
+pub mod audit;
 pub mod authorise;
 pub mod cause;
 pub mod cluster;

@@ -70,6 +70,7 @@ const FORMATS: &[Format] = &[
             "port/cluster_wire.rs Line",
             "port/cluster_wire.rs ErrorBody",
             "port/cluster_wire.rs RebootState",
+            "port/cluster_wire.rs AuditPage",
             "model/reboot.rs Answer",
             "model/reboot.rs Returned",
             "model/cluster.rs View",

@@ -5,6 +5,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ PRAGMA user_version = 1;
 ";
 
 /// After how many new changes the bounds are enforced.
-const PRUNE_EVERY: i64 = 100;
+const PRUNE_EVERY: u32 = 100;
 
 /// A log in one file.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct SqliteAuditLog {
     machine: String,
     name: String,
     bound: fn(Class) -> i64,
+    /// Changes begun since the bounds were enforced.
+    begun: AtomicU32,
 }
 
 impl SqliteAuditLog {
@@ -116,7 +119,9 @@ impl SqliteAuditLog {
         let name = t.query_row("SELECT name FROM log", [], |row| row.get(0)).map_err(failed)?;
         t.commit().map_err(failed)?;
         let machine = machine.to_string();
-        Ok(Self { connection: Mutex::new(connection), machine, name, bound: Class::bound })
+        // A log that was opened often is bounded as well.
+        let begun = AtomicU32::new(PRUNE_EVERY);
+        Ok(Self { connection: Mutex::new(connection), machine, name, bound: Class::bound, begun })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -159,8 +164,9 @@ impl AuditLog for SqliteAuditLog {
                 "INSERT INTO event (number, change, begins, class, at, body) VALUES (?1, ?1, 1, ?2, ?3, ?4)",
             )?
             .execute(params![number, draft.class.word(), time(draft.at), body(&event)])?;
-            if number % PRUNE_EVERY == 0 {
+            if self.begun.fetch_add(1, Ordering::Relaxed) >= PRUNE_EVERY {
                 prune(t, self.bound)?;
+                self.begun.store(0, Ordering::Relaxed);
             }
             Ok(id)
         })

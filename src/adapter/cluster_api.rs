@@ -28,6 +28,7 @@ use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
+mod audit;
 mod reboot;
 mod recovery;
 mod standing;
@@ -56,6 +57,8 @@ pub enum Source {
         prefix: String,
         /// Which token this caller bears.
         bearer: Bearer,
+        /// A token of the caller's own, in place of the one in the parameter store.
+        token: Option<Secret<String>>,
     },
 }
 
@@ -413,9 +416,9 @@ impl Inner {
 
 impl Source {
     async fn look(&self) -> Result<Access, ClusterError> {
-        let (parameters, prefix, bearer) = match self {
+        let (parameters, prefix, bearer, own) = match self {
             Self::Fixed(access) => return Ok(access.clone()),
-            Self::Rendezvous { parameters, prefix, bearer } => (parameters, prefix, bearer),
+            Self::Rendezvous { parameters, prefix, bearer, token } => (parameters, prefix, bearer, token),
         };
         let failed = |error: crate::port::cloud::CloudError| ClusterError::Engine {
             doing: format!("looking control machines up under {prefix}"),
@@ -424,12 +427,15 @@ impl Source {
         let (authority_name, token_name) =
             (format!("{prefix}/ca-cert"), format!("{prefix}/{}", bearer.parameter()));
         let control_prefix = format!("{prefix}/control");
-        let (authority, token, control) = tokio::try_join!(
-            parameters.get(&authority_name),
-            parameters.get(&token_name),
-            parameters.list(&control_prefix)
-        )
-        .map_err(failed)?;
+        let token = async {
+            match own {
+                Some(token) => Ok(Some(token.clone())),
+                None => parameters.get(&token_name).await,
+            }
+        };
+        let (authority, token, control) =
+            tokio::try_join!(parameters.get(&authority_name), token, parameters.list(&control_prefix))
+                .map_err(failed)?;
         let (Some(authority), Some(token)) = (authority, token) else {
             return Err(ClusterError::Unreachable {
                 endpoint: format!("{prefix}/control"),

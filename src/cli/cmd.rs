@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod agent;
 pub mod apply;
+pub mod audit;
 pub mod cloud_config;
 pub mod cluster;
 pub mod completions;

@@ -4,12 +4,13 @@
 //! what there is, so that the agent can be killed and started again at any point.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::audit::Auditor;
 use super::etcd::Etcd;
 use super::rendezvous::{Rendezvous, RendezvousError};
 use crate::model::address::AddressPool;
@@ -32,6 +33,7 @@ use crate::port::standing::{AskStanding, Restore};
 pub mod desired;
 mod membership;
 mod reboot;
+mod record;
 mod upkeep;
 
 pub use reboot::Reboots;
@@ -130,6 +132,8 @@ pub struct Agent {
     pub metadata: Arc<dyn Metadata>,
     /// Reboots of this machine.
     pub reboots: Reboots,
+    /// The audit log of a control machine, once it is open.
+    pub audit: OnceLock<Arc<Auditor>>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -307,8 +311,14 @@ impl Agent {
         for action in actions {
             tracing::info!(?action, "looking after the members");
             match &action {
-                Action::Demote { node, .. } => self.engine.demote(node).await?,
-                Action::Remove { node, .. } => self.engine.remove_node(node).await?,
+                Action::Demote { node, .. } => {
+                    let work = async { Ok(self.engine.demote(node).await?) };
+                    self.recorded("demote-manager", format!("node/{node}"), work).await?;
+                }
+                Action::Remove { node, .. } => {
+                    let work = async { Ok(self.engine.remove_node(node).await?) };
+                    self.recorded("remove-node", format!("node/{node}"), work).await?;
+                }
                 Action::Forget { machine } => {
                     self.parameters.delete(&self.name(&format!("control/{machine}"))).await?;
                 }

@@ -489,23 +489,6 @@ pub fn level_of(policy: &Policy, home: &Home, arn: &str) -> Option<Level> {
         .find(|level| policy.of(*level).iter().any(|pattern| pattern.matches(home, arn)))
 }
 
-/// What to add to `access:` so that the principal with that ARN has a level; `None` for
-/// principals that no pattern describes.
-pub fn pattern_for(home: &Home, arn: &str) -> Option<String> {
-    let parsed = Arn::read(arn)?;
-    let resource = match parsed.who {
-        Who::Root => "root".to_owned(),
-        Who::User { path, name } => format!("user/{path}{name}"),
-        Who::Role { path, name } => format!("role/{path}{name}"),
-        Who::Session { role, .. } => format!("role/{role}"),
-        Who::Other => return None,
-    };
-    if parsed.account == home.account && parsed.partition == home.partition {
-        return Some(resource);
-    }
-    Some(format!("arn:{}:iam::{}:{resource}", parsed.partition, parsed.account))
-}
-
 #[cfg(test)]
 #[path = "access_tests.rs"]
 mod tests;

@@ -32,6 +32,10 @@ pub fn route(operation: Operation) -> Route {
         Operation::Standing => ("GET", "/v1/nodes/{id}/standing"),
         Operation::Turn => ("PUT", "/v1/machines/{id}/turn"),
         Operation::EtcdClient => ("POST", "/v1/machines/{id}/etcd-client"),
+        Operation::Audit => ("GET", "/v1/audit"),
+        Operation::TokenCreate => ("POST", "/v1/tokens"),
+        Operation::TokenList => ("GET", "/v1/tokens"),
+        Operation::TokenRevoke => ("DELETE", "/v1/tokens/{name}"),
         Operation::ReportUnhealthy => ("POST", "/v1/tasks/{id}/unhealthy"),
     };
     Route { method, path }

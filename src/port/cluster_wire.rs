@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
+use crate::model::audit::AuditEvent;
 use crate::model::cluster::LogEnd;
 use crate::model::feature::Features;
 use crate::model::name::{BootId, MachineId, ServiceName};
@@ -144,6 +145,15 @@ pub struct RestoredServices {
     pub services: Vec<ServiceName>,
 }
 
+/// What one control machine has recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// [`AUDIT_VERSION`](crate::model::audit::AUDIT_VERSION).
+    pub version: u32,
+    /// The events of the newest changes, oldest first.
+    pub events: Vec<AuditEvent>,
+}
+
 /// One line of a stream; empty lines between them are signs of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -196,8 +206,11 @@ impl WireError {
             ("not-found", Some(what), Some(name)) if what == "etcd" => {
                 ClusterError::NotFound { what: "etcd", name }
             }
+            ("not-found", Some(what), Some(name)) if what == "token" => {
+                ClusterError::NotFound { what: "token", name }
+            }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
-            ("denied", _, _) => ClusterError::Denied { reason: self.message },
+            ("denied" | "unauthorized", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
                 endpoint: endpoint.to_owned(),
@@ -298,6 +311,7 @@ mod tests {
             if holds(&text, "cluster") {
                 assert!(part::<crate::model::cluster::View>(&name, &text, "cluster").leads());
                 part::<RestoredServices>(&name, &text, "restored");
+                assert_eq!(part::<AuditPage>(&name, &text, "audit").events.len(), 2);
                 part::<crate::model::standing::Standing>(&name, &text, "standing");
                 part::<Vec<crate::model::standing::Turn>>(&name, &text, "turns");
             }

@@ -66,6 +66,24 @@ pub trait Tokens: Send + Sync {
     async fn revoke(&self, name: &TokenName) -> Result<(), ClusterError>;
 }
 
+/// Where a control machine stores the tokens of its cluster.
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// Creates a token for `by`. Refused when there is a valid one of that name.
+    async fn create(
+        &self,
+        new: &NewToken,
+        by: &str,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedToken, ClusterError>;
+
+    /// All tokens, expired ones too, sorted by name.
+    async fn list(&self) -> Result<Vec<TokenInfo>, ClusterError>;
+
+    /// Revokes a token.
+    async fn revoke(&self, name: &TokenName) -> Result<(), ClusterError>;
+}
+
 /// A created token as it travels, over TLS.
 #[derive(Serialize, Deserialize)]
 pub struct CreatedBody {

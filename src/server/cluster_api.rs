@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 
+use crate::driver::audit::Auditor;
 use crate::driver::standing::Standings;
 use crate::model::name::BadName;
 use crate::model::principal::Operation;
@@ -27,7 +28,9 @@ use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
 use crate::port::recovery::ControlMachine;
+use crate::port::tokens::TokenStore;
 
+mod audit;
 mod authorise;
 mod cluster;
 mod lines;
@@ -35,6 +38,7 @@ mod machines;
 mod reboot;
 mod services;
 mod standing;
+mod tokens;
 
 pub use authorise::Authorised;
 
@@ -53,6 +57,10 @@ pub struct Api {
     pub access: Arc<dyn Access>,
     /// Machines in doubt about their membership.
     pub standings: Arc<Standings>,
+    /// Tokens for callers without an AWS identity.
+    pub tokens: Arc<dyn TokenStore>,
+    /// Records every change.
+    pub audit: Arc<Auditor>,
     /// The break-glass token.
     pub token: Secret<String>,
     /// What workers of the version before machines had certificates bear; `None` where there are none.
@@ -124,6 +132,10 @@ fn handler(operation: Operation) -> Option<MethodRouter<Api>> {
         Operation::RebootState => get(reboot::state),
         Operation::RebootAsk => put(reboot::ask),
         Operation::RebootReturn => delete(reboot::give_back),
+        Operation::Audit => get(audit::read),
+        Operation::TokenCreate => post(tokens::create),
+        Operation::TokenList => get(tokens::list),
+        Operation::TokenRevoke => delete(tokens::revoke),
     })
 }
 

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum_server::Handle;
-use fleetwright::adapter::access::OwnAccount;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
 use fleetwright::adapter::etcd_files::Signer;
@@ -42,6 +41,7 @@ use tokio::sync::watch;
 
 use crate::support::registry::free_port;
 use crate::support::rendezvous::Memory;
+use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
 
 /// How long any one thing may take on two busy cores.
@@ -392,6 +392,8 @@ pub async fn serve(
         etcd: None,
         desired: None,
     };
+    let keeper = rights::keeper(Arc::default());
+    let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
@@ -403,14 +405,19 @@ pub async fn serve(
             cluster: Arc::new(swarm.clone()),
             rendezvous,
         }),
-        access: Arc::new(OwnAccount { account: String::new() }),
+        access: keeper.clone(),
+        tokens: keeper,
+        audit,
         token: Secret::new("operator".to_owned()),
         worker_token: Some(Secret::new("worker".to_owned())),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
-    let served = tokio::spawn(async move { cluster_api::serve(api, address, &tls, Handle::new()).await });
+    let served = tokio::spawn(async move {
+        let _kept = folder;
+        cluster_api::serve(api, address, &tls, Handle::new()).await
+    });
     let access = Access {
         endpoints: vec![format!("https://{address}")],
         token: Secret::new("operator".to_owned()),

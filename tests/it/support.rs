@@ -11,6 +11,7 @@ pub mod oracles;
 pub mod registry;
 pub mod releases;
 pub mod rendezvous;
+pub mod rights;
 pub mod shipped;
 pub mod swarm;
 

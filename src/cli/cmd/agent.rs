@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum_server::Handle;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
-use crate::adapter::access::OwnAccount;
 use crate::adapter::authority::{self, Authority};
 use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
 use crate::adapter::host::SystemdHost;
@@ -46,6 +46,9 @@ use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
 mod etcd;
+mod rights;
+
+use rights::Rights;
 
 /// The engine of the machine.
 const ENGINE: &str = "unix:///var/run/docker.sock";
@@ -168,7 +171,8 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let host = SystemdHost::new();
     let swarm = Swarm::new(engine(&host).await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
-    let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
+    let source =
+        Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer, token: None };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
     let boot = host.boot().map_err(|error| {
@@ -196,16 +200,20 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         parameters,
         metadata: Arc::new(metadata),
         reboots: Reboots { window, boot, host: Arc::new(host), leave: control.clone() },
+        audit: OnceLock::new(),
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
         }),
     };
+    // Opened once, before or after this machine is a member: the audit log has one writer.
+    let rights = OnceCell::new();
+    let open = || Rights::open(&aws, config, &agent.prefix, &agent.me.instance);
     let notice = loop {
         // A manager that waits for a majority must answer `cluster status` and `recover`.
         let entered = tokio::select! {
             entered = agent.enter() => entered,
-            never = serve_early(&agent, &swarm, &cluster) => match never {},
+            never = serve_early(&agent, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
         };
         let node = match entered {
             Ok(node) => node,
@@ -216,7 +224,9 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             Role::Control => {
                 let authority = authority(&agent, &cluster).await;
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
-                let api = serve(&agent, &swarm, authority, etcd.as_ref()).await;
+                let rights = rights.get_or_init(open).await;
+                let _ = agent.audit.set(rights.audit.clone());
+                let api = serve(&agent, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some(api))
             }
             Role::Worker => (None, None),
@@ -242,11 +252,16 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
 }
 
 /// Serves the API of a control machine that is not in the cluster yet, or not any more.
-async fn serve_early(agent: &Agent, swarm: &Swarm, cluster: &str) -> Infallible {
+async fn serve_early<'a>(
+    agent: &Agent,
+    swarm: &Swarm,
+    cluster: &str,
+    rights: impl AsyncFnOnce() -> &'a Rights,
+) -> Infallible {
     if agent.me.role == Role::Worker {
         return std::future::pending().await;
     }
-    let _api = serve(agent, swarm, authority(agent, cluster).await, None).await;
+    let _api = serve(agent, swarm, authority(agent, cluster).await, None, rights().await).await;
     std::future::pending().await
 }
 
@@ -325,6 +340,7 @@ async fn serve(
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
+    rights: &Rights,
 ) -> Background {
     let signed = loop {
         match authority.sign(agent.me.address) {
@@ -353,13 +369,15 @@ async fn serve(
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
-        access: Arc::new(OwnAccount { account: String::new() }),
         standings: Arc::new(Standings {
             membership: Arc::new(swarm.clone()),
             turns: Arc::new(swarm.clone()),
             cluster: Arc::new(swarm.clone()),
             rendezvous,
         }),
+        access: rights.access.clone(),
+        tokens: rights.access.clone(),
+        audit: rights.audit.clone(),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),

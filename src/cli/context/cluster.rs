@@ -13,7 +13,7 @@ use crate::port::desired::Records;
 
 /// The API's address; wins over the repository, and needs none.
 const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
-/// The token, where the address is given and not found through the rendezvous.
+/// A token of the cluster. It is needed where the address is given, and wins over the caller's own identity.
 const TOKEN: &str = "FLEETWRIGHT_CLUSTER_TOKEN";
 /// The authority: a PEM file, or PEM itself.
 const AUTHORITY: &str = "FLEETWRIGHT_CLUSTER_CA";
@@ -93,7 +93,12 @@ impl Context {
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
         let parameters = self.aws(environment).await?.parameters();
-        Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix, bearer: Bearer::Operator })))
+        Ok(Arc::new(ClusterApi::new(Source::Rendezvous {
+            parameters,
+            prefix,
+            bearer: Bearer::Operator,
+            token: variable(TOKEN).map(Secret::new),
+        })))
     }
 }
 
@@ -111,6 +116,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         ),
         ClusterError::NotFound { what: "service", .. } => {
             Failure::usage(error.to_string(), "`fleetwright status` lists the services")
+        }
+        ClusterError::NotFound { what: "token", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright cluster token list` lists the tokens")
         }
         ClusterError::NotFound { .. } => {
             Failure::usage(error.to_string(), "`fleetwright machines` lists the machines")

@@ -16,6 +16,11 @@ pub struct Explanation {
 /// Every code, by name.
 pub const ALL: &[Explanation] = &[
     explain(
+        "access-too-long",
+        "`access` is published as one parameter of Systems Manager, which takes 4096 bytes. Name roles instead of their members, or use `*` in names.",
+        "",
+    ),
+    explain(
         "adjacent-tokens",
         "coreos-cloudinit replaces `$private_ipv4` together with the character before it. Where the same token follows at once, that character is gone already, and the second token stays as it is.",
         "$private_ipv4$private_ipv4      # the second is not replaced\n$private_ipv4,$private_ipv4     # right",

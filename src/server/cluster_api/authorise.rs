@@ -11,14 +11,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
-use super::{Api, Problem};
+use super::{Api, Problem, audit};
 use crate::model::member::Node;
 use crate::model::name::MachineId;
-use crate::model::principal::{Operation, Principal, Target};
+use crate::model::principal::{Level, Operation, Principal, Target};
 use crate::model::secret::Secret;
 use crate::plan::authorise::{Asked, authorise as decide};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::DrainRequest;
+use crate::port::tokens::NewToken;
 
 /// The most that is read of a body that names what is acted on.
 const BODY: usize = 64 * 1024;
@@ -29,6 +30,8 @@ const BODY: usize = 64 * 1024;
 pub struct Authorised {
     /// Who asks.
     pub principal: Principal,
+    /// The level of a person, a token or the break-glass token.
+    pub level: Option<Level>,
     /// What for.
     pub operation: Operation,
     /// On what.
@@ -48,7 +51,7 @@ pub(super) async fn authorise(
     next: Next,
 ) -> Response {
     match api.admit(operation, peer, &parameters, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => audit::carry_out(&api, request, next).await,
         Err(problem) => problem.into_response(),
     }
 }
@@ -79,14 +82,17 @@ impl Api {
         let principal = found.principal;
         let level = match &principal {
             Principal::Person { .. } | Principal::Token { .. } => self.access.level(&principal).await?,
-            Principal::Machine { .. } | Principal::FormerWorker { .. } | Principal::BreakGlass => None,
+            Principal::BreakGlass => Some(Level::Admin),
+            Principal::Machine { .. } | Principal::FormerWorker { .. } => None,
         };
         let asked = Asked { principal: &principal, level, operation, target: &target };
-        decide(&asked).map_err(|denied| {
+        if let Err(denied) = decide(&asked) {
             tracing::warn!(%principal, ?operation, %target, %peer, "denied");
-            Problem::from(ClusterError::Denied { reason: denied.to_string() })
-        })?;
-        request.extensions_mut().insert(Authorised { principal, operation, target, peer, nodes });
+            let reason = denied.to_string();
+            audit::denied(self, &principal, level, operation, &target, peer, &reason).await;
+            return Err(ClusterError::Denied { reason }.into());
+        }
+        request.extensions_mut().insert(Authorised { principal, level, operation, target, peer, nodes });
         Ok(request)
     }
 
@@ -112,7 +118,11 @@ impl Api {
         {
             return Ok(principal.into());
         }
-        Err(Problem::unknown("this needs a certificate or a token of the cluster"))
+        Err(Problem::unknown(if given.starts_with("fwt_") {
+            "this token is not known: it has expired or was revoked. An admin can create another with `fleetwright cluster token create`"
+        } else {
+            "this needs a certificate or a token of the cluster"
+        }))
     }
 
     /// Finds out which machine runs a task.
@@ -150,7 +160,14 @@ async fn read_target(
         | Operation::Standing
         | Operation::ClusterStatus
         | Operation::ClusterRecover
-        | Operation::ClusterRestore => Target::Cluster,
+        | Operation::ClusterRestore
+        | Operation::Audit
+        | Operation::TokenList => Target::Cluster,
+        Operation::TokenRevoke => Target::Token(parameter("name").parse()?),
+        Operation::TokenCreate => {
+            let (new, request) = body::<NewToken>(request).await?;
+            return Ok((Target::Token(new.name), request));
+        }
         Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Remove => {
             Target::Service(parameter("name").parse()?)
         }
@@ -162,16 +179,22 @@ async fn read_target(
         | Operation::Turn => Target::Machines(vec![parameter("id").parse()?]),
         Operation::ReportUnhealthy => Target::Task { id: parameter("id").to_owned(), machine: None },
         Operation::Drain => {
-            let (parts, body) = request.into_parts();
-            let bytes = to_bytes(body, BODY)
-                .await
-                .map_err(|error| Problem::invalid(format!("reading the request: {error}")))?;
-            let asked: DrainRequest = serde_json::from_slice(&bytes)
-                .map_err(|error| Problem::invalid(format!("the request is not understood: {error}")))?;
-            return Ok((Target::Machines(asked.machines), Request::from_parts(parts, Body::from(bytes))));
+            let (asked, request) = body::<DrainRequest>(request).await?;
+            return Ok((Target::Machines(asked.machines), request));
         }
     };
     Ok((target, request))
+}
+
+/// The body of a request, and the request as it was.
+async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<(T, Request), Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, BODY)
+        .await
+        .map_err(|error| Problem::invalid(format!("reading the request: {error}")))?;
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::invalid(format!("the request is not understood: {error}")))?;
+    Ok((value, Request::from_parts(parts, Body::from(bytes))))
 }
 
 impl Authorised {
@@ -179,7 +202,7 @@ impl Authorised {
     pub(super) fn machines(&self) -> &[MachineId] {
         match &self.target {
             Target::Machines(machines) => machines,
-            Target::Cluster | Target::Service(_) | Target::Task { .. } => &[],
+            Target::Cluster | Target::Service(_) | Target::Token(_) | Target::Task { .. } => &[],
         }
     }
 

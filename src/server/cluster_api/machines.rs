@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use super::super::strict::Strict;
 use super::{Api, Authorised, Problem};
 use crate::model::feature::feature_labels;
-use crate::model::principal::Target;
+use crate::model::principal::{Level, Target};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
     DrainRequest, Drained, EtcdClient, EtcdClientRequest, Registration, Unhealthy,
@@ -24,6 +24,14 @@ pub(super) async fn drain(
     Strict(request): Strict<DrainRequest>,
 ) -> Result<Json<Drained>, Problem> {
     let machines = authorised.machines();
+    let person = authorised.level.is_some_and(|level| level < Level::Admin);
+    if request.force && person {
+        let reason = format!(
+            "{} may not drain machines by force, which also stops what nothing can replace: this needs the level admin",
+            authorised.principal
+        );
+        return Err(ClusterError::Denied { reason }.into());
+    }
     let work = async {
         if request.force {
             api.membership.evacuate(machines).await
