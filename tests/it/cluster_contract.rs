@@ -345,12 +345,12 @@ pub async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
             rendezvous,
-        }),
+        )),
         token: Secret::new("operator".to_owned()),
         worker_token: Secret::new("worker".to_owned()),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),

@@ -306,12 +306,12 @@ async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
-            rendezvous: Rendezvous::new(Arc::clone(&agent.parameters), &agent.prefix),
-        }),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Rendezvous::new(Arc::clone(&agent.parameters), &agent.prefix),
+        )),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
