@@ -4,14 +4,17 @@
 //! what there is, so that the agent can be killed and started again at any point.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::audit::Auditor;
 use super::etcd::Etcd;
 use super::rendezvous::{Rendezvous, RendezvousError};
+use crate::model::address::AddressPool;
+use crate::model::feature::{Features, feature_labels};
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
@@ -27,8 +30,10 @@ use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Not
 use crate::port::parameters::{Parameters, Protection};
 use crate::port::standing::{AskStanding, Restore};
 
+pub mod desired;
 mod membership;
 mod reboot;
+mod record;
 mod upkeep;
 
 pub use reboot::Reboots;
@@ -73,6 +78,18 @@ pub enum AgentError {
     /// etcd.
     #[error(transparent)]
     Etcd(#[from] crate::port::etcd::EtcdError),
+    /// A document in the bucket, of a service that must be restored.
+    #[error(
+        "the document of service `{service}` in the bucket can't be read: {reason}. A later version may \
+         have written it: replace the control machines by that version; or delete the object to give \
+         the service up"
+    )]
+    Document {
+        /// The service.
+        service: crate::model::name::ServiceName,
+        /// Why.
+        reason: String,
+    },
     /// The rendezvous.
     #[error(transparent)]
     Rendezvous(#[from] RendezvousError),
@@ -92,6 +109,8 @@ pub struct Agent {
     pub tags: Vec<(String, String)>,
     /// The cluster's prefix in the parameter store.
     pub prefix: String,
+    /// Where the overlay networks lie, if this machine founds the cluster.
+    pub addresses: AddressPool,
     /// The engine of this machine.
     pub engine: Arc<dyn Membership>,
     /// The engine as a program on this machine.
@@ -103,6 +122,8 @@ pub struct Agent {
     /// Brings back what ran before in a cluster that was lost; without it there is nothing to bring
     /// back.
     pub restore: Option<Arc<dyn Restore>>,
+    /// Keeps what the cluster runs in the project's bucket; control machines only.
+    pub desired: Option<Arc<desired::Desired>>,
     /// The groups.
     pub groups: Arc<dyn Groups>,
     /// The rendezvous.
@@ -111,6 +132,8 @@ pub struct Agent {
     pub metadata: Arc<dyn Metadata>,
     /// Reboots of this machine.
     pub reboots: Reboots,
+    /// The audit log of a control machine, once it is open.
+    pub audit: OnceLock<Arc<Auditor>>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -146,7 +169,6 @@ impl Agent {
             ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
             ("ca-key", &secrets.authority_key, Protection::Encrypted),
             ("api-token", &secrets.api_token, Protection::Encrypted),
-            ("worker-token", &secrets.worker_token, Protection::Encrypted),
             ("join-token/worker", &tokens.worker, Protection::Encrypted),
             ("join-token/manager", &tokens.manager, Protection::Encrypted),
         ];
@@ -170,7 +192,7 @@ impl Agent {
             authority: get("ca-cert").await?.expose().clone(),
             authority_key: get("ca-key").await?,
             api_token: get("api-token").await?,
-            worker_token: get("worker-token").await?,
+            worker_token: self.parameters.get(&self.name("worker-token")).await?,
         })
     }
 
@@ -186,9 +208,12 @@ impl Agent {
             labels.insert(key.to_owned(), value);
         }
         match self.me.role {
-            Role::Control => self.engine.register(node, &labels).await?,
+            Role::Control => {
+                labels.extend(feature_labels(Features::own()));
+                self.engine.register(node, &labels).await?;
+            }
             Role::Worker => {
-                let registration = Registration { node: node.to_owned(), labels };
+                let registration = Registration { node: node.to_owned(), labels, features: Features::own() };
                 self.control.register(&self.me.instance, &registration).await?;
             }
         }
@@ -201,6 +226,7 @@ impl Agent {
             notice = self.notice() => Ended::Notice(notice),
             () = self.watch_self() => Ended::Outside,
             () = self.lead() => Ended::Outside,
+            () = self.keep_desired() => Ended::Outside,
             () = self.report() => Ended::Outside,
             () = self.reboot_when_wanted() => Ended::Outside,
         }
@@ -253,7 +279,10 @@ impl Agent {
         if !leads {
             return Ok(());
         }
-        self.engine.settle().await?;
+        // What can't be recorded must not keep members that are gone in the cluster.
+        if let Err(error) = self.engine.settle().await {
+            tracing::warn!(%error, "recording the outcome of revisions");
+        }
         let urgent = nodes.iter().any(|one| !one.up || one.manager.is_some_and(|manager| !manager.reachable));
         let due = if urgent { GROUPS_URGENT } else { GROUPS };
         if looked.is_some_and(|at| at.elapsed() < due) {
@@ -282,8 +311,14 @@ impl Agent {
         for action in actions {
             tracing::info!(?action, "looking after the members");
             match &action {
-                Action::Demote { node, .. } => self.engine.demote(node).await?,
-                Action::Remove { node, .. } => self.engine.remove_node(node).await?,
+                Action::Demote { node, .. } => {
+                    let work = async { Ok(self.engine.demote(node).await?) };
+                    self.recorded("demote-manager", format!("node/{node}"), work).await?;
+                }
+                Action::Remove { node, .. } => {
+                    let work = async { Ok(self.engine.remove_node(node).await?) };
+                    self.recorded("remove-node", format!("node/{node}"), work).await?;
+                }
                 Action::Forget { machine } => {
                     self.parameters.delete(&self.name(&format!("control/{machine}"))).await?;
                 }

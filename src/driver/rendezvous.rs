@@ -199,3 +199,17 @@ impl Rendezvous {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recorded_restoration_loads() {
+        for (name, text) in crate::source::samples::of("restored") {
+            let record: Restored =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(record.version <= RESTORED_VERSION, "{name}");
+        }
+    }
+}

@@ -287,4 +287,17 @@ mod tests {
         let log = Log::read(sorted.iter().map(|(name, text)| (name.as_str(), text.as_str()))).expect("a log");
         assert_eq!(log.last(), Some(&Entry::Claim { machine: id(11) }));
     }
+
+    #[test]
+    fn every_recorded_founding_loads() {
+        for (name, text) in crate::source::samples::of("founding") {
+            let sample: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let text = |key: &str| sample[key].to_string();
+            let log = Log::read([("/f/1", text("claim").as_str()), ("/f/2", text("published").as_str())]);
+            let log = log.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(log.published().map(|published| published.generation), Some(2), "{name}");
+            let holder = Holder::read("/f/members/i-1/a", &text("holder")).expect(&name);
+            assert!(holder.cluster.is_some(), "{name}");
+        }
+    }
 }

@@ -112,4 +112,12 @@ mod tests {
             assert!(held(&[config(text)]).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn every_recorded_turn_loads() {
+        for (name, text) in crate::source::samples::of("turn") {
+            let turn = held(&[config(&text)]).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(turn.map(|turn| turn.machine.to_string()).as_deref(), Some("i-1"), "{name}");
+        }
+    }
 }

@@ -490,7 +490,7 @@ impl Agent {
                 }
             }
             (Step::Claim { .. }, _) => self.append_claim(&read.log).await?,
-            (Step::Found, _) => self.engine.init(self.me.address).await?,
+            (Step::Found, _) => self.engine.init(self.me.address, &self.addresses).await?,
         }
         Ok(())
     }
