@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-models test-power test-mixed test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-outages test-models test-power test-mixed test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
+	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
 	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
 	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
 	@echo 'make test-mixed   the tests of clusters on Debian 12 and 13 together, about 40 minutes'
@@ -44,6 +45,11 @@ fuzz:
 test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
+
+# The full form of a test that `make test` runs in one order and without pauses.
+test-outages:
+	@scripts/setup test
+	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage/)'
 
 # The full form of tests that `make test` runs with few models.
 test-models:

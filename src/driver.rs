@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod apply;
 mod cause;
+pub mod cluster;
 pub mod destroy;
 pub mod drift;
 pub mod etcd;
@@ -16,8 +17,10 @@ pub mod pipeline;
 pub mod plan;
 pub mod prune;
 pub mod recover;
+pub mod rendezvous;
 pub mod roll;
 pub mod rollout;
+pub mod standing;
 
 #[cfg(test)]
 mod fake;

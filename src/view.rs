@@ -1,7 +1,9 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
+pub mod access;
 pub mod boot;
 pub mod cloud_config;
+pub mod cluster;
 pub mod diagnostics;
 pub mod drift;
 pub mod import;
@@ -21,4 +23,5 @@ pub mod stacks;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod tokens;
 pub mod words;

@@ -184,7 +184,7 @@ pub fn secrets(cluster: &str) -> Result<ClusterSecrets, AuthorityError> {
         authority: authority.certificate,
         authority_key: authority.key,
         api_token: token()?,
-        worker_token: token()?,
+        worker_token: None,
     })
 }
 

@@ -10,6 +10,7 @@ mod ec2;
 mod groups;
 mod parameters;
 mod patience;
+mod records;
 mod templates;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use crate::model::name::ProjectName;
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::desired::Records;
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
 use crate::port::parameters::Parameters;
@@ -120,6 +122,15 @@ impl Aws {
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.
     pub fn store(&self, project: &ProjectName) -> Arc<dyn Store> {
+        self.bucket(project)
+    }
+
+    /// What is kept of the services of `cluster` in the bucket of a project.
+    pub fn records(&self, project: &ProjectName, environment: &str, cluster: &str) -> Arc<dyn Records> {
+        Arc::new(records::Documented::new(self.bucket(project), records::prefix(environment, cluster)))
+    }
+
+    fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
         let mut config =
             aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
         // Only AWS itself answers under a name for each bucket.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::model::feature::{self, Needs};
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::secret::Secret;
 use crate::model::service::Deployment;
@@ -28,6 +29,9 @@ use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
 mod reboot;
+mod recovery;
+mod standing;
+mod tokens;
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -199,6 +203,13 @@ impl Cluster for ClusterApi {
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
+        let needs = Needs::of(deployment);
+        if !needs.control.is_empty() {
+            let machines = self.snapshot().await?.machines;
+            feature::check(needs, &machines).map_err(|old| ClusterError::Refused {
+                reason: format!("service `{}` was not deployed: {old}", deployment.spec.name),
+            })?;
+        }
         let path = format!("services/{}", deployment.spec.name);
         let changed: Changed = self.0.answer(Method::PUT, &path, Some(deployment), Again::Always).await?;
         Ok(changed.revision)

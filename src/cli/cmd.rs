@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod agent;
 pub mod apply;
 pub mod cloud_config;
+pub mod cluster;
 pub mod completions;
 pub mod demo;
 pub mod destroy;

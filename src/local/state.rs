@@ -134,14 +134,13 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Written by version 1; it must load for ever.
-    const SAMPLE: &str = include_str!("state-v1.json");
-
     #[test]
     fn the_first_version_still_loads() {
-        let state: State = serde_json::from_str(SAMPLE).unwrap();
-        assert_eq!(state.ports.registry, 14601);
-        assert_eq!(state.release, Release::Bookworm);
-        assert_eq!(state.emulator.process.map(|p| p.pid), Some(4711));
+        for (name, text) in crate::source::samples::of("local-state") {
+            let state: State = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(state.ports.registry, 14601);
+            assert_eq!(state.release, Release::Bookworm);
+            assert_eq!(state.emulator.process.map(|p| p.pid), Some(4711));
+        }
     }
 }

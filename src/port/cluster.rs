@@ -32,6 +32,12 @@ pub enum ClusterError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The caller may not do that.
+    #[error("{reason}")]
+    Denied {
+        /// Who may not do what, and why.
+        reason: String,
+    },
     /// The engine failed.
     #[error("{doing}: {reason}")]
     Engine {

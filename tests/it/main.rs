@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a file per capability.
 
+mod agent_outage;
 mod agent_reboots;
 mod announce;
 mod boot;
@@ -8,11 +9,13 @@ mod cloud_config_convert;
 mod cloud_config_oracles;
 mod cluster_contract;
 mod cluster_reboot;
+mod cluster_records;
 mod contract;
 mod docs;
 mod etcd;
 mod fake_cloud;
 mod faults;
+mod faults_cluster;
 mod faults_power;
 mod init;
 mod journey;

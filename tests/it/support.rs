@@ -9,6 +9,7 @@ pub mod lab;
 pub mod ministack;
 pub mod oracles;
 pub mod registry;
+pub mod rendezvous;
 pub mod releases;
 pub mod shipped;
 pub mod swarm;

@@ -1,6 +1,7 @@
 //! `fleetwright agent`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
+use crate::adapter::access::OwnAccount;
 use crate::adapter::authority::{self, Authority};
 use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
 use crate::adapter::host::SystemdHost;
 use crate::adapter::metadata::InstanceMetadata;
+use crate::adapter::raft_log::LogFiles;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
 use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
 use crate::adapter::{aws::Aws, probe};
@@ -24,7 +27,12 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
-use crate::driver::agent::{Agent, Ended, Reboots, group_of};
+use crate::driver::agent::desired::Desired;
+use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
+use crate::driver::cluster::{Own, Published};
+use crate::driver::rendezvous::Rendezvous;
+use crate::driver::standing::Standings;
+use crate::model::address::AddressPool;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
@@ -33,6 +41,7 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
+use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
 mod etcd;
@@ -72,6 +81,9 @@ struct Config {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
+    /// Where the overlay networks of the cluster lie; only its founder needs it.
+    #[serde(default)]
+    addresses: AddressPool,
 }
 
 /// When the machine may reboot by itself.
@@ -152,24 +164,33 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let registry = config.registry_parameter.clone();
     let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
-    let swarm = Swarm::new(engine().await, access);
+    let host = SystemdHost::new();
+    let swarm = Swarm::new(engine(&host).await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
     let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
-    let host = SystemdHost::new();
     let boot = host.boot().map_err(|error| {
         Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
     })?;
     if let Some(window) = &window {
         tracing::info!(%window, "reboots when something asks for it");
     }
+    let desired = (me.role == Role::Control).then(|| {
+        let records = aws.records(&config.project, config.environment.as_str(), config.cluster.as_str());
+        Arc::new(Desired::new(Arc::new(swarm.clone()), records))
+    });
     let agent = Agent {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
+        addresses: config.addresses,
         engine: Arc::new(swarm.clone()),
+        host: Arc::new(host.clone()),
         control: control.clone(),
+        standing: control.clone(),
+        restore: desired.clone().map(|desired| desired as Arc<dyn Restore>),
+        desired: desired.clone(),
         groups,
         parameters,
         metadata: Arc::new(metadata),
@@ -180,7 +201,12 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         }),
     };
     let notice = loop {
-        let node = match agent.enter().await {
+        // A manager that waits for a majority must answer `cluster status` and `recover`.
+        let entered = tokio::select! {
+            entered = agent.enter() => entered,
+            never = serve_early(&agent, &swarm, &cluster) => match never {},
+        };
+        let node = match entered {
             Ok(node) => node,
             Err(notice) => break notice,
         };
@@ -214,6 +240,15 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     std::future::pending().await
 }
 
+/// Serves the API of a control machine that is not in the cluster yet, or not any more.
+async fn serve_early(agent: &Agent, swarm: &Swarm, cluster: &str) -> Infallible {
+    if agent.me.role == Role::Worker {
+        return std::future::pending().await;
+    }
+    let _api = serve(agent, swarm, authority(agent, cluster).await, None).await;
+    std::future::pending().await
+}
+
 async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     loop {
         match metadata.identity().await {
@@ -224,12 +259,14 @@ async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     }
 }
 
-async fn engine() -> Engine {
+async fn engine(host: &SystemdHost) -> Engine {
+    let mut reviver = Reviver::default();
     loop {
         match Engine::connect(ENGINE).await {
             Ok(engine) => return engine,
             Err(error) => tracing::warn!(%error, "waiting for the engine"),
         }
+        reviver.revive(host).await;
         sleep(RETRY).await;
     }
 }
@@ -295,10 +332,32 @@ async fn serve(
         }
         sleep(RETRY).await;
     };
+    let rendezvous = Rendezvous::new(Arc::clone(&agent.parameters), &agent.prefix);
+    let published = Published {
+        rendezvous: rendezvous.clone(),
+        engine: Arc::new(swarm.clone()),
+        machine: agent.me.instance.clone(),
+    };
+    let own = Own {
+        machine: agent.me.instance.clone(),
+        address: agent.me.address,
+        engine: Arc::new(swarm.clone()),
+        logs: Arc::new(LogFiles::default()),
+        generations: Arc::new(published),
+        desired: agent.desired.clone(),
+    };
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
+        access: Arc::new(OwnAccount { account: String::new() }),
+        standings: Arc::new(Standings {
+            membership: Arc::new(swarm.clone()),
+            turns: Arc::new(swarm.clone()),
+            cluster: Arc::new(swarm.clone()),
+            rendezvous,
+        }),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
@@ -369,5 +428,25 @@ mod tests {
         let refused = parse("etdc: true\n").expect_err("a misspelt key");
         assert!(refused.contains("etdc"), "{refused}");
         parse("etcd: maybe\n").expect_err("neither true nor false");
+    }
+
+    #[test]
+    fn a_cluster_s_addresses_have_a_default_and_are_checked() {
+        let pool = |text: &str| parse(text).map(|config| config.addresses.to_string());
+        assert_eq!(pool(""), Ok("10.200.0.0/13 in networks of /24".to_owned()));
+        assert_eq!(pool("addresses: {subnet: 22}"), Ok("10.200.0.0/13 in networks of /22".to_owned()));
+        assert_eq!(
+            pool("addresses: {pool: 192.168.0.0/16, subnet: 25}"),
+            Ok("192.168.0.0/16 in networks of /25".to_owned())
+        );
+        for (text, reason) in [
+            ("addresses: {pool: 10.200.0.0/22}", "room for 4 networks"),
+            ("addresses: {pool: 10.200.0.1/13}", "write `10.200.0.0/13`"),
+            ("addresses: {pools: 10.200.0.0/13}", "pools"),
+            ("addresses: {subnet: 300}", "300"),
+        ] {
+            let error = pool(text).expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::Context;
 use crate::adapter::cluster_api::{Access, Bearer, ClusterApi, Source};
 use crate::cli::failure::Failure;
+use crate::model::name::ClusterName;
 use crate::model::project::{Environment, Repository};
 use crate::model::secret::Secret;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::desired::Records;
 
 /// The API's address; wins over the repository, and needs none.
 const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
@@ -22,12 +24,20 @@ impl Context {
     /// # Errors
     /// When the repository is not right, or a variable that this needs is not set.
     pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api().await?)
+    }
+
+    /// The API of the cluster of the environment that was asked for. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn cluster_api(&self) -> Result<Arc<ClusterApi>, Failure> {
         if let Some(endpoint) = variable(ENDPOINT) {
             return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
         }
         let repository = self.repository()?;
         let environment = self.environment(&repository)?;
-        self.cluster_of(&repository, environment).await
+        self.cluster_api_of(&repository, environment).await
     }
 
     /// The cluster of `environment`.
@@ -39,6 +49,34 @@ impl Context {
         repository: &Repository,
         environment: &Environment,
     ) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api_of(repository, environment).await?)
+    }
+
+    /// The name of the cluster of the environment that was asked for.
+    ///
+    /// # Errors
+    /// When the repository is not right.
+    pub fn cluster_name(&self) -> Result<ClusterName, Failure> {
+        let repository = self.repository()?;
+        Ok(self.environment(&repository)?.cluster.clone())
+    }
+
+    /// What is kept of its services in the project's bucket.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn records(&self) -> Result<Arc<dyn Records>, Failure> {
+        let repository = self.repository()?;
+        let environment = self.environment(&repository)?;
+        let aws = self.aws(environment).await?;
+        Ok(aws.records(&repository.project, environment.name.as_str(), environment.cluster.as_str()))
+    }
+
+    async fn cluster_api_of(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Arc<ClusterApi>, Failure> {
         let unset = |unset: crate::model::setting::Unset| Failure::Invalid {
             diagnostics: vec![unset.diagnostic()],
             files: repository.files,
@@ -79,6 +117,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         }
         ClusterError::Refused { .. } => {
             Failure::failed(error.to_string(), "nothing was taken away; try again then")
+        }
+        ClusterError::Denied { .. } => {
+            Failure::failed(error.to_string(), "ask an admin of the environment, or use other credentials")
         }
         ClusterError::Engine { .. } => {
             Failure::failed(error.to_string(), "see the agent's journal on a control machine")

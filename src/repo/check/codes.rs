@@ -21,6 +21,21 @@ pub const ALL: &[Explanation] = &[
         "$private_ipv4$private_ipv4      # the second is not replaced\n$private_ipv4,$private_ipv4     # right",
     ),
     explain(
+        "admin-wildcard",
+        "Who has the level admin may create tokens and remove services. A pattern with `*` also matches roles and users that do not exist yet, so whoever can create one could make themselves admin. Name each admin in full.",
+        "admin: [role/admin-*]            # rejected\nadmin: [role/Administrators]     # right",
+    ),
+    explain(
+        "bad-access",
+        "`access` lists roles and users: `role/NAME`, `user/NAME`, `root`, or `*` for every role and user of the cluster's own account. `*` in a name stands for any characters but `/`. Principals of another account are named by ARN. Sessions of a role match their role, and IAM groups can't be named, since no request carries them.",
+        "deployer: [arn:aws:sts::123456789012:assumed-role/deploy/ada]   # rejected\ndeployer: [role/deploy]                                         # right",
+    ),
+    explain(
+        "bad-address-pool",
+        "The overlay networks of a cluster get their addresses from this pool. It must be private, have room for 16 networks, and differ from the ranges that Docker uses on every machine (172.17.0.0/16 and 172.18.0.0/16).",
+        "clusters:\n  main:\n    engine: swarm\n    addresses:\n      pool: 10.200.0.0/13\n      subnet: 24",
+    ),
+    explain(
         "bad-condition",
         "Conditions, and the arguments of Fn::And, Fn::Or and Fn::Not, are functions that say yes or no: Fn::And, Fn::Or, Fn::Not, Fn::Equals, or the name of another condition.",
         "IsLive: !Ref Stage                      # refused\nIsLive: !Equals [!Ref Stage, live]      # right",
@@ -129,6 +144,11 @@ pub const ALL: &[Explanation] = &[
         "MemoryLimit=1G     # warned of\nMemoryMax=1G       # right",
     ),
     explain(
+        "duplicate-access",
+        "The pattern has a higher level already, or stands in the same list. Each level includes the ones below it.",
+        "",
+    ),
+    explain(
         "duplicate-entry",
         "A file or a unit is given twice. The last one stays, and Ignition refuses the document.",
         "",
@@ -231,6 +251,11 @@ pub const ALL: &[Explanation] = &[
     explain(
         "misspelt-token",
         "coreos-cloudinit replaces exactly $public_ipv4, $private_ipv4, $public_ipv6 and $private_ipv6, and looks at nothing behind them. What is only like one of them stays as it is.",
+        "",
+    ),
+    explain(
+        "no-admin",
+        "Tokens are created, and services removed, by admins. Where nobody is one, only the break-glass token of the parameter store can do that.",
         "",
     ),
     explain(
