@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a file per capability.
 
+#![allow(clippy::disallowed_methods, reason = "tests read what they wrote")]
+
 mod agent_reboots;
 mod announce;
 mod boot;
@@ -15,6 +17,7 @@ mod fake_cloud;
 mod faults;
 mod init;
 mod journey;
+mod links;
 mod local_cloud;
 mod pipeline_images;
 mod pipeline_serve;

@@ -191,6 +191,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "link-outside",
+        "Links in a repository are followed as long as they stay within it. This one is absolute or leads out of it, so that it would mean another file on every machine.",
+        "ln -s /srv/shared/base.yaml base.yaml    # refused\nln -s ../shared/base.yaml base.yaml      # right, below the repository",
+    ),
+    explain(
         "locked-password",
         "cloud-init locks the password of a user whom it creates, unless `lock_passwd` says otherwise, even if a hash is given.",
         "passwd: $6$...\nlock_passwd: false",
@@ -318,6 +323,11 @@ pub const ALL: &[Explanation] = &[
         "relative-path",
         "systemd takes absolute paths only. The program of a command may also be a plain name, which is looked up in a fixed search path; a name with a slash in it is refused. No shell is there to read `~` or variables.",
         "ExecStart=bin/web              # refused\nExecStart=/opt/web/bin/web     # right",
+    ),
+    explain(
+        "repository-too-large",
+        "A repository has at most 10,000 files of 4 MiB each and 64 MiB together in `stacks`, `templates`, `services` and `pipelines`. Folders are at most 32 deep.",
+        "",
     ),
     explain("reserved-name", "The name is one that every template gets by itself.", ""),
     explain(
@@ -459,7 +469,11 @@ pub const ALL: &[Explanation] = &[
         "A mode without quotes is a number to YAML. coreos-cloudinit takes it as it was written, so that 420 is the mode 0420; cloud-init takes the number, so that 420 is 0644 and 644 is 01204; and `cloud-init schema` refuses any number.",
         "permissions: 420       # refused\npermissions: \"0644\"    # right",
     ),
-    explain("unreadable-file", "The file can't be read, or is not UTF-8.", ""),
+    explain(
+        "unreadable-file",
+        "The file can't be read, is not UTF-8, is larger than 4 MiB, or is no regular file: folders, named pipes, sockets and devices are not read.",
+        "",
+    ),
     explain("unresolved-reference", "What is referred to is not there. Names are case-sensitive.", ""),
     explain(
         "unset-variable",
