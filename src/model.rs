@@ -3,6 +3,7 @@
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
 pub mod address;
+pub mod bucket;
 pub mod changes;
 pub mod deployed;
 pub mod drift;

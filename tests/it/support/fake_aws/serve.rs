@@ -17,7 +17,7 @@ pub async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Respo
     let form = (path == "/").then(|| Form::read(&String::from_utf8_lossy(&body)));
     let action = match &form {
         Some(form) => form.get("Action").unwrap_or("no action").to_owned(),
-        None => bucket::action(&head.method, &path),
+        None => bucket::action(&head.method, &path, head.uri.query().unwrap_or_default()),
     };
     gated(&shared, &action, true).await;
     let response = {
