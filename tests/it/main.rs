@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read what they wrote")]
 
+mod addresses;
 mod agent_reboots;
 mod announce;
 mod boot;
@@ -22,6 +23,7 @@ mod local_cloud;
 mod pipeline_images;
 mod pipeline_serve;
 mod render;
+mod rights;
 mod secrets;
 mod shipped;
 mod stacks;

@@ -16,6 +16,11 @@ pub struct Explanation {
 /// Every code, by name.
 pub const ALL: &[Explanation] = &[
     explain(
+        "address-overlap",
+        "Two networks of a machine have addresses in common, so that one of them can't be reached: the cluster's overlay networks (`clusters.NAME.addresses` in fleetwright.yaml), the VPC of its machines, and the bridges that Docker makes on each of them (172.17.0.0/16 and 172.18.0.0/16).",
+        "clusters:\n  main:\n    engine: swarm\n    addresses: {pool: 10.200.0.0/13, subnet: 24}",
+    ),
+    explain(
         "adjacent-tokens",
         "coreos-cloudinit replaces `$private_ipv4` together with the character before it. Where the same token follows at once, that character is gone already, and the second token stays as it is.",
         "$private_ipv4$private_ipv4      # the second is not replaced\n$private_ipv4,$private_ipv4     # right",
@@ -490,6 +495,11 @@ pub const ALL: &[Explanation] = &[
     explain(
         "unused-parameter",
         "The parameter is asked for and has no effect, so what is given for it may be believed to matter.",
+        "",
+    ),
+    explain(
+        "unused-setting",
+        "The setting has no effect, since no template passes it on to the machines.",
         "",
     ),
     explain(
