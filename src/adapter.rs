@@ -1,5 +1,6 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
 
+pub mod audit_log;
 pub mod authority;
 pub mod aws;
 pub mod cluster_api;
@@ -16,6 +17,7 @@ pub mod metadata;
 pub mod plan_file;
 pub mod private_file;
 pub mod probe;
+pub mod raft_log;
 mod registry;
 pub mod registry_access;
 pub mod swarm;

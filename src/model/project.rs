@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Policy;
 use super::address::AddressPool;
 use super::name::{
     ClusterName, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
@@ -92,6 +93,8 @@ pub struct Environment {
     pub cluster: ClusterName,
     /// Where images are kept; needed by pipelines only.
     pub registry: Option<Registry>,
+    /// Who may do what on its cluster: its own `access`, or else the project's.
+    pub access: Option<Policy>,
     /// Where it stands.
     pub place: Place,
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
+use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry};
@@ -34,7 +36,7 @@ pub struct Project {
 /// Decodes `fleetwright.yaml`.
 pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) -> Project {
     let mut project = Project::default();
-    let keys = ["project", "environments", "clusters", "repositories"];
+    let keys = ["project", "environments", "clusters", "repositories", "access"];
     let Some(fields) = reader.fields(root, root.span, "fleetwright.yaml", &keys) else { return project };
     project.name = reader.required(&fields, "project").and_then(|node| reader.name(node));
     if let Some(node) = reader.required(&fields, "clusters") {
@@ -42,6 +44,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             project.clusters.extend(cluster(reader, key, value, variables));
         }
     }
+    let everywhere = policy(reader, root, fields.get("access"));
     if let Some(node) = reader.required(&fields, "environments") {
         let entries = reader.entries(node, "`environments`");
         if entries.is_empty() && node.entries().is_some() {
@@ -50,7 +53,11 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             reader.problem(diagnostic, node.span, "this is empty");
         }
         for (key, value) in entries {
-            project.environments.extend(environment(reader, key, value, variables));
+            project.environments.extend(environment(reader, key, value, variables).map(|mut found| {
+                // An environment's own section replaces the project's: nothing is merged.
+                found.access = found.access.or_else(|| everywhere.clone());
+                found
+            }));
         }
         for node in entries.iter().filter_map(|(_, value)| value.get("cluster")) {
             unknown_cluster(reader, node, root);
@@ -71,7 +78,7 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys = ["region", "account", "role", "cluster", "registry"];
+    let keys = ["region", "account", "role", "cluster", "registry", "access"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region =
         reader.required(&fields, "region").and_then(|node| setting(reader, node, "`region`", variables));
@@ -80,6 +87,7 @@ fn environment(
         let place = value.entry("registry").map_or(node.span, |(key, _)| key.span);
         registry(reader, node, place, variables)
     });
+    let access = policy(reader, value, fields.get("access"));
     let account = fields.get("account").and_then(|node| {
         let account = setting(reader, node, "`account`", variables)?;
         let digits = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
@@ -105,8 +113,16 @@ fn environment(
         role,
         cluster: cluster?,
         registry,
+        access,
         place: Place::new(reader.file, key.span),
     })
+}
+
+/// The section `access` of `parent`.
+fn policy(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Option<Policy> {
+    let node = node?;
+    let place = parent.entry("access").map_or(node.span, |(key, _)| key.span);
+    access::decode(reader, node, place)
 }
 
 fn is_role(text: &str) -> bool {

@@ -2,20 +2,26 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read what they wrote")]
 
+mod access_api;
 mod addresses;
+mod agent_outage;
 mod agent_reboots;
 mod announce;
 mod boot;
 mod cloud_config_check;
 mod cloud_config_convert;
 mod cloud_config_oracles;
+mod cluster_access;
 mod cluster_contract;
 mod cluster_reboot;
+mod cluster_records;
 mod contract;
 mod docs;
 mod etcd;
 mod fake_cloud;
 mod faults;
+mod faults_cluster;
+mod faults_power;
 mod init;
 mod journey;
 mod links;
@@ -25,6 +31,7 @@ mod pipeline_serve;
 mod render;
 mod rights;
 mod secrets;
+mod security_docs;
 mod shipped;
 mod stacks;
 mod stacks_killed;

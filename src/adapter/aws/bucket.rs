@@ -24,6 +24,8 @@ use crate::model::name::ProjectName;
 use crate::port::cloud::CloudError;
 use crate::port::store::{Condition, Object, Store};
 
+mod keys;
+
 /// A bucket whose name is known once the account is.
 #[derive(Debug)]
 pub struct Bucket {
@@ -58,6 +60,16 @@ impl Bucket {
             Ok::<_, CloudError>(Home { name, account })
         });
         home.await
+    }
+
+    /// The request that lists the objects whose keys begin with `prefix`.
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder, CloudError>
+    {
+        let Home { name, account } = self.home().await?;
+        Ok(self.s3.list_objects_v2().bucket(name).expected_bucket_owner(account).prefix(prefix))
     }
 
     /// Makes the bucket; one that is ours already is no error.
@@ -203,16 +215,6 @@ impl Bucket {
             Err(_) => failure(doing, error),
         }
     }
-
-    /// Whether there is no object of this key, asked in the way that also answers when reading it is denied: S3
-    /// denies reading what is not there to whoever may not list the whole bucket.
-    async fn is_absent(&self, key: &str) -> bool {
-        let Ok(Home { name, account }) = self.home().await else { return false };
-        let request = self.s3.list_objects_v2().bucket(name).expected_bucket_owner(account);
-        let listed = request.prefix(key).max_keys(1).send().await;
-        // Keys come in order, and nothing that begins with this key comes before it.
-        listed.is_ok_and(|page| page.contents().first().is_none_or(|object| object.key() != Some(key)))
-    }
 }
 
 /// Whether S3 said no without a word on why; HEAD requests are answered without a body.
@@ -274,7 +276,6 @@ impl Store for Bucket {
             }
             Err(error) => match refusal(&error) {
                 Some(("NoSuchKey" | "NoSuchBucket", _)) => Ok(None),
-                _ if is_forbidden(&error) && self.is_absent(key).await => Ok(None),
                 _ => Err(self.explained(reading(), error).await),
             },
         }

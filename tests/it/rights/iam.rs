@@ -62,7 +62,10 @@ impl Statement {
         }
         let mut conditions = Vec::new();
         for (operator, keys) in map.get("Condition").and_then(Value::as_object).into_iter().flatten() {
-            assert!(["StringEquals", "StringLike"].contains(&operator.as_str()), "`{operator}` is not read");
+            assert!(
+                ["StringEquals", "StringLike", "Null"].contains(&operator.as_str()),
+                "`{operator}` is not read"
+            );
             for (key, values) in keys.as_object().expect("keys") {
                 conditions.push((operator.clone(), key.clone(), texts(values)));
             }
@@ -101,7 +104,12 @@ impl Statement {
         self.actions.iter().any(|pattern| matches(&pattern.to_lowercase(), &action))
             && self.resources.iter().any(|pattern| matches(pattern, &request.resource))
             && self.conditions.iter().all(|(operator, key, values)| {
-                // A key that the request does not have meets no condition.
+                if operator == "Null" {
+                    return values
+                        .iter()
+                        .any(|absent| (absent == "true") != request.context.contains_key(key));
+                }
+                // A key that the request does not have meets no other condition.
                 request.context.get(key).is_some_and(|actual| {
                     values.iter().any(|value| match operator.as_str() {
                         "StringEquals" => value == actual,
@@ -169,6 +177,11 @@ fn policies_are_evaluated_as_iam_does() {
         "Condition": {"StringEquals": {"a": "1"}, "StringLike": {"b": ["x*", "y"]}},
     }));
     let conditional = [conditional];
+    let once = Statement::read(&json!({
+        "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", "Condition": {"Null": {"a": "false"}},
+    }));
+    assert!(!is_allowed(std::slice::from_ref(&once), &get));
+    assert!(is_allowed(&[once], &get.clone().with("a", "1")));
     assert!(!is_allowed(&conditional, &get));
     assert!(!is_allowed(&conditional, &get.clone().with("a", "1")));
     assert!(!is_allowed(&conditional, &get.clone().with("a", "2").with("b", "y")));

@@ -19,7 +19,7 @@ use fleetwright::model::address::AddressPool;
 use fleetwright::model::etcd::{Service, client_url};
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::machine::Role;
-use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node};
+use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::MachineId;
 use fleetwright::model::secret::Secret;
 use fleetwright::port::cloud::CloudError;
@@ -140,6 +140,7 @@ impl Control {
             members: Arc::new(self.gateway()),
             machine: Arc::new(on_machine),
             endpoints,
+            seen_log: Mutex::default(),
         };
         (keeper, told)
     }
@@ -427,8 +428,8 @@ fn not_asked() -> ClusterError {
 
 #[async_trait]
 impl Membership for Around {
-    async fn state(&self) -> Result<State, ClusterError> {
-        Ok(State::In { node: self.me.to_string(), manager: true })
+    async fn report(&self) -> Result<Report, ClusterError> {
+        Ok(Report { state: State::In { node: self.me.to_string(), manager: true }, cluster: None })
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
@@ -478,6 +479,10 @@ impl Membership for Around {
     }
 
     async fn settle(&self) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
+    async fn node_of_task(&self, _task: &str) -> Result<Option<String>, ClusterError> {
         Err(not_asked())
     }
 
