@@ -1,4 +1,4 @@
-//! The name of a project's bucket, one for each account and region, and what lies where in it.
+//! The name of a project's bucket, one for each account and region.
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,12 +26,6 @@ fn beginning(project: &str, region: &str) -> String {
     }
     let hash: String = Sha256::digest(project).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("fleetwright-{hash}")
-}
-
-/// Where the records of a cluster lie: its control machines can read and write what is below, and
-/// nothing else of the bucket.
-pub fn cluster_prefix(environment: &str, cluster: &str) -> String {
-    format!("clusters/{environment}/{cluster}/")
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod fake_cloud;
 mod faults;
 mod faults_cluster;
 mod faults_power;
+mod faults_upgrade;
 mod init;
 mod journey;
 mod links;

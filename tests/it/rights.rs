@@ -152,11 +152,12 @@ const ENCRYPTED: &[&str] = &[
 
 /// What records and archive come down to in the project's bucket: action, key, and what is known besides.
 fn bucket_requests() -> Vec<Request> {
-    let service = bucket("shop", "/clusters/prod/c/services/web.json");
+    let service = bucket("shop", "/clusters/shop/prod/c/services/web.json");
     vec![
         Request::new("s3:GetObject", &service),
         Request::new("s3:PutObject", &service),
-        Request::new("s3:ListBucket", &bucket("shop", "")).with("s3:prefix", "clusters/prod/c/services/"),
+        Request::new("s3:ListBucket", &bucket("shop", ""))
+            .with("s3:prefix", "clusters/shop/prod/c/services/"),
         Request::new("s3:PutObject", &bucket("shop", "/audit/shop/prod/c/1")).with("s3:if-none-match", "*"),
     ]
 }
@@ -459,13 +460,13 @@ fn forbidden(role: Role) -> Vec<Request> {
         .extend(["kms:CreateGrant", "kms:ReEncryptFrom"].map(|action| key(action, &parameter("ca-cert"))));
     // Records of other clusters, and what else the bucket holds: locks, and templates that are applied.
     let keys = [
-        "/clusters/prod/c/x",
-        "/clusters/prod/c2/services/x",
+        "/clusters/shop/prod/c/x",
+        "/clusters/shop/prod/c2/services/x",
         // Neither read nor overwritten.
         "/audit/shop/prod/c/1",
         "/audit/shop/prod/c2/1",
-        "/clusters/prod-eu/c/x",
-        "/clusters/prod/x",
+        "/clusters/shop/prod-eu/c/x",
+        "/clusters/shop/prod/x",
         "/locks/prod",
         "/templates/1",
         "/x",
@@ -478,19 +479,21 @@ fn forbidden(role: Role) -> Vec<Request> {
     }
     for project in ["shop2", "other", "shop-prod"] {
         for action in ["s3:GetObject", "s3:PutObject"] {
-            requests.push(Request::new(action, &bucket(project, "/clusters/prod/c/x")));
+            requests.push(Request::new(action, &bucket(project, "/clusters/shop/prod/c/x")));
         }
-        requests
-            .push(Request::new("s3:ListBucket", &bucket(project, "")).with("s3:prefix", "clusters/prod/c/"));
+        requests.push(
+            Request::new("s3:ListBucket", &bucket(project, "")).with("s3:prefix", "clusters/shop/prod/c/"),
+        );
     }
     let list = Request::new("s3:ListBucket", &bucket("shop", ""));
     let prefixes = [
         "",
         "clusters/",
-        "clusters/prod/",
-        "clusters/prod/c/",
-        "clusters/prod/c2/services/",
-        "clusters/prod-eu/c/services/",
+        "clusters/shop/",
+        "clusters/shop/prod/",
+        "clusters/shop/prod/c/",
+        "clusters/shop/prod/c2/services/",
+        "clusters/shop/prod-eu/c/services/",
         "locks/",
     ];
     requests.extend(prefixes.map(|prefix| list.clone().with("s3:prefix", prefix)));
@@ -505,7 +508,7 @@ fn forbidden(role: Role) -> Vec<Request> {
     ] {
         requests.push(Request::new(
             &format!("s3:{action}"),
-            &bucket("shop", "/clusters/prod/c/services/web.json"),
+            &bucket("shop", "/clusters/shop/prod/c/services/web.json"),
         ));
     }
     for action in [
@@ -526,10 +529,11 @@ fn forbidden(role: Role) -> Vec<Request> {
     }
     if role == Worker {
         let own = ["s3:GetObject", "s3:PutObject"]
-            .map(|action| Request::new(action, &bucket("shop", "/clusters/prod/c/services/web.json")));
+            .map(|action| Request::new(action, &bucket("shop", "/clusters/shop/prod/c/services/web.json")));
         requests.extend(own);
-        requests
-            .push(Request::new("s3:ListBucket", &bucket("shop", "")).with("s3:prefix", "clusters/prod/c/"));
+        requests.push(
+            Request::new("s3:ListBucket", &bucket("shop", "")).with("s3:prefix", "clusters/shop/prod/c/"),
+        );
     }
     requests
 }

@@ -37,6 +37,22 @@ impl ControlMachines for ClusterApi {
     }
 
     async fn recover(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError> {
+        self.send_recover(machine, RecoverRequest { log, etcd: false }).await
+    }
+
+    async fn recover_etcd(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError> {
+        self.send_recover(machine, RecoverRequest { log, etcd: true }).await
+    }
+
+    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
+        let answer: RestoredServices =
+            self.0.answer(Method::POST, "cluster/restore", None::<&()>, Again::Always).await?;
+        Ok(answer.services)
+    }
+}
+
+impl ClusterApi {
+    async fn send_recover(&self, machine: &MachineId, wanted: RecoverRequest) -> Result<(), ClusterError> {
         let connected = self.0.connected().await?;
         for (known, endpoint) in self.known(&connected).await? {
             let is_it = known == machine.as_str()
@@ -49,7 +65,7 @@ impl ControlMachines for ClusterApi {
                 .post(format!("{endpoint}/v1/cluster/recover"))
                 .timeout(RECOVER)
                 .bearer_auth(connected.token.expose())
-                .json(&RecoverRequest { log });
+                .json(&wanted);
             return match attempt(request, &endpoint).await {
                 Ok(_) => Ok(()),
                 Err(Trouble::Answered(error)) => Err(error),
@@ -61,14 +77,6 @@ impl ControlMachines for ClusterApi {
         Err(ClusterError::NotFound { what: "machine", name: machine.to_string() })
     }
 
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
-        let answer: RestoredServices =
-            self.0.answer(Method::POST, "cluster/restore", None::<&()>, Again::Always).await?;
-        Ok(answer.services)
-    }
-}
-
-impl ClusterApi {
     /// The control machines and where each serves the API.
     async fn known(&self, connected: &Connected) -> Result<Vec<(String, String)>, ClusterError> {
         let Source::Rendezvous { parameters, prefix, .. } = &self.0.source else {

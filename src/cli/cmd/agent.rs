@@ -42,6 +42,7 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
+use crate::port::recovery::EtcdSurvivor;
 use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
@@ -233,7 +234,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         };
         let access = etcd.as_ref().map_or(control.clone() as Arc<dyn EtcdAccess>, |kept| kept.access.clone());
         let client = etcd::client(&agent, access);
-        let keeper = etcd.as_ref().map(|kept| &kept.keeper);
+        let keeper = etcd.as_ref().map(|kept| kept.keeper.as_ref());
         let ended = tokio::select! {
             ended = agent.stay() => ended,
             () = etcd::keep(keeper) => Ended::Outside,
@@ -361,6 +362,7 @@ async fn serve(
         engine: Arc::new(swarm.clone()),
         logs: Arc::new(LogFiles::default()),
         generations: Arc::new(published),
+        etcd: etcd.map(|kept| Arc::clone(&kept.keeper) as Arc<dyn EtcdSurvivor>),
         desired: agent.desired.clone(),
     };
     let api = Api {
@@ -368,12 +370,12 @@ async fn serve(
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
             rendezvous,
-        }),
+        )),
         access: rights.access.clone(),
         tokens: rights.access.clone(),
         audit: rights.audit.clone(),
