@@ -9,8 +9,8 @@ pub mod lab;
 pub mod ministack;
 pub mod oracles;
 pub mod registry;
-pub mod rendezvous;
 pub mod releases;
+pub mod rendezvous;
 pub mod shipped;
 pub mod swarm;
 
