@@ -104,10 +104,7 @@ impl Fault {
             token: self.inside(control, "docker swarm join-token -q manager")?,
             revisions: history
                 .iter()
-                .map(|r| {
-                    let digest = r.digest.as_ref().map(ToString::to_string).unwrap_or_default();
-                    format!("{} {digest} {} {:?}", r.number, r.origin.commit, r.state)
-                })
+                .map(|r| format!("{} {:?} {} {:?}", r.number, r.digest, r.origin.commit, r.state))
                 .collect(),
             etcd: self.etcd(&format!("etcdctl get --print-value-only {KEY}"))?,
             objects: self.inside(control, lists)?.lines().map(str::to_owned).collect(),
