@@ -21,7 +21,11 @@ impl Access for OwnAccount {
     }
 
     async fn level(&self, principal: &Principal) -> Result<Option<Level>, ClusterError> {
-        let Principal::Person { arn, .. } = principal else { return Ok(None) };
+        let Principal::Person { arn, session } = principal else { return Ok(None) };
+        // Programs on instances, and machines of other clusters, are not people.
+        if session.as_ref().is_some_and(|session| session.starts_with("i-")) {
+            return Ok(None);
+        }
         let account = arn.split(':').nth(4);
         Ok((account == Some(self.account.as_str()) && !self.account.is_empty()).then_some(Level::Admin))
     }

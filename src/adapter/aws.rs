@@ -10,7 +10,10 @@ mod ec2;
 mod groups;
 mod parameters;
 mod patience;
+mod sts;
 mod templates;
+
+pub use sts::{Signer, Sts};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use crate::model::name::ProjectName;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
+use crate::port::identity::Prove;
 use crate::port::parameters::Parameters;
 use crate::port::repair::Repair;
 use crate::port::store::Store;
@@ -85,6 +89,11 @@ impl Aws {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking which account this is", error))?;
         Ok(identity.account.unwrap_or_default())
+    }
+
+    /// Proves to others who calls, with the same credentials.
+    pub fn prove(&self) -> Arc<dyn Prove> {
+        Arc::new(sts::Signer::new(self.config.clone()))
     }
 
     /// The region that calls go to.

@@ -68,7 +68,8 @@ pub struct Drained {
 pub struct Registration {
     /// The engine's id of the node.
     pub node: String,
-    /// What is known of the machine.
+    /// What the machine says of itself. Control machines derive its labels and ignore this.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -166,7 +167,7 @@ impl WireError {
                 ClusterError::NotFound { what: "etcd", name }
             }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
-            ("denied", _, _) => ClusterError::Denied { reason: self.message },
+            ("denied" | "unauthorized", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
                 endpoint: endpoint.to_owned(),

@@ -127,7 +127,6 @@ impl Control {
             zone: "us-east-1a".to_owned(),
             group: "control".to_owned(),
             role: Role::Control,
-            metadata: BTreeMap::new(),
         };
         let keeper = Etcd {
             me: identity,
