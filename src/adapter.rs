@@ -1,6 +1,6 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
 
-pub mod access;
+pub mod audit_log;
 pub mod authority;
 pub mod aws;
 pub mod cluster_api;

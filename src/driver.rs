@@ -1,7 +1,9 @@
 //! What happens over time: each file is a state machine, and the async shell that performs its effects.
 
+pub mod access;
 pub mod agent;
 pub mod apply;
+pub mod audit;
 mod cause;
 pub mod destroy;
 pub mod drift;

@@ -2,6 +2,9 @@
 //!
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
+pub mod access;
+pub mod address;
+pub mod audit;
 pub mod changes;
 pub mod deployed;
 pub mod drift;
@@ -25,4 +28,5 @@ pub mod service;
 pub mod setting;
 pub mod stack;
 pub mod stack_policy;
+pub mod token;
 pub mod window;

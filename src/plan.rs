@@ -1,7 +1,9 @@
 //! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.
 
+pub mod access;
 pub mod adopt;
 pub mod agent;
+pub mod audit;
 pub mod authorise;
 pub mod cause;
 pub mod dockerfile;

@@ -1,6 +1,8 @@
 //! The traits behind which all I/O stands. Adapters implement them for real, tests fake them.
 
 pub mod access;
+pub mod archive;
+pub mod audit;
 pub mod cloud;
 pub mod cluster;
 pub mod cluster_routes;
@@ -19,3 +21,4 @@ pub mod parameters;
 pub mod reboot;
 pub mod repair;
 pub mod store;
+pub mod tokens;

@@ -1,5 +1,7 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
+pub mod access;
+pub mod audit;
 pub mod boot;
 pub mod cloud_config;
 pub mod diagnostics;
@@ -21,4 +23,5 @@ pub mod stacks;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod tokens;
 pub mod words;

@@ -29,6 +29,7 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use crate::model::name::ProjectName;
+use crate::port::archive::Archive;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
@@ -96,6 +97,16 @@ impl Aws {
         Arc::new(sts::Signer::new(self.config.clone()))
     }
 
+    /// The ARN of the principal that calls are made as.
+    ///
+    /// # Errors
+    /// When it can't be asked, or the role may not be taken on.
+    pub async fn caller(&self) -> Result<String, CloudError> {
+        let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
+        let identity = identity.map_err(|error| failure("asking who this is", error))?;
+        Ok(identity.arn.unwrap_or_default())
+    }
+
     /// The region that calls go to.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(Region::as_ref)
@@ -129,13 +140,23 @@ impl Aws {
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.
     pub fn store(&self, project: &ProjectName) -> Arc<dyn Store> {
+        Arc::new(self.bucket(project))
+    }
+
+    /// What is written once to the bucket of a project and never changed; nothing is asked of
+    /// AWS before it is needed.
+    pub fn archive(&self, project: &ProjectName) -> Arc<dyn Archive> {
+        Arc::new(self.bucket(project))
+    }
+
+    fn bucket(&self, project: &ProjectName) -> bucket::Bucket {
         let mut config =
             aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
         // Only AWS itself answers under a name for each bucket.
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
         let s3 = aws_sdk_s3::Client::from_conf(config.build());
         let region = self.region().unwrap_or("us-east-1").to_owned();
-        Arc::new(bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region))
+        bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region)
     }
 
     /// Autoscaling groups.

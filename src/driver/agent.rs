@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::audit::Auditor;
 use super::etcd::Etcd;
+use crate::model::address::AddressPool;
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
@@ -27,6 +29,7 @@ use crate::port::parameters::{Parameters, Protection};
 
 mod identity;
 mod reboot;
+mod record;
 
 pub use reboot::Reboots;
 
@@ -84,6 +87,8 @@ pub struct Agent {
     pub tags: Vec<(String, String)>,
     /// The cluster's prefix in the parameter store.
     pub prefix: String,
+    /// Where the overlay networks lie, if this machine founds the cluster.
+    pub addresses: AddressPool,
     /// The engine of this machine.
     pub engine: Arc<dyn Membership>,
     /// The API of the control machines.
@@ -96,6 +101,8 @@ pub struct Agent {
     pub metadata: Arc<dyn Metadata>,
     /// Reboots of this machine.
     pub reboots: Reboots,
+    /// The audit log of a control machine, once it is open.
+    pub audit: OnceLock<Arc<Auditor>>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -190,7 +197,7 @@ impl Agent {
                 self.parameters.delete(&self.name("initialiser")).await?;
                 self.claim().await?;
             }
-            (Entry::Initialise, _) => self.engine.init(self.me.address).await?,
+            (Entry::Initialise, _) => self.engine.init(self.me.address, &self.addresses).await?,
         }
         Ok(())
     }
@@ -376,8 +383,14 @@ impl Agent {
         for action in actions {
             tracing::info!(?action, "looking after the members");
             match &action {
-                Action::Demote { node, .. } => self.engine.demote(node).await?,
-                Action::Remove { node, .. } => self.engine.remove_node(node).await?,
+                Action::Demote { node, .. } => {
+                    let work = async { Ok(self.engine.demote(node).await?) };
+                    self.recorded("demote-manager", format!("node/{node}"), work).await?;
+                }
+                Action::Remove { node, .. } => {
+                    let work = async { Ok(self.engine.remove_node(node).await?) };
+                    self.recorded("remove-node", format!("node/{node}"), work).await?;
+                }
                 Action::Forget { machine } => {
                     self.parameters.delete(&self.name(&format!("control/{machine}"))).await?;
                 }

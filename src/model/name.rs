@@ -103,6 +103,10 @@ name! {
     RepositoryName, "a repository name", NAME_RULE, is_name
 }
 name! {
+    /// A token of a cluster.
+    TokenName, "a token's name", NAME_RULE, is_name
+}
+name! {
     /// A local cloud on this computer; a part of Docker names.
     LocalName, "a local cloud's name", NAME_RULE, is_name
 }

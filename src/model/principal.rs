@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::access::Level;
 use super::machine::Role;
-use super::name::{MachineId, ServiceName};
+use super::name::{MachineId, ServiceName, TokenName};
 
 /// Who a request comes from, once that is proved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,29 +56,6 @@ impl fmt::Display for Principal {
             Self::Person { arn, session: None } => f.write_str(arn),
             Self::Token { name } => write!(f, "token `{name}`"),
             Self::BreakGlass => f.write_str("the cluster's break-glass token"),
-        }
-    }
-}
-
-/// What people, and programs that act for them, may do. Each level includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// Reads status and logs.
-    Viewer,
-    /// Changes services as well.
-    Deployer,
-    /// Changes machines as well.
-    Admin,
-}
-
-impl Level {
-    /// The word in files, tables and messages.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Deployer => "deployer",
-            Self::Admin => "admin",
         }
     }
 }
@@ -135,6 +113,14 @@ operations! {
     RebootReturn => "give leave to reboot back",
     /// Get a certificate for etcd.
     EtcdClient => "get a certificate for etcd",
+    /// Read the record of changes.
+    Audit => "read the audit log",
+    /// Create a token.
+    TokenCreate => "create a token",
+    /// List tokens.
+    TokenList => "list tokens",
+    /// Revoke a token.
+    TokenRevoke => "revoke a token",
 }
 
 /// What an operation acts on.
@@ -146,6 +132,8 @@ pub enum Target {
     Service(ServiceName),
     /// Machines.
     Machines(Vec<MachineId>),
+    /// A token.
+    Token(TokenName),
     /// A task.
     Task {
         /// The engine's id of it.
@@ -164,6 +152,7 @@ impl fmt::Display for Target {
                 let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
                 write!(f, "machine {}", names.join(", "))
             }
+            Self::Token(name) => write!(f, "token {name}"),
             Self::Task { id, .. } => write!(f, "task {id}"),
         }
     }

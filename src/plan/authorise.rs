@@ -33,9 +33,13 @@ pub fn right(operation: Operation) -> Option<Right> {
     let leaving = Right { former_workers: Machines::Own, ..machines };
     Some(match operation {
         Operation::Identify => return None,
-        Operation::Snapshot | Operation::Watch | Operation::Logs => people(Level::Viewer),
-        Operation::Deploy | Operation::Rollback | Operation::Remove => people(Level::Deployer),
-        Operation::Drain => Right { people: Some(Level::Admin), ..leaving },
+        Operation::Snapshot | Operation::Watch | Operation::Audit => people(Level::Viewer),
+        // Logs may hold what a service should not have printed.
+        Operation::Logs | Operation::Deploy | Operation::Rollback => people(Level::Deployer),
+        Operation::Remove | Operation::TokenCreate | Operation::TokenList | Operation::TokenRevoke => {
+            people(Level::Admin)
+        }
+        Operation::Drain => Right { people: Some(Level::Deployer), ..leaving },
         Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
     })
@@ -58,13 +62,13 @@ pub struct Asked<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The caller has no level in this environment.
-    #[error("{principal} may do nothing here. An admin can give access in `access:` of fleetwright.yaml")]
+    #[error("{principal} has no access. {}", get(.principal, Level::Viewer))]
     NoAccess {
         /// Who asked.
         principal: Principal,
     },
     /// Another level is needed.
-    #[error("{principal} may not {}: it is a {} and this needs {}", .operation.words(), .has.word(), .needs.word())]
+    #[error("{principal} may not {}: this needs the level {needs}, and it is a {has}. {}", .operation.words(), get(.principal, *.needs))]
     Level {
         /// Who asked.
         principal: Principal,
@@ -103,6 +107,21 @@ pub enum Denied {
     },
 }
 
+/// How a principal gets a level.
+fn get(principal: &Principal, level: Level) -> String {
+    match principal {
+        Principal::Person { arn, .. } => format!(
+            "To change that, add `{arn}` to `{level}` of `access:` in fleetwright.yaml and run `fleetwright apply`"
+        ),
+        Principal::Token { .. }
+        | Principal::Machine { .. }
+        | Principal::FormerWorker { .. }
+        | Principal::BreakGlass => format!(
+            "An admin can create a token with that level: `fleetwright cluster token create --name NAME --level {level}`"
+        ),
+    }
+}
+
 /// Decides whether a request is carried out.
 ///
 /// # Errors
@@ -136,7 +155,7 @@ fn is_own(target: &Target, instance: &MachineId) -> bool {
     match target {
         Target::Machines(machines) => !machines.is_empty() && machines.iter().all(|one| one == instance),
         Target::Task { machine, .. } => machine.as_ref() == Some(instance),
-        Target::Cluster | Target::Service(_) => false,
+        Target::Cluster | Target::Service(_) | Target::Token(_) => false,
     }
 }
 

@@ -68,6 +68,7 @@ fn moved(existing: bool, change: impl FnOnce(&mut RenderedStack, &mut Option<Dep
             deployed.as_ref().map(|stack| Existing { stack, template: &text, document: Some(&document) });
         let plan = predict(desired, there, &resolve(&stack, &BTreeMap::new()), None);
         let plan = Plan {
+            access: None,
             version: PLAN_VERSION,
             project: "demo".parse().expect("a name"),
             environment: "local".parse().expect("a name"),

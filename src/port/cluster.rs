@@ -21,7 +21,7 @@ pub enum ClusterError {
     /// The named thing is not there.
     #[error("there is no {what} `{name}` in the cluster")]
     NotFound {
-        /// `service`, `machine` or `etcd`.
+        /// `service`, `machine`, `token` or `etcd`.
         what: &'static str,
         /// Its name.
         name: String,

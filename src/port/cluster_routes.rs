@@ -27,6 +27,10 @@ pub fn route(operation: Operation) -> Route {
         Operation::RebootAsk => ("PUT", "/v1/machines/{id}/reboot"),
         Operation::RebootReturn => ("DELETE", "/v1/machines/{id}/reboot"),
         Operation::EtcdClient => ("POST", "/v1/machines/{id}/etcd-client"),
+        Operation::Audit => ("GET", "/v1/audit"),
+        Operation::TokenCreate => ("POST", "/v1/tokens"),
+        Operation::TokenList => ("GET", "/v1/tokens"),
+        Operation::TokenRevoke => ("DELETE", "/v1/tokens/{name}"),
         Operation::ReportUnhealthy => ("POST", "/v1/tasks/{id}/unhealthy"),
     };
     Route { method, path }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
+use crate::model::audit::AuditEvent;
 use crate::model::name::{BootId, MachineId};
 use crate::model::reboot::Mark;
 
@@ -114,6 +115,15 @@ pub struct EtcdClient {
     pub endpoints: Vec<String>,
 }
 
+/// What one control machine has recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// [`AUDIT_VERSION`](crate::model::audit::AUDIT_VERSION).
+    pub version: u32,
+    /// The events of the newest changes, oldest first.
+    pub events: Vec<AuditEvent>,
+}
+
 /// One line of a stream; empty lines between them are signs of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -165,6 +175,9 @@ impl WireError {
             }
             ("not-found", Some(what), Some(name)) if what == "etcd" => {
                 ClusterError::NotFound { what: "etcd", name }
+            }
+            ("not-found", Some(what), Some(name)) if what == "token" => {
+                ClusterError::NotFound { what: "token", name }
             }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
             ("denied" | "unauthorized", _, _) => ClusterError::Denied { reason: self.message },

@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 
 use super::cluster::ClusterError;
 use super::cluster_wire::Registration;
+use crate::model::address::AddressPool;
 use crate::model::member::{Identity, JoinTokens, Membership as State, Node};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
@@ -19,8 +20,9 @@ pub trait Membership: Send + Sync {
     /// Whether this machine is a member.
     async fn state(&self) -> Result<State, ClusterError>;
 
-    /// Starts a cluster with this machine as its only manager.
-    async fn init(&self, address: IpAddr) -> Result<(), ClusterError>;
+    /// Starts a cluster with this machine as its only manager. Its overlay networks get their addresses
+    /// from `pool`, which the engine never changes afterwards.
+    async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError>;
 
     /// Joins a cluster through any of its managers; it may go on after this returns.
     async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>)

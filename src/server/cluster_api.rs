@@ -15,6 +15,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
 use axum_server::Handle;
 
+use crate::driver::audit::Auditor;
 use crate::model::name::BadName;
 use crate::model::principal::Operation;
 use crate::model::secret::Secret;
@@ -25,7 +26,9 @@ use crate::port::cluster_wire::{ErrorBody, WireError};
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
+use crate::port::tokens::TokenStore;
 
+mod audit;
 mod authorise;
 mod identity;
 mod lines;
@@ -33,6 +36,7 @@ mod machines;
 mod reboot;
 mod services;
 mod tls;
+mod tokens;
 
 pub use authorise::Authorised;
 pub use identity::Identities;
@@ -53,6 +57,10 @@ pub struct Api {
     pub identities: Arc<Identities>,
     /// What people may do.
     pub access: Arc<dyn Access>,
+    /// Tokens for callers without an AWS identity.
+    pub tokens: Arc<dyn TokenStore>,
+    /// Records every change.
+    pub audit: Arc<Auditor>,
     /// The break-glass token.
     pub token: Secret<String>,
     /// What workers of the version before machines had certificates bear; `None` where there are none.
@@ -124,6 +132,10 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
         Operation::RebootState => get(reboot::state),
         Operation::RebootAsk => put(reboot::ask),
         Operation::RebootReturn => delete(reboot::give_back),
+        Operation::Audit => get(audit::read),
+        Operation::TokenCreate => post(tokens::create),
+        Operation::TokenList => get(tokens::list),
+        Operation::TokenRevoke => delete(tokens::revoke),
     }
 }
 

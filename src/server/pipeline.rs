@@ -57,8 +57,8 @@ pub struct Pipelines {
     pub changed: Arc<watch::Sender<u64>>,
     /// What is known of the cluster.
     pub seen: watch::Receiver<Seen>,
-    /// What a caller must bear; `None` only on loopback.
-    pub token: Option<Secret<String>>,
+    /// What a caller must bear. Other users of this machine reach the loopback, too.
+    pub token: Secret<String>,
     /// Whether only this machine can reach it: then requests must name this machine.
     pub loopback: bool,
 }
@@ -86,7 +86,7 @@ async fn guard(State(server): State<Pipelines>, request: Request, next: Next) ->
             "misdirected",
             "this server answers as localhost and 127.0.0.1 only",
         )
-    } else if server.token.as_ref().is_some_and(|token| !bears(request.headers(), token)) {
+    } else if !bears(request.headers(), &server.token) {
         let mut response = refusal(
             StatusCode::UNAUTHORIZED,
             "unauthorized",

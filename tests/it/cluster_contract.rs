@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum_server::Handle;
-use fleetwright::adapter::access::OwnAccount;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::model::address::{self, AddressPool};
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
@@ -32,6 +32,7 @@ use tokio::sync::watch;
 
 use crate::identity::{Account, World};
 use crate::support::registry::free_port;
+use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
 
 /// How long any one thing may take on two busy cores.
@@ -47,6 +48,9 @@ struct Images {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swarm_keeps_the_contract() {
     let (lab, [swarm, worker]) = Lab::up().await;
+    let subnet = address::range(lab.subnet("ingress").trim()).expect("a range");
+    let pool = AddressPool::default();
+    assert!(pool.pool().contains(&subnet) && subnet.prefix_len() == pool.subnet(), "{subnet}");
     let images = Images {
         first: lab.push("one", true),
         second: lab.push("two", true),
@@ -66,7 +70,7 @@ async fn a_swarm_keeps_the_contract() {
     let token = |text: &str| Credential::Token(Secret::new(text.to_owned()));
     let wrong = Access { credential: token("guessed"), ..access.clone() };
     let refused = ClusterApi::new(Source::Fixed(wrong)).snapshot().await.expect_err("a wrong token");
-    assert!(refused.to_string().contains("not one of this cluster"), "{refused}");
+    assert!(refused.to_string().contains("the token that was sent is not one"), "{refused}");
     let public = public_key(&new_key().expect("a key")).expect("its public part");
     let operator = ClusterApi::new(Source::Fixed(access.clone()));
     let refused = operator.client(&control, &public).await.expect_err("only for machines");
@@ -327,12 +331,16 @@ pub async fn serve(swarm: &Swarm) -> Served {
     let signer = Arc::new(Signer { authority: authority.clone(), endpoints });
     let account = Account::up(&[("i-control", "demo-control"), ("i-worker", "demo-worker")]).await;
     let groups = Arc::new(World::new(&["i-control"], &["i-worker"], vec![]));
+    let keeper = rights::keeper(Arc::default());
+    let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
         identities: account.identities(&authority, groups, "i-control"),
-        access: Arc::new(OwnAccount { account: String::new() }),
+        access: keeper.clone(),
+        tokens: keeper,
+        audit,
         token: Secret::new("operator".to_owned()),
         worker_token: None,
         etcd: Some(signer),
@@ -343,7 +351,10 @@ pub async fn serve(swarm: &Swarm) -> Served {
         key: signed.key,
         authority: authority.certificate.clone(),
     };
-    let served = tokio::spawn(async move { cluster_api::serve(api, address, &tls, Handle::new()).await });
+    let served = tokio::spawn(async move {
+        let _kept = folder;
+        cluster_api::serve(api, address, &tls, Handle::new()).await
+    });
     let access = Access {
         endpoints: vec![format!("https://{address}")],
         credential: Credential::Token(Secret::new("operator".to_owned())),

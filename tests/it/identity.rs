@@ -13,7 +13,6 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use axum_server::Handle;
-use fleetwright::adapter::access::OwnAccount;
 use fleetwright::adapter::authority::{Authority, MACHINE_URI};
 use fleetwright::adapter::aws::{Signer, Sts};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, MachineKey, Source};
@@ -23,6 +22,7 @@ use fleetwright::local::home::Home;
 use fleetwright::local::instance::{Instance, InstanceLife, Instances};
 use fleetwright::local::keys::{AccessKey, CloudKeys};
 use fleetwright::local::sts;
+use fleetwright::model::address::AddressPool;
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::identity::{Exchange, Issued, Proof, VERSION, hash};
 use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node};
@@ -39,6 +39,7 @@ use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::groups::Groups;
 use fleetwright::port::identity::{Issuer as _, Prove};
 use fleetwright::port::membership::{Control, Membership};
+use fleetwright::port::parameters::{Parameters, Protection};
 use fleetwright::port::reboot::{Held, Leaves};
 use fleetwright::server::cluster_api::{self, Api, Identities, TlsIdentity};
 use futures_util::StreamExt;
@@ -49,6 +50,7 @@ use tokio::sync::watch;
 
 use crate::support::etcd::until;
 use crate::support::registry::free_port;
+use crate::support::rights;
 
 const REGION: &str = "eu-west-1";
 const ACCOUNT: &str = "000000000000";
@@ -222,7 +224,7 @@ impl Membership for World {
         Ok(State::In { node: "n1".to_owned(), manager: true })
     }
 
-    async fn init(&self, _: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, _: IpAddr, _: &AddressPool) -> Result<(), ClusterError> {
         Ok(())
     }
 
@@ -408,6 +410,7 @@ struct Lab {
     aws: Account,
     endpoint: String,
     served: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
 }
 
 impl Drop for Lab {
@@ -435,13 +438,23 @@ impl Lab {
         .await;
         let authority = Authority::create("main").expect("an authority");
         let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
+        let store = Arc::new(rights::Store::default());
+        let policy = r#"{"version":1,"admin":["user/ann"],"deployer":["user/dan"],"viewer":["user/*"]}"#;
+        let policy = Secret::new(policy.to_owned());
+        let name = format!("{}/access", rights::PREFIX);
+        store.put(&name, &policy, Protection::Plain).await.expect("written");
+        let keeper = rights::keeper_in(ACCOUNT, store);
+        keeper.refresh().await.expect("the policy");
+        let (audit, folder) = rights::auditor("i-1");
         let identities = aws.identities(&authority, world.clone(), "i-1");
         let api = Api {
             cluster: world.clone(),
             membership: world.clone(),
             leaves: world.clone(),
             identities,
-            access: Arc::new(OwnAccount { account: ACCOUNT.to_owned() }),
+            access: keeper.clone(),
+            tokens: keeper,
+            audit,
             token: Secret::new(BREAK_GLASS.to_owned()),
             worker_token: Some(Secret::new(FORMER.to_owned())),
             etcd: Some(world.clone()),
@@ -456,7 +469,7 @@ impl Lab {
         while tokio::net::TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Self { world, authority, keys: aws.keys.clone(), aws, endpoint, served }
+        Self { world, authority, keys: aws.keys.clone(), aws, endpoint, served, _folder: folder }
     }
 
     fn prover(key: &AccessKey, region: &'static str) -> Arc<dyn Prove> {
@@ -527,7 +540,11 @@ impl Lab {
             Operation::ReportUnhealthy => json!({"output": "it is down"}),
             Operation::RebootAsk => json!({"boot": "00000000-0000-0000-0000-000000000000"}),
             Operation::EtcdClient => json!({"public_key": "PEM"}),
+            Operation::TokenCreate => json!({"name": "ci", "level": "admin", "valid_s": 60}),
             Operation::Snapshot
+            | Operation::Audit
+            | Operation::TokenList
+            | Operation::TokenRevoke
             | Operation::Watch
             | Operation::Rollback
             | Operation::Remove
@@ -598,11 +615,21 @@ async fn a_person_is_known_by_the_identity_of_the_credentials() {
     ann.snapshot().await.expect("the status");
     ann.empty(&[id("i-3")], false).await.expect("an admin");
     assert_eq!(lab.world.done(), ["drain [MachineId(\"i-3\")]"]);
+    // A deployer is not an admin, and somebody who is only a user of the account can look.
+    let dan = lab.person("dan");
+    dan.rollback(&"web".parse().expect("a name")).await.expect("a deployer");
+    let refused = dan.remove(&"web".parse().expect("a name")).await.expect_err("no admin");
+    assert!(matches!(refused, ClusterError::Denied { .. }), "{refused}");
+    let eve = lab.person("eve");
+    eve.snapshot().await.expect("the status");
+    let refused = eve.rollback(&"web".parse().expect("a name")).await.expect_err("only a viewer");
+    assert!(refused.to_string().contains("user/eve"), "{refused}");
+    assert_eq!(lab.world.done(), ["rollback web"]);
     let break_glass = lab.api(Credential::Token(Secret::new(BREAK_GLASS.to_owned())));
     break_glass.snapshot().await.expect("the status");
     let guessed = lab.api(Credential::Token(Secret::new("guessed".to_owned())));
     let refused = guessed.snapshot().await.expect_err("a wrong token");
-    assert!(refused.to_string().contains("not one of this cluster"), "{refused}");
+    assert!(refused.to_string().contains("the token that was sent is not one"), "{refused}");
     // What is no machine's agent, but runs on a machine, is nobody.
     let on_machine = lab.api(Credential::Person(Lab::prover(&lab.keys.machine("i-2"), REGION)));
     let refused = on_machine.snapshot().await.expect_err("a machine is no person");

@@ -1,11 +1,13 @@
 //! The integration tests: one binary, a file per capability.
 
+mod access_api;
 mod agent_reboots;
 mod announce;
 mod boot;
 mod cloud_config_check;
 mod cloud_config_convert;
 mod cloud_config_oracles;
+mod cluster_access;
 mod cluster_contract;
 mod cluster_reboot;
 mod contract;
@@ -21,6 +23,7 @@ mod pipeline_images;
 mod pipeline_serve;
 mod render;
 mod secrets;
+mod security_docs;
 mod shipped;
 mod stacks;
 mod stacks_killed;

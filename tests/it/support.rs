@@ -9,6 +9,7 @@ pub mod lab;
 pub mod ministack;
 pub mod oracles;
 pub mod registry;
+pub mod rights;
 pub mod shipped;
 pub mod swarm;
 

@@ -14,6 +14,8 @@ use crate::model::name::ProjectName;
 use crate::port::cloud::CloudError;
 use crate::port::store::{Condition, Object, Store};
 
+mod keys;
+
 /// The longest name that a bucket may have.
 const LONGEST: usize = 63;
 

@@ -19,6 +19,7 @@ use super::Swarm;
 use super::engine::Change;
 use super::observe::{self, INSTANCE};
 use super::spec::NODE;
+use crate::model::address::AddressPool;
 use crate::model::member::{JoinTokens, Manager, Membership as State, Node};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
@@ -55,11 +56,14 @@ impl Membership for Swarm {
         })
     }
 
-    async fn init(&self, address: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError> {
         let request = SwarmInitRequest {
             listen_addr: Some(format!("{address}:{PORT}")),
             advertise_addr: Some(address.to_string()),
             data_path_addr: Some(address.to_string()),
+            // The engine's own default is 10.0.0.0/8, where most VPCs lie.
+            default_addr_pool: Some(vec![pool.pool().to_string()]),
+            subnet_size: Some(u32::from(pool.subnet())),
             spec: Some(SwarmSpec {
                 orchestration: Some(SwarmSpecOrchestration {
                     task_history_retention_limit: Some(TASK_HISTORY),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum_server::Handle;
@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
-use crate::adapter::access::OwnAccount;
 use crate::adapter::authority::{self, Authority, Signed};
 use crate::adapter::aws::{Aws, Sts};
 use crate::adapter::cluster_api::{ClusterApi, Credential, MachineKey, Source};
@@ -29,6 +28,7 @@ use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
 use crate::driver::agent::{Agent, Ended, Reboots, group_of};
 use crate::driver::members::Members;
+use crate::model::address::AddressPool;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
@@ -40,6 +40,9 @@ use crate::port::reboot::Host;
 use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
+mod rights;
+
+use rights::Rights;
 
 /// The engine of the machine.
 const ENGINE: &str = "unix:///var/run/docker.sock";
@@ -77,6 +80,9 @@ struct Config {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
+    /// Where the overlay networks of the cluster lie; only its founder needs it.
+    #[serde(default)]
+    addresses: AddressPool,
 }
 
 /// When the machine may reboot by itself.
@@ -181,12 +187,14 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
+        addresses: config.addresses,
         engine: Arc::new(swarm.clone()),
         control: control.clone(),
         groups,
         parameters,
         metadata: Arc::new(metadata),
         reboots: Reboots { window, boot, host: Arc::new(host), leave: control.clone() },
+        audit: OnceLock::new(),
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
@@ -202,7 +210,9 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             Role::Control => {
                 let authority = authority(&agent, &cluster).await;
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
-                let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref()).await;
+                let rights = Rights::open(&aws, config, &agent.prefix, &agent.me.instance).await;
+                let _ = agent.audit.set(rights.audit.clone());
+                let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some(api))
             }
             Role::Worker => (None, None),
@@ -294,19 +304,15 @@ async fn authority(agent: &Agent, cluster: &str) -> (Authority, ClusterSecrets) 
     }
 }
 
-/// What the API shows of itself, the account it is in, and how it knows callers.
-async fn prepare(
-    agent: &Agent,
-    aws: &Aws,
-    authority: &Authority,
-) -> Result<(Signed, String, Identities), String> {
+/// What the API shows of itself, and how it knows callers.
+async fn prepare(agent: &Agent, aws: &Aws, authority: &Authority) -> Result<(Signed, Identities), String> {
     let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
     let account = aws.account().await.map_err(|error| error.to_string())?;
     let issuer = ClusterIssuer::new(authority.clone()).map_err(|error| error.to_string())?;
     let sts = Sts::new(&agent.me.region).map_err(|error| error.to_string())?;
     let members = Members::new(agent.groups.clone(), agent.tags.clone(), agent.me.instance.clone());
-    let identities = Identities::new(Arc::new(issuer), Arc::new(sts), members, account.clone());
-    Ok((signed, account, identities))
+    let identities = Identities::new(Arc::new(issuer), Arc::new(sts), members, account);
+    Ok((signed, identities))
 }
 
 /// Serves the cluster's API, and begins again when that ends for any reason.
@@ -316,8 +322,9 @@ async fn serve(
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
+    rights: Rights,
 ) -> Background {
-    let (signed, account, identities) = loop {
+    let (signed, identities) = loop {
         match prepare(agent, aws, &authority).await {
             Ok(prepared) => break prepared,
             Err(reason) => tracing::warn!(reason, "preparing the API"),
@@ -329,7 +336,9 @@ async fn serve(
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
         identities: Arc::new(identities),
-        access: Arc::new(OwnAccount { account }),
+        access: rights.access.clone(),
+        tokens: rights.access.clone(),
+        audit: rights.audit.clone(),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
@@ -337,6 +346,7 @@ async fn serve(
     let tls =
         TlsIdentity { certificate: signed.certificate, key: signed.key, authority: authority.certificate };
     Background::spawn(async move {
+        let _kept = rights;
         loop {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
             match cluster_api::serve(api.clone(), address, &tls, Handle::new()).await {
@@ -401,5 +411,25 @@ mod tests {
         let refused = parse("etdc: true\n").expect_err("a misspelt key");
         assert!(refused.contains("etdc"), "{refused}");
         parse("etcd: maybe\n").expect_err("neither true nor false");
+    }
+
+    #[test]
+    fn a_cluster_s_addresses_have_a_default_and_are_checked() {
+        let pool = |text: &str| parse(text).map(|config| config.addresses.to_string());
+        assert_eq!(pool(""), Ok("10.200.0.0/13 in networks of /24".to_owned()));
+        assert_eq!(pool("addresses: {subnet: 22}"), Ok("10.200.0.0/13 in networks of /22".to_owned()));
+        assert_eq!(
+            pool("addresses: {pool: 192.168.0.0/16, subnet: 25}"),
+            Ok("192.168.0.0/16 in networks of /25".to_owned())
+        );
+        for (text, reason) in [
+            ("addresses: {pool: 10.200.0.0/22}", "room for 4 networks"),
+            ("addresses: {pool: 10.200.0.1/13}", "write `10.200.0.0/13`"),
+            ("addresses: {pools: 10.200.0.0/13}", "pools"),
+            ("addresses: {subnet: 300}", "300"),
+        ] {
+            let error = pool(text).expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
     }
 }

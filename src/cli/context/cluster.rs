@@ -23,6 +23,14 @@ impl Context {
     /// # Errors
     /// When the repository is not right, or a variable that this needs is not set.
     pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api().await?)
+    }
+
+    /// The API of the cluster of the environment that was asked for. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn cluster_api(&self) -> Result<Arc<ClusterApi>, Failure> {
         if let Some(endpoint) = variable(ENDPOINT) {
             let credential = match token() {
                 Some(token) => token,
@@ -32,7 +40,7 @@ impl Context {
         }
         let repository = self.repository()?;
         let environment = self.environment(&repository)?;
-        self.cluster_of(&repository, environment).await
+        self.cluster_api_of(&repository, environment).await
     }
 
     /// The cluster of `environment`.
@@ -44,6 +52,14 @@ impl Context {
         repository: &Repository,
         environment: &Environment,
     ) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api_of(repository, environment).await?)
+    }
+
+    async fn cluster_api_of(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Arc<ClusterApi>, Failure> {
         let unset = |unset: crate::model::setting::Unset| Failure::Invalid {
             diagnostics: vec![unset.diagnostic()],
             files: repository.files,
@@ -82,6 +98,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         ),
         ClusterError::NotFound { what: "service", .. } => {
             Failure::usage(error.to_string(), "`fleetwright status` lists the services")
+        }
+        ClusterError::NotFound { what: "token", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright cluster token list` lists the tokens")
         }
         ClusterError::NotFound { .. } => {
             Failure::usage(error.to_string(), "`fleetwright machines` lists the machines")

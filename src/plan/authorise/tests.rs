@@ -26,6 +26,7 @@ fn targets() -> Vec<Target> {
         Target::Machines(vec![id("i-2")]),
         Target::Machines(vec![id("i-1"), id("i-2")]),
         Target::Service("web".parse().expect("a name")),
+        Target::Token("ci".parse().expect("a name")),
         Target::Cluster,
     ]
 }
@@ -78,10 +79,18 @@ fn a_former_worker_can_leave_and_no_more() {
 #[test]
 fn people_need_the_level_of_the_operation() {
     let needs = |operation| match operation {
-        Operation::Snapshot | Operation::Watch | Operation::Logs => Some(Level::Viewer),
-        Operation::Deploy | Operation::Rollback | Operation::Remove => Some(Level::Deployer),
-        Operation::Drain => Some(Level::Admin),
-        _ => None,
+        Operation::Snapshot | Operation::Watch | Operation::Audit => Some(Level::Viewer),
+        Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Drain => Some(Level::Deployer),
+        Operation::Remove | Operation::TokenCreate | Operation::TokenList | Operation::TokenRevoke => {
+            Some(Level::Admin)
+        }
+        Operation::Identify
+        | Operation::Register
+        | Operation::ReportUnhealthy
+        | Operation::RebootState
+        | Operation::RebootAsk
+        | Operation::RebootReturn
+        | Operation::EtcdClient => None,
     };
     let levels = [None, Some(Level::Viewer), Some(Level::Deployer), Some(Level::Admin)];
     for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
@@ -114,11 +123,14 @@ fn a_denial_says_who_what_and_why() {
     );
     assert_eq!(
         denied(&person(), Some(Level::Viewer), Operation::Drain),
-        "arn:aws:iam::1:user/ann may not drain machines: it is a viewer and this needs admin"
+        "arn:aws:iam::1:user/ann may not drain machines: this needs the level deployer, and it is a viewer. \
+         To change that, add `arn:aws:iam::1:user/ann` to `deployer` of `access:` in fleetwright.yaml and run \
+         `fleetwright apply`"
     );
     assert_eq!(
         denied(&person(), None, Operation::Snapshot),
-        "arn:aws:iam::1:user/ann may do nothing here. An admin can give access in `access:` of fleetwright.yaml"
+        "arn:aws:iam::1:user/ann has no access. To change that, add `arn:aws:iam::1:user/ann` to `viewer` of \
+         `access:` in fleetwright.yaml and run `fleetwright apply`"
     );
 }
 

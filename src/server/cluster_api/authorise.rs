@@ -13,14 +13,15 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::tls::PeerCertificate;
-use super::{Api, Problem};
+use super::{Api, Problem, audit};
 use crate::model::member::Node;
 use crate::model::name::MachineId;
-use crate::model::principal::{Operation, Principal, Target};
+use crate::model::principal::{Level, Operation, Principal, Target};
 use crate::model::secret::Secret;
 use crate::plan::authorise::{Asked, authorise as decide};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::DrainRequest;
+use crate::port::tokens::NewToken;
 
 /// The most that is read of a body that names what is acted on.
 const BODY: usize = 64 * 1024;
@@ -31,6 +32,8 @@ const BODY: usize = 64 * 1024;
 pub struct Authorised {
     /// Who asks.
     pub principal: Principal,
+    /// The level of a person, a token or the break-glass token.
+    pub level: Option<Level>,
     /// What for.
     pub operation: Operation,
     /// On what.
@@ -51,7 +54,7 @@ pub(super) async fn authorise(
     next: Next,
 ) -> Response {
     match api.admit(operation, peer, shown, &parameters, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => audit::carry_out(&api, request, next).await,
         Err(problem) => problem.into_response(),
     }
 }
@@ -83,14 +86,17 @@ impl Api {
         let principal = found.principal;
         let level = match &principal {
             Principal::Person { .. } | Principal::Token { .. } => self.access.level(&principal).await?,
-            Principal::Machine { .. } | Principal::FormerWorker { .. } | Principal::BreakGlass => None,
+            Principal::BreakGlass => Some(Level::Admin),
+            Principal::Machine { .. } | Principal::FormerWorker { .. } => None,
         };
         let asked = Asked { principal: &principal, level, operation, target: &target };
-        decide(&asked).map_err(|denied| {
+        if let Err(denied) = decide(&asked) {
             tracing::warn!(%principal, ?operation, %target, %peer, "denied");
-            Problem::from(ClusterError::Denied { reason: denied.to_string() })
-        })?;
-        request.extensions_mut().insert(Authorised { principal, operation, target, peer, nodes });
+            let reason = denied.to_string();
+            audit::denied(self, &principal, level, operation, &target, peer, &reason).await;
+            return Err(ClusterError::Denied { reason }.into());
+        }
+        request.extensions_mut().insert(Authorised { principal, level, operation, target, peer, nodes });
         Ok(request)
     }
 
@@ -128,7 +134,13 @@ impl Api {
         }
         match self.access.token(&Secret::new(given.to_owned())).await? {
             Some(principal) => Ok(principal.into()),
-            None => Err(Problem::unknown("the token is not one of this cluster, or has expired")),
+            None if given.starts_with("fwt_") => Err(Problem::unknown(
+                "this token is not known: it has expired or was revoked. An admin can create another with \
+                 `fleetwright cluster token create`",
+            )),
+            None => Err(Problem::unknown(
+                "this needs a certificate or a token of the cluster, and the token that was sent is not one",
+            )),
         }
     }
 
@@ -161,7 +173,16 @@ async fn read_target(
 ) -> Result<(Target, Request), Problem> {
     let parameter = |name: &str| parameters.get(name).map(String::as_str).unwrap_or_default();
     let target = match operation {
-        Operation::Identify | Operation::Snapshot | Operation::Watch => Target::Cluster,
+        Operation::Identify
+        | Operation::Snapshot
+        | Operation::Watch
+        | Operation::Audit
+        | Operation::TokenList => Target::Cluster,
+        Operation::TokenRevoke => Target::Token(parameter("name").parse()?),
+        Operation::TokenCreate => {
+            let (new, request) = body::<NewToken>(request).await?;
+            return Ok((Target::Token(new.name), request));
+        }
         Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Remove => {
             Target::Service(parameter("name").parse()?)
         }
@@ -172,16 +193,22 @@ async fn read_target(
         | Operation::EtcdClient => Target::Machines(vec![parameter("id").parse()?]),
         Operation::ReportUnhealthy => Target::Task { id: parameter("id").to_owned(), machine: None },
         Operation::Drain => {
-            let (parts, body) = request.into_parts();
-            let bytes = to_bytes(body, BODY)
-                .await
-                .map_err(|error| Problem::invalid(format!("reading the request: {error}")))?;
-            let asked: DrainRequest = serde_json::from_slice(&bytes)
-                .map_err(|error| Problem::invalid(format!("the request is not understood: {error}")))?;
-            return Ok((Target::Machines(asked.machines), Request::from_parts(parts, Body::from(bytes))));
+            let (asked, request) = body::<DrainRequest>(request).await?;
+            return Ok((Target::Machines(asked.machines), request));
         }
     };
     Ok((target, request))
+}
+
+/// The body of a request, and the request as it was.
+async fn body<T: serde::de::DeserializeOwned>(request: Request) -> Result<(T, Request), Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, BODY)
+        .await
+        .map_err(|error| Problem::invalid(format!("reading the request: {error}")))?;
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|error| Problem::invalid(format!("the request is not understood: {error}")))?;
+    Ok((value, Request::from_parts(parts, Body::from(bytes))))
 }
 
 impl Authorised {
@@ -189,7 +216,7 @@ impl Authorised {
     pub(super) fn machines(&self) -> &[MachineId] {
         match &self.target {
             Target::Machines(machines) => machines,
-            Target::Cluster | Target::Service(_) | Target::Task { .. } => &[],
+            Target::Cluster | Target::Service(_) | Target::Token(_) | Target::Task { .. } => &[],
         }
     }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::{Api, Authorised, Problem};
-use crate::model::principal::Target;
+use crate::model::principal::{Level, Target};
 use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
@@ -23,6 +23,14 @@ pub(super) async fn drain(
     Json(request): Json<DrainRequest>,
 ) -> Result<Json<Drained>, Problem> {
     let machines = authorised.machines();
+    let person = authorised.level.is_some_and(|level| level < Level::Admin);
+    if request.force && person {
+        let reason = format!(
+            "{} may not drain machines by force, which also stops what nothing can replace: this needs the level admin",
+            authorised.principal
+        );
+        return Err(ClusterError::Denied { reason }.into());
+    }
     let work = async {
         if request.force {
             api.membership.evacuate(machines).await

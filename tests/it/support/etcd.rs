@@ -15,6 +15,7 @@ use fleetwright::adapter::etcd::Gateway;
 use fleetwright::adapter::etcd_files::{ClientFiles, Signer};
 use fleetwright::adapter::etcd_machine::EtcdOnMachine;
 use fleetwright::driver::etcd::{Etcd, keep_client};
+use fleetwright::model::address::AddressPool;
 use fleetwright::model::etcd::{Service, client_url};
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::machine::Role;
@@ -443,7 +444,7 @@ impl Membership for Around {
         Ok(nodes.collect())
     }
 
-    async fn init(&self, _address: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, _: IpAddr, _: &AddressPool) -> Result<(), ClusterError> {
         Err(not_asked())
     }
 

@@ -12,6 +12,7 @@ use fleetwright::adapter::probe;
 use fleetwright::adapter::swarm::{Anonymous, Engine, PROBE_ON_MACHINE, Swarm};
 use fleetwright::event::Events;
 use fleetwright::local::{home::Home, image, machines};
+use fleetwright::model::address::AddressPool;
 use fleetwright::model::name::{Digest, MachineId};
 use fleetwright::port::membership::Membership;
 
@@ -39,7 +40,7 @@ impl Lab {
         let lab = Self::start().await;
         let control = lab.engine(0).await;
         let worker = lab.engine(1).await;
-        control.init(lab.machines[0]).await.expect("a swarm");
+        control.init(lab.machines[0], &AddressPool::default()).await.expect("a swarm");
         let tokens = control.join_tokens().await.expect("tokens");
         worker.join(lab.machines[1], &lab.machines[..1], &tokens.worker).await.expect("joined");
         let limit = Instant::now() + Duration::from_secs(60);
@@ -165,6 +166,13 @@ impl Lab {
     /// Starts a machine again that was shut down.
     pub fn start_again(&self, number: usize) {
         ok(Command::new("docker").args(["start", &self.machine(number)]));
+    }
+
+    /// The addresses of one of the engine's networks.
+    pub fn subnet(&self, network: &str) -> String {
+        let host = format!("tcp://{}:2375", self.machines[0]);
+        let format = "{{range .IPAM.Config}}{{.Subnet}}{{end}}";
+        ok(Command::new("docker").args(["-H", &host, "network", "inspect", network, "--format", format]))
     }
 
     /// Lets a drained machine take work again, which needs the engine's own client.
