@@ -7,6 +7,7 @@ use axum::extract::State;
 use chrono::Utc;
 use tokio::sync::Semaphore;
 
+use super::super::strict::Strict;
 use super::{Api, Problem};
 use crate::driver::members::Members;
 use crate::model::identity::{Exchange, Issued, VERSION};
@@ -85,7 +86,7 @@ impl Identities {
 
 pub(super) async fn identify(
     State(api): State<Api>,
-    Json(exchange): Json<Exchange>,
+    Strict(exchange): Strict<Exchange>,
 ) -> Result<Json<Issued>, Problem> {
     Ok(Json(api.identities.exchange(&exchange).await?))
 }
