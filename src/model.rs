@@ -16,6 +16,7 @@ pub mod etcd;
 pub mod feature;
 pub mod founding;
 pub mod group;
+pub mod identity;
 pub mod image;
 pub mod local_cloud;
 pub mod lock;

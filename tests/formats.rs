@@ -117,6 +117,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("model/audit.rs", "its sample is in the tests beside it"),
     ("model/token.rs", "its sample is in the tests beside it"),
     ("model/principal.rs", "its sample is in the tests beside it"),
+    ("model/identity.rs", "its sample is in the tests beside it"),
+    ("adapter/issuer.rs", "tokens of an hour; another version has another prefix and another key"),
     ("port/tokens.rs", "its sample is in the tests beside it"),
     ("model/address.rs", "agent.yaml and fleetwright.yaml; unknown keys are refused"),
     ("server/", "queries, which are checked below"),

@@ -11,7 +11,10 @@ mod groups;
 mod parameters;
 mod patience;
 mod records;
+mod sts;
 mod templates;
+
+pub use sts::{Signer, Sts};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use crate::port::cloud::{Cloud, CloudError};
 use crate::port::desired::Records;
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
+use crate::port::identity::Prove;
 use crate::port::parameters::Parameters;
 use crate::port::repair::Repair;
 use crate::port::store::Store;
@@ -88,6 +92,11 @@ impl Aws {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking which account this is", error))?;
         Ok(identity.account.unwrap_or_default())
+    }
+
+    /// Proves to others who calls, with the same credentials.
+    pub fn prove(&self) -> Arc<dyn Prove> {
+        Arc::new(sts::Signer::new(self.config.clone()))
     }
 
     /// The ARN of the principal that calls are made as.

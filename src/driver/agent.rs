@@ -3,7 +3,7 @@
 //! What to do is decided in [`crate::plan::agent`]; this asks and does. Every step looks at
 //! what there is, so that the agent can be killed and started again at any point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use super::audit::Auditor;
 use super::etcd::Etcd;
 use super::rendezvous::{Rendezvous, RendezvousError};
 use crate::model::address::AddressPool;
-use crate::model::feature::{Features, feature_labels};
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
@@ -23,7 +22,6 @@ use crate::model::secret::Secret;
 use crate::plan::agent::{self as plan, Action, Inside, Leave};
 use crate::port::cloud::CloudError;
 use crate::port::cluster::ClusterError;
-use crate::port::cluster_wire::Registration;
 use crate::port::engine_host::EngineHost;
 use crate::port::groups::Groups;
 use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
@@ -31,6 +29,7 @@ use crate::port::parameters::{Parameters, Protection};
 use crate::port::standing::{AskStanding, Restore};
 
 pub mod desired;
+mod identity;
 mod membership;
 mod reboot;
 mod record;
@@ -194,30 +193,6 @@ impl Agent {
             api_token: get("api-token").await?,
             worker_token: self.parameters.get(&self.name("worker-token")).await?,
         })
-    }
-
-    async fn register(&self, node: &str) -> Result<(), AgentError> {
-        let mut labels: BTreeMap<String, String> = self.me.metadata.clone();
-        for (key, value) in [
-            ("instance", self.me.instance.to_string()),
-            ("address", self.me.address.to_string()),
-            ("group", self.me.group.clone()),
-            ("role", self.me.role.word().to_owned()),
-            ("zone", self.me.zone.clone()),
-        ] {
-            labels.insert(key.to_owned(), value);
-        }
-        match self.me.role {
-            Role::Control => {
-                labels.extend(feature_labels(Features::own()));
-                self.engine.register(node, &labels).await?;
-            }
-            Role::Worker => {
-                let registration = Registration { node: node.to_owned(), labels, features: Features::own() };
-                self.control.register(&self.me.instance, &registration).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Is a member, until that ends.

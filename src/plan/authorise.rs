@@ -48,9 +48,8 @@ pub fn right(operation: Operation) -> Option<Right> {
         | Operation::ClusterRestore => people(Level::Admin),
         // A machine in doubt is no member as far as the engine knows. It learns whether it is one, and
         // gets a turn, which ends on its own.
-        Operation::Standing | Operation::Turn => {
-            Right { machines: Machines::Any, former_workers: Machines::Any, ..machines }
-        }
+        Operation::Standing => Right { machines: Machines::Any, former_workers: Machines::Any, ..machines },
+        Operation::Turn => Right { former_workers: Machines::Any, ..machines },
         Operation::Drain => Right { people: Some(Level::Deployer), ..leaving },
         Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,

@@ -76,7 +76,7 @@ pub struct Drained {
 pub struct Registration {
     /// The engine's id of the node.
     pub node: String,
-    /// What is known of the machine.
+    /// What the machine says of itself. Control machines derive its labels and ignore this.
     pub labels: BTreeMap<String, String>,
     /// What its agent can do. Agents that send nothing are of the first version.
     #[serde(default)]

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use reqwest::Url;
 
-use super::{ANSWER, ClusterApi, Trouble, attempt, words};
+use super::{ANSWER, ClusterApi, Ready, Trouble, words};
 use crate::model::audit::{AuditEvent, Filter};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::AuditPage;
@@ -28,8 +28,8 @@ impl ClusterApi {
         let asked = connected.endpoints.iter().map(async |endpoint| {
             let answer = async {
                 let url = url(endpoint, filter, limit).map_err(|why| Trouble::Unsent(why.clone()))?;
-                let request = connected.calls.get(url).timeout(ANSWER).bearer_auth(connected.token.expose());
-                let response = attempt(request, endpoint).await?;
+                let get = |ready: &Ready, url: String| ready.calls.get(url).timeout(ANSWER);
+                let response = self.0.try_one(&connected, endpoint, url.as_str(), &get).await?;
                 let page: AuditPage =
                     response.json().await.map_err(|error| Trouble::Unanswered(words(&error)))?;
                 Ok::<_, Trouble>(page.events)
@@ -44,7 +44,9 @@ impl ClusterApi {
                     answered = true;
                     recorded.events.extend(events);
                 }
-                Err(Trouble::Answered(error @ ClusterError::Denied { .. })) => return Err(error),
+                Err(Trouble::Answered(error @ ClusterError::Denied { .. }) | Trouble::Unknown(error)) => {
+                    return Err(error);
+                }
                 Err(Trouble::Answered(error)) => recorded.silent.push((endpoint, error.to_string())),
                 Err(Trouble::Unsent(why) | Trouble::Unanswered(why)) => {
                     recorded.silent.push((endpoint, why));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 
-use super::{Again, ClusterApi, Connected, Source, Trouble, attempt, words};
+use super::identity::{NO_PATH, TOO_OLD};
+use super::{Again, ClusterApi, Connected, Inner, Ready, Source, Trouble, words};
 use crate::model::cluster::{Answer, Asked, LogEnd, View};
 use crate::model::name::{MachineId, ServiceName};
 use crate::port::cluster::ClusterError;
@@ -24,7 +25,7 @@ impl ControlMachines for ClusterApi {
         let connected = self.0.connected().await?;
         let known = self.known(&connected).await?;
         let asked = known.into_iter().map(async |(machine, endpoint)| {
-            let answer = ask(&connected, &endpoint).await;
+            let answer = ask(&self.0, &connected, &endpoint).await;
             let machine = match &answer {
                 Answer::View(view) => view.machine.to_string(),
                 Answer::TooOld | Answer::Silent(_) => machine,
@@ -56,19 +57,15 @@ impl ClusterApi {
         let connected = self.0.connected().await?;
         for (known, endpoint) in self.known(&connected).await? {
             let is_it = known == machine.as_str()
-                || matches!(ask(&connected, &endpoint).await, Answer::View(view) if view.machine == *machine);
+                || matches!(ask(&self.0, &connected, &endpoint).await, Answer::View(view) if view.machine == *machine);
             if !is_it {
                 continue;
             }
-            let request = connected
-                .calls
-                .post(format!("{endpoint}/v1/cluster/recover"))
-                .timeout(RECOVER)
-                .bearer_auth(connected.token.expose())
-                .json(&wanted);
-            return match attempt(request, &endpoint).await {
+            let url = format!("{endpoint}/v1/cluster/recover");
+            let post = |ready: &Ready, url: String| ready.calls.post(url).timeout(RECOVER).json(&wanted);
+            return match self.0.try_one(&connected, &endpoint, &url, &post).await {
                 Ok(_) => Ok(()),
-                Err(Trouble::Answered(error)) => Err(error),
+                Err(Trouble::Answered(error) | Trouble::Unknown(error)) => Err(error),
                 Err(Trouble::Unsent(reason) | Trouble::Unanswered(reason)) => {
                     Err(ClusterError::Unreachable { endpoint, reason })
                 }
@@ -95,18 +92,19 @@ impl ClusterApi {
     }
 }
 
-async fn ask(connected: &Connected, endpoint: &str) -> Answer {
-    let request = connected.calls.get(format!("{endpoint}/v1/cluster")).timeout(ANSWER);
-    let response = match request.bearer_auth(connected.token.expose()).send().await {
+async fn ask(inner: &Inner, connected: &Connected, endpoint: &str) -> Answer {
+    let get = |ready: &Ready, url: String| ready.calls.get(url).timeout(ANSWER);
+    let response = match inner.try_one(connected, endpoint, &format!("{endpoint}/v1/cluster"), &get).await {
         Ok(response) => response,
-        Err(error) => return Answer::Silent(words(&error)),
+        Err(Trouble::Answered(ClusterError::Engine { reason, .. })) if reason.contains(NO_PATH) => {
+            return Answer::TooOld;
+        }
+        Err(Trouble::Unsent(reason)) if reason == TOO_OLD => return Answer::TooOld,
+        Err(Trouble::Unsent(reason) | Trouble::Unanswered(reason)) => return Answer::Silent(reason),
+        Err(Trouble::Answered(error) | Trouble::Unknown(error)) => return Answer::Silent(error.to_string()),
     };
-    match response.status() {
-        StatusCode::NOT_FOUND => Answer::TooOld,
-        status if status.is_success() => match response.json::<View>().await {
-            Ok(view) => Answer::View(Box::new(view)),
-            Err(error) => Answer::Silent(format!("its answer is not understood: {}", words(&error))),
-        },
-        status => Answer::Silent(format!("it answers with status {}", status.as_u16())),
+    match response.json::<View>().await {
+        Ok(view) => Answer::View(Box::new(view)),
+        Err(error) => Answer::Silent(format!("its answer is not understood: {}", words(&error))),
     }
 }

@@ -15,14 +15,16 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
-use crate::adapter::authority::{self, Authority};
-use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
+use crate::adapter::authority::{self, Authority, Signed};
+use crate::adapter::aws::{Aws, Sts};
+use crate::adapter::cluster_api::{ClusterApi, Credential, MachineKey, Source};
 use crate::adapter::host::SystemdHost;
+use crate::adapter::issuer::ClusterIssuer;
 use crate::adapter::metadata::InstanceMetadata;
+use crate::adapter::probe;
 use crate::adapter::raft_log::LogFiles;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
 use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
-use crate::adapter::{aws::Aws, probe};
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
@@ -31,6 +33,7 @@ use crate::cli::read::plain;
 use crate::driver::agent::desired::Desired;
 use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
 use crate::driver::cluster::{Own, Published};
+use crate::driver::members::Members;
 use crate::driver::rendezvous::Rendezvous;
 use crate::driver::standing::Standings;
 use crate::model::address::AddressPool;
@@ -44,7 +47,7 @@ use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
 use crate::port::recovery::EtcdSurvivor;
 use crate::port::standing::Restore;
-use crate::server::cluster_api::{self, Api, TlsIdentity};
+use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
 mod rights;
@@ -83,6 +86,7 @@ struct Config {
     /// Whether control machines keep an etcd; without effect on workers.
     #[serde(default)]
     etcd: bool,
+    /// What a machine said of itself for placement. The tags of its group say that now.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
@@ -145,6 +149,12 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     })?;
     let metadata = InstanceMetadata::new()
         .map_err(|error| Failure::failed(error.to_string(), "see the machine's network"))?;
+    if !config.metadata.is_empty() {
+        tracing::warn!(
+            keys = ?config.metadata.keys(),
+            "`metadata` in the agent's configuration has no effect: put tags `fleetwright:metadata:KEY` on the group"
+        );
+    }
     let mut me = identity(&metadata, config).await;
     let aws = Aws::connect(Some(&me.region), None).await;
     let (groups, parameters) = (aws.groups(), aws.parameters());
@@ -171,9 +181,10 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
     let host = SystemdHost::new();
     let swarm = Swarm::new(engine(&host).await, access);
-    let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
-    let source =
-        Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer, token: None };
+    let key = MachineKey::new()
+        .map_err(|error| Failure::failed(format!("making this machine's key: {error}"), "report this"))?;
+    let credential = Credential::Machine(aws.prove(), Arc::new(key));
+    let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), credential };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
     let boot = host.boot().map_err(|error| {
@@ -214,7 +225,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         // A manager that waits for a majority must answer `cluster status` and `recover`.
         let entered = tokio::select! {
             entered = agent.enter() => entered,
-            never = serve_early(&agent, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
+            never = serve_early(&agent, &aws, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
         };
         let node = match entered {
             Ok(node) => node,
@@ -227,7 +238,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
                 let rights = rights.get_or_init(open).await;
                 let _ = agent.audit.set(rights.audit.clone());
-                let api = serve(&agent, &swarm, authority, etcd.as_ref(), rights).await;
+                let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some(api))
             }
             Role::Worker => (None, None),
@@ -255,6 +266,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
 /// Serves the API of a control machine that is not in the cluster yet, or not any more.
 async fn serve_early<'a>(
     agent: &Agent,
+    aws: &Aws,
     swarm: &Swarm,
     cluster: &str,
     rights: impl AsyncFnOnce() -> &'a Rights,
@@ -262,14 +274,14 @@ async fn serve_early<'a>(
     if agent.me.role == Role::Worker {
         return std::future::pending().await;
     }
-    let _api = serve(agent, swarm, authority(agent, cluster).await, None, rights().await).await;
+    let _api = serve(agent, aws, swarm, authority(agent, cluster).await, None, rights().await).await;
     std::future::pending().await
 }
 
 async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     loop {
         match metadata.identity().await {
-            Ok(found) => return Identity { role: config.role, metadata: config.metadata.clone(), ..found },
+            Ok(found) => return Identity { role: config.role, ..found },
             Err(error) => tracing::warn!(%error, "asking what this machine is"),
         }
         sleep(RETRY).await;
@@ -335,18 +347,30 @@ async fn authority(agent: &Agent, cluster: &str) -> (Authority, ClusterSecrets) 
     }
 }
 
+/// What the API shows of itself, and how it knows callers.
+async fn prepare(agent: &Agent, aws: &Aws, authority: &Authority) -> Result<(Signed, Identities), String> {
+    let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
+    let account = aws.account().await.map_err(|error| error.to_string())?;
+    let issuer = ClusterIssuer::new(authority.clone()).map_err(|error| error.to_string())?;
+    let sts = Sts::new(&agent.me.region).map_err(|error| error.to_string())?;
+    let members = Members::new(agent.groups.clone(), agent.tags.clone(), agent.me.instance.clone());
+    let identities = Identities::new(Arc::new(issuer), Arc::new(sts), members, account);
+    Ok((signed, identities))
+}
+
 /// Serves the cluster's API, and begins again when that ends for any reason.
 async fn serve(
     agent: &Agent,
+    aws: &Aws,
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
     rights: &Rights,
 ) -> Background {
-    let signed = loop {
-        match authority.sign(agent.me.address) {
-            Ok(signed) => break signed,
-            Err(error) => tracing::warn!(%error, "preparing the API"),
+    let (signed, identities) = loop {
+        match prepare(agent, aws, &authority).await {
+            Ok(prepared) => break prepared,
+            Err(reason) => tracing::warn!(reason, "preparing the API"),
         }
         sleep(RETRY).await;
     };
@@ -370,6 +394,7 @@ async fn serve(
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
+        identities: Arc::new(identities),
         standings: Arc::new(Standings::new(
             Arc::new(swarm.clone()),
             Arc::new(swarm.clone()),
@@ -383,7 +408,8 @@ async fn serve(
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
     };
-    let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+    let tls =
+        TlsIdentity { certificate: signed.certificate, key: signed.key, authority: authority.certificate };
     Background::spawn(async move {
         loop {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));

@@ -39,11 +39,17 @@ fn unjudged(operation: Operation) -> bool {
 #[test]
 fn a_machine_in_doubt_may_ask_whether_it_is_a_member() {
     let address = "10.0.0.1".parse().expect("an address");
+    let former = Principal::FormerWorker { instance: None, address };
+    for principal in [worker("i-1"), former.clone()] {
+        assert!(may(&principal, None, Operation::Standing, &Target::Cluster));
+    }
+    // A certificate says which machine asks, so nobody takes the turn of another.
+    let [own, others] = ["i-1", "i-2"].map(|name| Target::Machines(vec![id(name)]));
+    assert!(may(&worker("i-1"), None, Operation::Turn, &own));
+    assert!(!may(&worker("i-1"), None, Operation::Turn, &others));
+    assert!(may(&former, None, Operation::Turn, &others));
     for operation in [Operation::Standing, Operation::Turn] {
-        for principal in [worker("i-1"), Principal::FormerWorker { instance: None, address }] {
-            assert!(may(&principal, None, operation, &Target::Cluster), "{operation:?}");
-        }
-        assert!(!may(&person(), Some(Level::Admin), operation, &Target::Cluster), "{operation:?}");
+        assert!(!may(&person(), Some(Level::Admin), operation, &own), "{operation:?}");
     }
 }
 
@@ -155,4 +161,33 @@ fn a_denial_says_who_what_and_why() {
         "arn:aws:iam::1:user/ann has no access. To change that, add `arn:aws:iam::1:user/ann` to `viewer` of \
          `access:` in fleetwright.yaml and run `fleetwright apply`"
     );
+}
+
+#[test]
+fn machines_may_do_what_the_table_says() {
+    let text = include_str!("../../../docs/security.md");
+    let (_, section) = text.split_once("## What a worker may do").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for line in section.lines().filter(|line| line.starts_with("| `")) {
+        let (name, rest) = line.trim_matches(['|', ' ']).split_once(" | ").expect("a row");
+        rows.push((name.trim_matches('`').to_owned(), rest.to_owned()));
+    }
+    let own = |may: Machines| match may {
+        Machines::Own => "own",
+        Machines::Any => "any",
+        Machines::Never => "no",
+    };
+    let mut wanted: Vec<(String, String)> = Operation::ALL
+        .iter()
+        .filter_map(|operation| {
+            let right = right(*operation)?;
+            let name = serde_json::to_string(operation).expect("JSON").trim_matches('"').to_owned();
+            let people = right.people.map_or("no", Level::word);
+            Some((name, format!("{people} | {} | {}", own(right.machines), own(right.former_workers))))
+        })
+        .collect();
+    rows.sort();
+    wanted.sort();
+    assert_eq!(rows, wanted);
 }

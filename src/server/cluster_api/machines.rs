@@ -10,6 +10,7 @@ use super::super::strict::Strict;
 use super::{Api, Authorised, Problem};
 use crate::model::feature::feature_labels;
 use crate::model::principal::{Level, Target};
+use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
     DrainRequest, Drained, EtcdClient, EtcdClientRequest, Registration, Unhealthy,
@@ -52,20 +53,18 @@ pub(super) async fn register(
     Strict(registration): Strict<Registration>,
 ) -> Result<StatusCode, Problem> {
     let id = authorised.machine()?;
-    let Some(node) = authorised.nodes.iter().find(|node| node.id == registration.node) else {
-        return Err(ClusterError::NotFound { what: "machine", name: registration.node }.into());
-    };
-    // A node belongs to the machine that first said so.
-    if node.instance.as_ref().is_some_and(|known| known != id) {
-        let reason = format!("node `{}` is another machine's", node.id);
-        return Err(ClusterError::Refused { reason }.into());
-    }
-    let mut labels = registration.labels;
-    labels.insert("instance".to_owned(), id.to_string());
-    // The control machine writes what the agent can do; what metadata calls a feature is none.
+    let node = identity::register(&authorised.nodes, &registration.node, id, authorised.peer.ip());
+    let node = node.map_err(|error| match error {
+        NotRegistered::NoNode { node } => ClusterError::NotFound { what: "machine", name: node },
+        other => ClusterError::Denied { reason: other.to_string() },
+    })?;
+    let member = api.identities.members().member(id).await?;
+    let mut labels = identity::labels(&member, authorised.peer.ip());
+    // The control machine writes what the agent can do; what a tag calls a feature is none.
     labels.retain(|key, _| !key.starts_with("feature."));
     labels.extend(feature_labels(registration.features));
     api.membership.register(&node.id, &labels).await?;
+    tracing::info!(machine = %id, node = node.id, group = member.group, "registered");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use axum_server::Handle;
 use fleetwright::adapter::audit_log::SqliteAuditLog;
 use fleetwright::adapter::authority::{Authority, random};
-use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
+use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use fleetwright::driver::access::Keeper;
 use fleetwright::driver::audit::Auditor;
 use fleetwright::driver::rendezvous::Rendezvous;
@@ -33,6 +33,8 @@ use fleetwright::port::standing::Turns;
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+
+use crate::identity::{Account, World};
 
 use super::cluster::{FakeCluster, Mood};
 use super::registry::free_port;
@@ -94,7 +96,12 @@ impl Parameters for Store {
 
 /// Who may do what, as `store` has it.
 pub fn keeper(store: Arc<Store>) -> Arc<Keeper> {
-    let home = Home { partition: "aws".to_owned(), account: "123456789012".to_owned() };
+    keeper_in("123456789012", store)
+}
+
+/// The same, for a cluster in that account.
+pub fn keeper_in(account: &str, store: Arc<Store>) -> Arc<Keeper> {
+    let home = Home { partition: "aws".to_owned(), account: account.to_owned() };
     let random = Box::new(|| random().map_err(|error| error.to_string()));
     Arc::new(Keeper::new(store, PREFIX.to_owned(), home, random))
 }
@@ -108,7 +115,7 @@ pub fn auditor(name: &str) -> (Arc<Auditor>, tempfile::TempDir) {
 }
 
 /// The engine: one control machine, and one worker at this computer's address.
-struct Engine;
+pub struct Engine;
 
 fn node(id: &str, instance: &str, address: Ipv4Addr, manager: bool) -> Node {
     Node {
@@ -272,11 +279,14 @@ impl ControlMachine {
         let cluster = beside.map_or_else(|| FakeCluster::new(Mood::Healthy), |other| other.cluster.clone());
         let keeper = keeper(store.clone());
         let (audit, folder) = auditor(name);
+        let account = Account::up(&[]).await;
+        let groups = Arc::new(World::new(&[], &[], vec![]));
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             membership: Arc::new(Engine),
             own: Arc::new(Engine),
             leaves: Arc::new(Engine),
+            identities: account.identities(authority, groups, name),
             standings: Arc::new(Standings::new(
                 Arc::new(Engine),
                 Arc::new(Engine),
@@ -292,7 +302,11 @@ impl ControlMachine {
         };
         let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+        let tls = TlsIdentity {
+            certificate: signed.certificate,
+            key: signed.key,
+            authority: authority.certificate.clone(),
+        };
         let handle = Handle::new();
         let serving = handle.clone();
         tokio::spawn(async move { cluster_api::serve(api, address, &tls, serving).await });
@@ -314,7 +328,7 @@ impl ControlMachine {
         endpoints.extend(others.iter().map(|other| (*other).to_owned()));
         ClusterApi::new(Source::Fixed(Access {
             endpoints,
-            token: Secret::new(token.to_owned()),
+            credential: Credential::Token(Secret::new(token.to_owned())),
             authority: Some(self.authority.clone()),
         }))
     }
