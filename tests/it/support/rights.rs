@@ -223,9 +223,13 @@ impl recovery::ControlMachine for Engine {
             log: None,
             managers: Vec::new(),
             durability: Durability::default(),
+            etcd: None,
         }
     }
     async fn recover(&self, _: LogEnd) -> Result<(), ClusterError> {
+        Ok(())
+    }
+    async fn recover_etcd(&self, _: LogEnd) -> Result<(), ClusterError> {
         Ok(())
     }
     async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
