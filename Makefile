@@ -18,7 +18,7 @@ help:
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
 	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
 	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
-	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about 80 minutes'
+	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
 	@echo 'make test-mixed   the tests of clusters on Debian 12 and 13 together, about 40 minutes'
 	@echo 'make fuzz         every parser with 100,000 texts made at random'
 	@echo 'make test-aws     the contract tests on AWS itself, in the region FLEETWRIGHT_TEST_AWS'

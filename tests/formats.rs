@@ -4,6 +4,8 @@
 //! deserialised belongs to a format, a format whose types change needs a new sample, and what a
 //! request brings is refused where it is not known.
 
+#![allow(clippy::disallowed_methods, reason = "this reads the project's own files")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -399,12 +399,12 @@ pub async fn serve(
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
             rendezvous,
-        }),
+        )),
         access: keeper.clone(),
         tokens: keeper,
         audit,

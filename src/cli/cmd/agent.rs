@@ -27,6 +27,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
+use crate::cli::read::plain;
 use crate::driver::agent::desired::Desired;
 use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
 use crate::driver::cluster::{Own, Published};
@@ -115,7 +116,7 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
         .with_ansi(false)
         .without_time()
         .try_init();
-    let config = read(&args.config)?;
+    let config = config(&args.config)?;
     // Refused now, and not only when a machine wants to reboot.
     let window = config.window().map_err(|error| bad_config(&args.config, &error))?;
     let mut stop = signal(SignalKind::terminate())
@@ -128,8 +129,8 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| bad_config(path, &error))?;
+fn config(path: &Path) -> Result<Config, Failure> {
+    let text = plain(path).map_err(|error| bad_config(path, &error))?;
     serde_yaml::from_str(&text).map_err(|error| bad_config(path, &error))
 }
 
@@ -369,12 +370,12 @@ async fn serve(
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
             rendezvous,
-        }),
+        )),
         access: rights.access.clone(),
         tokens: rights.access.clone(),
         audit: rights.audit.clone(),
@@ -407,7 +408,7 @@ mod tests {
         let file = folder.path().join("agent.yaml");
         std::fs::write(&file, format!("{REST}{reboots}")).expect("written");
         let window =
-            read(&file).and_then(|config| config.window().map_err(|error| bad_config(&file, &error)));
+            config(&file).and_then(|config| config.window().map_err(|error| bad_config(&file, &error)));
         let window = window.map_err(|failure| format!("{failure:?}"))?;
         Ok(window.map(|window| window.to_string()))
     }

@@ -277,12 +277,12 @@ impl ControlMachine {
             membership: Arc::new(Engine),
             own: Arc::new(Engine),
             leaves: Arc::new(Engine),
-            standings: Arc::new(Standings {
-                membership: Arc::new(Engine),
-                turns: Arc::new(Engine),
-                cluster: Arc::new(cluster.clone()),
-                rendezvous: Rendezvous::new(store.clone(), PREFIX),
-            }),
+            standings: Arc::new(Standings::new(
+                Arc::new(Engine),
+                Arc::new(Engine),
+                Arc::new(cluster.clone()),
+                Rendezvous::new(store.clone(), PREFIX),
+            )),
             access: keeper.clone(),
             tokens: keeper.clone(),
             audit,
