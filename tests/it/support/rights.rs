@@ -276,7 +276,7 @@ impl ControlMachine {
             standings: Arc::new(Standings::new(
                 Arc::new(Engine),
                 Arc::new(Engine),
-                Arc::new(Engine),
+                Arc::new(cluster.clone()),
                 Rendezvous::new(store.clone(), PREFIX),
             )),
             access: keeper.clone(),
