@@ -11,6 +11,7 @@ pub mod etcd_machine;
 pub mod git;
 pub mod hooks;
 pub mod host;
+pub mod issuer;
 pub mod journal;
 pub mod locks;
 pub mod metadata;

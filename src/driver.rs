@@ -14,6 +14,7 @@ mod hook;
 pub mod import;
 pub mod leave;
 pub mod lock;
+pub mod members;
 pub mod pipeline;
 pub mod plan;
 pub mod prune;

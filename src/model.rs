@@ -10,6 +10,7 @@ pub mod deployed;
 pub mod drift;
 pub mod etcd;
 pub mod group;
+pub mod identity;
 pub mod image;
 pub mod local_cloud;
 pub mod lock;

@@ -12,6 +12,7 @@ pub mod document;
 pub mod drift;
 pub mod evaluate;
 pub mod guard;
+pub mod identity;
 pub mod image_key;
 pub mod import;
 pub mod lock;

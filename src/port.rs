@@ -12,6 +12,7 @@ pub mod etcd;
 pub mod git;
 pub mod groups;
 pub mod hooks;
+pub mod identity;
 pub mod images;
 pub mod journal;
 pub mod locks;

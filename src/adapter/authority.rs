@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use chrono::{Datelike as _, Days, Utc};
+use chrono::Utc;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -21,8 +21,15 @@ use crate::port::membership::ClusterSecrets;
 /// The common name in the certificates of etcd's members. No machine's id has a dot in it, so
 /// no client can pass for a member.
 pub const ETCD_MEMBER: &str = "fleetwright.etcd.member";
-/// How long a client's certificate for etcd is good for at least; it is renewed much sooner.
-pub const CLIENT_VALID: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a client's certificate for etcd is valid; it is renewed much sooner.
+pub const CLIENT_VALID: Duration = Duration::from_secs(24 * 3600);
+/// How long a machine's certificate for the API is valid; it is renewed much sooner.
+pub const MACHINE_VALID: Duration = Duration::from_secs(24 * 3600);
+/// What the name of a machine in its certificate for the API begins with. No other certificate
+/// of the authority has such a name, so none of them opens the API.
+pub const MACHINE_URI: &str = "fleetwright://machine/";
+/// How far the clocks of machines may be apart.
+const SKEW: Duration = Duration::from_secs(300);
 
 /// Why no certificate could be made.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +115,7 @@ impl Authority {
     }
 
     /// A certificate for the public key (PEM) of a machine whose programs are clients of etcd,
-    /// good for nothing else, and for [`CLIENT_VALID`] at least.
+    /// good for nothing else, and for [`CLIENT_VALID`].
     ///
     /// # Errors
     /// When the authority's own parts are unreadable, or the key is none that is signed for.
@@ -118,13 +125,34 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, machine.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        // It ends with a day.
-        let days = CLIENT_VALID.as_secs() / (24 * 3600) + 1;
-        let end = Utc::now().date_naive() + Days::new(days);
-        let part = |number: u32| u8::try_from(number).unwrap_or(1);
-        params.not_after = rcgen::date_time_ymd(end.year(), part(end.month()), part(end.day()));
+        valid_for(&mut params, CLIENT_VALID);
         Ok(params.signed_by(&PublicKey::read(public_key)?, &issuer)?.pem())
     }
+
+    /// A certificate for the public key (PEM) of a machine's agent, with which it calls the API,
+    /// good for nothing else, and for [`MACHINE_VALID`].
+    ///
+    /// # Errors
+    /// When the authority's own parts are unreadable, or the key is none that is signed for.
+    pub fn sign_machine(&self, machine: &MachineId, public_key: &str) -> Result<String, AuthorityError> {
+        let issuer = Issuer::new(authority(&self.cluster), KeyPair::from_pem(self.key.expose())?);
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, machine.as_str());
+        params.subject_alt_names =
+            vec![SanType::URI(Ia5String::try_from(format!("{MACHINE_URI}{machine}"))?)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        valid_for(&mut params, MACHINE_VALID);
+        Ok(params.signed_by(&PublicKey::read(public_key)?, &issuer)?.pem())
+    }
+}
+
+/// Makes a certificate valid from now on, and a little before for clocks that are behind.
+fn valid_for(params: &mut CertificateParams, valid: Duration) {
+    let now = Duration::from_secs(u64::try_from(Utc::now().timestamp()).unwrap_or(0));
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(SKEW);
+    params.not_after = epoch + now + valid;
 }
 
 /// A point on the curve P-256, uncompressed.

@@ -10,7 +10,10 @@ mod ec2;
 mod groups;
 mod parameters;
 mod patience;
+mod sts;
 mod templates;
+
+pub use sts::{Signer, Sts};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use crate::port::archive::Archive;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
+use crate::port::identity::Prove;
 use crate::port::parameters::Parameters;
 use crate::port::repair::Repair;
 use crate::port::store::Store;
@@ -96,6 +100,11 @@ impl Aws {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking who this is", error))?;
         Ok(identity.arn.unwrap_or_default())
+    }
+
+    /// Proves to others who calls, with the same credentials.
+    pub fn prove(&self) -> Arc<dyn Prove> {
+        Arc::new(sts::Signer::new(self.config.clone()))
     }
 
     /// The region that calls go to.

@@ -9,14 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, stream};
-use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::model::name::{MachineId, ServiceName};
-use crate::model::secret::Secret;
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
@@ -28,8 +27,12 @@ use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
 mod audit;
+mod identity;
 mod reboot;
 mod tokens;
+
+use identity::{Connected, Known, Ready};
+pub use identity::{Credential, MachineKey};
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -52,30 +55,9 @@ pub enum Source {
         parameters: Arc<dyn Parameters>,
         /// The cluster's prefix in it, such as `/fleetwright/demo/local/main`.
         prefix: String,
-        /// Which token this caller bears.
-        bearer: Bearer,
-        /// A token of the caller's own, in place of the one in the parameter store.
-        token: Option<Secret<String>>,
+        /// How this caller is known.
+        credential: Credential,
     },
-}
-
-/// Which of the cluster's tokens a caller bears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bearer {
-    /// May do everything.
-    Operator,
-    /// May register and empty its own machine.
-    Worker,
-}
-
-impl Bearer {
-    /// The name of the token's parameter below the cluster's prefix.
-    pub fn parameter(self) -> &'static str {
-        match self {
-            Self::Operator => "api-token",
-            Self::Worker => "worker-token",
-        }
-    }
 }
 
 /// All that is needed to be let in.
@@ -83,8 +65,8 @@ impl Bearer {
 pub struct Access {
     /// Base URLs of control machines.
     pub endpoints: Vec<String>,
-    /// The cluster's token.
-    pub token: Secret<String>,
+    /// How the caller is known.
+    pub credential: Credential,
     /// The cluster's own authority, as PEM; `None` trusts the system's authorities.
     pub authority: Option<String>,
 }
@@ -96,13 +78,8 @@ struct Inner {
     source: Source,
     /// What was found last; the first endpoint is the one that answered last.
     found: Mutex<Option<Arc<Connected>>>,
-}
-
-struct Connected {
-    endpoints: Vec<String>,
-    token: Secret<String>,
-    calls: Client,
-    streams: Client,
+    /// What this caller is known by.
+    known: Mutex<Option<Known>>,
 }
 
 /// Whether a request may be sent again when it is not known whether the first was carried out.
@@ -118,6 +95,8 @@ enum Trouble {
     Unsent(String),
     /// It may have got it.
     Unanswered(String),
+    /// It does not know this caller (any more).
+    Unknown(ClusterError),
     /// It answered.
     Answered(ClusterError),
 }
@@ -125,7 +104,7 @@ enum Trouble {
 impl ClusterApi {
     /// A client; nothing is asked yet.
     pub fn new(source: Source) -> Self {
-        Self(Arc::new(Inner { source, found: Mutex::new(None) }))
+        Self(Arc::new(Inner { source, found: Mutex::new(None), known: Mutex::new(None) }))
     }
 }
 
@@ -271,8 +250,8 @@ impl Inner {
         again: Again,
     ) -> Result<Option<T>, ClusterError> {
         let response = self
-            .send(path, again, |connected, url| {
-                let request = connected.calls.request(method.clone(), url).timeout(ANSWER);
+            .send(path, again, |ready, url| {
+                let request = ready.calls.request(method.clone(), url).timeout(ANSWER);
                 match body {
                     Some(body) => request.json(body),
                     None => request,
@@ -290,7 +269,7 @@ impl Inner {
 
     /// Opens a stream of lines.
     async fn open(&self, path: &str) -> Result<BoxStream<'static, Result<Line, String>>, ClusterError> {
-        let response = self.send(path, Again::Always, |connected, url| connected.streams.get(url)).await?;
+        let response = self.send(path, Again::Always, |ready, url| ready.streams.get(url)).await?;
         Ok(lines(response).boxed())
     }
 
@@ -298,7 +277,7 @@ impl Inner {
         &self,
         path: &str,
         again: Again,
-        build: impl Fn(&Connected, String) -> RequestBuilder,
+        build: impl Fn(&Ready, String) -> RequestBuilder + Sync,
     ) -> Result<Response, ClusterError> {
         let start = Instant::now();
         loop {
@@ -318,13 +297,12 @@ impl Inner {
             };
             for endpoint in connected.iter().flat_map(|connected| connected.endpoints.clone()) {
                 let Some(connected) = &connected else { break };
-                let url = format!("{endpoint}/v1/{path}");
-                match attempt(build(connected, url).bearer_auth(connected.token.expose()), &endpoint).await {
+                match self.try_one(connected, &endpoint, path, &build).await {
                     Ok(response) => {
                         self.promote(&endpoint).await;
                         return Ok(response);
                     }
-                    Err(Trouble::Answered(error)) => return Err(error),
+                    Err(Trouble::Answered(error) | Trouble::Unknown(error)) => return Err(error),
                     Err(Trouble::Unanswered(why)) if again == Again::OnlyUnsent => {
                         let reason = format!(
                             "{why}; whether it was carried out is not known: see `fleetwright status`"
@@ -342,6 +320,36 @@ impl Inner {
             }
             self.forget().await;
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Sends a request to one control machine, as somebody whom it knows.
+    async fn try_one(
+        &self,
+        connected: &Connected,
+        endpoint: &str,
+        path: &str,
+        build: &(impl Fn(&Ready, String) -> RequestBuilder + Sync),
+    ) -> Result<Response, Trouble> {
+        let mut renewed = false;
+        loop {
+            let ready = {
+                let mut known = self.known.lock().await;
+                let now = connected.identify(known.clone(), endpoint).await?;
+                known.insert(now).ready()
+            };
+            let mut request = build(&ready, format!("{endpoint}/v1/{path}"));
+            if let Some(bearer) = &ready.bearer {
+                request = request.bearer_auth(bearer.expose());
+            }
+            match attempt(request, endpoint).await {
+                // It may have ended while this computer slept.
+                Err(Trouble::Unknown(_)) if connected.can_renew() && !renewed => {
+                    renewed = true;
+                    *self.known.lock().await = None;
+                }
+                other => return other,
+            }
         }
     }
 
@@ -386,12 +394,7 @@ impl Inner {
         if let Some(connected) = found.as_ref() {
             let mut endpoints = connected.endpoints.clone();
             edit(&mut endpoints);
-            *found = Some(Arc::new(Connected {
-                endpoints,
-                token: connected.token.clone(),
-                calls: connected.calls.clone(),
-                streams: connected.streams.clone(),
-            }));
+            *found = Some(Arc::new(connected.with_endpoints(endpoints)));
         }
     }
 
@@ -406,27 +409,19 @@ impl Inner {
 
 impl Source {
     async fn look(&self) -> Result<Access, ClusterError> {
-        let (parameters, prefix, bearer, own) = match self {
+        let (parameters, prefix, credential) = match self {
             Self::Fixed(access) => return Ok(access.clone()),
-            Self::Rendezvous { parameters, prefix, bearer, token } => (parameters, prefix, bearer, token),
+            Self::Rendezvous { parameters, prefix, credential } => (parameters, prefix, credential),
         };
         let failed = |error: crate::port::cloud::CloudError| ClusterError::Engine {
             doing: format!("looking control machines up under {prefix}"),
             reason: error.to_string(),
         };
-        let (authority_name, token_name) =
-            (format!("{prefix}/ca-cert"), format!("{prefix}/{}", bearer.parameter()));
-        let control_prefix = format!("{prefix}/control");
-        let token = async {
-            match own {
-                Some(token) => Ok(Some(token.clone())),
-                None => parameters.get(&token_name).await,
-            }
-        };
-        let (authority, token, control) =
-            tokio::try_join!(parameters.get(&authority_name), token, parameters.list(&control_prefix))
+        let (authority_name, control_prefix) = (format!("{prefix}/ca-cert"), format!("{prefix}/control"));
+        let (authority, control) =
+            tokio::try_join!(parameters.get(&authority_name), parameters.list(&control_prefix))
                 .map_err(failed)?;
-        let (Some(authority), Some(token)) = (authority, token) else {
+        let Some(authority) = authority else {
             return Err(ClusterError::Unreachable {
                 endpoint: format!("{prefix}/control"),
                 reason: "no cluster has been initialised there yet".to_owned(),
@@ -437,30 +432,8 @@ impl Source {
             .filter_map(|parameter| Endpoint::read(parameter.value.expose()))
             .map(|endpoint| endpoint.url())
             .collect();
-        Ok(Access { endpoints, token, authority: Some(authority.expose().clone()) })
-    }
-}
-
-impl Connected {
-    fn new(access: Access) -> Result<Self, ClusterError> {
-        let broken = |error: reqwest::Error| ClusterError::Engine {
-            doing: "reading the cluster's certificate authority".to_owned(),
-            reason: words(&error),
-        };
-        // Control machines are in reach or not; a proxy between would only see addresses it can't know.
-        let builder = || Client::builder().connect_timeout(CONNECT).no_proxy().https_only(true);
-        let (mut calls, mut streams) = (builder(), builder());
-        if let Some(authority) = &access.authority {
-            let certificate = Certificate::from_pem(authority.as_bytes()).map_err(broken)?;
-            calls = calls.tls_certs_only([certificate.clone()]);
-            streams = streams.tls_certs_only([certificate]);
-        }
-        Ok(Self {
-            endpoints: access.endpoints,
-            token: access.token,
-            calls: calls.build().map_err(broken)?,
-            streams: streams.read_timeout(SILENCE).build().map_err(broken)?,
-        })
+        let authority = Some(authority.expose().clone());
+        Ok(Access { endpoints, credential: credential.clone(), authority })
     }
 }
 
@@ -480,7 +453,9 @@ async fn attempt(request: RequestBuilder, endpoint: &str) -> Result<Response, Tr
     if error.code == "unreachable" {
         return Err(Trouble::Unanswered(error.detail.unwrap_or(error.message)));
     }
-    Err(Trouble::Answered(error.into_error(endpoint)))
+    let unknown = error.code == "unauthorized";
+    let error = error.into_error(endpoint);
+    Err(if unknown { Trouble::Unknown(error) } else { Trouble::Answered(error) })
 }
 
 fn lines(response: Response) -> impl Stream<Item = Result<Line, String>> + Send {

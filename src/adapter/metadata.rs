@@ -1,6 +1,5 @@
 //! The instance metadata service, version 2 of its protocol.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -118,7 +117,6 @@ impl Metadata for InstanceMetadata {
                 .trim()
                 .to_owned(),
             role: Role::Worker,
-            metadata: BTreeMap::new(),
         })
     }
 

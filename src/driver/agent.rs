@@ -3,7 +3,7 @@
 //! What to do is decided in [`crate::plan::agent`]; this asks and does. Every step looks at
 //! what there is, so that the agent can be killed and started again at any point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,11 +22,12 @@ use crate::model::secret::Secret;
 use crate::plan::agent::{self as plan, Action, Entry, Inside, Leave, Outside};
 use crate::port::cloud::CloudError;
 use crate::port::cluster::ClusterError;
-use crate::port::cluster_wire::{Endpoint, Registration};
+use crate::port::cluster_wire::Endpoint;
 use crate::port::groups::Groups;
 use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
 use crate::port::parameters::{Parameters, Protection};
 
+mod identity;
 mod reboot;
 mod record;
 
@@ -264,27 +265,6 @@ impl Agent {
         let present = self.parameters.get(&name).await?;
         if present.is_none_or(|present| *present.expose() != text) {
             self.parameters.put(&name, &Secret::new(text), Protection::Plain).await?;
-        }
-        Ok(())
-    }
-
-    async fn register(&self, node: &str) -> Result<(), AgentError> {
-        let mut labels: BTreeMap<String, String> = self.me.metadata.clone();
-        for (key, value) in [
-            ("instance", self.me.instance.to_string()),
-            ("address", self.me.address.to_string()),
-            ("group", self.me.group.clone()),
-            ("role", self.me.role.word().to_owned()),
-            ("zone", self.me.zone.clone()),
-        ] {
-            labels.insert(key.to_owned(), value);
-        }
-        match self.me.role {
-            Role::Control => self.engine.register(node, &labels).await?,
-            Role::Worker => {
-                let registration = Registration { node: node.to_owned(), labels };
-                self.control.register(&self.me.instance, &registration).await?;
-            }
         }
         Ok(())
     }

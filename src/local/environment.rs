@@ -3,23 +3,31 @@
 use super::error::LocalError;
 use super::executable::Executable;
 use super::home::CloudFiles;
+use super::keys::{self, CloudKeys};
 use super::state::State;
 use super::{HOST_NAME, REGION};
 
-/// The variables of a cloud that is up, in the order in which they are printed.
+/// The variables of a cloud that is up, in the order in which they are printed. Commands are
+/// those of `user`, by default the user of this process.
 ///
 /// # Errors
-/// When the executable for the machines is not there.
-pub fn variables(files: &CloudFiles, state: &State) -> Result<Vec<(&'static str, String)>, LocalError> {
+/// When the executable for the machines or the keys of the cloud are not there.
+pub fn variables(
+    files: &CloudFiles,
+    state: &State,
+    user: Option<&str>,
+) -> Result<Vec<(&'static str, String)>, LocalError> {
     let executable = Executable::read(files).ok_or(LocalError::Emulator {
         doing: "reading which executable machines fetch",
         reason: "it was not prepared; `fleetwright local up` does that".into(),
     })?;
     let ports = state.ports;
+    let key = CloudKeys::open(files)?.user(&user.map_or_else(keys::this_user, str::to_owned));
     Ok(vec![
         ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", ports.emulator)),
-        ("AWS_ACCESS_KEY_ID", "test".into()),
-        ("AWS_SECRET_ACCESS_KEY", "test".into()),
+        ("AWS_ENDPOINT_URL_STS", format!("http://127.0.0.1:{}", ports.agent)),
+        ("AWS_ACCESS_KEY_ID", key.id),
+        ("AWS_SECRET_ACCESS_KEY", key.secret.expose().clone()),
         ("AWS_REGION", REGION.into()),
         // Amazon's own command line reads only this one.
         ("AWS_DEFAULT_REGION", REGION.into()),

@@ -1,5 +1,6 @@
 //! What machines reach on the gateway of their network: the emulator and the registry
-//! (passed on to 127.0.0.1 at the same ports), the agent's executable, the metadata service.
+//! (passed on to 127.0.0.1 at the same ports), the agent's executable and STS (on one port), the
+//! metadata service.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,10 +19,12 @@ use tokio::task::JoinSet;
 
 use super::error::LocalError;
 use super::instance::Instances;
+use super::keys::CloudKeys;
 use super::machines::gateway;
 use super::metadata;
 use super::reconcile::Network;
 use super::state::Ports;
+use super::sts::Sts;
 
 /// The open gateway of one network; closed when dropped.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ impl Gateway {
         ports: Ports,
         executable: &Path,
         instances: watch::Receiver<Arc<Instances>>,
+        keys: CloudKeys,
     ) -> Result<Self, LocalError> {
         let address = gateway(network.cidr);
         let listen = async |port: u16| {
@@ -49,13 +53,16 @@ impl Gateway {
         for port in [ports.emulator, ports.registry] {
             tasks.spawn(pass_on(listen(port).await?, (Ipv4Addr::LOCALHOST, port).into()));
         }
+        let emulator = format!("http://127.0.0.1:{}", ports.emulator);
+        let sts = Sts::new(keys.clone(), instances.clone(), &emulator).router();
         let files = Router::new().route("/fleetwright", get(send)).with_state(executable.to_owned());
+        let files = files.merge(sts);
         let listener = listen(ports.agent).await?;
         tasks.spawn(async move {
             let _ = axum::serve(listener, files).await;
         });
-        let metadata =
-            metadata::router(&network.vpc, instances).into_make_service_with_connect_info::<SocketAddr>();
+        let metadata = metadata::router(&network.vpc, instances, keys)
+            .into_make_service_with_connect_info::<SocketAddr>();
         let listener = listen(ports.metadata).await?;
         tasks.spawn(async move {
             let _ = axum::serve(listener, metadata).await;

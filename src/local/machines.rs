@@ -431,8 +431,9 @@ fn write_machine_files(
     write_file(&dir.join("metadata"), format!("METADATA={gateway}:{}\n", ports.metadata))?;
     let region = if instance.region.is_empty() { REGION } else { &instance.region };
     let environment = format!(
-        "[Manager]\nDefaultEnvironment=AWS_ENDPOINT_URL=http://{HOST_NAME}:{} AWS_REGION={region}\n",
-        ports.emulator
+        "[Manager]\nDefaultEnvironment=AWS_ENDPOINT_URL=http://{HOST_NAME}:{} \
+         AWS_ENDPOINT_URL_STS=http://{HOST_NAME}:{} AWS_REGION={region}\n",
+        ports.emulator, ports.agent
     );
     write_file(&dir.join("environment.conf"), environment)
 }

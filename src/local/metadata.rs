@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::instance::{Instance, Instances};
+use super::keys::{AccessKey, CloudKeys};
 use super::registry::random_text;
 
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
@@ -27,14 +28,16 @@ const KEYS_VALID: Duration = Duration::from_secs(6 * 3600);
 struct Service {
     vpc: String,
     instances: watch::Receiver<Arc<Instances>>,
+    keys: CloudKeys,
     tokens: Arc<Mutex<HashMap<String, (String, Instant)>>>,
 }
 
 /// The service for the machines of one VPC.
-pub fn router(vpc: &str, instances: watch::Receiver<Arc<Instances>>) -> Router {
+pub fn router(vpc: &str, instances: watch::Receiver<Arc<Instances>>, keys: CloudKeys) -> Router {
     Router::new().fallback(answer).with_state(Service {
         vpc: vpc.to_owned(),
         instances,
+        keys,
         tokens: Arc::default(),
     })
 }
@@ -102,7 +105,7 @@ async fn answer(
     if !header_text(headers, TOKEN_HEADER).is_some_and(|token| service.accepts(&instance.id, token)) {
         return status(StatusCode::UNAUTHORIZED);
     }
-    match look_up(&tree(&instance, Utc::now()), path) {
+    match look_up(&tree(&instance, &service.keys.machine(&instance.id), Utc::now()), path) {
         Some(value) => text(StatusCode::OK, value),
         None => status(StatusCode::NOT_FOUND),
     }
@@ -113,7 +116,7 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// All that an instance can be told, by path below `/latest/`.
-fn tree(instance: &Instance, now: DateTime<Utc>) -> BTreeMap<String, String> {
+fn tree(instance: &Instance, key: &AccessKey, now: DateTime<Utc>) -> BTreeMap<String, String> {
     let mut tree = BTreeMap::new();
     let mut put = |path: &str, value: String| tree.insert(path.to_owned(), value);
     let instance_type = instance.instance_type.clone().unwrap_or_else(|| "t3.small".into());
@@ -138,14 +141,13 @@ fn tree(instance: &Instance, now: DateTime<Utc>) -> BTreeMap<String, String> {
     }
     if let Some(role) = &instance.role {
         let time = |time: DateTime<Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-        // The emulator takes an access key of twelve digits for its account's.
         let keys = serde_json::json!({
             "Code": "Success",
             "LastUpdated": time(now),
             "Type": "AWS-HMAC",
-            "AccessKeyId": instance.account,
-            "SecretAccessKey": format!("local-{}", instance.id),
-            "Token": format!("local-{}", instance.id),
+            "AccessKeyId": key.id,
+            "SecretAccessKey": key.secret.expose(),
+            "Token": key.token.as_ref().map(|token| token.expose().as_str()),
             "Expiration": time(now + KEYS_VALID),
         });
         put(&format!("meta-data/iam/security-credentials/{role}"), format!("{keys:#}"));
@@ -205,6 +207,12 @@ mod tests {
     use super::super::instance::InstanceLife;
     use super::*;
 
+    fn keys(folder: &std::path::Path) -> CloudKeys {
+        let files = super::super::home::Home::at(folder).cloud(&"test".parse().unwrap());
+        super::super::home::make_dir(files.dir()).unwrap();
+        CloudKeys::open(&files).unwrap()
+    }
+
     fn instance() -> Instance {
         Instance {
             id: "i-0abc".into(),
@@ -229,7 +237,9 @@ mod tests {
 
     #[test]
     fn values_and_listings_are_told_apart() {
-        let tree = tree(&instance(), DateTime::UNIX_EPOCH);
+        let folder = tempfile::tempdir().unwrap();
+        let keys = keys(folder.path());
+        let tree = tree(&instance(), &keys.machine("i-0abc"), DateTime::UNIX_EPOCH);
         let get = |path: &str| look_up(&tree, path);
         assert_eq!(get("/latest/meta-data/instance-id").as_deref(), Some("i-0abc"));
         assert_eq!(get("/latest/meta-data/placement/").as_deref(), Some("availability-zone\nregion"));
@@ -251,7 +261,9 @@ mod tests {
             watch::channel(Arc::new(Instances { revision: 1, instances: vec![instance()] }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/latest", listener.local_addr().unwrap());
-        let app = router("vpc-1", receiver).into_make_service_with_connect_info::<SocketAddr>();
+        let folder = tempfile::tempdir().unwrap();
+        let app = router("vpc-1", receiver, keys(folder.path()))
+            .into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, app).await });
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

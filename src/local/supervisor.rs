@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -22,11 +24,13 @@ use super::gateway::Gateway;
 use super::home::{CloudFiles, Home, make_dir, open_log};
 use super::image;
 use super::instance::{Instance, Instances};
+use super::keys::CloudKeys;
 use super::machines::{self, Machines};
 use super::process::{ProcessId, Running};
 use super::reconcile::{Action, Network, reconcile};
 use super::registry::{self, Credentials};
 use super::state::{Part, Ports, Problem, STATE_VERSION, State};
+use super::sts::Sts;
 
 /// How long the emulator may take until it answers.
 const EMULATOR_START: Duration = Duration::from_secs(90);
@@ -219,7 +223,15 @@ async fn start(
     sender.send_replace(Arc::new(emulator.instances(None, Duration::ZERO).await?));
     tasks.spawn(follow_instances(shared.clone(), emulator.clone(), sender));
     tasks.spawn(follow_deaths(shared.clone(), machines.clone()));
-    tasks.spawn(keep_machines(shared.clone(), emulator, machines, instances));
+    let keys = CloudKeys::open(&shared.files)?;
+    // For the commands on this computer; machines find it on their gateway.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.agent)).await;
+    let listener = listener.map_err(|source| LocalError::Port { port: ports.agent, source })?;
+    let sts = Sts::new(keys.clone(), instances.clone(), emulator.endpoint()).router();
+    tasks.spawn(async move {
+        let _ = axum::serve(listener, sts).await;
+    });
+    tasks.spawn(keep_machines(shared.clone(), emulator, machines, instances, keys));
 
     let end = Instant::now() + Duration::from_secs(20);
     while !registry::answers(&client, ports.registry).await {
@@ -377,8 +389,9 @@ async fn keep_machines(
     emulator: Emulator,
     machines: Machines,
     instances: watch::Receiver<Arc<Instances>>,
+    keys: CloudKeys,
 ) {
-    let mut keeper = Keeper { shared, emulator, machines, instances, gateways: BTreeMap::new() };
+    let mut keeper = Keeper { shared, emulator, machines, instances, gateways: BTreeMap::new(), keys };
     loop {
         let pause = if keeper.shared.state().broken.is_some() {
             Duration::from_secs(5)
@@ -409,6 +422,7 @@ struct Keeper {
     machines: Machines,
     instances: watch::Receiver<Arc<Instances>>,
     gateways: BTreeMap<String, Gateway>,
+    keys: CloudKeys,
 }
 
 impl Keeper {
@@ -447,7 +461,8 @@ impl Keeper {
         }
         let ports = self.shared.state().ports;
         let executable = self.shared.files.executable();
-        let gateway = Gateway::open(network, ports, &executable, self.instances.clone()).await?;
+        let gateway = Gateway::open(network, ports, &executable, self.instances.clone(), self.keys.clone());
+        let gateway = gateway.await?;
         self.gateways.insert(network.vpc.clone(), gateway);
         Ok(())
     }

@@ -22,8 +22,6 @@ pub struct Identity {
     pub group: String,
     /// What it does in its cluster.
     pub role: Role,
-    /// Further metadata that placement can ask for.
-    pub metadata: BTreeMap<String, String>,
 }
 
 /// Whether this machine is a member.
@@ -82,4 +80,36 @@ pub struct Manager {
     pub leader: bool,
     /// Whether it takes part in decisions now.
     pub reachable: bool,
+}
+
+/// The node that a machine is, among those registered as it: the one that answers, or else the
+/// last that did. `None` when two answer, since only one can be right.
+pub fn the_one<T>(candidates: impl Iterator<Item = (bool, T)>) -> Option<T> {
+    let (mut up, mut down) = (Vec::new(), None);
+    for (answers, node) in candidates {
+        if answers {
+            up.push(node);
+        } else {
+            down = Some(node);
+        }
+    }
+    match up.len() {
+        0 => down,
+        1 => up.pop(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_one_node() {
+        assert_eq!(the_one([].into_iter()), None::<u8>);
+        assert_eq!(the_one([(true, 1)].into_iter()), Some(1));
+        assert_eq!(the_one([(false, 1), (true, 2), (false, 3)].into_iter()), Some(2));
+        assert_eq!(the_one([(false, 1), (false, 2)].into_iter()), Some(2));
+        assert_eq!(the_one([(true, 1), (false, 2), (true, 3)].into_iter()), None);
+    }
 }

@@ -69,7 +69,8 @@ pub struct Drained {
 pub struct Registration {
     /// The engine's id of the node.
     pub node: String,
-    /// What is known of the machine.
+    /// What the machine says of itself. Control machines derive its labels and ignore this.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
 

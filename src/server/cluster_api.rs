@@ -7,13 +7,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 
 use crate::driver::audit::Auditor;
 use crate::model::name::BadName;
@@ -30,13 +30,19 @@ use crate::port::tokens::TokenStore;
 
 mod audit;
 mod authorise;
+mod identity;
 mod lines;
 mod machines;
 mod reboot;
 mod services;
+mod tls;
 mod tokens;
 
 pub use authorise::Authorised;
+pub use identity::Identities;
+
+/// How long a proof of identity may be.
+const PROOF: usize = 64 * 1024;
 
 /// What the API needs.
 #[derive(Clone)]
@@ -47,6 +53,8 @@ pub struct Api {
     pub membership: Arc<dyn Membership>,
     /// Who may reboot.
     pub leaves: Arc<dyn Leaves>,
+    /// Who callers are.
+    pub identities: Arc<Identities>,
     /// What people may do.
     pub access: Arc<dyn Access>,
     /// Tokens for callers without an AWS identity.
@@ -61,13 +69,15 @@ pub struct Api {
     pub etcd: Option<Arc<dyn EtcdAccess>>,
 }
 
-/// A certificate and its key, as PEM.
+/// What the API shows of itself, and whom it knows, as PEM.
 #[derive(Debug, Clone)]
 pub struct TlsIdentity {
     /// The certificate.
     pub certificate: String,
     /// Its key.
     pub key: Secret<String>,
+    /// The authority of the machines' certificates.
+    pub authority: String,
 }
 
 /// Serves the API until `handle` is told to stop.
@@ -80,9 +90,8 @@ pub async fn serve(
     tls: &TlsIdentity,
     handle: Handle<SocketAddr>,
 ) -> std::io::Result<()> {
-    let certificate = tls.certificate.clone().into_bytes();
-    let tls = RustlsConfig::from_pem(certificate, tls.key.expose().clone().into_bytes()).await?;
-    axum_server::bind_rustls(address, tls)
+    axum_server::bind(address)
+        .acceptor(tls::Acceptor::new(tls)?)
         .handle(handle)
         .serve(router(api).into_make_service_with_connect_info::<SocketAddr>())
         .await
@@ -92,9 +101,13 @@ pub async fn serve(
 pub fn router(api: Api) -> Router {
     let mut router = Router::new();
     for operation in Operation::ALL {
-        let Some(handler) = handler(*operation) else { continue };
-        let authorise = middleware::from_fn_with_state((api.clone(), *operation), authorise::authorise);
-        router = router.route(route(*operation).path, handler.route_layer(authorise));
+        let mut handler = handler(*operation);
+        // Only there is nobody known yet: what is sent is judged as proof.
+        if *operation != Operation::Identify {
+            let state = (api.clone(), *operation);
+            handler = handler.route_layer(middleware::from_fn_with_state(state, authorise::authorise));
+        }
+        router = router.route(route(*operation).path, handler);
     }
     router
         .fallback(|| async {
@@ -103,9 +116,9 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-fn handler(operation: Operation) -> Option<MethodRouter<Api>> {
-    Some(match operation {
-        Operation::Identify => return None,
+fn handler(operation: Operation) -> MethodRouter<Api> {
+    match operation {
+        Operation::Identify => post(identity::identify).layer(DefaultBodyLimit::max(PROOF)),
         Operation::Snapshot => get(services::snapshot),
         Operation::Watch => get(services::watch),
         Operation::Deploy => put(services::deploy),
@@ -123,7 +136,7 @@ fn handler(operation: Operation) -> Option<MethodRouter<Api>> {
         Operation::TokenCreate => post(tokens::create),
         Operation::TokenList => get(tokens::list),
         Operation::TokenRevoke => delete(tokens::revoke),
-    })
+    }
 }
 
 /// An error on its way out.

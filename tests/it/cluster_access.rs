@@ -50,6 +50,7 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     let deploys: Vec<&Value> = changes.iter().filter(|change| change["operation"] == "deploy").collect();
     assert!(deploys.len() >= 2, "{changes:#?}");
     let me = deploys[0]["by"].as_str().expect("a principal").to_owned();
+    assert!(me.contains(":user/"), "the caller's own identity, not a shared token: {me}");
     let mine = seen(&changes, &me);
     let done = |what: &str, on: &str| (what.to_owned(), on.to_owned(), "done".to_owned());
     for wanted in [
@@ -85,11 +86,27 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     });
 }
 
+/// Runs a command as the local cloud's admin.
+fn admin(lab: &Lab, arguments: &[&str]) -> (bool, String, String) {
+    let env = lab.ok(&["local", "env", "--user", "admin"]);
+    let env = env.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    let env = env.map(|(name, value)| (name, value.trim_matches('\'')));
+    let output = lab.command(arguments).envs(env).output().expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+fn admin_ok(lab: &Lab, arguments: &[&str]) -> String {
+    let (good, stdout, stderr) = admin(lab, arguments);
+    assert!(good, "`{}`: {stderr}", arguments.join(" "));
+    stdout
+}
+
 /// A token of its own, for callers outside AWS.
 fn token(lab: &Lab, name: &str, level: &str) -> String {
-    let _ = lab.run(&["cluster", "token", "revoke", name]);
+    admin(lab, &["cluster", "token", "revoke", name]);
     let arguments = ["cluster", "token", "create", "--name", name, "--level", level, "--expires", "1h"];
-    lab.ok(&arguments).trim().to_owned()
+    admin_ok(lab, &arguments).trim().to_owned()
 }
 
 fn a_viewer_is_refused(lab: &Lab) {
@@ -109,10 +126,13 @@ fn a_viewer_is_refused(lab: &Lab) {
     let refused = seen(&audit(lab, &["--by", "token/eye"]), "token/eye");
     let last = refused.last().expect("it is recorded");
     assert_eq!(*last, ("rollback".to_owned(), "service/web".to_owned(), "refused".to_owned()));
-    let listed = lab.ok(&["cluster", "token", "list"]);
+    let refused = lab.run(&["cluster", "token", "list"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("needs the level admin"), "{said}");
+    let listed = admin_ok(lab, &["cluster", "token", "list"]);
     assert!(listed.contains("eye") && !listed.contains(&eye), "{listed}");
 
-    lab.ok(&["cluster", "token", "revoke", "eye"]);
+    admin_ok(lab, &["cluster", "token", "revoke", "eye"]);
     let rejected = poll(Duration::from_secs(15), || {
         let (status, said) = viewer(&["status"]);
         (status != Some(0)).then_some(said)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
-use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
+use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::driver::rollout::{Outcome, follow};
@@ -25,11 +25,12 @@ use fleetwright::model::service::{
 };
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::etcd::EtcdAccess;
-use fleetwright::port::membership::{Control, Membership};
+use fleetwright::port::membership::Membership;
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
+use crate::identity::{Account, World};
 use crate::support::registry::free_port;
 use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
@@ -64,26 +65,23 @@ async fn a_swarm_keeps_the_contract() {
     lab.undrain(&control).await;
 
     println!("through the API");
-    let (served, access, etcd) = serve(&swarm).await;
-    let wrong = Access { token: Secret::new("guessed".to_owned()), ..access.clone() };
+    let served = serve(&swarm).await;
+    let access = served.access.clone();
+    let token = |text: &str| Credential::Token(Secret::new(text.to_owned()));
+    let wrong = Access { credential: token("guessed"), ..access.clone() };
     let refused = ClusterApi::new(Source::Fixed(wrong)).snapshot().await.expect_err("a wrong token");
-    assert!(refused.to_string().contains("unauthorized"), "{refused}");
-    let worker = Access { token: Secret::new("worker".to_owned()), ..access.clone() };
-    let worker = ClusterApi::new(Source::Fixed(worker));
-    let refused = worker.snapshot().await.expect_err("not for workers");
-    assert!(refused.to_string().contains("unauthorized"), "{refused}");
-    let refused = worker.empty(std::slice::from_ref(&control), false).await.expect_err("another's machine");
-    assert!(refused.to_string().contains("its own machine"), "{refused}");
+    assert!(refused.to_string().contains("not one of this cluster"), "{refused}");
     let public = public_key(&new_key().expect("a key")).expect("its public part");
-    let refused = worker.client(&control, &public).await.expect_err("another's machine");
-    assert!(refused.to_string().contains("its own machine"), "{refused}");
     let operator = ClusterApi::new(Source::Fixed(access.clone()));
-    let none = operator.client(&control, &public).await.expect_err("no etcd yet");
+    let refused = operator.client(&control, &public).await.expect_err("only for machines");
+    assert!(refused.to_string().contains("only a machine's own agent"), "{refused}");
+    let machine = served.machine("i-control");
+    let none = machine.client(&control, &public).await.expect_err("no etcd yet");
     assert!(matches!(none, ClusterError::NotFound { what: "etcd", .. }), "{none}");
-    etcd.send_replace(vec!["https://10.0.0.1:2379".to_owned()]);
-    let client = operator.client(&control, &public).await.expect("access to etcd");
+    served.etcd.send_replace(vec!["https://10.0.0.1:2379".to_owned()]);
+    let client = machine.client(&control, &public).await.expect("access to etcd");
     assert!(client.certificate.contains("BEGIN CERTIFICATE") && client.endpoints.len() == 1, "{client:?}");
-    let refused = operator.client(&control, "no key").await.expect_err("nothing to sign for");
+    let refused = machine.client(&control, "no key").await.expect_err("nothing to sign for");
     assert!(matches!(refused, ClusterError::Refused { .. }), "{refused}");
     // One that is not there is no reason to fail while another is.
     let mut endpoints = vec![format!("https://127.0.0.1:{}", free_port())];
@@ -91,7 +89,7 @@ async fn a_swarm_keeps_the_contract() {
     let api = ClusterApi::new(Source::Fixed(Access { endpoints, ..access }));
     contract(&api, &lab.registry(), &images, "shop").await;
 
-    served.abort();
+    served.task.abort();
     settling.abort();
     reporting.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -305,37 +303,62 @@ fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deploym
     }
 }
 
-/// The API, what opens it, and where it is told where etcd's members are.
-pub async fn serve(
-    swarm: &Swarm,
-) -> (tokio::task::JoinHandle<std::io::Result<()>>, Access, watch::Sender<Vec<String>>) {
+/// The API, as tests ask it.
+pub struct Served {
+    /// Serves it.
+    pub task: tokio::task::JoinHandle<std::io::Result<()>>,
+    /// What opens it as break-glass token.
+    pub access: Access,
+    /// Where its part for etcd is told where etcd's members are.
+    pub etcd: watch::Sender<Vec<String>>,
+    account: Account,
+}
+
+impl Served {
+    /// The API, as the agent of that machine asks it.
+    pub fn machine(&self, name: &str) -> ClusterApi {
+        let credential = self.account.machine(name);
+        ClusterApi::new(Source::Fixed(Access { credential, ..self.access.clone() }))
+    }
+}
+
+/// Serves the API of a swarm.
+pub async fn serve(swarm: &Swarm) -> Served {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let (told, endpoints) = watch::channel(Vec::new());
     let keeper = rights::keeper(Arc::default());
     let (audit, folder) = rights::auditor("i-control");
+    let signer = Arc::new(Signer { authority: authority.clone(), endpoints });
+    let account = Account::up(&[("i-control", "demo-control"), ("i-worker", "demo-worker")]).await;
+    let groups = Arc::new(World::new(&["i-control"], &["i-worker"], vec![]));
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        identities: account.identities(&authority, groups, "i-control"),
         access: keeper.clone(),
         tokens: keeper,
         audit,
         token: Secret::new("operator".to_owned()),
-        worker_token: Some(Secret::new("worker".to_owned())),
-        etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
+        worker_token: None,
+        etcd: Some(signer),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+    let tls = TlsIdentity {
+        certificate: signed.certificate,
+        key: signed.key,
+        authority: authority.certificate.clone(),
+    };
     let served = tokio::spawn(async move {
         let _kept = folder;
         cluster_api::serve(api, address, &tls, Handle::new()).await
     });
     let access = Access {
         endpoints: vec![format!("https://{address}")],
-        token: Secret::new("operator".to_owned()),
+        credential: Credential::Token(Secret::new("operator".to_owned())),
         authority: Some(authority.certificate),
     };
-    (served, access, told)
+    Served { task: served, access, etcd: told, account }
 }

@@ -4,12 +4,11 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
+use fleetwright::adapter::cluster_api::ClusterApi;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{BootId, MachineId};
 use fleetwright::model::reboot::{Answer, Leave, Mark, Returned};
-use fleetwright::model::secret::Secret;
 use fleetwright::port::cluster::Cluster;
 use fleetwright::port::membership::{Control, Membership};
 use fleetwright::port::reboot::{AskLeave, Leaves};
@@ -40,18 +39,29 @@ async fn a_swarm_gives_leave_to_one_machine_at_a_time() {
     let (lab, [swarm, _]) = Lab::up().await;
     one_leave(&swarm).await;
 
-    let (served, access, _etcd) = serve(&swarm).await;
-    let api = ClusterApi::new(Source::Fixed(access.clone()));
-    turns(&lab, &swarm, &api).await;
-    takes_over(&swarm, &api).await;
+    let served = serve(&swarm).await;
+    let apis = Apis { control: served.machine(CONTROL), worker: served.machine(WORKER) };
+    turns(&lab, &swarm, &apis).await;
+    takes_over(&swarm, &apis).await;
 
-    let worker = Access { token: Secret::new("worker".to_owned()), ..access };
-    let worker = ClusterApi::new(Source::Fixed(worker));
+    let worker = apis.worker;
     let refused = worker.ask(&id(CONTROL), &boot("b1")).await.expect_err("another's machine");
     assert!(refused.to_string().contains("its own machine"), "{refused}");
     let refused = worker.give_back(&id(CONTROL)).await.expect_err("another's machine");
     assert!(refused.to_string().contains("its own machine"), "{refused}");
-    served.abort();
+    served.task.abort();
+}
+
+/// The API, as each machine's own agent asks it.
+struct Apis {
+    control: ClusterApi,
+    worker: ClusterApi,
+}
+
+impl Apis {
+    fn of(&self, machine: &MachineId) -> &ClusterApi {
+        if machine.as_str() == CONTROL { &self.control } else { &self.worker }
+    }
 }
 
 /// Whoever asks at the same time: the engine keeps one, and ends only what was meant.
@@ -76,63 +86,67 @@ async fn one_leave(swarm: &Swarm) {
 }
 
 /// One machine's turn with a reboot in it, and then the other's.
-async fn turns(lab: &Lab, swarm: &Swarm, api: &ClusterApi) {
+async fn turns(lab: &Lab, swarm: &Swarm, api: &Apis) {
     let (control, worker) = (id(CONTROL), id(WORKER));
-    assert_eq!(AskLeave::mark(api, &worker).await.expect("an answer"), None);
-    let since = match api.ask(&worker, &boot("b1")).await.expect("an answer") {
+    assert_eq!(AskLeave::mark(api.of(&worker), &worker).await.expect("an answer"), None);
+    let since = match api.of(&worker).ask(&worker, &boot("b1")).await.expect("an answer") {
         Answer::Granted { since, alone: false } => since,
         other => panic!("{other:?}"),
     };
     assert!((Utc::now().timestamp() - since).abs() < 60);
-    match api.ask(&control, &boot("c1")).await.expect("an answer") {
+    match api.of(&control).ask(&control, &boot("c1")).await.expect("an answer") {
         Answer::Wait { reason } => assert!(reason.contains("the turn of i-worker"), "{reason}"),
         other => panic!("{other:?}"),
     }
-    let again = api.ask(&worker, &boot("b1")).await.expect("an answer");
+    let again = api.of(&worker).ask(&worker, &boot("b1")).await.expect("an answer");
     assert_eq!(again, Answer::Granted { since, alone: false }, "asking twice changes nothing");
-    let mark = AskLeave::mark(api, &worker).await.expect("an answer").expect("it has leave");
+    let mark = AskLeave::mark(api.of(&worker), &worker).await.expect("an answer").expect("it has leave");
     assert_eq!(mark, Mark { since, boot: boot("b1") });
     assert_eq!(state(swarm, WORKER).await, MachineState::Rebooting);
 
-    api.empty(std::slice::from_ref(&worker), false).await.expect("emptied");
+    api.worker.empty(std::slice::from_ref(&worker), false).await.expect("emptied");
     lab.shut_down(1);
     until(swarm, "the worker is down", |up| !up).await;
     assert_eq!(state(swarm, WORKER).await, MachineState::Rebooting, "it is away, and not lost");
-    let early = api.give_back(&worker).await.expect("an answer");
+    let early = api.of(&worker).give_back(&worker).await.expect("an answer");
     assert_eq!(early, Returned::Wait { reason: "it is down".into() });
     lab.start_again(1);
     until(swarm, "the worker is up", |up| up).await;
-    assert_eq!(api.give_back(&worker).await.expect("an answer"), Returned::Done);
-    assert_eq!(api.give_back(&worker).await.expect("an answer"), Returned::Done, "twice changes nothing");
+    assert_eq!(api.of(&worker).give_back(&worker).await.expect("an answer"), Returned::Done);
+    assert_eq!(
+        api.of(&worker).give_back(&worker).await.expect("an answer"),
+        Returned::Done,
+        "twice changes nothing"
+    );
     assert_eq!(state(swarm, WORKER).await, MachineState::Ready);
-    assert_eq!(AskLeave::mark(api, &worker).await.expect("an answer"), None);
+    assert_eq!(AskLeave::mark(api.of(&worker), &worker).await.expect("an answer"), None);
 
-    let granted = api.ask(&control, &boot("c1")).await.expect("an answer");
+    let granted = api.of(&control).ask(&control, &boot("c1")).await.expect("an answer");
     assert!(matches!(granted, Answer::Granted { alone: false, .. }), "{granted:?}");
-    assert_eq!(api.give_back(&control).await.expect("an answer"), Returned::Done);
+    assert_eq!(api.of(&control).give_back(&control).await.expect("an answer"), Returned::Done);
     assert_eq!(swarm.held().await.expect("readable"), None);
 }
 
 /// Leave that is too old goes to the next that asks, and its machine still comes back.
-async fn takes_over(swarm: &Swarm, api: &ClusterApi) {
+async fn takes_over(swarm: &Swarm, api: &Apis) {
     let (control, worker) = (id(CONTROL), id(WORKER));
     let old = leave_of(WORKER, Utc::now().timestamp() - 31 * 60);
     assert!(swarm.take(&old).await.expect("the engine answers"));
     swarm.set_mark(&worker, &old.mark).await.expect("marked");
-    let granted = api.ask(&control, &boot("c1")).await.expect("an answer");
+    let granted = api.of(&control).ask(&control, &boot("c1")).await.expect("an answer");
     assert!(matches!(granted, Answer::Granted { .. }), "{granted:?}");
-    assert_eq!(api.ask(&worker, &boot("b1")).await.expect("an answer"), Answer::Lapsed);
-    assert_eq!(AskLeave::mark(api, &worker).await.expect("an answer"), Some(old.mark));
-    assert_eq!(api.give_back(&worker).await.expect("an answer"), Returned::Done);
+    assert_eq!(api.of(&worker).ask(&worker, &boot("b1")).await.expect("an answer"), Answer::Lapsed);
+    assert_eq!(AskLeave::mark(api.of(&worker), &worker).await.expect("an answer"), Some(old.mark));
+    assert_eq!(api.of(&worker).give_back(&worker).await.expect("an answer"), Returned::Done);
     assert_eq!(state(swarm, WORKER).await, MachineState::Ready);
     let held = swarm.held().await.expect("readable").expect("there is one");
     assert_eq!(held.leave.machine, control, "another's leave is not the worker's to end");
-    assert_eq!(api.give_back(&control).await.expect("an answer"), Returned::Done);
+    assert_eq!(api.of(&control).give_back(&control).await.expect("an answer"), Returned::Done);
     // A machine that is gone keeps nobody waiting.
     assert!(swarm.take(&leave_of("i-gone", Utc::now().timestamp())).await.expect("the engine answers"));
-    let granted = api.ask(&worker, &boot("b1")).await.expect("an answer");
+    let granted = api.of(&worker).ask(&worker, &boot("b1")).await.expect("an answer");
     assert!(matches!(granted, Answer::Granted { .. }), "{granted:?}");
-    assert_eq!(api.give_back(&worker).await.expect("an answer"), Returned::Done);
+    assert_eq!(api.of(&worker).give_back(&worker).await.expect("an answer"), Returned::Done);
 }
 
 async fn state(swarm: &Swarm, machine: &str) -> MachineState {

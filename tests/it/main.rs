@@ -15,6 +15,7 @@ mod docs;
 mod etcd;
 mod fake_cloud;
 mod faults;
+mod identity;
 mod init;
 mod journey;
 mod local_cloud;

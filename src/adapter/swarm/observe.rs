@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::history::{self, Now, Record};
 use super::spec::{self, NODE, SERVICE};
 use crate::model::machine::{Machine, MachineState, Role};
+use crate::model::member::the_one;
 use crate::model::name::MachineId;
 use crate::model::reboot::Mark;
 use crate::model::service::{Instance, InstanceState, RevisionState, ServiceStatus};
@@ -115,9 +116,11 @@ impl Observed {
         self.tasks.iter().filter(|task| task.service_id.is_some() && task.service_id == service.id)
     }
 
-    /// The node with that instance.
+    /// The node with that instance: the one that answers, where the machine has joined again.
+    /// When two answer, neither is acted on, since only one can be right.
     pub fn node(&self, machine: &MachineId) -> Option<&Node> {
-        self.nodes.iter().rfind(|node| label(node, INSTANCE) == Some(machine.as_str()))
+        let nodes = self.nodes.iter().filter(|node| label(node, INSTANCE) == Some(machine.as_str()));
+        the_one(nodes.map(|node| (is_up(node), node)))
     }
 
     /// How many instances of a service there should be.

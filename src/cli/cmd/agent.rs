@@ -13,18 +13,21 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
-use crate::adapter::authority::{self, Authority};
-use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
+use crate::adapter::authority::{self, Authority, Signed};
+use crate::adapter::aws::{Aws, Sts};
+use crate::adapter::cluster_api::{ClusterApi, Credential, MachineKey, Source};
 use crate::adapter::host::SystemdHost;
+use crate::adapter::issuer::ClusterIssuer;
 use crate::adapter::metadata::InstanceMetadata;
+use crate::adapter::probe;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
 use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
-use crate::adapter::{aws::Aws, probe};
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
 use crate::driver::agent::{Agent, Ended, Reboots, group_of};
+use crate::driver::members::Members;
 use crate::model::address::AddressPool;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
@@ -34,7 +37,7 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
-use crate::server::cluster_api::{self, Api, TlsIdentity};
+use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
 mod rights;
@@ -73,6 +76,7 @@ struct Config {
     /// Whether control machines keep an etcd; without effect on workers.
     #[serde(default)]
     etcd: bool,
+    /// What a machine said of itself for placement. The tags of its group say that now.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
@@ -135,6 +139,12 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     })?;
     let metadata = InstanceMetadata::new()
         .map_err(|error| Failure::failed(error.to_string(), "see the machine's network"))?;
+    if !config.metadata.is_empty() {
+        tracing::warn!(
+            keys = ?config.metadata.keys(),
+            "`metadata` in the agent's configuration has no effect: put tags `fleetwright:metadata:KEY` on the group"
+        );
+    }
     let mut me = identity(&metadata, config).await;
     let aws = Aws::connect(Some(&me.region), None).await;
     let (groups, parameters) = (aws.groups(), aws.parameters());
@@ -160,9 +170,10 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
     let swarm = Swarm::new(engine().await, access);
-    let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
-    let source =
-        Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer, token: None };
+    let key = MachineKey::new()
+        .map_err(|error| Failure::failed(format!("making this machine's key: {error}"), "report this"))?;
+    let credential = Credential::Machine(aws.prove(), Arc::new(key));
+    let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), credential };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
     let host = SystemdHost::new();
@@ -201,7 +212,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
                 let rights = Rights::open(&aws, config, &agent.prefix, &agent.me.instance).await;
                 let _ = agent.audit.set(rights.audit.clone());
-                let api = serve(&agent, &swarm, authority, etcd.as_ref(), rights).await;
+                let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some(api))
             }
             Role::Worker => (None, None),
@@ -229,7 +240,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
 async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     loop {
         match metadata.identity().await {
-            Ok(found) => return Identity { role: config.role, metadata: config.metadata.clone(), ..found },
+            Ok(found) => return Identity { role: config.role, ..found },
             Err(error) => tracing::warn!(%error, "asking what this machine is"),
         }
         sleep(RETRY).await;
@@ -293,18 +304,30 @@ async fn authority(agent: &Agent, cluster: &str) -> (Authority, ClusterSecrets) 
     }
 }
 
+/// What the API shows of itself, and how it knows callers.
+async fn prepare(agent: &Agent, aws: &Aws, authority: &Authority) -> Result<(Signed, Identities), String> {
+    let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
+    let account = aws.account().await.map_err(|error| error.to_string())?;
+    let issuer = ClusterIssuer::new(authority.clone()).map_err(|error| error.to_string())?;
+    let sts = Sts::new(&agent.me.region).map_err(|error| error.to_string())?;
+    let members = Members::new(agent.groups.clone(), agent.tags.clone(), agent.me.instance.clone());
+    let identities = Identities::new(Arc::new(issuer), Arc::new(sts), members, account);
+    Ok((signed, identities))
+}
+
 /// Serves the cluster's API, and begins again when that ends for any reason.
 async fn serve(
     agent: &Agent,
+    aws: &Aws,
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
     rights: Rights,
 ) -> Background {
-    let signed = loop {
-        match authority.sign(agent.me.address) {
-            Ok(signed) => break signed,
-            Err(error) => tracing::warn!(%error, "preparing the API"),
+    let (signed, identities) = loop {
+        match prepare(agent, aws, &authority).await {
+            Ok(prepared) => break prepared,
+            Err(reason) => tracing::warn!(reason, "preparing the API"),
         }
         sleep(RETRY).await;
     };
@@ -312,6 +335,7 @@ async fn serve(
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
         leaves: Arc::new(swarm.clone()),
+        identities: Arc::new(identities),
         access: rights.access.clone(),
         tokens: rights.access.clone(),
         audit: rights.audit.clone(),
@@ -319,7 +343,8 @@ async fn serve(
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
     };
-    let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+    let tls =
+        TlsIdentity { certificate: signed.certificate, key: signed.key, authority: authority.certificate };
     Background::spawn(async move {
         let _kept = rights;
         loop {

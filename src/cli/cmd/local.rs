@@ -12,7 +12,7 @@ use crate::local::error::LocalError;
 use crate::local::home::Home;
 use crate::local::state::State;
 use crate::local::up::Up;
-use crate::local::{environment, status, supervisor, up};
+use crate::local::{environment, keys, status, supervisor, up};
 use crate::model::name::LocalName;
 use crate::view;
 
@@ -42,7 +42,11 @@ enum Verb {
         purge: bool,
     },
     /// Prints the variables with which every other command uses it, for a shell's `eval`
-    Env,
+    Env {
+        /// The user of the emulated account that commands are run as [default: your own name]
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
     /// The background process
     #[command(hide = true)]
     Supervise,
@@ -100,9 +104,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                 eprintln!("no local cloud `{name}` is up");
             }
         }
-        Verb::Env => {
+        Verb::Env { user } => {
+            if let Some(user) = user.as_deref().filter(|user| !keys::is_user(user)) {
+                return Err(Failure::usage(
+                    format!("`{user}` is not a name that IAM takes for a user"),
+                    "use 1 to 60 of A-Z, a-z, 0-9 and +=,.@_-",
+                ));
+            }
             let state = state_of(&home, &name)?;
-            let variables = environment::variables(&home.cloud(&name), &state)?;
+            let variables = environment::variables(&home.cloud(&name), &state, user.as_deref())?;
             print(&environment::exports(&variables));
         }
         Verb::Supervise => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::adapter::cluster_api::{Access, Bearer, ClusterApi, Source};
+use crate::adapter::aws::Aws;
+use crate::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use crate::cli::failure::Failure;
 use crate::model::project::{Environment, Repository};
 use crate::model::secret::Secret;
@@ -11,7 +12,7 @@ use crate::port::cluster::{Cluster, ClusterError};
 
 /// The API's address; wins over the repository, and needs none.
 const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
-/// A token of the cluster. It is needed where the address is given, and wins over the caller's own identity.
+/// A token of the cluster; wins over the identity that the AWS credentials have.
 const TOKEN: &str = "FLEETWRIGHT_CLUSTER_TOKEN";
 /// The authority: a PEM file, or PEM itself.
 const AUTHORITY: &str = "FLEETWRIGHT_CLUSTER_CA";
@@ -31,7 +32,11 @@ impl Context {
     /// When the repository is not right, or a variable that this needs is not set.
     pub async fn cluster_api(&self) -> Result<Arc<ClusterApi>, Failure> {
         if let Some(endpoint) = variable(ENDPOINT) {
-            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
+            let credential = match token() {
+                Some(token) => token,
+                None => Credential::Person(Aws::connect(None, None).await.prove()),
+            };
+            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(&endpoint, credential)?))));
         }
         let repository = self.repository()?;
         let environment = self.environment(&repository)?;
@@ -59,24 +64,23 @@ impl Context {
             diagnostics: vec![unset.diagnostic()],
             files: repository.files,
         };
+        let credential = match token() {
+            Some(token) => token,
+            None => Credential::Person(self.aws(environment).await?.prove()),
+        };
         if let Some(endpoint) = variable(ENDPOINT) {
-            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
+            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(&endpoint, credential)?))));
         }
         let configured =
             repository.cluster(&environment.cluster).and_then(|cluster| cluster.endpoint.as_ref());
         if let Some(endpoint) = configured {
-            let endpoint = endpoint.get().map_err(unset)?.to_owned();
-            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
+            let endpoint = endpoint.get().map_err(unset)?;
+            return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint, credential)?))));
         }
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
         let parameters = self.aws(environment).await?.parameters();
-        Ok(Arc::new(ClusterApi::new(Source::Rendezvous {
-            parameters,
-            prefix,
-            bearer: Bearer::Operator,
-            token: variable(TOKEN).map(Secret::new),
-        })))
+        Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix, credential })))
     }
 }
 
@@ -113,13 +117,11 @@ pub fn failure(error: &ClusterError) -> Failure {
     }
 }
 
-fn access(endpoint: String) -> Result<Access, Failure> {
-    let Some(token) = variable(TOKEN) else {
-        return Err(Failure::usage(
-            format!("the cluster's address is given, and no token for it ({TOKEN} is not set)"),
-            format!("set {TOKEN}, or take the address away to find the cluster through the parameter store"),
-        ));
-    };
+fn token() -> Option<Credential> {
+    variable(TOKEN).map(|token| Credential::Token(Secret::new(token)))
+}
+
+fn access(endpoint: &str, credential: Credential) -> Result<Access, Failure> {
     let authority = match variable(AUTHORITY) {
         Some(text) if text.trim_start().starts_with("-----BEGIN") => Some(text),
         Some(path) => Some(std::fs::read_to_string(&path).map_err(|error| {
@@ -131,7 +133,15 @@ fn access(endpoint: String) -> Result<Access, Failure> {
         None => None,
     };
     let endpoints = endpoint.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
-    Ok(Access { endpoints, token: Secret::new(token), authority })
+    if authority.is_none() && !matches!(credential, Credential::Token(_)) {
+        return Err(Failure::usage(
+            format!(
+                "the cluster's address is given, and not its authority ({AUTHORITY} is not set), so no identity can be proved to it"
+            ),
+            format!("set {AUTHORITY} to the cluster's `ca-cert`, or set {TOKEN}"),
+        ));
+    }
+    Ok(Access { endpoints, credential, authority })
 }
 
 fn variable(name: &str) -> Option<String> {

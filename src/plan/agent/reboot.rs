@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::majority;
 use crate::model::machine::{Machine, MachineState};
-use crate::model::member::Node;
+use crate::model::member::{Node, the_one};
 use crate::model::name::{BootId, MachineId};
 use crate::model::reboot::{LEAVE, Leave};
 use crate::model::service::{InstanceState, RevisionState, ServiceStatus};
@@ -209,7 +209,12 @@ pub fn give_back(machine: &MachineId, marked: bool, cluster: Cluster<'_>) -> Ret
 impl Cluster<'_> {
     /// The node of a machine; the last, as everywhere, when it joined twice.
     fn node(&self, machine: &MachineId) -> Option<&Node> {
-        self.nodes.iter().rfind(|node| node.instance.as_ref() == Some(machine))
+        the_one(
+            self.nodes
+                .iter()
+                .filter(|node| node.instance.as_ref() == Some(machine))
+                .map(|node| (node.up, node)),
+        )
     }
 
     /// Why another's leave counts no more.

@@ -133,3 +133,30 @@ fn a_denial_says_who_what_and_why() {
          `access:` in fleetwright.yaml and run `fleetwright apply`"
     );
 }
+
+#[test]
+fn machines_may_do_what_the_table_says() {
+    let text = include_str!("../../../docs/security.md");
+    let (_, section) = text.split_once("## What a worker may do").expect("the section");
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for line in section.lines().filter(|line| line.starts_with("| `")) {
+        let (name, rest) = line.trim_matches(['|', ' ']).split_once(" | ").expect("a row");
+        rows.push((name.trim_matches('`').to_owned(), rest.to_owned()));
+    }
+    let own = |may: Machines| match may {
+        Machines::Own => "own",
+        Machines::Never => "no",
+    };
+    let mut wanted: Vec<(String, String)> = Operation::ALL
+        .iter()
+        .filter_map(|operation| {
+            let right = right(*operation)?;
+            let name = serde_json::to_string(operation).expect("JSON").trim_matches('"').to_owned();
+            let people = right.people.map_or("no", Level::word);
+            Some((name, format!("{people} | {} | {}", own(right.machines), own(right.former_workers))))
+        })
+        .collect();
+    rows.sort();
+    wanted.sort();
+    assert_eq!(rows, wanted);
+}

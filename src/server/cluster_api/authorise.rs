@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header;
@@ -11,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
+use super::tls::PeerCertificate;
 use super::{Api, Problem, audit};
 use crate::model::member::Node;
 use crate::model::name::MachineId;
@@ -46,11 +48,12 @@ pub struct Authorised {
 pub(super) async fn authorise(
     State((api, operation)): State<(Api, Operation)>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(shown): Extension<PeerCertificate>,
     Path(parameters): Path<HashMap<String, String>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match api.admit(operation, peer, &parameters, request).await {
+    match api.admit(operation, peer, shown, &parameters, request).await {
         Ok(request) => audit::carry_out(&api, request, next).await,
         Err(problem) => problem.into_response(),
     }
@@ -61,6 +64,7 @@ impl Api {
         &self,
         operation: Operation,
         peer: SocketAddr,
+        shown: PeerCertificate,
         parameters: &HashMap<String, String>,
         request: Request,
     ) -> Result<Request, Problem> {
@@ -71,7 +75,7 @@ impl Api {
             .and_then(|value| value.strip_prefix("Bearer "))
             .unwrap_or_default()
             .to_owned();
-        let found = self.principal(&bearer, peer).await?;
+        let found = self.principal(&bearer, shown, peer).await?;
         let (target, mut request) = read_target(operation, parameters, request).await?;
         let mut nodes = found.nodes;
         let by_node = matches!(target, Target::Machines(_) | Target::Task { .. });
@@ -97,7 +101,22 @@ impl Api {
     }
 
     /// Who sends a request.
-    async fn principal(&self, given: &str, peer: SocketAddr) -> Result<Found, Problem> {
+    async fn principal(
+        &self,
+        given: &str,
+        shown: PeerCertificate,
+        peer: SocketAddr,
+    ) -> Result<Found, Problem> {
+        // Whoever bears a token is judged by it, whatever else he shows.
+        if given.is_empty() {
+            return match shown.0 {
+                Some(certificate) => Ok(self.identities.machine(&certificate).await?.into()),
+                None => Err(Problem::unknown("this needs a certificate or a token of the cluster")),
+            };
+        }
+        if let Some(person) = self.identities.person(given)? {
+            return Ok(person.into());
+        }
         // Takes the same time wherever the first difference is, so that it can't be found byte by byte.
         let bears = |token: &Secret<String>| bool::from(given.as_bytes().ct_eq(token.expose().as_bytes()));
         if bears(&self.token) {
@@ -113,16 +132,13 @@ impl Api {
             };
             return Ok(Found { principal: Principal::FormerWorker { instance, address }, nodes });
         }
-        if !given.is_empty()
-            && let Some(principal) = self.access.token(&Secret::new(given.to_owned())).await?
-        {
-            return Ok(principal.into());
+        match self.access.token(&Secret::new(given.to_owned())).await? {
+            Some(principal) => Ok(principal.into()),
+            None if given.starts_with("fwt_") => Err(Problem::unknown(
+                "this token is not one of this cluster: it has expired or was revoked. An admin can create another with `fleetwright cluster token create`",
+            )),
+            None => Err(Problem::unknown("the token is not one of this cluster, or has expired")),
         }
-        Err(Problem::unknown(if given.starts_with("fwt_") {
-            "this token is not known: it has expired or was revoked. An admin can create another with `fleetwright cluster token create`"
-        } else {
-            "this needs a certificate or a token of the cluster"
-        }))
     }
 
     /// Finds out which machine runs a task.

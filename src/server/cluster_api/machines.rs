@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 
 use super::{Api, Authorised, Problem};
 use crate::model::principal::{Level, Target};
+use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
     DrainRequest, Drained, EtcdClient, EtcdClientRequest, Registration, Unhealthy,
@@ -50,17 +51,15 @@ pub(super) async fn register(
     Json(registration): Json<Registration>,
 ) -> Result<StatusCode, Problem> {
     let id = authorised.machine()?;
-    let Some(node) = authorised.nodes.iter().find(|node| node.id == registration.node) else {
-        return Err(ClusterError::NotFound { what: "machine", name: registration.node }.into());
-    };
-    // A node belongs to the machine that first said so.
-    if node.instance.as_ref().is_some_and(|known| known != id) {
-        let reason = format!("node `{}` is another machine's", node.id);
-        return Err(ClusterError::Refused { reason }.into());
-    }
-    let mut labels = registration.labels;
-    labels.insert("instance".to_owned(), id.to_string());
+    let node = identity::register(&authorised.nodes, &registration.node, id, authorised.peer.ip());
+    let node = node.map_err(|error| match error {
+        NotRegistered::NoNode { node } => ClusterError::NotFound { what: "machine", name: node },
+        other => ClusterError::Denied { reason: other.to_string() },
+    })?;
+    let member = api.identities.members().member(id).await?;
+    let labels = identity::labels(&member, authorised.peer.ip());
     api.membership.register(&node.id, &labels).await?;
+    tracing::info!(machine = %id, node = node.id, group = member.group, "registered");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -128,7 +128,6 @@ impl Control {
             zone: "us-east-1a".to_owned(),
             group: "control".to_owned(),
             role: Role::Control,
-            metadata: BTreeMap::new(),
         };
         let keeper = Etcd {
             me: identity,

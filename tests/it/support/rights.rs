@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use axum_server::Handle;
 use fleetwright::adapter::audit_log::SqliteAuditLog;
 use fleetwright::adapter::authority::{Authority, random};
-use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
+use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use fleetwright::driver::access::Keeper;
 use fleetwright::driver::audit::Auditor;
 use fleetwright::model::access::Home;
+use fleetwright::model::address::AddressPool;
 use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node};
 use fleetwright::model::name::{BootId, MachineId};
 use fleetwright::model::reboot::{Leave, Mark};
@@ -28,6 +29,7 @@ use futures_util::stream::{self, BoxStream};
 
 use super::cluster::{FakeCluster, Mood};
 use super::registry::free_port;
+use crate::identity::{ACCOUNT, Account, World};
 
 /// The cluster's prefix in the parameter store.
 pub const PREFIX: &str = "/fleetwright/shop/production/main";
@@ -86,9 +88,18 @@ impl Parameters for Store {
 
 /// Who may do what, as `store` has it.
 pub fn keeper(store: Arc<Store>) -> Arc<Keeper> {
-    let home = Home { partition: "aws".to_owned(), account: "123456789012".to_owned() };
+    let home = Home { partition: "aws".to_owned(), account: ACCOUNT.to_owned() };
     let random = Box::new(|| random().map_err(|error| error.to_string()));
     Arc::new(Keeper::new(store, PREFIX.to_owned(), home, random))
+}
+
+/// Who may do what by the published text `policy`.
+pub async fn keeper_of(policy: &str) -> Arc<Keeper> {
+    let store = Arc::new(Store::default());
+    store.0.lock().expect("the store").insert(format!("{PREFIX}/access"), policy.to_owned());
+    let keeper = keeper(store);
+    keeper.refresh().await.expect("the policy is read");
+    keeper
 }
 
 /// The audit log of the control machine `name`, in a folder that must be kept.
@@ -119,7 +130,7 @@ impl Membership for Engine {
     async fn state(&self) -> Result<State, ClusterError> {
         Ok(State::In { node: "n1".to_owned(), manager: true })
     }
-    async fn init(&self, _: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, _: IpAddr, _: &AddressPool) -> Result<(), ClusterError> {
         Ok(())
     }
     async fn join(&self, _: IpAddr, _: &[IpAddr], _: &Secret<String>) -> Result<(), ClusterError> {
@@ -201,6 +212,8 @@ pub struct ControlMachine {
     pub endpoint: String,
     /// The authority of its certificate, as PEM.
     pub authority: String,
+    /// Its AWS.
+    pub account: Account,
     handle: Handle<SocketAddr>,
     _folder: tempfile::TempDir,
 }
@@ -219,10 +232,13 @@ impl ControlMachine {
         let cluster = beside.map_or_else(|| FakeCluster::new(Mood::Healthy), |other| other.cluster.clone());
         let keeper = keeper(store.clone());
         let (audit, folder) = auditor(name);
+        let account = Account::up(&[("i-1", "demo-control"), ("i-9", "demo-worker")]).await;
+        let groups = Arc::new(World::new(&["i-1"], &["i-9"], vec![]));
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             membership: Arc::new(Engine),
             leaves: Arc::new(Engine),
+            identities: account.identities(authority, groups, "i-1"),
             access: keeper.clone(),
             tokens: keeper.clone(),
             audit,
@@ -232,7 +248,11 @@ impl ControlMachine {
         };
         let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
+        let tls = TlsIdentity {
+            certificate: signed.certificate,
+            key: signed.key,
+            authority: authority.certificate.clone(),
+        };
         let handle = Handle::new();
         let serving = handle.clone();
         tokio::spawn(async move { cluster_api::serve(api, address, &tls, serving).await });
@@ -243,9 +263,25 @@ impl ControlMachine {
             keeper,
             endpoint: format!("https://{address}"),
             authority: authority.certificate.clone(),
+            account,
             handle,
             _folder: folder,
         }
+    }
+
+    /// A caller with the AWS identity of the user `name`.
+    pub fn person(&self, name: &str) -> ClusterApi {
+        ClusterApi::new(Source::Fixed(Access {
+            endpoints: vec![self.endpoint.clone()],
+            credential: self.account.person(name),
+            authority: Some(self.authority.clone()),
+        }))
+    }
+
+    /// Publishes a policy, and has the machine read it.
+    pub async fn publish(&self, policy: &str) {
+        self.store.0.lock().expect("the store").insert(format!("{PREFIX}/access"), policy.to_owned());
+        self.keeper.refresh().await.expect("the policy is read");
     }
 
     /// A caller that bears `token`, and knows this machine and `others`.
@@ -254,7 +290,7 @@ impl ControlMachine {
         endpoints.extend(others.iter().map(|other| (*other).to_owned()));
         ClusterApi::new(Source::Fixed(Access {
             endpoints,
-            token: Secret::new(token.to_owned()),
+            credential: Credential::Token(Secret::new(token.to_owned())),
             authority: Some(self.authority.clone()),
         }))
     }
