@@ -92,6 +92,11 @@ impl Aws {
         Ok(identity.account.unwrap_or_default())
     }
 
+    /// Proves to others who calls, with the same credentials.
+    pub fn prove(&self) -> Arc<dyn Prove> {
+        Arc::new(sts::Signer::new(self.config.clone()))
+    }
+
     /// The ARN of the principal that calls are made as.
     ///
     /// # Errors
@@ -100,11 +105,6 @@ impl Aws {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking who this is", error))?;
         Ok(identity.arn.unwrap_or_default())
-    }
-
-    /// Proves to others who calls, with the same credentials.
-    pub fn prove(&self) -> Arc<dyn Prove> {
-        Arc::new(sts::Signer::new(self.config.clone()))
     }
 
     /// The region that calls go to.

@@ -297,7 +297,8 @@ impl Inner {
             };
             for endpoint in connected.iter().flat_map(|connected| connected.endpoints.clone()) {
                 let Some(connected) = &connected else { break };
-                match self.try_one(connected, &endpoint, path, &build).await {
+                let url = format!("{endpoint}/v1/{path}");
+                match self.try_one(connected, &endpoint, &url, &build).await {
                     Ok(response) => {
                         self.promote(&endpoint).await;
                         return Ok(response);
@@ -328,7 +329,7 @@ impl Inner {
         &self,
         connected: &Connected,
         endpoint: &str,
-        path: &str,
+        url: &str,
         build: &(impl Fn(&Ready, String) -> RequestBuilder + Sync),
     ) -> Result<Response, Trouble> {
         let mut renewed = false;
@@ -338,7 +339,7 @@ impl Inner {
                 let now = connected.identify(known.clone(), endpoint).await?;
                 known.insert(now).ready()
             };
-            let mut request = build(&ready, format!("{endpoint}/v1/{path}"));
+            let mut request = build(&ready, url.to_owned());
             if let Some(bearer) = &ready.bearer {
                 request = request.bearer_auth(bearer.expose());
             }

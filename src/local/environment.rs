@@ -3,12 +3,12 @@
 use super::error::LocalError;
 use super::executable::Executable;
 use super::home::CloudFiles;
-use super::keys::{self, CloudKeys};
+use super::keys::{CloudKeys, DEFAULT_USER};
 use super::state::State;
 use super::{HOST_NAME, REGION};
 
 /// The variables of a cloud that is up, in the order in which they are printed. Commands are
-/// those of `user`, by default the user of this process.
+/// those of `user`, by default [`DEFAULT_USER`].
 ///
 /// # Errors
 /// When the executable for the machines or the keys of the cloud are not there.
@@ -22,7 +22,7 @@ pub fn variables(
         reason: "it was not prepared; `fleetwright local up` does that".into(),
     })?;
     let ports = state.ports;
-    let key = CloudKeys::open(files)?.user(&user.map_or_else(keys::this_user, str::to_owned));
+    let key = CloudKeys::open(files)?.user(user.unwrap_or(DEFAULT_USER));
     Ok(vec![
         ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", ports.emulator)),
         ("AWS_ENDPOINT_URL_STS", format!("http://127.0.0.1:{}", ports.agent)),

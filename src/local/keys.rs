@@ -104,11 +104,9 @@ pub fn is_user(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte))
 }
 
-/// The user's name on this computer, as IAM takes it.
-pub fn this_user() -> String {
-    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
-    user.map(|user| user.name).filter(|name| is_user(name)).unwrap_or_else(|| "operator".to_owned())
-}
+/// The user that commands are run as when no other is named. Starters make it an admin of their
+/// local environment.
+pub const DEFAULT_USER: &str = "local";
 
 #[cfg(test)]
 mod tests {

@@ -142,18 +142,20 @@ pub enum CallerKind {
     },
     /// A user, by its path and name.
     User(String),
+    /// The account itself.
+    Root,
 }
 
 /// Why an ARN is not the identity of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither a user nor a role's session")]
+#[error("`{0}` is neither a user, nor a role's session, nor an account")]
 pub struct BadCaller(String);
 
 impl Caller {
     /// Reads the ARN that STS answers with.
     ///
     /// # Errors
-    /// When it is the account's root, a federated user, or no ARN.
+    /// When it is something else, such as a federated user, or no ARN.
     pub fn read(arn: &str) -> Result<Self, BadCaller> {
         let bad = || BadCaller(arn.chars().take(200).collect());
         let mut parts = arn.splitn(6, ':');
@@ -173,6 +175,7 @@ impl Caller {
                 }
                 _ => return Err(bad()),
             },
+            ("iam", None) if rest == "root" => CallerKind::Root,
             ("iam", Some(("user", name))) if !name.is_empty() => CallerKind::User(name.to_owned()),
             _ => return Err(bad()),
         };
@@ -194,7 +197,8 @@ mod tests {
         assert_eq!((user.partition.as_str(), user.kind), ("aws-cn", CallerKind::User("team/ann".into())));
         for bad in [
             "",
-            "arn:aws:iam::123456789012:root",
+            "arn:aws:iam::123456789012:root/x",
+            "arn:aws:sts::123456789012:root",
             "arn:aws:sts::123456789012:federated-user/ann",
             "arn:aws:sts::123456789012:assumed-role/demo-worker",
             "arn:aws:sts::123456789012:assumed-role/demo-worker/",

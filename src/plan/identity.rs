@@ -304,6 +304,9 @@ pub fn person(caller: &Caller) -> Principal {
             arn: format!("arn:{partition}:iam::{account}:role/{role}"),
             session: Some(session.clone()),
         },
+        CallerKind::Root => {
+            Principal::Person { arn: format!("arn:{partition}:iam::{account}:root"), session: None }
+        }
         CallerKind::User(name) => {
             Principal::Person { arn: format!("arn:{partition}:iam::{account}:user/{name}"), session: None }
         }

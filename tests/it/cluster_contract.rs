@@ -70,7 +70,7 @@ async fn a_swarm_keeps_the_contract() {
     let token = |text: &str| Credential::Token(Secret::new(text.to_owned()));
     let wrong = Access { credential: token("guessed"), ..access.clone() };
     let refused = ClusterApi::new(Source::Fixed(wrong)).snapshot().await.expect_err("a wrong token");
-    assert!(refused.to_string().contains("not one of this cluster"), "{refused}");
+    assert!(refused.to_string().contains("the token that was sent is not one"), "{refused}");
     let public = public_key(&new_key().expect("a key")).expect("its public part");
     let operator = ClusterApi::new(Source::Fixed(access.clone()));
     let refused = operator.client(&control, &public).await.expect_err("only for machines");
@@ -328,11 +328,11 @@ pub async fn serve(swarm: &Swarm) -> Served {
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let (told, endpoints) = watch::channel(Vec::new());
-    let keeper = rights::keeper(Arc::default());
-    let (audit, folder) = rights::auditor("i-control");
     let signer = Arc::new(Signer { authority: authority.clone(), endpoints });
     let account = Account::up(&[("i-control", "demo-control"), ("i-worker", "demo-worker")]).await;
     let groups = Arc::new(World::new(&["i-control"], &["i-worker"], vec![]));
+    let keeper = rights::keeper(Arc::default());
+    let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),

@@ -39,6 +39,7 @@ use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::groups::Groups;
 use fleetwright::port::identity::{Issuer as _, Prove};
 use fleetwright::port::membership::{Control, Membership};
+use fleetwright::port::parameters::{Parameters, Protection};
 use fleetwright::port::reboot::{Held, Leaves};
 use fleetwright::server::cluster_api::{self, Api, Identities, TlsIdentity};
 use futures_util::StreamExt;
@@ -415,6 +416,7 @@ struct Lab {
     aws: Account,
     endpoint: String,
     served: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
 }
 
 impl Drop for Lab {
@@ -442,10 +444,15 @@ impl Lab {
         .await;
         let authority = Authority::create("main").expect("an authority");
         let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
-        let identities = aws.identities(&authority, world.clone(), "i-1");
-        let keeper =
-            rights::keeper_of(r#"{"version":1,"admin":["user/ann"],"deployer":[],"viewer":[]}"#).await;
+        let store = Arc::new(rights::Store::default());
+        let policy = r#"{"version":1,"admin":["user/ann"],"deployer":["user/dan"],"viewer":["user/*"]}"#;
+        let policy = Secret::new(policy.to_owned());
+        let name = format!("{}/access", rights::PREFIX);
+        store.put(&name, &policy, Protection::Plain).await.expect("written");
+        let keeper = rights::keeper_in(ACCOUNT, store);
+        keeper.refresh().await.expect("the policy");
         let (audit, folder) = rights::auditor("i-1");
+        let identities = aws.identities(&authority, world.clone(), "i-1");
         let api = Api {
             cluster: world.clone(),
             membership: world.clone(),
@@ -462,14 +469,13 @@ impl Lab {
         let (certificate, key) = (signed.certificate, signed.key);
         let tls = TlsIdentity { certificate, key, authority: authority.certificate.clone() };
         let served = tokio::spawn(async move {
-            let _kept = folder;
             cluster_api::serve(api, address, &tls, Handle::new()).await.expect("served");
         });
         let endpoint = format!("https://{address}");
         while tokio::net::TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Self { world, authority, keys: aws.keys.clone(), aws, endpoint, served }
+        Self { world, authority, keys: aws.keys.clone(), aws, endpoint, served, _folder: folder }
     }
 
     fn prover(key: &AccessKey, region: &'static str) -> Arc<dyn Prove> {
@@ -540,17 +546,17 @@ impl Lab {
             Operation::ReportUnhealthy => json!({"output": "it is down"}),
             Operation::RebootAsk => json!({"boot": "00000000-0000-0000-0000-000000000000"}),
             Operation::EtcdClient => json!({"public_key": "PEM"}),
-            Operation::TokenCreate => json!({"name": "web", "level": "admin", "valid_s": 60}),
+            Operation::TokenCreate => json!({"name": "ci", "level": "admin", "valid_s": 60}),
             Operation::Snapshot
+            | Operation::Audit
+            | Operation::TokenList
+            | Operation::TokenRevoke
             | Operation::Watch
             | Operation::Rollback
             | Operation::Remove
             | Operation::Logs
             | Operation::RebootState
-            | Operation::RebootReturn
-            | Operation::Audit
-            | Operation::TokenList
-            | Operation::TokenRevoke => json!(null),
+            | Operation::RebootReturn => json!(null),
         };
         if !body.is_null() {
             request = request.json(&body);
@@ -615,11 +621,21 @@ async fn a_person_is_known_by_the_identity_of_the_credentials() {
     ann.snapshot().await.expect("the status");
     ann.empty(&[id("i-3")], false).await.expect("an admin");
     assert_eq!(lab.world.done(), ["drain [MachineId(\"i-3\")]"]);
+    // A deployer is not an admin, and somebody who is only a user of the account can look.
+    let dan = lab.person("dan");
+    dan.rollback(&"web".parse().expect("a name")).await.expect("a deployer");
+    let refused = dan.remove(&"web".parse().expect("a name")).await.expect_err("no admin");
+    assert!(matches!(refused, ClusterError::Denied { .. }), "{refused}");
+    let eve = lab.person("eve");
+    eve.snapshot().await.expect("the status");
+    let refused = eve.rollback(&"web".parse().expect("a name")).await.expect_err("only a viewer");
+    assert!(refused.to_string().contains("user/eve"), "{refused}");
+    assert_eq!(lab.world.done(), ["rollback web"]);
     let break_glass = lab.api(Credential::Token(Secret::new(BREAK_GLASS.to_owned())));
     break_glass.snapshot().await.expect("the status");
     let guessed = lab.api(Credential::Token(Secret::new("guessed".to_owned())));
     let refused = guessed.snapshot().await.expect_err("a wrong token");
-    assert!(refused.to_string().contains("not one of this cluster"), "{refused}");
+    assert!(refused.to_string().contains("the token that was sent is not one"), "{refused}");
     // What is no machine's agent, but runs on a machine, is nobody.
     let on_machine = lab.api(Credential::Person(Lab::prover(&lab.keys.machine("i-2"), REGION)));
     let refused = on_machine.snapshot().await.expect_err("a machine is no person");

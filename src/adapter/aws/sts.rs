@@ -232,8 +232,7 @@ mod tests {
         let throttled = refused.replace("SignatureDoesNotMatch", "Throttling");
         assert!(matches!(read(400, &throttled), Err(Wrong::Other(_))));
         assert!(matches!(read(503, refused), Err(Wrong::Other(_))));
-        let root =
-            ANSWER.replace("sts::123456789012:assumed-role/demo-worker/i-0abc", "iam::123456789012:root");
+        let root = ANSWER.replace("assumed-role/demo-worker/i-0abc", "federated-user/ann");
         assert!(matches!(read(200, &root), Err(Wrong::Rejected(_))));
     }
 }

@@ -43,7 +43,7 @@ enum Verb {
     },
     /// Prints the variables with which every other command uses it, for a shell's `eval`
     Env {
-        /// The user of the emulated account that commands are run as [default: your own name]
+        /// The user of the emulated account that commands are run as [default: local]
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },

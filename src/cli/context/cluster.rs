@@ -12,7 +12,7 @@ use crate::port::cluster::{Cluster, ClusterError};
 
 /// The API's address; wins over the repository, and needs none.
 const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
-/// A token of the cluster; wins over the identity that the AWS credentials have.
+/// A token; wins over the identity that the AWS credentials have.
 const TOKEN: &str = "FLEETWRIGHT_CLUSTER_TOKEN";
 /// The authority: a PEM file, or PEM itself.
 const AUTHORITY: &str = "FLEETWRIGHT_CLUSTER_CA";

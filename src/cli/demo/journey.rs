@@ -172,7 +172,7 @@ async fn prepare(stage: &mut Stage, folder: &Path) -> Result<(), Failure> {
         ));
     }
     let env = stage
-        .ask(&["local", "env", "--user", "admin"])
+        .ask(&["local", "env"])
         .await
         .ok_or_else(|| Failure::failed("`fleetwright local env` failed", "run it by hand to see why"))?;
     stage.extend_env(parse_exports(&env));

@@ -135,9 +135,12 @@ impl Api {
         match self.access.token(&Secret::new(given.to_owned())).await? {
             Some(principal) => Ok(principal.into()),
             None if given.starts_with("fwt_") => Err(Problem::unknown(
-                "this token is not one of this cluster: it has expired or was revoked. An admin can create another with `fleetwright cluster token create`",
+                "this token is not known: it has expired or was revoked. An admin can create another with \
+                 `fleetwright cluster token create`",
             )),
-            None => Err(Problem::unknown("the token is not one of this cluster, or has expired")),
+            None => Err(Problem::unknown(
+                "this needs a certificate or a token of the cluster, and the token that was sent is not one",
+            )),
         }
     }
 

@@ -27,9 +27,10 @@ use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use crate::identity::{ACCOUNT, Account, World};
+
 use super::cluster::{FakeCluster, Mood};
 use super::registry::free_port;
-use crate::identity::{ACCOUNT, Account, World};
 
 /// The cluster's prefix in the parameter store.
 pub const PREFIX: &str = "/fleetwright/shop/production/main";
@@ -88,18 +89,14 @@ impl Parameters for Store {
 
 /// Who may do what, as `store` has it.
 pub fn keeper(store: Arc<Store>) -> Arc<Keeper> {
-    let home = Home { partition: "aws".to_owned(), account: ACCOUNT.to_owned() };
-    let random = Box::new(|| random().map_err(|error| error.to_string()));
-    Arc::new(Keeper::new(store, PREFIX.to_owned(), home, random))
+    keeper_in(ACCOUNT, store)
 }
 
-/// Who may do what by the published text `policy`.
-pub async fn keeper_of(policy: &str) -> Arc<Keeper> {
-    let store = Arc::new(Store::default());
-    store.0.lock().expect("the store").insert(format!("{PREFIX}/access"), policy.to_owned());
-    let keeper = keeper(store);
-    keeper.refresh().await.expect("the policy is read");
-    keeper
+/// The same, for a cluster in that account.
+pub fn keeper_in(account: &str, store: Arc<Store>) -> Arc<Keeper> {
+    let home = Home { partition: "aws".to_owned(), account: account.to_owned() };
+    let random = Box::new(|| random().map_err(|error| error.to_string()));
+    Arc::new(Keeper::new(store, PREFIX.to_owned(), home, random))
 }
 
 /// The audit log of the control machine `name`, in a folder that must be kept.
@@ -232,13 +229,13 @@ impl ControlMachine {
         let cluster = beside.map_or_else(|| FakeCluster::new(Mood::Healthy), |other| other.cluster.clone());
         let keeper = keeper(store.clone());
         let (audit, folder) = auditor(name);
-        let account = Account::up(&[("i-1", "demo-control"), ("i-9", "demo-worker")]).await;
-        let groups = Arc::new(World::new(&["i-1"], &["i-9"], vec![]));
+        let account = Account::up(&[]).await;
+        let groups = Arc::new(World::new(&[], &[], vec![]));
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             membership: Arc::new(Engine),
             leaves: Arc::new(Engine),
-            identities: account.identities(authority, groups, "i-1"),
+            identities: account.identities(authority, groups, name),
             access: keeper.clone(),
             tokens: keeper.clone(),
             audit,
@@ -280,7 +277,9 @@ impl ControlMachine {
 
     /// Publishes a policy, and has the machine read it.
     pub async fn publish(&self, policy: &str) {
-        self.store.0.lock().expect("the store").insert(format!("{PREFIX}/access"), policy.to_owned());
+        let policy = Secret::new(policy.to_owned());
+        let name = format!("{PREFIX}/access");
+        self.store.put(&name, &policy, Protection::Plain).await.expect("written");
         self.keeper.refresh().await.expect("the policy is read");
     }
 
