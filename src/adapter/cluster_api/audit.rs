@@ -30,7 +30,8 @@ impl ClusterApi {
         let asked = connected.endpoints.iter().map(async |endpoint| {
             let answer = async {
                 let build = |ready: &Ready, url: String| ready.calls.get(url).timeout(ANSWER);
-                let response = self.0.try_one(&connected, endpoint, &path, &build).await?;
+                let url = format!("{endpoint}/v1/{path}");
+                let response = self.0.try_one(&connected, endpoint, &url, &build).await?;
                 let page: AuditPage =
                     response.json().await.map_err(|error| Trouble::Unanswered(words(&error)))?;
                 Ok::<_, Trouble>(page.events)

@@ -229,8 +229,8 @@ impl ControlMachine {
         let cluster = beside.map_or_else(|| FakeCluster::new(Mood::Healthy), |other| other.cluster.clone());
         let keeper = keeper(store.clone());
         let (audit, folder) = auditor(name);
-        let account = Account::up(&[]).await;
-        let groups = Arc::new(World::new(&[], &[], vec![]));
+        let account = Account::up(&[("i-1", "demo-control"), ("i-9", "demo-worker")]).await;
+        let groups = Arc::new(World::new(&["i-1", "i-2"], &["i-9"], vec![]));
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             membership: Arc::new(Engine),
