@@ -2,6 +2,7 @@
 //! they are done are one change, and what is stored is copied to the project's bucket.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::port::cloud::CloudError;
 
 /// How long after the last of them a repeated request still belongs to the same change.
 const SERIES: TimeDelta = TimeDelta::minutes(2);
+/// How long a principal that got an identity is known, for the record.
+const KNOWN: TimeDelta = TimeDelta::hours(1);
 /// How often new events are copied to the bucket.
 const SHIP_EVERY: Duration = Duration::from_secs(15);
 /// How long after a failure it is tried again.
@@ -27,7 +30,12 @@ pub struct Auditor {
     log: Arc<dyn AuditLog>,
     /// Changes whose callers ask until they are done.
     waiting: Mutex<BTreeMap<Series, (String, DateTime<Utc>)>>,
+    /// Who got an identity from which address, and when that was recorded.
+    known: Mutex<BTreeMap<Known, DateTime<Utc>>>,
 }
+
+/// Who got an identity, and from which address.
+type Known = (String, Option<IpAddr>);
 
 /// Who asks for what, on what.
 type Series = (String, String, String);
@@ -39,7 +47,7 @@ fn series(draft: &Draft) -> Series {
 impl Auditor {
     /// Records in `log`.
     pub fn new(log: Arc<dyn AuditLog>) -> Self {
-        Self { log, waiting: Mutex::default() }
+        Self { log, waiting: Mutex::default(), known: Mutex::default() }
     }
 
     /// Records that a change is about to be carried out; gives its id.
@@ -91,6 +99,26 @@ impl Auditor {
         let id = self.log.begin(draft)?;
         let end =
             End { outcome: Outcome::Refused, reason: Some(reason.to_owned()), details: BTreeMap::new() };
+        self.end(draft, &id, end, draft.at)
+    }
+
+    /// Records that the principal of `draft` got an identity: every command of a person asks for
+    /// one, so it is recorded once an hour for each principal and address.
+    ///
+    /// # Errors
+    /// When it can't be stored.
+    pub fn issued(&self, draft: &Draft) -> Result<(), AuditError> {
+        {
+            let key = (draft.by.clone(), draft.from);
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|_, last| draft.at - *last < KNOWN);
+            if known.contains_key(&key) {
+                return Ok(());
+            }
+            known.insert(key, draft.at);
+        }
+        let id = self.log.begin(draft)?;
+        let end = End { outcome: Outcome::Done, reason: None, details: BTreeMap::new() };
         self.end(draft, &id, end, draft.at)
     }
 

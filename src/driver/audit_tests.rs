@@ -147,6 +147,22 @@ fn a_denied_request_is_recorded_with_its_reason() {
     assert_eq!(change.ended.as_ref().and_then(|ended| ended.reason.as_deref()), Some("it is a viewer"));
 }
 
+#[test]
+fn an_identity_is_recorded_once_an_hour_for_each_address() {
+    let log = Arc::new(Memory::default());
+    let auditor = Auditor::new(log.clone());
+    let issued = |seconds, from: &str| {
+        let draft = Draft { from: Some(from.parse().expect("an address")), ..drain(seconds, "ada") };
+        auditor.issued(&draft).expect("recorded");
+        changes(&log).len()
+    };
+    assert_eq!(issued(0, "10.0.0.1"), 1);
+    assert_eq!(issued(3_599, "10.0.0.1"), 1);
+    assert_eq!(issued(3_599, "10.0.0.2"), 2);
+    assert_eq!(issued(3_600, "10.0.0.1"), 3);
+    assert!(changes(&log).iter().all(|change| change.outcome() == "done"));
+}
+
 #[tokio::test]
 async fn every_event_reaches_the_bucket_though_answers_are_lost() {
     let log = Memory::default();

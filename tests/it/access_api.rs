@@ -157,6 +157,48 @@ async fn a_viewer_is_refused_with_the_level_that_it_takes_and_how_to_get_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_has_the_level_of_the_published_policy() {
+    let authority = Authority::create("main").expect("an authority");
+    let control = ControlMachine::start("i-1", &authority, None).await;
+    let (ada, bob) = (control.person("ada"), control.person("bob"));
+    let reason = denied(ada.snapshot().await);
+    assert!(reason.contains("has not been read"), "{reason}");
+    control.keeper.refresh().await.expect("read");
+    let reason = denied(ada.snapshot().await);
+    assert!(reason.contains("no access policy has been published"), "{reason}");
+    control.publish(r#"{"version":1,"admin":[],"deployer":["user/ada"],"viewer":["*"]}"#).await;
+    ada.deploy(&deployment()).await.expect("deployed");
+    bob.snapshot().await.expect("a viewer reads");
+    let reason = denied(bob.deploy(&deployment()).await);
+    assert!(reason.contains("user/bob may not deploy a service: this needs the level deployer"), "{reason}");
+    assert!(
+        reason.contains("add `arn:aws:iam::000000000000:user/bob` to `deployer` of `access:`"),
+        "{reason}"
+    );
+    assert!(reason.contains("run `fleetwright apply`"), "{reason}");
+    // What is taken away is gone at once, though the caller's token is good for an hour.
+    control.publish(r#"{"version":1,"admin":[],"deployer":[],"viewer":["user/bob"]}"#).await;
+    assert!(denied(ada.deploy(&deployment()).await).contains("has no access"));
+    let seen: Vec<_> = changes(&bob)
+        .await
+        .into_iter()
+        .map(|change| (change.begun.by.clone(), change.begun.operation.clone(), change.outcome()))
+        .collect();
+    let by =
+        |who: &str, what: &str, how| (format!("arn:aws:iam::000000000000:user/{who}"), what.to_owned(), how);
+    assert_eq!(
+        seen,
+        [
+            by("ada", "identify", "done"),
+            by("ada", "deploy", "done"),
+            by("bob", "identify", "done"),
+            by("bob", "deploy", "refused"),
+            by("ada", "deploy", "refused"),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_has_expired_or_was_revoked_is_refused() {
     let authority = Authority::create("main").expect("an authority");
     let control = ControlMachine::start("i-1", &authority, None).await;

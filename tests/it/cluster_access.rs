@@ -50,6 +50,7 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     let deploys: Vec<&Value> = changes.iter().filter(|change| change["operation"] == "deploy").collect();
     assert!(deploys.len() >= 2, "{changes:#?}");
     let me = deploys[0]["by"].as_str().expect("a principal").to_owned();
+    assert!(me.contains(":user/"), "the caller's own identity, not a shared token: {me}");
     let mine = seen(&changes, &me);
     let done = |what: &str, on: &str| (what.to_owned(), on.to_owned(), "done".to_owned());
     for wanted in [
@@ -85,6 +86,15 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     });
 }
 
+/// Runs a command as another user of the local cloud: whether it worked, and what it said.
+fn as_user(lab: &Lab, user: &str, arguments: &[&str]) -> (bool, String) {
+    let env = lab.ok(&["local", "env", "--user", user]);
+    let env = env.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    let env = env.map(|(name, value)| (name, value.trim_matches('\'')));
+    let output = lab.command(arguments).envs(env).output().expect("the binary runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// A token of its own, for callers outside AWS.
 fn token(lab: &Lab, name: &str, level: &str) -> String {
     let _ = lab.run(&["cluster", "token", "revoke", name]);
@@ -93,6 +103,17 @@ fn token(lab: &Lab, name: &str, level: &str) -> String {
 }
 
 fn a_viewer_is_refused(lab: &Lab) {
+    // The starter gives every user but `local` the level viewer.
+    let (good, said) = as_user(lab, "eve", &["status"]);
+    assert!(good, "{said}");
+    let (good, said) = as_user(lab, "eve", &["rollback", "web"]);
+    assert!(!good && said.contains("user/eve may not roll a service back"), "{said}");
+    assert!(said.contains("needs the level deployer, and it is a viewer"), "{said}");
+    assert!(said.contains("to `deployer` of `access:` in fleetwright.yaml"), "{said}");
+    let refused = seen(&audit(lab, &["--by", "user/eve"]), "user/eve");
+    let last = refused.iter().rfind(|(operation, ..)| operation == "rollback").expect("it is recorded");
+    assert_eq!(last.2, "refused");
+
     let eye = token(lab, "eye", "viewer");
     assert!(eye.starts_with("fwt_eye_"));
     let viewer = |arguments: &[&str]| {

@@ -56,7 +56,8 @@ use crate::support::registry::free_port;
 use crate::support::rights;
 
 const REGION: &str = "eu-west-1";
-const ACCOUNT: &str = "000000000000";
+/// The local cloud's account.
+pub const ACCOUNT: &str = "000000000000";
 const BREAK_GLASS: &str = "break-glass";
 const FORMER: &str = "the workers' token of the version before";
 
@@ -387,6 +388,11 @@ impl Account {
         Arc::new(Identities::new(Arc::new(issuer), Arc::new(sts), members, ACCOUNT.to_owned()))
     }
 
+    /// What the user `name` is known by.
+    pub fn person(&self, name: &str) -> Credential {
+        Credential::Person(prover(&self.keys.user(name), REGION))
+    }
+
     /// What a machine's agent is known by.
     pub fn machine(&self, name: &str) -> Credential {
         let key = Arc::new(MachineKey::new().expect("a key"));
@@ -459,12 +465,12 @@ impl Lab {
             leaves: world.clone(),
             identities,
             own: Arc::new(rights::Engine),
-            standings: Arc::new(Standings {
-                membership: world.clone(),
-                turns: Arc::new(rights::Engine),
-                cluster: world.clone(),
+            standings: Arc::new(Standings::new(
+                world.clone(),
+                Arc::new(rights::Engine),
+                world.clone(),
                 rendezvous,
-            }),
+            )),
             access: keeper.clone(),
             tokens: keeper,
             audit,

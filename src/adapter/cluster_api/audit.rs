@@ -3,7 +3,8 @@
 use futures_util::future::join_all;
 use reqwest::Url;
 
-use super::{ANSWER, ClusterApi, Ready, Trouble, words};
+use super::identity::Ready;
+use super::{ANSWER, ClusterApi, Trouble, words};
 use crate::model::audit::{AuditEvent, Filter};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::AuditPage;
@@ -25,11 +26,12 @@ impl ClusterApi {
     /// When none answers, or the caller may not read them.
     pub async fn audit(&self, filter: &Filter, limit: u32) -> Result<Recorded, ClusterError> {
         let connected = self.0.connected().await?;
+        let path = path(filter, limit);
         let asked = connected.endpoints.iter().map(async |endpoint| {
             let answer = async {
-                let url = url(endpoint, filter, limit).map_err(|why| Trouble::Unsent(why.clone()))?;
-                let get = |ready: &Ready, url: String| ready.calls.get(url).timeout(ANSWER);
-                let response = self.0.try_one(&connected, endpoint, url.as_str(), &get).await?;
+                let build = |ready: &Ready, url: String| ready.calls.get(url).timeout(ANSWER);
+                let url = format!("{endpoint}/v1/{path}");
+                let response = self.0.try_one(&connected, endpoint, &url, &build).await?;
                 let page: AuditPage =
                     response.json().await.map_err(|error| Trouble::Unanswered(words(&error)))?;
                 Ok::<_, Trouble>(page.events)
@@ -64,8 +66,9 @@ impl ClusterApi {
     }
 }
 
-fn url(endpoint: &str, filter: &Filter, limit: u32) -> Result<Url, String> {
-    let mut url = Url::parse(&format!("{endpoint}/v1/audit")).map_err(|error| error.to_string())?;
+/// The path below `/v1/`, with its query.
+fn path(filter: &Filter, limit: u32) -> String {
+    let mut url = Url::parse("https://control/audit").expect("this is a URL");
     {
         let mut query = url.query_pairs_mut();
         query.append_pair("limit", &limit.to_string());
@@ -78,7 +81,7 @@ fn url(endpoint: &str, filter: &Filter, limit: u32) -> Result<Url, String> {
             }
         }
     }
-    Ok(url)
+    format!("audit?{}", url.query().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -93,8 +96,8 @@ mod tests {
             target: None,
         };
         assert_eq!(
-            url("https://10.0.0.1:7443", &filter, 7).expect("a URL").as_str(),
-            "https://10.0.0.1:7443/v1/audit?limit=7&since=2026-11-28T12%3A00%3A00.000Z&by=ada%2B1%40example.com"
+            path(&filter, 7),
+            "audit?limit=7&since=2026-11-28T12%3A00%3A00.000Z&by=ada%2B1%40example.com"
         );
     }
 }

@@ -296,8 +296,10 @@ impl Agent {
 
         let log = self.log(doubt, fresh).await;
         let is_published = log.as_ref().map(|log| log.published().map(|one| one.cluster.clone()));
-        let published =
-            plan::published(own.as_ref(), is_published.as_ref().map(Option::as_ref).map_err(|()| ()));
+        let published = match &is_published {
+            Ok(published) => plan::published(own.as_ref(), Ok(published.as_ref())),
+            Err(()) => plan::published(own.as_ref(), Err(())),
+        };
 
         let node = match report.as_ref().map(|report| &report.state) {
             Some(State::In { node, .. }) if !node.is_empty() => Some(node.clone()),

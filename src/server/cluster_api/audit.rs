@@ -84,6 +84,17 @@ pub(super) async fn denied(
     }
 }
 
+/// Records that somebody became known. That is no change of the cluster, so it is not held up
+/// when it can't be recorded.
+pub(super) async fn issued(api: &Api, principal: &Principal, peer: std::net::SocketAddr) {
+    let mut draft = draft(principal, None, Operation::Identify, &Target::Cluster);
+    draft.from = Some(peer.ip().to_canonical());
+    let auditor = api.audit.clone();
+    if let Err(error) = blocking(move || auditor.issued(&draft)).await {
+        tracing::error!(%error, "an identity goes unrecorded");
+    }
+}
+
 fn draft(principal: &Principal, level: Option<Level>, operation: Operation, target: &Target) -> Draft {
     Draft {
         at: Utc::now(),

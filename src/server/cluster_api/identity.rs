@@ -1,14 +1,15 @@
 //! The exchange of a proof of identity for a certificate or a token.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use chrono::Utc;
 use tokio::sync::Semaphore;
 
 use super::super::strict::Strict;
-use super::{Api, Problem};
+use super::{Api, Problem, audit};
 use crate::driver::members::Members;
 use crate::model::identity::{Exchange, Issued, VERSION};
 use crate::model::principal::Principal;
@@ -40,7 +41,7 @@ impl Identities {
         Self { issuer, sts, members, account, turns: Semaphore::new(AT_ONCE) }
     }
 
-    async fn exchange(&self, exchange: &Exchange) -> Result<Issued, Problem> {
+    async fn exchange(&self, exchange: &Exchange) -> Result<(Principal, Issued), Problem> {
         let now = Utc::now().timestamp();
         let expected = Expected { cluster: self.issuer.cluster(), region: self.sts.region(), now };
         let ask = check(exchange, &expected).map_err(|error| Problem::unknown(&error.to_string()))?;
@@ -58,12 +59,13 @@ impl Identities {
             let (token, valid_s) = self.issuer.token(&person, now)?;
             tracing::info!(%person, "a token for a person");
             let token = Some(token.expose().clone());
-            return Ok(Issued { version: VERSION, valid_s, certificate: None, token });
+            return Ok((person, Issued { version: VERSION, valid_s, certificate: None, token }));
         };
         let member = machine(&caller, &self.account, &groups)?;
         let (certificate, valid_s) = self.issuer.certify(&member.instance, public_key)?;
         tracing::info!(machine = %member.instance, group = member.group, "a certificate for a machine");
-        Ok(Issued { version: VERSION, valid_s, certificate: Some(certificate), token: None })
+        let principal = Principal::Machine { instance: member.instance, role: member.role };
+        Ok((principal, Issued { version: VERSION, valid_s, certificate: Some(certificate), token: None }))
     }
 
     /// The machine with that certificate (DER), if it is one of the cluster's still.
@@ -86,9 +88,12 @@ impl Identities {
 
 pub(super) async fn identify(
     State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Strict(exchange): Strict<Exchange>,
 ) -> Result<Json<Issued>, Problem> {
-    Ok(Json(api.identities.exchange(&exchange).await?))
+    let (principal, issued) = api.identities.exchange(&exchange).await?;
+    audit::issued(&api, &principal, peer).await;
+    Ok(Json(issued))
 }
 
 impl From<AskError> for Problem {

@@ -34,7 +34,7 @@ use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
-use crate::identity::{Account, World};
+use crate::identity::{ACCOUNT, Account, World};
 
 use super::cluster::{FakeCluster, Mood};
 use super::registry::free_port;
@@ -96,7 +96,7 @@ impl Parameters for Store {
 
 /// Who may do what, as `store` has it.
 pub fn keeper(store: Arc<Store>) -> Arc<Keeper> {
-    keeper_in("123456789012", store)
+    keeper_in(ACCOUNT, store)
 }
 
 /// The same, for a cluster in that account.
@@ -261,6 +261,8 @@ pub struct ControlMachine {
     pub endpoint: String,
     /// The authority of its certificate, as PEM.
     pub authority: String,
+    /// Its AWS.
+    pub account: Account,
     handle: Handle<SocketAddr>,
     _folder: tempfile::TempDir,
 }
@@ -279,8 +281,8 @@ impl ControlMachine {
         let cluster = beside.map_or_else(|| FakeCluster::new(Mood::Healthy), |other| other.cluster.clone());
         let keeper = keeper(store.clone());
         let (audit, folder) = auditor(name);
-        let account = Account::up(&[]).await;
-        let groups = Arc::new(World::new(&[], &[], vec![]));
+        let account = Account::up(&[("i-1", "demo-control"), ("i-9", "demo-worker")]).await;
+        let groups = Arc::new(World::new(&["i-1", "i-2"], &["i-9"], vec![]));
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             membership: Arc::new(Engine),
@@ -317,9 +319,27 @@ impl ControlMachine {
             keeper,
             endpoint: format!("https://{address}"),
             authority: authority.certificate.clone(),
+            account,
             handle,
             _folder: folder,
         }
+    }
+
+    /// A caller with the AWS identity of the user `name`.
+    pub fn person(&self, name: &str) -> ClusterApi {
+        ClusterApi::new(Source::Fixed(Access {
+            endpoints: vec![self.endpoint.clone()],
+            credential: self.account.person(name),
+            authority: Some(self.authority.clone()),
+        }))
+    }
+
+    /// Publishes a policy, and has the machine read it.
+    pub async fn publish(&self, policy: &str) {
+        let policy = Secret::new(policy.to_owned());
+        let name = format!("{PREFIX}/access");
+        self.store.put(&name, &policy, Protection::Plain).await.expect("written");
+        self.keeper.refresh().await.expect("the policy is read");
     }
 
     /// A caller that bears `token`, and knows this machine and `others`.

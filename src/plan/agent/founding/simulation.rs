@@ -413,10 +413,9 @@ impl World {
         let log = look.log.as_ref().expect("read");
         let founder = log.published().is_some_and(|one| one.machine == me);
         let leads = self.swarms[swarm].managers.iter().find(|other| self.works(**other)) == Some(&number);
-        if (founder || leads) && self.store.token.as_ref() != Some(swarm) {
-            if !self.send(Request::Token(swarm.clone())) {
-                return;
-            }
+        let outdated = (founder || leads) && self.store.token.as_ref() != Some(swarm);
+        if outdated && !self.send(Request::Token(swarm.clone())) {
+            return;
         }
         if self.store.token.as_ref() == Some(swarm) && !self.store.registered.contains(me) {
             self.send(Request::Register(me.clone()));
