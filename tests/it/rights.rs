@@ -44,11 +44,13 @@ const ON_MACHINES: &[&str] = &[
     "driver/access.rs",
     "driver/agent.rs",
     "driver/agent/desired.rs",
+    "driver/agent/identity.rs",
     "driver/agent/membership.rs",
     "driver/agent/reboot.rs",
     "driver/agent/upkeep.rs",
     "driver/audit.rs",
     "driver/etcd.rs",
+    "driver/members.rs",
     "driver/rendezvous.rs",
 ];
 const ELSEWHERE: &[&str] = &[
@@ -85,7 +87,9 @@ const USES: &[Use] = &[
     ("groups.groups", "driver/agent/membership.rs", MACHINES, &[]),
     ("groups.groups", "driver/agent/reboot.rs", MACHINES, &[]),
     ("groups.groups", "driver/etcd.rs", &[Control], &[]),
+    ("groups.groups", "driver/members.rs", &[Control], &[]),
     ("groups.group", "driver/agent.rs", MACHINES, &[]),
+    ("groups.group", "driver/agent/identity.rs", MACHINES, &[]),
     ("groups.termination_hooks", "driver/agent.rs", MACHINES, &[]),
     ("groups.complete_lifecycle", "driver/agent.rs", MACHINES, &[]),
     ("groups.heartbeat", "driver/agent.rs", MACHINES, &[]),
