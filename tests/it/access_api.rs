@@ -76,7 +76,7 @@ async fn a_change_is_recorded_with_who_what_when_and_from_where() {
     let machine: MachineId = "i-9".parse().expect("an id");
     caller.drain(std::slice::from_ref(&machine)).await.expect("drained");
     let worker = control.caller(WORKER, &[]);
-    worker.empty(&[machine.clone()], false).await.expect("drained by its own agent");
+    worker.empty(std::slice::from_ref(&machine), false).await.expect("drained by its own agent");
     worker.give_back(&machine).await.expect("given back");
 
     let viewer = token(&control, "eye", Level::Viewer, 3600).await;
