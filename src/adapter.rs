@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod plan_file;
 pub mod private_file;
 pub mod probe;
+pub mod raft_log;
 mod registry;
 pub mod registry_access;
 pub mod swarm;

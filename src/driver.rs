@@ -5,6 +5,7 @@ pub mod agent;
 pub mod apply;
 pub mod audit;
 mod cause;
+pub mod cluster;
 pub mod destroy;
 pub mod drift;
 pub mod etcd;
@@ -19,8 +20,10 @@ pub mod pipeline;
 pub mod plan;
 pub mod prune;
 pub mod recover;
+pub mod rendezvous;
 pub mod roll;
 pub mod rollout;
+pub mod standing;
 
 #[cfg(test)]
 mod fake;

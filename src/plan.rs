@@ -6,6 +6,8 @@ pub mod agent;
 pub mod audit;
 pub mod authorise;
 pub mod cause;
+pub mod cluster;
+pub mod desired;
 pub mod dockerfile;
 pub mod dockerignore;
 pub mod document;

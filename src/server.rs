@@ -3,3 +3,4 @@
 pub mod cluster_api;
 mod pages;
 pub mod pipeline;
+mod strict;

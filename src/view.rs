@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod boot;
 pub mod cloud_config;
+pub mod cluster;
 pub mod diagnostics;
 pub mod drift;
 pub mod import;

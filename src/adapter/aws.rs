@@ -10,6 +10,7 @@ mod ec2;
 mod groups;
 mod parameters;
 mod patience;
+mod records;
 mod sts;
 mod templates;
 
@@ -31,6 +32,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use crate::model::name::ProjectName;
 use crate::port::archive::Archive;
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::desired::Records;
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
 use crate::port::identity::Prove;
@@ -140,23 +142,28 @@ impl Aws {
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.
     pub fn store(&self, project: &ProjectName) -> Arc<dyn Store> {
-        Arc::new(self.bucket(project))
+        self.bucket(project)
+    }
+
+    /// What is kept of the services of `cluster` in the bucket of a project.
+    pub fn records(&self, project: &ProjectName, environment: &str, cluster: &str) -> Arc<dyn Records> {
+        Arc::new(records::Documented::new(self.bucket(project), records::prefix(environment, cluster)))
     }
 
     /// What is written once to the bucket of a project and never changed; nothing is asked of
     /// AWS before it is needed.
     pub fn archive(&self, project: &ProjectName) -> Arc<dyn Archive> {
-        Arc::new(self.bucket(project))
+        self.bucket(project)
     }
 
-    fn bucket(&self, project: &ProjectName) -> bucket::Bucket {
+    fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
         let mut config =
             aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
         // Only AWS itself answers under a name for each bucket.
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
         let s3 = aws_sdk_s3::Client::from_conf(config.build());
         let region = self.region().unwrap_or("us-east-1").to_owned();
-        bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region)
+        Arc::new(bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region))
     }
 
     /// Autoscaling groups.

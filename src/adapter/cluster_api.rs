@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::model::feature::{self, Needs};
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
@@ -29,6 +30,8 @@ use crate::port::parameters::Parameters;
 mod audit;
 mod identity;
 mod reboot;
+mod recovery;
+mod standing;
 mod tokens;
 
 use identity::{Connected, Known, Ready};
@@ -182,6 +185,13 @@ impl Cluster for ClusterApi {
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
+        let needs = Needs::of(deployment);
+        if !needs.control.is_empty() {
+            let machines = self.snapshot().await?.machines;
+            feature::check(needs, &machines).map_err(|old| ClusterError::Refused {
+                reason: format!("service `{}` was not deployed: {old}", deployment.spec.name),
+            })?;
+        }
         let path = format!("services/{}", deployment.spec.name);
         let changed: Changed = self.0.answer(Method::PUT, &path, Some(deployment), Again::Always).await?;
         Ok(changed.revision)

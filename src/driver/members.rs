@@ -17,7 +17,7 @@ use crate::port::groups::Groups;
 /// How long reading the groups may take.
 const READING: Duration = Duration::from_secs(8);
 /// How long nobody reads again after that failed.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The machines of a cluster.
 pub struct Members {

@@ -123,6 +123,12 @@ name! {
         && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-')
 }
 name! {
+    /// A swarm: the id that its engine gave it, and that every certificate of its nodes carries.
+    SwarmId, "the id of a swarm", "use 1 to 64 of a-z and 0-9",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+name! {
     /// The digest of an image manifest: `sha256:` and 64 hexadecimal digits.
     Digest, "a digest", "it is `sha256:` followed by 64 hexadecimal digits",
     |text| text.strip_prefix("sha256:").is_some_and(|hex| {

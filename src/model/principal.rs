@@ -99,6 +99,12 @@ operations! {
     Rollback => "roll a service back",
     /// Remove a service.
     Remove => "remove a service",
+    /// Read what a control machine knows of its cluster.
+    ClusterStatus => "read the cluster's status",
+    /// Make a control machine the cluster's only one.
+    ClusterRecover => "recover the cluster",
+    /// Restore services from the bucket.
+    ClusterRestore => "restore services from the bucket",
     /// Empty machines.
     Drain => "drain machines",
     /// Register a node as a machine.
@@ -111,6 +117,10 @@ operations! {
     RebootAsk => "ask for leave to reboot",
     /// Give leave to reboot back.
     RebootReturn => "give leave to reboot back",
+    /// Ask what a node is to the cluster.
+    Standing => "ask about a node",
+    /// Ask for the turn to join again.
+    Turn => "ask for the turn to join again",
     /// Get a certificate for etcd.
     EtcdClient => "get a certificate for etcd",
     /// Read the record of changes.

@@ -22,13 +22,18 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::RebootReturn
         | Operation::EtcdClient
         | Operation::TokenCreate
-        | Operation::TokenRevoke => true,
+        | Operation::TokenRevoke
+        | Operation::ClusterRecover
+        | Operation::ClusterRestore
+        | Operation::Turn => true,
         Operation::Snapshot
         | Operation::Watch
         | Operation::Logs
         | Operation::RebootState
         | Operation::ReportUnhealthy
         | Operation::Audit
+        | Operation::ClusterStatus
+        | Operation::Standing
         | Operation::TokenList => false,
     }
 }
@@ -89,6 +94,7 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         Operation::Drain => &[("force", "/force")],
         Operation::Register => &[("node", "/node")],
         Operation::RebootAsk => &[("boot", "/boot")],
+        Operation::ClusterRecover => &[("term", "/log/term"), ("index", "/log/index")],
         Operation::TokenCreate => &[("level", "/level"), ("valid_s", "/valid_s")],
         Operation::Identify
         | Operation::Rollback
@@ -102,6 +108,10 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         | Operation::RebootState
         | Operation::ReportUnhealthy
         | Operation::Audit
+        | Operation::ClusterStatus
+        | Operation::ClusterRestore
+        | Operation::Standing
+        | Operation::Turn
         | Operation::TokenList => &[],
     }
 }

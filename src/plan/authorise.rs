@@ -10,6 +10,8 @@ pub enum Machines {
     Never,
     /// What concerns the machine itself: its node, and the tasks on it.
     Own,
+    /// What any of them needs that is not known to be a member.
+    Any,
 }
 
 /// The right to one operation.
@@ -33,12 +35,21 @@ pub fn right(operation: Operation) -> Option<Right> {
     let leaving = Right { former_workers: Machines::Own, ..machines };
     Some(match operation {
         Operation::Identify => return None,
-        Operation::Snapshot | Operation::Watch | Operation::Audit => people(Level::Viewer),
+        Operation::Snapshot | Operation::Watch | Operation::Audit | Operation::ClusterStatus => {
+            people(Level::Viewer)
+        }
         // Logs may hold what a service should not have printed.
         Operation::Logs | Operation::Deploy | Operation::Rollback => people(Level::Deployer),
-        Operation::Remove | Operation::TokenCreate | Operation::TokenList | Operation::TokenRevoke => {
-            people(Level::Admin)
-        }
+        Operation::Remove
+        | Operation::TokenCreate
+        | Operation::TokenList
+        | Operation::TokenRevoke
+        | Operation::ClusterRecover
+        | Operation::ClusterRestore => people(Level::Admin),
+        // A machine in doubt is no member as far as the engine knows. It learns whether it is one, and
+        // gets a turn, which ends on its own.
+        Operation::Standing => Right { machines: Machines::Any, former_workers: Machines::Any, ..machines },
+        Operation::Turn => Right { former_workers: Machines::Any, ..machines },
         Operation::Drain => Right { people: Some(Level::Deployer), ..leaving },
         Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
@@ -130,6 +141,7 @@ pub fn authorise(asked: &Asked<'_>) -> Result<(), Denied> {
     let (principal, operation) = (asked.principal.clone(), asked.operation);
     let Some(right) = right(operation) else { return Ok(()) };
     let own = |may: Machines, instance: Option<&MachineId>| match may {
+        Machines::Any => Ok(()),
         Machines::Never => Err(Denied::NotForMachines { principal: principal.clone(), operation }),
         Machines::Own if instance.is_some_and(|instance| is_own(asked.target, instance)) => Ok(()),
         Machines::Own => {

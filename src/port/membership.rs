@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use super::cluster::ClusterError;
 use super::cluster_wire::Registration;
 use crate::model::address::AddressPool;
-use crate::model::member::{Identity, JoinTokens, Membership as State, Node};
+use crate::model::member::{Identity, JoinTokens, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 
@@ -17,8 +17,13 @@ use crate::model::secret::Secret;
 /// about other machines need this one to be a manager.
 #[async_trait]
 pub trait Membership: Send + Sync {
+    /// What the engine reports of this machine's membership.
+    async fn report(&self) -> Result<Report, ClusterError>;
+
     /// Whether this machine is a member.
-    async fn state(&self) -> Result<State, ClusterError>;
+    async fn state(&self) -> Result<State, ClusterError> {
+        Ok(self.report().await?.state)
+    }
 
     /// Starts a cluster with this machine as its only manager. Its overlay networks get their addresses
     /// from `pool`, which the engine never changes afterwards.
@@ -28,7 +33,8 @@ pub trait Membership: Send + Sync {
     async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>)
     -> Result<(), ClusterError>;
 
-    /// Leaves; `force` also from a state in which the others can't be told.
+    /// Leaves, which deletes what the engine keeps of the swarm. Without `force` the engine refuses on
+    /// a manager. Whether it may is decided in `plan::agent::membership`, and nowhere else.
     async fn leave(&self, force: bool) -> Result<(), ClusterError>;
 
     /// The secrets with which others join.

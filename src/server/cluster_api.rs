@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use axum_server::Handle;
 
 use crate::driver::audit::Auditor;
+use crate::driver::standing::Standings;
 use crate::model::name::BadName;
 use crate::model::principal::Operation;
 use crate::model::secret::Secret;
@@ -26,15 +27,18 @@ use crate::port::cluster_wire::{ErrorBody, WireError};
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
+use crate::port::recovery::ControlMachine;
 use crate::port::tokens::TokenStore;
 
 mod audit;
 mod authorise;
+mod cluster;
 mod identity;
 mod lines;
 mod machines;
 mod reboot;
 mod services;
+mod standing;
 mod tls;
 mod tokens;
 
@@ -51,12 +55,16 @@ pub struct Api {
     pub cluster: Arc<dyn Cluster>,
     /// The engine of this machine.
     pub membership: Arc<dyn Membership>,
+    /// This machine without the others.
+    pub own: Arc<dyn ControlMachine>,
     /// Who may reboot.
     pub leaves: Arc<dyn Leaves>,
     /// Who callers are.
     pub identities: Arc<Identities>,
     /// What people may do.
     pub access: Arc<dyn Access>,
+    /// Machines in doubt about their membership.
+    pub standings: Arc<Standings>,
     /// Tokens for callers without an AWS identity.
     pub tokens: Arc<dyn TokenStore>,
     /// Records every change.
@@ -125,8 +133,13 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
         Operation::Remove => delete(services::remove),
         Operation::Rollback => post(services::rollback),
         Operation::Logs => get(services::logs),
+        Operation::ClusterStatus => get(cluster::status),
+        Operation::ClusterRecover => post(cluster::recover),
+        Operation::ClusterRestore => post(cluster::restore),
         Operation::Drain => post(machines::drain),
         Operation::Register => put(machines::register),
+        Operation::Standing => get(standing::standing),
+        Operation::Turn => put(standing::turn),
         Operation::EtcdClient => post(machines::etcd_client),
         Operation::ReportUnhealthy => post(machines::unhealthy),
         Operation::RebootState => get(reboot::state),

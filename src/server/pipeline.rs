@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::pages;
+use super::strict::StrictQuery;
 use crate::model::run::{Run, RunId};
 use crate::model::secret::Secret;
 use crate::port::cluster::Snapshot;
@@ -183,13 +184,14 @@ async fn run_page(State(server): State<Pipelines>, Path(id): Path<i64>) -> Resul
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Limit {
     limit: Option<u32>,
 }
 
 async fn runs(
     State(server): State<Pipelines>,
-    Query(query): Query<Limit>,
+    StrictQuery(query): StrictQuery<Limit>,
 ) -> Result<Json<serde_json::Value>, Unreadable> {
     let runs = server.journal.runs(&Which::Newest(query.limit.unwrap_or(RUNS).min(1000)))?;
     Ok(Json(json!({ "version": 1, "runs": runs })))
@@ -215,6 +217,7 @@ async fn snapshot(State(server): State<Pipelines>) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct After {
     after: Option<i64>,
 }
@@ -225,7 +228,7 @@ struct After {
 async fn log(
     State(server): State<Pipelines>,
     Path(id): Path<i64>,
-    Query(query): Query<After>,
+    StrictQuery(query): StrictQuery<After>,
     headers: HeaderMap,
 ) -> Result<Response, Unreadable> {
     let id = RunId(id);

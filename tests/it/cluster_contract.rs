@@ -13,9 +13,14 @@ use axum_server::Handle;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use fleetwright::adapter::etcd_files::Signer;
+use fleetwright::adapter::raft_log::LogFiles;
 use fleetwright::adapter::swarm::Swarm;
+use fleetwright::driver::cluster::{Own, Published};
+use fleetwright::driver::rendezvous::{Rendezvous, Which};
 use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::driver::standing::Standings;
 use fleetwright::model::address::{self, AddressPool};
+use fleetwright::model::founding::{Entry, Log};
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
@@ -23,15 +28,20 @@ use fleetwright::model::service::{
     Deployment, HealthCheck, HealthProbe, InstanceState, Limits, Origin, Port, RevisionState, Scale,
     ServiceSpec, ServiceStatus, UpdatePolicy,
 };
+use fleetwright::model::standing::{Place, Turn};
+use fleetwright::plan::cluster as plan;
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::membership::Membership;
+use fleetwright::port::recovery::ControlMachines;
+use fleetwright::port::standing::AskStanding;
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::identity::{Account, World};
 use crate::support::registry::free_port;
+use crate::support::rendezvous::Memory;
 use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
 
@@ -72,10 +82,17 @@ async fn a_swarm_keeps_the_contract() {
     let refused = ClusterApi::new(Source::Fixed(wrong)).snapshot().await.expect_err("a wrong token");
     assert!(refused.to_string().contains("the token that was sent is not one"), "{refused}");
     let public = public_key(&new_key().expect("a key")).expect("its public part");
+    in_doubt(&served, &swarm).await;
     let operator = ClusterApi::new(Source::Fixed(access.clone()));
     let refused = operator.client(&control, &public).await.expect_err("only for machines");
     assert!(refused.to_string().contains("only a machine's own agent"), "{refused}");
+    let asked = operator.ask_all().await.expect("control machines");
+    assert_eq!(plan::health(&asked), plan::Health::Fragile, "{asked:?}");
+    assert!(plan::best(&asked).is_some_and(|view| view.leads() && view.restored), "{asked:?}");
     let machine = served.machine("i-control");
+    let refused = ControlMachines::restore(&machine).await.expect_err("not for machines");
+    assert!(matches!(refused, ClusterError::Denied { .. }), "{refused}");
+    unknown_fields_are_refused(&access).await;
     let none = machine.client(&control, &public).await.expect_err("no etcd yet");
     assert!(matches!(none, ClusterError::NotFound { what: "etcd", .. }), "{none}");
     served.etcd.send_replace(vec!["https://10.0.0.1:2379".to_owned()]);
@@ -92,6 +109,43 @@ async fn a_swarm_keeps_the_contract() {
     served.task.abort();
     settling.abort();
     reporting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// What is sent with a field that the control machine does not know is refused, by name.
+async fn unknown_fields_are_refused(access: &Access) {
+    let certificate = access.authority.as_ref().expect("an authority");
+    let certificate = reqwest::Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+    let client = reqwest::Client::builder().tls_certs_only([certificate]).build().expect("a client");
+    let (service, digest) = ("web".parse().expect("a name"), format!("sha256:{}", "a".repeat(64)));
+    let mut body =
+        serde_json::to_value(deployment(&service, "r:1", &digest.parse().expect("a digest"))).expect("JSON");
+    body["spec"]["secrets"] = serde_json::json!(["password"]);
+    let url = format!("{}/v1/services/web", access.endpoints[0]);
+    let answer = client.put(url).bearer_auth("operator").json(&body).send().await.expect("an answer");
+    let (status, text) = (answer.status().as_u16(), answer.text().await.expect("text"));
+    assert_eq!(status, 422, "{text}");
+    assert!(text.contains("secrets") && text.contains("fleetwright roll"), "{text}");
+}
+
+/// What a machine hears that is in doubt about its membership.
+async fn in_doubt(served: &Served, swarm: &Swarm) {
+    let [first, second] = ["i-control", "i-worker"].map(|id| id.parse::<MachineId>().expect("an id"));
+    let (api, other) = (served.machine("i-control"), served.machine("i-worker"));
+    let nodes = swarm.nodes().await.expect("nodes");
+    let id = swarm.report().await.expect("the engine answers").cluster.expect("a leader");
+    for node in &nodes {
+        let standing = api.standing(&node.id).await.expect("an answer");
+        let place = if node.manager.is_some() { Place::Manager } else { Place::Worker };
+        assert_eq!((standing.node, standing.restored, &standing.cluster), (place, true, &id));
+    }
+    let standing = api.standing("n0longerthere").await.expect("an answer");
+    assert_eq!(standing.node, Place::Unknown);
+    // One at a time, and the same answer to the one that has the turn.
+    for _ in 0..2 {
+        assert_eq!(api.turn(&first).await.expect("an answer"), Turn::Granted);
+        let waits = other.turn(&second).await.expect("an answer");
+        assert!(matches!(&waits, Turn::Wait { reason } if reason.contains("i-control")), "{waits:?}");
+    }
 }
 
 async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: &str) {
@@ -136,7 +190,11 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
     let back = cluster.rollback(&service).await.expect("rolled back");
     assert_eq!((back, ended(cluster, &service, back).await), (4, Outcome::Running));
     let status = self::status(cluster, &service).await;
-    assert_eq!(status.history[0].digest, images.first, "what ran before, not what was rolled back");
+    assert_eq!(
+        status.history[0].digest.as_ref(),
+        Some(&images.first),
+        "what ran before, not what was rolled back"
+    );
 
     let control: MachineId = "i-control".parse().expect("an id");
     let worker: MachineId = "i-worker".parse().expect("an id");
@@ -276,7 +334,7 @@ fn ask(address: SocketAddr) -> std::io::Result<()> {
     if answer.contains(" 200 ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
 }
 
-fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deployment {
+pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deployment {
     Deployment {
         spec: ServiceSpec {
             name: service.clone(),
@@ -331,13 +389,40 @@ pub async fn serve(swarm: &Swarm) -> Served {
     let signer = Arc::new(Signer { authority: authority.clone(), endpoints });
     let account = Account::up(&[("i-control", "demo-control"), ("i-worker", "demo-worker")]).await;
     let groups = Arc::new(World::new(&["i-control"], &["i-worker"], vec![]));
+    let memory = Arc::new(Memory::default());
+    let rendezvous = Rendezvous::new(memory, "/fleetwright/test");
+    let id = swarm.report().await.expect("the engine answers").cluster.expect("a manager with a leader");
+    let entry = Entry::Published { machine: "i-control".parse().expect("an id"), cluster: id.clone() };
+    rendezvous.append(Which::Swarm, &Log::new(), &entry).await.expect("published");
+    rendezvous.mark_restored(1, &id).await.expect("recorded");
+    let control: MachineId = "i-control".parse().expect("an id");
+    let published = Published {
+        rendezvous: rendezvous.clone(),
+        engine: Arc::new(swarm.clone()),
+        machine: control.clone(),
+    };
+    let own = Own {
+        machine: control,
+        address: Ipv4Addr::LOCALHOST.into(),
+        engine: Arc::new(swarm.clone()),
+        logs: Arc::new(LogFiles { engine: "/nowhere".into() }),
+        generations: Arc::new(published),
+        desired: None,
+    };
     let keeper = rights::keeper(Arc::default());
     let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
         identities: account.identities(&authority, groups, "i-control"),
+        standings: Arc::new(Standings {
+            membership: Arc::new(swarm.clone()),
+            turns: Arc::new(swarm.clone()),
+            cluster: Arc::new(swarm.clone()),
+            rendezvous,
+        }),
         access: keeper.clone(),
         tokens: keeper,
         audit,

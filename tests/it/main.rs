@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a file per capability.
 
 mod access_api;
+mod agent_outage;
 mod agent_reboots;
 mod announce;
 mod boot;
@@ -9,12 +10,16 @@ mod cloud_config_convert;
 mod cloud_config_oracles;
 mod cluster_access;
 mod cluster_contract;
+mod cluster_identity;
 mod cluster_reboot;
+mod cluster_records;
 mod contract;
 mod docs;
 mod etcd;
 mod fake_cloud;
 mod faults;
+mod faults_cluster;
+mod faults_power;
 mod identity;
 mod init;
 mod journey;

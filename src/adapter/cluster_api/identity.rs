@@ -15,6 +15,13 @@ use crate::model::secret::Secret;
 use crate::port::cluster::ClusterError;
 use crate::port::identity::Prove;
 
+/// What a control machine answers that does not know a path.
+pub(super) const NO_PATH: &str = "there is no such path";
+/// What one of the version before identities answers to a caller without its token, whatever the path.
+const NO_TOKEN: &str = "this needs the cluster's token";
+/// What that means.
+pub(super) const TOO_OLD: &str = "it is of a version that does not know identities";
+
 /// How a caller is known.
 #[derive(Clone)]
 pub enum Credential {
@@ -181,11 +188,11 @@ impl Connected {
         let answer = match attempt(request, endpoint).await {
             Ok(answer) => answer,
             // Another control machine may be newer.
-            Err(Trouble::Answered(ClusterError::Engine { reason, .. }))
-                if reason.contains("no such path") =>
-            {
-                let reason = "it is of a version that does not know identities".to_owned();
-                return Err(Trouble::Unsent(reason));
+            Err(Trouble::Answered(ClusterError::Engine { reason, .. })) if reason.contains(NO_PATH) => {
+                return Err(Trouble::Unsent(TOO_OLD.to_owned()));
+            }
+            Err(Trouble::Unknown(ClusterError::Denied { reason })) if reason == NO_TOKEN => {
+                return Err(Trouble::Unsent(TOO_OLD.to_owned()));
             }
             Err(Trouble::Unknown(error)) => return Err(Trouble::Answered(error)),
             // A proof may be sent again: it changes nothing.

@@ -18,16 +18,16 @@ use futures_util::{StreamExt, stream};
 use super::Swarm;
 use super::engine::Change;
 use super::observe::{self, INSTANCE};
-use super::spec::NODE;
+use super::spec::{FEATURE, NODE};
 use crate::model::address::AddressPool;
-use crate::model::member::{JoinTokens, Manager, Membership as State, Node};
+use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::port::cluster::ClusterError;
 use crate::port::membership::Membership;
 
 /// Where managers listen for each other and for workers.
-const PORT: u16 = 2377;
+pub(super) const PORT: u16 = 2377;
 /// Time between two signs of life of a node; it counts as down after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How many ended tasks are kept for each slot: enough to say why the last one failed.
@@ -35,7 +35,7 @@ const TASK_HISTORY: i64 = 2;
 
 #[async_trait]
 impl Membership for Swarm {
-    async fn state(&self) -> Result<State, ClusterError> {
+    async fn report(&self) -> Result<Report, ClusterError> {
         let info = self
             .engine
             .docker()
@@ -43,17 +43,18 @@ impl Membership for Swarm {
             .await
             .map_err(|error| self.engine.error("asking the engine", error))?;
         let swarm = info.swarm.unwrap_or_default();
-        Ok(match swarm.local_node_state {
+        let cluster = swarm.cluster.and_then(|cluster| cluster.id).and_then(|id| id.parse().ok());
+        let state = match swarm.local_node_state {
             Some(LocalNodeState::ACTIVE) => State::In {
                 node: swarm.node_id.unwrap_or_default(),
                 manager: swarm.control_available.unwrap_or(false),
             },
-            Some(LocalNodeState::PENDING) => State::Joining,
-            Some(LocalNodeState::ERROR | LocalNodeState::LOCKED) => {
-                State::Broken { reason: swarm.error.unwrap_or_default() }
-            }
+            Some(LocalNodeState::PENDING) => State::Pending,
+            Some(LocalNodeState::ERROR) => State::Broken { reason: swarm.error.unwrap_or_default() },
+            Some(LocalNodeState::LOCKED) => State::Locked,
             Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY) | None => State::Out,
-        })
+        };
+        Ok(Report { state, cluster })
     }
 
     async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError> {
@@ -172,7 +173,14 @@ impl Membership for Swarm {
     async fn register(&self, node: &str, labels: &BTreeMap<String, String>) -> Result<(), ClusterError> {
         self.change(node, |spec| {
             let known = spec.labels.get_or_insert_default();
-            let mut changed = false;
+            let features = format!("{NODE}{FEATURE}");
+            let before = known.len();
+            // What an earlier agent of the machine could do says nothing of this one.
+            known.retain(|key, _| match key.strip_prefix(NODE) {
+                Some(own) if key.starts_with(&features) => labels.contains_key(own),
+                Some(_) | None => true,
+            });
+            let mut changed = known.len() != before;
             for (key, value) in labels {
                 changed |= known.insert(format!("{NODE}{key}"), value.clone()).as_ref() != Some(value);
             }

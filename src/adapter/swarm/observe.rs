@@ -1,6 +1,6 @@
 //! What the engine reports, as the model sees it. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use bollard::models::{
@@ -73,6 +73,12 @@ impl Observed {
     /// Our service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| name_of(service) == Some(name))
+    }
+
+    /// The names of our services, and of those of which only records are left.
+    pub fn service_names(&self) -> BTreeSet<String> {
+        let services = self.services.iter().filter_map(name_of).map(str::to_owned);
+        services.chain(self.configs.iter().filter_map(Record::read).map(|record| record.service)).collect()
     }
 
     /// The revisions that are kept of a service.
@@ -267,6 +273,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         .flatten()
         .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
         .filter(|(key, _)| !["instance", "address", "drain", "reboot"].contains(&key.as_str()))
+        .filter(|(key, _)| !key.starts_with(spec::FEATURE))
         .collect();
     let drains = label(node, DRAIN).is_some();
     // One that does not come back is down, whatever it set out to do.
@@ -296,6 +303,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         leader: manager.and_then(|status| status.leader).unwrap_or(false),
         group: metadata.get("group").cloned().unwrap_or_default(),
         metadata,
+        features: spec::features(labels),
     })
 }
 

@@ -1,6 +1,7 @@
 //! `fleetwright agent`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use axum_server::Handle;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
@@ -20,14 +22,19 @@ use crate::adapter::host::SystemdHost;
 use crate::adapter::issuer::ClusterIssuer;
 use crate::adapter::metadata::InstanceMetadata;
 use crate::adapter::probe;
+use crate::adapter::raft_log::LogFiles;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
 use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
-use crate::driver::agent::{Agent, Ended, Reboots, group_of};
+use crate::driver::agent::desired::Desired;
+use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
+use crate::driver::cluster::{Own, Published};
 use crate::driver::members::Members;
+use crate::driver::rendezvous::Rendezvous;
+use crate::driver::standing::Standings;
 use crate::model::address::AddressPool;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
@@ -37,6 +44,7 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
+use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
@@ -169,27 +177,35 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     let registry = config.registry_parameter.clone();
     let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
-    let swarm = Swarm::new(engine().await, access);
+    let host = SystemdHost::new();
+    let swarm = Swarm::new(engine(&host).await, access);
     let key = MachineKey::new()
         .map_err(|error| Failure::failed(format!("making this machine's key: {error}"), "report this"))?;
     let credential = Credential::Machine(aws.prove(), Arc::new(key));
     let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), credential };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
-    let host = SystemdHost::new();
     let boot = host.boot().map_err(|error| {
         Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
     })?;
     if let Some(window) = &window {
         tracing::info!(%window, "reboots when something asks for it");
     }
+    let desired = (me.role == Role::Control).then(|| {
+        let records = aws.records(&config.project, config.environment.as_str(), config.cluster.as_str());
+        Arc::new(Desired::new(Arc::new(swarm.clone()), records))
+    });
     let agent = Agent {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
         addresses: config.addresses,
         engine: Arc::new(swarm.clone()),
+        host: Arc::new(host.clone()),
         control: control.clone(),
+        standing: control.clone(),
+        restore: desired.clone().map(|desired| desired as Arc<dyn Restore>),
+        desired: desired.clone(),
         groups,
         parameters,
         metadata: Arc::new(metadata),
@@ -200,8 +216,16 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
         }),
     };
+    // Opened once, before or after this machine is a member: the audit log has one writer.
+    let rights = OnceCell::new();
+    let open = || Rights::open(&aws, config, &agent.prefix, &agent.me.instance);
     let notice = loop {
-        let node = match agent.enter().await {
+        // A manager that waits for a majority must answer `cluster status` and `recover`.
+        let entered = tokio::select! {
+            entered = agent.enter() => entered,
+            never = serve_early(&agent, &aws, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
+        };
+        let node = match entered {
             Ok(node) => node,
             Err(notice) => break notice,
         };
@@ -210,7 +234,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             Role::Control => {
                 let authority = authority(&agent, &cluster).await;
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
-                let rights = Rights::open(&aws, config, &agent.prefix, &agent.me.instance).await;
+                let rights = rights.get_or_init(open).await;
                 let _ = agent.audit.set(rights.audit.clone());
                 let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some(api))
@@ -237,6 +261,21 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     std::future::pending().await
 }
 
+/// Serves the API of a control machine that is not in the cluster yet, or not any more.
+async fn serve_early<'a>(
+    agent: &Agent,
+    aws: &Aws,
+    swarm: &Swarm,
+    cluster: &str,
+    rights: impl AsyncFnOnce() -> &'a Rights,
+) -> Infallible {
+    if agent.me.role == Role::Worker {
+        return std::future::pending().await;
+    }
+    let _api = serve(agent, aws, swarm, authority(agent, cluster).await, None, rights().await).await;
+    std::future::pending().await
+}
+
 async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     loop {
         match metadata.identity().await {
@@ -247,12 +286,14 @@ async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     }
 }
 
-async fn engine() -> Engine {
+async fn engine(host: &SystemdHost) -> Engine {
+    let mut reviver = Reviver::default();
     loop {
         match Engine::connect(ENGINE).await {
             Ok(engine) => return engine,
             Err(error) => tracing::warn!(%error, "waiting for the engine"),
         }
+        reviver.revive(host).await;
         sleep(RETRY).await;
     }
 }
@@ -322,7 +363,7 @@ async fn serve(
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
-    rights: Rights,
+    rights: &Rights,
 ) -> Background {
     let (signed, identities) = loop {
         match prepare(agent, aws, &authority).await {
@@ -331,11 +372,32 @@ async fn serve(
         }
         sleep(RETRY).await;
     };
+    let rendezvous = Rendezvous::new(Arc::clone(&agent.parameters), &agent.prefix);
+    let published = Published {
+        rendezvous: rendezvous.clone(),
+        engine: Arc::new(swarm.clone()),
+        machine: agent.me.instance.clone(),
+    };
+    let own = Own {
+        machine: agent.me.instance.clone(),
+        address: agent.me.address,
+        engine: Arc::new(swarm.clone()),
+        logs: Arc::new(LogFiles::default()),
+        generations: Arc::new(published),
+        desired: agent.desired.clone(),
+    };
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
         identities: Arc::new(identities),
+        standings: Arc::new(Standings {
+            membership: Arc::new(swarm.clone()),
+            turns: Arc::new(swarm.clone()),
+            cluster: Arc::new(swarm.clone()),
+            rendezvous,
+        }),
         access: rights.access.clone(),
         tokens: rights.access.clone(),
         audit: rights.audit.clone(),
@@ -346,7 +408,6 @@ async fn serve(
     let tls =
         TlsIdentity { certificate: signed.certificate, key: signed.key, authority: authority.certificate };
     Background::spawn(async move {
-        let _kept = rights;
         loop {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
             match cluster_api::serve(api.clone(), address, &tls, Handle::new()).await {

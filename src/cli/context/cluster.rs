@@ -6,9 +6,11 @@ use super::Context;
 use crate::adapter::aws::Aws;
 use crate::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use crate::cli::failure::Failure;
+use crate::model::name::ClusterName;
 use crate::model::project::{Environment, Repository};
 use crate::model::secret::Secret;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::desired::Records;
 
 /// The API's address; wins over the repository, and needs none.
 const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
@@ -53,6 +55,26 @@ impl Context {
         environment: &Environment,
     ) -> Result<Arc<dyn Cluster>, Failure> {
         Ok(self.cluster_api_of(repository, environment).await?)
+    }
+
+    /// The name of the cluster of the environment that was asked for.
+    ///
+    /// # Errors
+    /// When the repository is not right.
+    pub fn cluster_name(&self) -> Result<ClusterName, Failure> {
+        let repository = self.repository()?;
+        Ok(self.environment(&repository)?.cluster.clone())
+    }
+
+    /// What is kept of its services in the project's bucket.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn records(&self) -> Result<Arc<dyn Records>, Failure> {
+        let repository = self.repository()?;
+        let environment = self.environment(&repository)?;
+        let aws = self.aws(environment).await?;
+        Ok(aws.records(&repository.project, environment.name.as_str(), environment.cluster.as_str()))
     }
 
     async fn cluster_api_of(

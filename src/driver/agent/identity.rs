@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Agent, AgentError};
+use crate::model::feature::{Features, feature_labels};
 use crate::model::machine::Role;
 use crate::plan::identity::{labels, member};
 use crate::port::cluster::ClusterError;
@@ -17,10 +18,16 @@ impl Agent {
                 let groups: Vec<_> = self.groups.group(&self.me.group).await?.into_iter().collect();
                 let member = member(&groups, &self.me.instance)
                     .map_err(|error| ClusterError::Denied { reason: error.to_string() })?;
-                self.engine.register(node, &labels(&member, self.me.address)).await?;
+                let mut labels = labels(&member, self.me.address);
+                labels.extend(feature_labels(Features::own()));
+                self.engine.register(node, &labels).await?;
             }
             Role::Worker => {
-                let registration = Registration { node: node.to_owned(), labels: BTreeMap::new() };
+                let registration = Registration {
+                    node: node.to_owned(),
+                    labels: BTreeMap::new(),
+                    features: Features::own(),
+                };
                 self.control.register(&self.me.instance, &registration).await?;
             }
         }

@@ -247,7 +247,7 @@ pub(super) async fn deploy(
         let snapshot = cluster.snapshot().await?;
         let service = snapshot.services.iter().find(|service| service.name == deployment.spec.name);
         let heard = service.into_iter().flat_map(|service| &service.history).find(|revision| {
-            revision.digest == deployment.digest
+            revision.digest.as_ref() == Some(&deployment.digest)
                 && revision.origin == deployment.origin
                 && revision.since >= since - CLOCK_SKEW
         });

@@ -31,6 +31,28 @@ fn targets() -> Vec<Target> {
     ]
 }
 
+/// Operations that no row is about, or that every machine needs before it is known.
+fn unjudged(operation: Operation) -> bool {
+    matches!(operation, Operation::Identify | Operation::Standing | Operation::Turn)
+}
+
+#[test]
+fn a_machine_in_doubt_may_ask_whether_it_is_a_member() {
+    let address = "10.0.0.1".parse().expect("an address");
+    let former = Principal::FormerWorker { instance: None, address };
+    for principal in [worker("i-1"), former.clone()] {
+        assert!(may(&principal, None, Operation::Standing, &Target::Cluster));
+    }
+    // A certificate says which machine asks, so nobody takes the turn of another.
+    let [own, others] = ["i-1", "i-2"].map(|name| Target::Machines(vec![id(name)]));
+    assert!(may(&worker("i-1"), None, Operation::Turn, &own));
+    assert!(!may(&worker("i-1"), None, Operation::Turn, &others));
+    assert!(may(&former, None, Operation::Turn, &others));
+    for operation in [Operation::Standing, Operation::Turn] {
+        assert!(!may(&person(), Some(Level::Admin), operation, &own), "{operation:?}");
+    }
+}
+
 fn may(principal: &Principal, level: Option<Level>, operation: Operation, target: &Target) -> bool {
     authorise(&Asked { principal, level, operation, target }).is_ok()
 }
@@ -48,7 +70,7 @@ fn a_machine_does_what_concerns_itself_and_nothing_else() {
     ];
     for role in [Role::Worker, Role::Control] {
         let machine = Principal::Machine { instance: id("i-1"), role };
-        for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
+        for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {
             for (at, target) in targets().iter().enumerate() {
                 let wanted = at < 2 && own.contains(operation);
                 // No level makes a machine more than it is.
@@ -67,7 +89,7 @@ fn a_former_worker_can_leave_and_no_more() {
     let address = "10.0.0.1".parse().expect("an address");
     let known = Principal::FormerWorker { instance: Some(id("i-1")), address };
     let unknown = Principal::FormerWorker { instance: None, address };
-    for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
+    for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {
         for (at, target) in targets().iter().enumerate() {
             let wanted = at < 2 && leaving.contains(operation);
             assert_eq!(may(&known, None, *operation, target), wanted, "{operation:?} {target}");
@@ -79,12 +101,19 @@ fn a_former_worker_can_leave_and_no_more() {
 #[test]
 fn people_need_the_level_of_the_operation() {
     let needs = |operation| match operation {
-        Operation::Snapshot | Operation::Watch | Operation::Audit => Some(Level::Viewer),
-        Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Drain => Some(Level::Deployer),
-        Operation::Remove | Operation::TokenCreate | Operation::TokenList | Operation::TokenRevoke => {
-            Some(Level::Admin)
+        Operation::Snapshot | Operation::Watch | Operation::Audit | Operation::ClusterStatus => {
+            Some(Level::Viewer)
         }
+        Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Drain => Some(Level::Deployer),
+        Operation::Remove
+        | Operation::TokenCreate
+        | Operation::TokenList
+        | Operation::TokenRevoke
+        | Operation::ClusterRecover
+        | Operation::ClusterRestore => Some(Level::Admin),
         Operation::Identify
+        | Operation::Standing
+        | Operation::Turn
         | Operation::Register
         | Operation::ReportUnhealthy
         | Operation::RebootState
@@ -93,7 +122,7 @@ fn people_need_the_level_of_the_operation() {
         | Operation::EtcdClient => None,
     };
     let levels = [None, Some(Level::Viewer), Some(Level::Deployer), Some(Level::Admin)];
-    for operation in Operation::ALL.iter().filter(|one| **one != Operation::Identify) {
+    for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {
         for target in targets() {
             for level in levels {
                 let wanted = needs(*operation).is_some_and(|needs| level.is_some_and(|has| has >= needs));
@@ -146,6 +175,7 @@ fn machines_may_do_what_the_table_says() {
     }
     let own = |may: Machines| match may {
         Machines::Own => "own",
+        Machines::Any => "any",
         Machines::Never => "no",
     };
     let mut wanted: Vec<(String, String)> = Operation::ALL

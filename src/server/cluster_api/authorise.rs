@@ -176,6 +176,10 @@ async fn read_target(
         Operation::Identify
         | Operation::Snapshot
         | Operation::Watch
+        | Operation::Standing
+        | Operation::ClusterStatus
+        | Operation::ClusterRecover
+        | Operation::ClusterRestore
         | Operation::Audit
         | Operation::TokenList => Target::Cluster,
         Operation::TokenRevoke => Target::Token(parameter("name").parse()?),
@@ -190,7 +194,8 @@ async fn read_target(
         | Operation::RebootState
         | Operation::RebootAsk
         | Operation::RebootReturn
-        | Operation::EtcdClient => Target::Machines(vec![parameter("id").parse()?]),
+        | Operation::EtcdClient
+        | Operation::Turn => Target::Machines(vec![parameter("id").parse()?]),
         Operation::ReportUnhealthy => Target::Task { id: parameter("id").to_owned(), machine: None },
         Operation::Drain => {
             let (asked, request) = body::<DrainRequest>(request).await?;

@@ -8,6 +8,7 @@ use axum::extract::{ConnectInfo, State};
 use chrono::Utc;
 use tokio::sync::Semaphore;
 
+use super::super::strict::Strict;
 use super::{Api, Problem, audit};
 use crate::driver::members::Members;
 use crate::model::identity::{Exchange, Issued, VERSION};
@@ -88,7 +89,7 @@ impl Identities {
 pub(super) async fn identify(
     State(api): State<Api>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Json(exchange): Json<Exchange>,
+    Strict(exchange): Strict<Exchange>,
 ) -> Result<Json<Issued>, Problem> {
     let (principal, issued) = api.identities.exchange(&exchange).await?;
     audit::issued(&api, &principal, peer).await;

@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 
+use super::super::strict::Strict;
 use super::{Api, Authorised, Problem};
+use crate::model::feature::feature_labels;
 use crate::model::principal::{Level, Target};
 use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
@@ -20,7 +22,7 @@ const DRAIN_WINDOW: Duration = Duration::from_secs(3);
 pub(super) async fn drain(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
-    Json(request): Json<DrainRequest>,
+    Strict(request): Strict<DrainRequest>,
 ) -> Result<Json<Drained>, Problem> {
     let machines = authorised.machines();
     let person = authorised.level.is_some_and(|level| level < Level::Admin);
@@ -48,7 +50,7 @@ pub(super) async fn drain(
 pub(super) async fn register(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
-    Json(registration): Json<Registration>,
+    Strict(registration): Strict<Registration>,
 ) -> Result<StatusCode, Problem> {
     let id = authorised.machine()?;
     let node = identity::register(&authorised.nodes, &registration.node, id, authorised.peer.ip());
@@ -57,7 +59,10 @@ pub(super) async fn register(
         other => ClusterError::Denied { reason: other.to_string() },
     })?;
     let member = api.identities.members().member(id).await?;
-    let labels = identity::labels(&member, authorised.peer.ip());
+    let mut labels = identity::labels(&member, authorised.peer.ip());
+    // The control machine writes what the agent can do; what a tag calls a feature is none.
+    labels.retain(|key, _| !key.starts_with("feature."));
+    labels.extend(feature_labels(registration.features));
     api.membership.register(&node.id, &labels).await?;
     tracing::info!(machine = %id, node = node.id, group = member.group, "registered");
     Ok(StatusCode::NO_CONTENT)
@@ -66,7 +71,7 @@ pub(super) async fn register(
 pub(super) async fn etcd_client(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
-    Json(request): Json<EtcdClientRequest>,
+    Strict(request): Strict<EtcdClientRequest>,
 ) -> Result<Json<EtcdClient>, Problem> {
     let id = authorised.machine()?;
     let Some(etcd) = &api.etcd else {
@@ -78,7 +83,7 @@ pub(super) async fn etcd_client(
 pub(super) async fn unhealthy(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
-    Json(report): Json<Unhealthy>,
+    Strict(report): Strict<Unhealthy>,
 ) -> Result<StatusCode, Problem> {
     if let Target::Task { id, .. } = &authorised.target {
         api.membership.report_unhealthy(id, &report.output).await?;

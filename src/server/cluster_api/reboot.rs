@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 
+use super::super::strict::Strict;
 use super::{Api, Authorised, Problem};
 use crate::driver::leave::Through;
 use crate::model::reboot::{Answer, Returned};
@@ -28,7 +29,7 @@ pub(super) async fn state(
 pub(super) async fn ask(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
-    Json(request): Json<RebootRequest>,
+    Strict(request): Strict<RebootRequest>,
 ) -> Result<Json<Answer>, Problem> {
     Ok(Json(api.through().ask(authorised.machine()?, &request.boot).await?))
 }

@@ -1,12 +1,13 @@
 //! Services: what runs, and changes of it.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
+use super::super::strict::{Strict, StrictQuery};
 use super::lines::lines;
 use super::{Api, Problem};
 use crate::model::name::ServiceName;
@@ -28,7 +29,7 @@ pub(super) async fn watch(State(api): State<Api>) -> Result<Response, Problem> {
 pub(super) async fn deploy(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Json(deployment): Json<Deployment>,
+    Strict(deployment): Strict<Deployment>,
 ) -> Result<Json<Changed>, Problem> {
     if deployment.spec.name.as_str() != name {
         let text = format!("the deployment is of service `{}`, not `{name}`", deployment.spec.name);
@@ -56,6 +57,7 @@ pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> 
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct LogsQuery {
     tail: Option<u32>,
     #[serde(default)]
@@ -65,7 +67,7 @@ pub(super) struct LogsQuery {
 pub(super) async fn logs(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Query(query): Query<LogsQuery>,
+    StrictQuery(query): StrictQuery<LogsQuery>,
 ) -> Result<Response, Problem> {
     let name: ServiceName = name.parse()?;
     let stream = api.cluster.logs(&name, query.tail.unwrap_or(TAIL), query.follow).await?;

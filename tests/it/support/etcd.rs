@@ -19,7 +19,7 @@ use fleetwright::model::address::AddressPool;
 use fleetwright::model::etcd::{Service, client_url};
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::machine::Role;
-use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node};
+use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::MachineId;
 use fleetwright::model::secret::Secret;
 use fleetwright::port::cloud::CloudError;
@@ -139,6 +139,7 @@ impl Control {
             members: Arc::new(self.gateway()),
             machine: Arc::new(on_machine),
             endpoints,
+            seen_log: Mutex::default(),
         };
         (keeper, told)
     }
@@ -426,8 +427,8 @@ fn not_asked() -> ClusterError {
 
 #[async_trait]
 impl Membership for Around {
-    async fn state(&self) -> Result<State, ClusterError> {
-        Ok(State::In { node: self.me.to_string(), manager: true })
+    async fn report(&self) -> Result<Report, ClusterError> {
+        Ok(Report { state: State::In { node: self.me.to_string(), manager: true }, cluster: None })
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, ClusterError> {

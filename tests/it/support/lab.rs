@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use fleetwright::local::image::Release;
 use fleetwright::model::machine::{Machine, MachineState, Role};
 use fleetwright::model::service::ServiceStatus;
 use fleetwright::port::cluster::Snapshot;
+
+use super::releases;
 
 /// The name of the tests' local cloud, so that a demo beside it is left alone.
 pub const NAME: &str = "test";
@@ -40,6 +43,9 @@ pub fn copy_infra(to: &Path) {
     };
     edit("stacks/cluster.yaml", "10.77.", &format!("{NETWORK}."));
     edit("fleetwright.yaml", "project: demo", &format!("project: {PROJECT}"));
+    let stacks = to.join("stacks/cluster.yaml");
+    let text = std::fs::read_to_string(&stacks).expect("the stacks");
+    std::fs::write(&stacks, releases::stacks(&text)).expect("written");
 }
 
 /// A `fleetwright` command with nothing in its environment that a user may have set.
@@ -78,7 +84,11 @@ impl Lab {
         let mut lab = Self { infra, application, env: Vec::new() };
         // The journey's server would write to the same journal.
         lab.ok(&["demo", "--stop"]);
-        lab.ok(&["local", "up"]);
+        let mut up = vec!["local", "up", "--release", Release::default().name()];
+        for role in [Role::Control, Role::Worker] {
+            up.extend(["--release", releases::of(role).name()]);
+        }
+        lab.ok(&up);
         lab.env = lab
             .ok(&["local", "env"])
             .lines()

@@ -12,17 +12,24 @@ use fleetwright::adapter::authority::{Authority, random};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use fleetwright::driver::access::Keeper;
 use fleetwright::driver::audit::Auditor;
+use fleetwright::driver::rendezvous::Rendezvous;
+use fleetwright::driver::standing::Standings;
 use fleetwright::model::access::Home;
 use fleetwright::model::address::AddressPool;
-use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node};
-use fleetwright::model::name::{BootId, MachineId};
+use fleetwright::model::cluster::{Durability, EngineState, LogEnd, View};
+use fleetwright::model::feature::Features;
+use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
+use fleetwright::model::name::{BootId, MachineId, ServiceName};
 use fleetwright::model::reboot::{Leave, Mark};
 use fleetwright::model::secret::Secret;
+use fleetwright::model::standing::HeldTurn;
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::port::membership::Membership;
 use fleetwright::port::parameters::{Parameter, Parameters, Protection};
 use fleetwright::port::reboot::{Held, Leaves};
+use fleetwright::port::recovery;
+use fleetwright::port::standing::Turns;
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -108,7 +115,7 @@ pub fn auditor(name: &str) -> (Arc<Auditor>, tempfile::TempDir) {
 }
 
 /// The engine: one control machine, and one worker at this computer's address.
-struct Engine;
+pub struct Engine;
 
 fn node(id: &str, instance: &str, address: Ipv4Addr, manager: bool) -> Node {
     Node {
@@ -124,8 +131,9 @@ fn node(id: &str, instance: &str, address: Ipv4Addr, manager: bool) -> Node {
 
 #[async_trait]
 impl Membership for Engine {
-    async fn state(&self) -> Result<State, ClusterError> {
-        Ok(State::In { node: "n1".to_owned(), manager: true })
+    async fn report(&self) -> Result<Report, ClusterError> {
+        let state = State::In { node: "n1".to_owned(), manager: true };
+        Ok(Report { state, cluster: Some("swarm".parse().expect("an id")) })
     }
     async fn init(&self, _: IpAddr, _: &AddressPool) -> Result<(), ClusterError> {
         Ok(())
@@ -192,6 +200,46 @@ impl Leaves for Engine {
     }
 }
 
+#[async_trait]
+impl Turns for Engine {
+    async fn held_turn(&self) -> Result<Option<HeldTurn>, ClusterError> {
+        Ok(None)
+    }
+    async fn take_turn(&self, _: &MachineId, _: i64) -> Result<bool, ClusterError> {
+        Ok(true)
+    }
+    async fn end_turn(&self, _: &HeldTurn) -> Result<(), ClusterError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl recovery::ControlMachine for Engine {
+    async fn view(&self) -> View {
+        View {
+            version: 1,
+            machine: "i-1".parse().expect("an id"),
+            address: Ipv4Addr::new(10, 0, 0, 1).into(),
+            features: Features::default(),
+            engine: EngineState::Manager,
+            message: None,
+            id: Some("swarm".to_owned()),
+            node: Some("n1".to_owned()),
+            generation: 1,
+            restored: true,
+            log: None,
+            managers: Vec::new(),
+            durability: Durability::default(),
+        }
+    }
+    async fn recover(&self, _: LogEnd) -> Result<(), ClusterError> {
+        Ok(())
+    }
+    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
+        Ok(Vec::new())
+    }
+}
+
 /// A boot's id.
 pub fn boot() -> BootId {
     "40dd558d-8af6-4c23-815e-4a21958fe862".parse().expect("an id")
@@ -234,8 +282,15 @@ impl ControlMachine {
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             membership: Arc::new(Engine),
+            own: Arc::new(Engine),
             leaves: Arc::new(Engine),
             identities: account.identities(authority, groups, name),
+            standings: Arc::new(Standings {
+                membership: Arc::new(Engine),
+                turns: Arc::new(Engine),
+                cluster: Arc::new(cluster.clone()),
+                rendezvous: Rendezvous::new(store.clone(), PREFIX),
+            }),
             access: keeper.clone(),
             tokens: keeper.clone(),
             audit,

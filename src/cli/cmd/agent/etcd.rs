@@ -51,6 +51,7 @@ pub(super) async fn keeper(agent: &Agent, authority: &Authority) -> Kept {
         members: Arc::new(gateway),
         machine: Arc::new(machine),
         endpoints,
+        seen_log: std::sync::Mutex::default(),
     };
     Kept { keeper, access: Arc::new(Signer { authority: authority.clone(), endpoints: told }) }
 }
