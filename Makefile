@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-outages test-models test-power test-mixed test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-power test-mixed test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -16,8 +16,9 @@ help:
 	@echo 'make test         every check and every test'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
+	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
 	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
-	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about 80 minutes'
+	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
 	@echo 'make test-mixed   the tests of clusters on Debian 12 and 13 together, about 40 minutes'
 	@echo 'make fuzz         every parser with 100,000 texts made at random'
 	@echo 'make test-aws     the contract tests on AWS itself, in the region FLEETWRIGHT_TEST_AWS'
@@ -50,6 +51,14 @@ test-kills:
 test-outages:
 	@scripts/setup test
 	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage/)'
+
+# A fleet of the previous version is upgraded by `roll`; the samples in tests/formats are the short form.
+FORMER ?= e1e3c77
+test-upgrade:
+	@scripts/setup test
+	@[ -d "$(FLEETWRIGHT_HOME)/former" ] || git worktree add --detach "$(FLEETWRIGHT_HOME)/former" $(FORMER)
+	cd "$(FLEETWRIGHT_HOME)/former" && git checkout --quiet --detach $(FORMER) && CARGO_TARGET_DIR=target cargo build --locked
+	FLEETWRIGHT_FORMER="$(FLEETWRIGHT_HOME)/former" cargo nextest run --locked --no-capture --run-ignored only -E 'test(/^faults_upgrade/)'
 
 # The full form of tests that `make test` runs with few models.
 test-models:

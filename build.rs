@@ -1,6 +1,8 @@
 //! Makes what is embedded into the binary: the health probe, and the list of the files of
 //! the emulator's plugin.
 
+#![allow(clippy::disallowed_methods, reason = "this reads the project's own files")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

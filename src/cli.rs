@@ -8,6 +8,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod access;
 pub mod cmd;
 pub mod context;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the demo reads what it wrote; it copies the repository with source::read"
+)]
 pub mod demo;
 pub mod explain;
 pub mod failure;

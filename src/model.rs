@@ -5,6 +5,7 @@
 pub mod access;
 pub mod address;
 pub mod audit;
+pub mod bucket;
 pub mod changes;
 pub mod cluster;
 pub mod deployed;

@@ -4,6 +4,8 @@
 //! is a [`Diagnostic`] whose labels are byte spans of that file. This module knows
 //! nothing of what the files mean, and nothing of how a diagnostic is drawn.
 
+pub mod read;
+
 use std::fmt;
 use std::sync::Arc;
 

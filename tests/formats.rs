@@ -4,6 +4,8 @@
 //! deserialised belongs to a format, a format whose types change needs a new sample, and what a
 //! request brings is refused where it is not known.
 
+#![allow(clippy::disallowed_methods, reason = "this reads the project's own files")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +72,7 @@ const FORMATS: &[Format] = &[
             "port/cluster_wire.rs Line",
             "port/cluster_wire.rs ErrorBody",
             "port/cluster_wire.rs RebootState",
+            "port/cluster_wire.rs AuditPage",
             "model/reboot.rs Answer",
             "model/reboot.rs Returned",
             "model/cluster.rs View",
@@ -88,6 +91,7 @@ const FORMATS: &[Format] = &[
     Format { name: "lock", types: &["model/lock.rs LockRecord"], loader: "plan/lock.rs" },
     Format { name: "roll", types: &["plan/roll.rs Intent"], loader: "plan/roll_tests.rs" },
     Format { name: "local-state", types: &["local/state.rs State"], loader: "local/state.rs" },
+    Format { name: "power-note", types: &["local/power.rs Note"], loader: "local/power.rs" },
     Format {
         name: "local-executable",
         types: &["local/executable.rs Executable"],

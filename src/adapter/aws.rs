@@ -147,7 +147,10 @@ impl Aws {
 
     /// What is kept of the services of `cluster` in the bucket of a project.
     pub fn records(&self, project: &ProjectName, environment: &str, cluster: &str) -> Arc<dyn Records> {
-        Arc::new(records::Documented::new(self.bucket(project), records::prefix(environment, cluster)))
+        Arc::new(records::Documented::new(
+            self.bucket(project),
+            records::prefix(project, environment, cluster),
+        ))
     }
 
     /// What is written once to the bucket of a project and never changed; nothing is asked of

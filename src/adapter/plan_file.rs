@@ -1,8 +1,8 @@
 //! Plans in files.
 
-use std::io::Read as _;
 use std::path::Path;
 
+use crate::source::read;
 use crate::source::{Diagnostic, SourceFile, Span};
 
 /// The most that a plan's file may hold, in bytes; one of thousands of resources stays far below.
@@ -14,14 +14,11 @@ const MOST: u64 = 64 << 20;
 /// When it can't be read, or is no such document, with its place.
 pub fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<Diagnostic>> {
     let name = path.display();
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
-    if let Err(error) = read {
+    let text = read::named(path, MOST).and_then(read::text).map_err(|error| {
         let message = format!("{name} can't be read: {error}");
         let help = "`fleetwright plan --out FILE` writes one";
-        return Err(Box::new(Diagnostic::error("unreadable-file", message).help(help)));
-    }
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+        Box::new(Diagnostic::error("unreadable-file", message).help(help))
+    })?;
     let file = SourceFile::new(name.to_string(), text);
     serde_json::from_str(file.text()).map_err(|error| {
         let at = file.offset(error.line(), error.column());

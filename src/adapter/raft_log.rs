@@ -22,19 +22,28 @@ pub const SWARM: &str = "/var/lib/docker/swarm/raft/wal-v3-encrypted";
 pub struct LogFiles {
     /// Where the engine keeps its log.
     pub engine: PathBuf,
+    /// Where etcd keeps its log.
+    pub etcd: PathBuf,
 }
 
 impl Default for LogFiles {
     fn default() -> Self {
-        Self { engine: PathBuf::from(SWARM) }
+        Self { engine: PathBuf::from(SWARM), etcd: Path::new(super::etcd_machine::DATA).join("member/wal") }
     }
+}
+
+async fn read(folder: PathBuf) -> io::Result<Option<LogEnd>> {
+    tokio::task::spawn_blocking(move || end(&folder)).await.map_err(io::Error::other)?
 }
 
 #[async_trait]
 impl Logs for LogFiles {
+    async fn etcd(&self) -> io::Result<Option<LogEnd>> {
+        read(self.etcd.clone()).await
+    }
+
     async fn engine(&self) -> io::Result<Option<LogEnd>> {
-        let folder = self.engine.clone();
-        tokio::task::spawn_blocking(move || end(&folder)).await.map_err(io::Error::other)?
+        read(self.engine.clone()).await
     }
 }
 
@@ -254,6 +263,13 @@ mod tests {
         write("0000000000000002-000000000000000d.wal", &framed(4, b""));
         write("0.tmp", &entry(9, 99));
         assert_eq!(end(folder.path()).expect("read"), Some(LogEnd { term: 2, index: 12 }));
+    }
+
+    /// The log of a manager of Docker 20.10.24: an init and one config object.
+    #[test]
+    fn a_log_of_docker_s_own_is_read() {
+        let bytes = include_bytes!("samples/swarm-20.10.wal");
+        assert_eq!(last(bytes), Some(LogEnd { term: 2, index: 12 }));
     }
 
     proptest! {

@@ -386,7 +386,8 @@ impl One {
         }
         let work = if create { Work::Create } else { Work::Update };
         shell.started(&self.name, work, Some(plan.resources.len()));
-        let id = cloud.create_change_set(&request(&wanted.stack, parameters, create)).await?;
+        let asked = request(&wanted.stack, parameters, create);
+        let id = cloud.create_change_set(&asked).await?;
         let change_set = match computed(cloud.as_ref(), &id, shell.pace, &shell.stop).await {
             Ok(Some(change_set)) => change_set,
             Ok(None) => {
@@ -422,6 +423,18 @@ impl One {
                 at: None,
                 next: "`fleetwright plan` shows what it is now; `fleetwright apply` applies that".to_owned(),
             }));
+        }
+        let exchanged = match cloud.exchanged(&id, &asked).await {
+            Ok(exchanged) => exchanged,
+            Err(error) => {
+                self.withdraw(&id, create).await?;
+                return Err(error.into());
+            }
+        };
+        if let Some(what) = exchanged {
+            self.withdraw(&id, create).await?;
+            let at = Some(wanted.stack.template_file.clone());
+            return Err(Trouble::Failed(Failure { at, ..intercepted(&what) }));
         }
         let after = cloud.last_event(&wanted.stack.cloud_name).await?;
         cloud.execute_change_set(&id).await?;
@@ -466,6 +479,16 @@ pub(super) async fn withdraw(
         cloud.delete_stack(&stack.id).await?;
     }
     Ok(())
+}
+
+/// The failure when somebody exchanged what was uploaded.
+pub(super) fn intercepted(what: &str) -> Failure {
+    Failure {
+        cause: format!("CloudFormation would execute something else than was rendered: {what} was exchanged in the bucket"),
+        at: None,
+        next: "find out who else can write to the project's bucket, and take that right away; nothing was executed"
+            .to_owned(),
+    }
 }
 
 fn failed(cause: String, at: Option<String>) -> Trouble {

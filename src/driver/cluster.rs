@@ -8,13 +8,13 @@ use async_trait::async_trait;
 
 use super::agent::desired::Desired;
 use super::rendezvous::{Rendezvous, RendezvousError, Which};
-use crate::model::cluster::{EngineState, LogEnd, View};
+use crate::model::cluster::{EngineState, EtcdView, LogEnd, View};
 use crate::model::feature::Features;
 use crate::model::founding::Entry;
 use crate::model::name::{MachineId, ServiceName};
 use crate::port::cluster::ClusterError;
 use crate::port::membership::Membership;
-use crate::port::recovery::{ControlMachine, Generations, Logs, Survivor};
+use crate::port::recovery::{ControlMachine, EtcdSurvivor, Generations, Logs, Survivor};
 
 /// This machine.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Own {
     pub logs: Arc<dyn Logs>,
     /// What is published of the cluster.
     pub generations: Arc<dyn Generations>,
+    /// Its etcd; `None` where it keeps none.
+    pub etcd: Option<Arc<dyn EtcdSurvivor>>,
     /// What is kept of the cluster in the bucket.
     pub desired: Option<Arc<Desired>>,
 }
@@ -50,6 +52,13 @@ impl ControlMachine for Own {
                 (0, false)
             }
         };
+        let etcd = match &self.etcd {
+            Some(etcd) => {
+                let log = self.logs.etcd().await.unwrap_or_default();
+                Some(EtcdView { healthy: etcd.is_healthy().await, log })
+            }
+            None => None,
+        };
         View {
             version: 1,
             machine: self.machine.clone(),
@@ -64,6 +73,7 @@ impl ControlMachine for Own {
             log,
             managers: engine.managers,
             durability: self.desired.as_ref().map(|desired| desired.known()).unwrap_or_default(),
+            etcd,
         }
     }
 
@@ -93,6 +103,28 @@ impl ControlMachine for Own {
         tracing::warn!(?own, "this machine goes on as the cluster's only control machine");
         self.engine.go_on_alone(self.address).await?;
         self.generations.begin_another().await
+    }
+
+    async fn recover_etcd(&self, log: LogEnd) -> Result<(), ClusterError> {
+        let refused = |reason: String| Err(ClusterError::Refused { reason });
+        let Some(etcd) = &self.etcd else {
+            return Err(ClusterError::NotFound { what: "etcd", name: self.machine.to_string() });
+        };
+        if etcd.is_healthy().await {
+            return refused(format!("etcd on {} has a majority; there is nothing to recover", self.machine));
+        }
+        let own = self.logs.etcd().await.map_err(|error| ClusterError::Engine {
+            doing: "reading the log of this machine's etcd".to_owned(),
+            reason: error.to_string(),
+        })?;
+        if own.is_none_or(|own| own < log) {
+            return refused(format!(
+                "the log of etcd on {} no longer ends where it did; run `fleetwright cluster recover` again",
+                self.machine
+            ));
+        }
+        tracing::warn!(?own, "etcd on this machine goes on as its only member");
+        etcd.go_on_alone().await
     }
 
     async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
@@ -132,10 +164,6 @@ impl Generations for Published {
         })?;
         let log = self.rendezvous.log(Which::Swarm).await.map_err(unreadable)?;
         let entry = Entry::Published { machine: self.machine.clone(), cluster };
-        // Called again after a failure, the record may be this machine's own.
-        if log.last() == Some(&entry) && log.all_published().count() > 1 {
-            return Ok(());
-        }
         match self.rendezvous.append(Which::Swarm, &log, &entry).await.map_err(unreadable)? {
             true => Ok(()),
             false => Err(ClusterError::Refused {

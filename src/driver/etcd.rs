@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -21,11 +22,18 @@ use crate::model::member::{Identity, Membership as State};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::plan::agent::etcd::{self as plan, Action, Leave, Seen};
+use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::Endpoint;
-use crate::port::etcd::{EtcdMachine, EtcdMembers};
+use crate::port::etcd::{EtcdError, EtcdMachine, EtcdMembers};
 use crate::port::groups::Groups;
 use crate::port::membership::Membership;
 use crate::port::parameters::{Parameters, Protection};
+use crate::port::recovery::EtcdSurvivor;
+
+/// How long etcd may take to answer as its only member.
+const ALONE: Duration = Duration::from_secs(60);
+/// Time between two questions meanwhile.
+const RETRY_ALONE: Duration = Duration::from_millis(500);
 
 mod client;
 
@@ -418,5 +426,39 @@ impl Etcd {
 
     fn name(&self, name: &str) -> String {
         format!("{}/{name}", self.prefix)
+    }
+}
+
+#[async_trait]
+impl EtcdSurvivor for Etcd {
+    async fn is_healthy(&self) -> bool {
+        self.members.is_healthy(&client_url(self.me.address)).await
+    }
+
+    async fn go_on_alone(&self) -> Result<(), ClusterError> {
+        let failed = |error: EtcdError| ClusterError::Engine {
+            doing: "starting etcd as its only member".to_owned(),
+            reason: error.to_string(),
+        };
+        let begin = self.begin(ClusterState::Existing, self.alone());
+        self.machine.start_alone(&begin).await.map_err(failed)?;
+        let start = Instant::now();
+        let mut up = EtcdSurvivor::is_healthy(self).await;
+        while !up && start.elapsed() < ALONE {
+            sleep(RETRY_ALONE).await;
+            up = EtcdSurvivor::is_healthy(self).await;
+        }
+        // Whether it is up or not, the next start of the unit must not do that again.
+        self.machine.start(&begin).await.map_err(failed)?;
+        if up {
+            return Ok(());
+        }
+        Err(ClusterError::Unreachable {
+            endpoint: client_url(self.me.address),
+            reason: format!(
+                "etcd does not answer {} s after it was started as the only member",
+                ALONE.as_secs()
+            ),
+        })
     }
 }

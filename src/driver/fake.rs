@@ -297,6 +297,15 @@ impl Cloud for FakeCloud {
         Ok(self.state().change_set(id))
     }
 
+    async fn exchanged(
+        &self,
+        _id: &ChangeSetId,
+        _request: &ChangeSetRequest,
+    ) -> Result<Option<String>, CloudError> {
+        // It has no bucket in between.
+        Ok(None)
+    }
+
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
         let mut state = self.state();
         let request = state.change_sets.remove(&id.0).expect("the change set exists");

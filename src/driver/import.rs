@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::apply::{Shell, withdraw};
+use super::apply::{Shell, intercepted, withdraw};
 use super::cause::{explained, refused};
 use super::follow::{Still, computed};
 use super::plan::{WantedStack, request};
@@ -45,7 +45,8 @@ impl Importing<'_> {
         let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
         let cloud_name = &self.wanted.stack.cloud_name;
         let new = self.existing.is_none().then_some(cloud_name.as_str());
-        let id = cloud.create_change_set(&self.request()).await?;
+        let request = self.request();
+        let id = cloud.create_change_set(&request).await?;
         let change_set = match computed(cloud, &id, shell.pace, &shell.stop).await {
             Ok(Some(change_set)) if !shell.stop.is_cancelled() => change_set,
             Ok(_) => {
@@ -63,6 +64,17 @@ impl Importing<'_> {
             let next = "correct the id or the template: it must say what the resource is now".to_owned();
             let at = Some(self.wanted.stack.template_file.clone());
             return Ok((Outcome::Failed, Some(Failure { cause, at, next })));
+        }
+        match cloud.exchanged(&id, &request).await {
+            Ok(None) => {}
+            Ok(Some(what)) => {
+                withdraw(cloud, &id, new).await?;
+                return Ok((Outcome::Failed, Some(intercepted(&what))));
+            }
+            Err(error) => {
+                withdraw(cloud, &id, new).await?;
+                return Err(error);
+            }
         }
         let after = cloud.last_event(cloud_name).await?;
         cloud.execute_change_set(&id).await?;

@@ -38,6 +38,10 @@ impl Store for Memory {
     async fn publish(&self, _: &str, _: &[u8]) -> Result<String, CloudError> {
         unreachable!("locks publish nothing")
     }
+
+    async fn address(&self, _: &str) -> Result<String, CloudError> {
+        unreachable!("locks publish nothing")
+    }
 }
 
 const KEY: &str = "locks/local.json";

@@ -4,7 +4,7 @@
 //! Any control machine may answer: it does so only while the managers have a leader, and the engine
 //! keeps one turn at most, whoever writes it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::Utc;
 
@@ -20,16 +20,28 @@ use crate::port::standing::Turns;
 #[derive(Clone)]
 pub struct Standings {
     /// The nodes.
-    pub membership: Arc<dyn Membership>,
+    membership: Arc<dyn Membership>,
     /// Whose turn it is.
-    pub turns: Arc<dyn Turns>,
+    turns: Arc<dyn Turns>,
     /// The services.
-    pub cluster: Arc<dyn Cluster>,
+    cluster: Arc<dyn Cluster>,
     /// The rendezvous.
-    pub rendezvous: Rendezvous,
+    rendezvous: Rendezvous,
+    /// The swarm that is known to have its deployments, which never ends.
+    restored: Arc<Mutex<Option<SwarmId>>>,
 }
 
 impl Standings {
+    /// Answers through the engine of a control machine and its cluster's rendezvous.
+    pub fn new(
+        membership: Arc<dyn Membership>,
+        turns: Arc<dyn Turns>,
+        cluster: Arc<dyn Cluster>,
+        rendezvous: Rendezvous,
+    ) -> Self {
+        Self { membership, turns, cluster, rendezvous, restored: Arc::default() }
+    }
+
     /// What the node is to the cluster.
     ///
     /// # Errors
@@ -82,13 +94,21 @@ impl Standings {
     }
 
     async fn is_restored(&self, cluster: &SwarmId) -> Result<bool, ClusterError> {
-        let log = self.rendezvous.log(Which::Swarm).await.map_err(unreadable)?;
-        match log.published() {
-            Some(published) if published.cluster == cluster => {
-                self.rendezvous.is_restored(published.generation).await.map_err(unreadable)
-            }
-            Some(_) | None => Ok(false),
+        // Every machine asks again and again, and the parameter store answers only so often.
+        if self.restored.lock().is_ok_and(|known| known.as_ref() == Some(cluster)) {
+            return Ok(true);
         }
+        let log = self.rendezvous.log(Which::Swarm).await.map_err(unreadable)?;
+        let restored = match log.published() {
+            Some(published) if published.cluster == cluster => {
+                self.rendezvous.is_restored(published.generation).await.map_err(unreadable)?
+            }
+            Some(_) | None => false,
+        };
+        if restored && let Ok(mut known) = self.restored.lock() {
+            *known = Some(cluster.clone());
+        }
+        Ok(restored)
     }
 }
 

@@ -387,7 +387,8 @@ mod tests {
     /// Written by version 1; it must load for ever.
     #[test]
     fn the_first_version_still_loads() {
-        let note: Note = serde_json::from_str(include_str!("power-v1.json")).unwrap();
+        let (_, text) = crate::source::samples::of("power-note").remove(0);
+        let note: Note = serde_json::from_str(&text).unwrap();
         let before = "2026-11-28T17:01:29Z".parse().unwrap();
         let after = "2026-11-28T17:01:30Z".parse().unwrap();
         let boot = "2026-11-28T17:00:00.123456789Z";

@@ -67,6 +67,15 @@ pub struct Manager {
     pub reachable: bool,
 }
 
+/// The etcd of a control machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdView {
+    /// Whether it answers, and a majority stands behind its answer.
+    pub healthy: bool,
+    /// Where its log ends; `None` where there is none or it can't be read.
+    pub log: Option<LogEnd>,
+}
+
 /// What one control machine knows of its cluster, majority or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -97,6 +106,9 @@ pub struct View {
     pub managers: Vec<Manager>,
     /// What is kept outside the cluster; only the leader's is of use.
     pub durability: Durability,
+    /// Its etcd; `None` where it keeps none.
+    #[serde(default)]
+    pub etcd: Option<EtcdView>,
 }
 
 impl View {

@@ -127,6 +127,18 @@ pub fn recover(asked: &[Asked]) -> Result<Recovery, Refusal> {
     Ok(Recovery { machine: machine.clone(), log, join_again: others(true), gone: others(false) })
 }
 
+/// The machine that etcd goes on from: the one with its newest log. `None` while it has a majority,
+/// or where there is none.
+pub fn recover_etcd(asked: &[Asked]) -> Option<(MachineId, LogEnd)> {
+    let views: Vec<&View> = asked.iter().filter_map(Asked::view).collect();
+    if views.iter().any(|view| view.etcd.is_some_and(|etcd| etcd.healthy)) {
+        return None;
+    }
+    let newest = views.iter().filter_map(|view| Some((view.etcd?.log?, &view.machine)));
+    let (log, machine) = newest.max_by(|(a, one), (b, other)| a.cmp(b).then_with(|| other.cmp(one)))?;
+    Some((machine.clone(), log))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -148,6 +160,7 @@ pub(crate) mod tests {
             log: log.map(|(term, index)| LogEnd { term, index }),
             managers: vec![],
             durability: Durability::default(),
+            etcd: None,
         }
     }
 
@@ -202,6 +215,22 @@ pub(crate) mod tests {
         let mut old = view("i-1", EngineState::Alone, Some((1, 1)));
         old.features = Features::default();
         assert!(matches!(recover(&[answered(old)]), Err(Refusal::TooOld(_))));
+    }
+
+    #[test]
+    fn etcd_goes_on_from_its_own_newest_log() {
+        let with = |id: &str, healthy, log: Option<(u64, u64)>| {
+            let mut one = view(id, EngineState::Manager, None);
+            let log = log.map(|(term, index)| LogEnd { term, index });
+            one.etcd = Some(crate::model::cluster::EtcdView { healthy, log });
+            answered(one)
+        };
+        let asked =
+            [with("i-1", false, Some((3, 9))), with("i-2", false, Some((4, 2))), with("i-3", false, None)];
+        assert_eq!(recover_etcd(&asked).map(|(machine, _)| machine.to_string()).as_deref(), Some("i-2"));
+        let whole = [with("i-1", true, Some((3, 9))), with("i-2", false, Some((4, 2)))];
+        assert_eq!(recover_etcd(&whole), None, "it has a majority");
+        assert_eq!(recover_etcd(&[answered(view("i-1", EngineState::Manager, None))]), None, "there is none");
     }
 
     #[test]

@@ -24,6 +24,16 @@ pub enum CloudError {
         /// What the provider said.
         reason: String,
     },
+    /// Somebody else has the bucket that is meant to be ours.
+    #[error("{doing}: the bucket `{bucket}` belongs to another AWS account, not to {account}")]
+    Foreign {
+        /// What was tried, on what.
+        doing: String,
+        /// The bucket.
+        bucket: String,
+        /// The account that it must belong to.
+        account: String,
+    },
     /// The provider refused, or failed.
     #[error("{doing}: {reason} ({code})")]
     Refused {
@@ -45,6 +55,9 @@ impl CloudError {
             }
             Self::Denied { .. } => {
                 "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...) and what they may do; then try again"
+            }
+            Self::Foreign { .. } => {
+                "nothing was read from it or written to it. Bucket names are global: choose another `project` in fleetwright.yaml, and report the bucket to AWS if it was made to intercept yours"
             }
             Self::Refused { .. } => "remove what it complains of; then try again",
         }
@@ -68,6 +81,14 @@ pub trait Cloud: Send + Sync {
 
     /// A change set, with all its changes.
     async fn change_set(&self, id: &ChangeSetId) -> Result<ChangeSet, CloudError>;
+
+    /// What a change set would execute that is not what `request` says: `None` when it is the same. Templates that
+    /// CloudFormation reads from a bucket may have been exchanged there in the meantime.
+    async fn exchanged(
+        &self,
+        id: &ChangeSetId,
+        request: &ChangeSetRequest,
+    ) -> Result<Option<String>, CloudError>;
 
     /// Begins to carry a change set out.
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError>;

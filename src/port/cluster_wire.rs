@@ -133,6 +133,9 @@ pub struct EtcdClient {
 pub struct RecoverRequest {
     /// Where its log ended when it was chosen.
     pub log: LogEnd,
+    /// Whether this is about its etcd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub etcd: bool,
 }
 
 /// What was restored.
@@ -308,6 +311,7 @@ mod tests {
             if holds(&text, "cluster") {
                 assert!(part::<crate::model::cluster::View>(&name, &text, "cluster").leads());
                 part::<RestoredServices>(&name, &text, "restored");
+                assert_eq!(part::<AuditPage>(&name, &text, "audit").events.len(), 2);
                 part::<crate::model::standing::Standing>(&name, &text, "standing");
                 part::<Vec<crate::model::standing::Turn>>(&name, &text, "turns");
             }

@@ -56,9 +56,29 @@ pub trait Generations: Send + Sync {
     async fn begin_another(&self) -> Result<(), ClusterError>;
 }
 
+/// The etcd of this machine.
+#[async_trait]
+pub trait EtcdSurvivor: Send + Sync {
+    /// Whether it answers, and a majority stands behind its answer.
+    async fn is_healthy(&self) -> bool;
+
+    /// Makes this machine's member the only one, with everything that its data holds. The other
+    /// machines find that theirs was removed, and join again.
+    ///
+    /// # Errors
+    /// When it does not come up. It may be called again after any failure.
+    async fn go_on_alone(&self) -> Result<(), ClusterError>;
+}
+
 /// The logs of this machine.
 #[async_trait]
 pub trait Logs: Send + Sync {
+    /// Where etcd's log ends; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    async fn etcd(&self) -> std::io::Result<Option<LogEnd>>;
+
     /// Where the engine's log ends; `None` when there is none.
     ///
     /// # Errors
@@ -78,6 +98,12 @@ pub trait ControlMachine: Send + Sync {
     /// # Errors
     /// When it must not, or the engine refuses.
     async fn recover(&self, log: LogEnd) -> Result<(), ClusterError>;
+
+    /// The same for its etcd.
+    ///
+    /// # Errors
+    /// When it must not, or etcd does not come up.
+    async fn recover_etcd(&self, log: LogEnd) -> Result<(), ClusterError>;
 
     /// Restores from the bucket what the cluster lacks; the services that it restored.
     ///
@@ -100,6 +126,12 @@ pub trait ControlMachines: Send + Sync {
     /// # Errors
     /// When it refuses, or does not answer.
     async fn recover(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError>;
+
+    /// The same for etcd.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer.
+    async fn recover_etcd(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError>;
 
     /// Has a control machine restore from the bucket what the cluster lacks.
     ///

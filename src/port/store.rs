@@ -34,4 +34,7 @@ pub trait Store: Send + Sync {
     /// Writes an object whose key tells its content, if it is not there yet, and gives the
     /// address at which CloudFormation finds it.
     async fn publish(&self, key: &str, bytes: &[u8]) -> Result<String, CloudError>;
+
+    /// The address at which CloudFormation finds an object; nothing is asked of the object.
+    async fn address(&self, key: &str) -> Result<String, CloudError>;
 }

@@ -9,12 +9,14 @@ use super::exports::{self, Names, Trade};
 use super::nested::Use;
 use super::templates::{FOLDER, MadeUserData, Templates};
 use super::{graph, with_suggestion};
+use crate::model::bucket;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
 use crate::model::setting::Unset;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG, Stack, UserData, Value};
 use crate::source::Diagnostic;
 
+mod addresses;
 mod user_data;
 
 /// Renders stacks; templates are parsed once for all environments.
@@ -66,6 +68,7 @@ impl<'r> Renderer<'r> {
             let depends_on = order.iter().filter(needed).map(|&other| stacks[other].name.clone()).collect();
             rendered.push(self.finish(environment, stack, body, made, depends_on, problems));
         }
+        self.check_addresses(environment, &rendered, problems);
         rendered
     }
 
@@ -244,6 +247,8 @@ impl<'r> Renderer<'r> {
         context.insert("region", environment.region.shown());
         context.insert("cluster", environment.cluster.as_str());
         context.insert("stack", stack.name.as_str());
+        let bucket = bucket::substitution(self.repository.project.as_str(), environment.region.shown());
+        context.insert("project_bucket", &bucket);
         let cluster = self.repository.cluster(&environment.cluster);
         context.insert("addresses", &cluster.map(|cluster| cluster.addresses.pool).unwrap_or_default());
         for (name, value) in &stack.values {

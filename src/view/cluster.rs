@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use super::time;
-use crate::model::cluster::{Answer, Asked, EngineState, View};
+use crate::model::cluster::{Answer, Asked, EngineState, LogEnd, View};
 use crate::model::desired::Bucket;
 use crate::model::feature::Features;
-use crate::model::name::ServiceName;
+use crate::model::name::{MachineId, ServiceName};
 use crate::model::service::ServiceStatus;
 use crate::plan::cluster::{self as plan, Health, Recovery};
 use crate::plan::desired::described;
@@ -78,6 +78,12 @@ pub fn status(asked: &[Asked], now: DateTime<Utc>) -> String {
     text.push('\n');
     text.push_str(&table(&["MACHINE", "ADDRESS", "STATE", "LOG", "LACKS", ""], &rows));
     text.push('\n');
+    let etcd: Vec<bool> = asked.iter().filter_map(|one| Some(one.view()?.etcd?.healthy)).collect();
+    if !etcd.is_empty() {
+        let healthy = etcd.iter().filter(|healthy| **healthy).count();
+        let majority = if healthy == 0 { ": no majority" } else { "" };
+        let _ = writeln!(text, "etcd answers on {healthy} of {} machines{majority}.", etcd.len());
+    }
     text.push_str(&kept(asked, now));
     let _ = writeln!(text, "{}", next_loss(health));
     text
@@ -160,6 +166,7 @@ pub fn document(asked: &[Asked]) -> Value {
             Answer::View(view) => json!({
                 "machine": one.machine, "answers": true, "address": view.address, "engine": view.engine,
                 "leads": view.leads(), "log": view.log, "features": view.features, "message": view.message,
+                "etcd": view.etcd,
             }),
             Answer::TooOld => {
                 json!({ "machine": one.machine, "answers": true, "message": "its agent is too old" })
@@ -179,31 +186,48 @@ pub fn document(asked: &[Asked]) -> Value {
 }
 
 /// What a recovery will do, for people.
-pub fn recovery(recovery: &Recovery) -> String {
-    let log = recovery.log;
-    let mut text = format!(
-        "The cluster goes on from {}, whose log is the newest that answers: term {}, entry {}.\n",
-        recovery.machine, log.term, log.index
-    );
-    for machine in &recovery.join_again {
-        let _ = writeln!(text, "  {machine}   gives up its own copy of the state and joins again");
+pub fn recovery(cluster: Option<&Recovery>, etcd: Option<&(MachineId, LogEnd)>) -> String {
+    let mut text = String::new();
+    if let Some(recovery) = cluster {
+        let log = recovery.log;
+        let _ = writeln!(
+            text,
+            "The cluster goes on from {}, whose log is the newest that answers: term {}, entry {}.",
+            recovery.machine, log.term, log.index
+        );
+        for machine in &recovery.join_again {
+            let _ = writeln!(text, "  {machine}   gives up its own copy of the state and joins again");
+        }
+        for machine in &recovery.gone {
+            let _ = writeln!(
+                text,
+                "  {machine}   does not answer: it is removed, and must not come back as it is"
+            );
+        }
     }
-    for machine in &recovery.gone {
-        let _ =
-            writeln!(text, "  {machine}   does not answer: it is removed, and must not come back as it is");
+    if let Some((machine, log)) = etcd {
+        let _ = writeln!(
+            text,
+            "etcd goes on from {machine}, whose data is the newest that answers: term {}, entry {}.",
+            log.term, log.index
+        );
     }
     text.push_str(
-        "Lost is what only machines that do not answer had recorded, unless it is in the project's bucket.\n\
-         What runs goes on running.\n",
+        "Lost is what only machines that do not answer had recorded; services that are in the project's bucket \
+         are restored.\nWhat runs goes on running.\n",
     );
     text
 }
 
 /// The same as a document.
-pub fn recovery_document(recovery: &Recovery) -> Value {
+pub fn recovery_document(cluster: Option<&Recovery>, etcd: Option<&(MachineId, LogEnd)>) -> Value {
     json!({
-        "version": 1, "machine": recovery.machine, "log": recovery.log,
-        "join_again": recovery.join_again, "removed": recovery.gone,
+        "version": 1,
+        "machine": cluster.map(|recovery| &recovery.machine),
+        "log": cluster.map(|recovery| recovery.log),
+        "join_again": cluster.map(|recovery| &recovery.join_again),
+        "removed": cluster.map(|recovery| &recovery.gone),
+        "etcd": etcd.map(|(machine, log)| json!({ "machine": machine, "log": log })),
     })
 }
 

@@ -76,7 +76,8 @@ fn control_machines_that_start_one_after_the_other_keep_what_they_hold() {
         let control = machines(&before, Role::Control);
         let worker = machines(&before, Role::Worker).remove(0);
         let state: Vec<_> = control.iter().map(|machine| kept(&lab, machine)).collect();
-        let (swarm_before, worker_before) = (swarm(&lab, &control[0]), node(&lab, &worker));
+        let swarm_before = poll(LIMIT, || swarm(&lab, &control[0])).expect("a swarm with a leader");
+        let worker_before = node(&lab, &worker);
         let instances = healthy(&before);
         for machine in &control {
             inside(&lab, machine, STOP);
@@ -97,7 +98,8 @@ fn control_machines_that_start_one_after_the_other_keep_what_they_hold() {
         for (machine, state) in control.iter().zip(&state) {
             assert_eq!(kept(&lab, machine), *state, "{}", journal(&lab, machine));
         }
-        assert_eq!(swarm(&lab, &control[0]), swarm_before, "the same swarm");
+        let swarm_after = poll(LIMIT, || swarm(&lab, &control[0]));
+        assert_eq!(swarm_after, Some(swarm_before), "the same swarm");
         assert_eq!(node(&lab, &worker), worker_before, "the worker is the same node");
         assert!(running(&after, &commit), "{after:#?}");
         // Nothing was stopped on the workers.
@@ -143,6 +145,11 @@ fn an_engine_that_started_before_its_address_existed_is_restarted_and_keeps_what
     assert!(failed.is_some(), "{}", journal(&lab, &machine));
     inside(&lab, &machine, &format!("ip addr add {prefix} dev {device} && ip route add {route}"));
     let begun = Instant::now();
+    let active = poll(LIMIT, || {
+        let info = "docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}'";
+        attempt(&lab, &machine, info).filter(|state| state == "active true")
+    });
+    assert!(active.is_some(), "{}", journal(&lab, &machine));
     whole(&lab, "the machine is a manager again");
     println!("a manager again {:.0} s after its address was back", begun.elapsed().as_secs_f64());
     assert_eq!(kept(&lab, &machine), before, "{}", journal(&lab, &machine));
@@ -183,14 +190,14 @@ fn workers_join_the_cluster_that_replaces_one_whose_control_machines_are_all_los
     deploy(&lab, &unique("all control machines lost"));
     let before = whole(&lab, "the cluster is whole");
     let workers = machines(&before, Role::Worker);
-    let old = swarm(&lab, &machines(&before, Role::Control)[0]).expect("a swarm");
+    let old = poll(LIMIT, || swarm(&lab, &machines(&before, Role::Control)[0])).expect("a swarm");
     for machine in machines(&before, Role::Control) {
         tool("docker", &["rm", "-f", &lab.container(&machine)]);
     }
     let begun = Instant::now();
     let after = whole(&lab, "new control machines have founded a cluster and the workers have joined it");
     println!("whole after {:.0} s", begun.elapsed().as_secs_f64());
-    let new = swarm(&lab, &machines(&after, Role::Control)[0]).expect("a swarm");
+    let new = poll(LIMIT, || swarm(&lab, &machines(&after, Role::Control)[0])).expect("a swarm");
     assert_ne!(old, new);
     let ids: BTreeSet<_> = machines(&after, Role::Worker).into_iter().map(|machine| machine.id).collect();
     assert!(workers.iter().all(|worker| ids.contains(&worker.id)), "the same machines: {ids:?}");

@@ -405,8 +405,9 @@ pub async fn serve(swarm: &Swarm) -> Served {
         machine: control,
         address: Ipv4Addr::LOCALHOST.into(),
         engine: Arc::new(swarm.clone()),
-        logs: Arc::new(LogFiles { engine: "/nowhere".into() }),
+        logs: Arc::new(LogFiles { engine: "/nowhere".into(), etcd: "/nowhere".into() }),
         generations: Arc::new(published),
+        etcd: None,
         desired: None,
     };
     let keeper = rights::keeper(Arc::default());
@@ -417,12 +418,12 @@ pub async fn serve(swarm: &Swarm) -> Served {
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
         identities: account.identities(&authority, groups, "i-control"),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
             rendezvous,
-        }),
+        )),
         access: keeper.clone(),
         tokens: keeper,
         audit,

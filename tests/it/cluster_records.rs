@@ -47,8 +47,9 @@ fn own(lab: &Lab, swarm: &Swarm, number: usize, published: &Arc<Published>) -> O
         machine: format!("i-{number}").parse().expect("an id"),
         address: lab.address(number),
         engine: Arc::new(swarm.clone()),
-        logs: Arc::new(LogFiles { engine: lab.log(number) }),
+        logs: Arc::new(LogFiles { engine: lab.log(number), etcd: "/nowhere".into() }),
         generations: published.clone(),
+        etcd: None,
         desired: None,
     }
 }

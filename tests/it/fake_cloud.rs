@@ -2,6 +2,7 @@
 //! updates that fail or are denied, and how much is asked of AWS.
 
 mod access;
+mod bucket;
 mod calls;
 mod failures;
 mod killed;

@@ -459,12 +459,12 @@ impl Lab {
             leaves: world.clone(),
             identities,
             own: Arc::new(rights::Engine),
-            standings: Arc::new(Standings {
-                membership: world.clone(),
-                turns: Arc::new(rights::Engine),
-                cluster: world.clone(),
+            standings: Arc::new(Standings::new(
+                world.clone(),
+                Arc::new(rights::Engine),
+                world.clone(),
                 rendezvous,
-            }),
+            )),
             access: keeper.clone(),
             tokens: keeper,
             audit,

@@ -1,6 +1,9 @@
 //! The integration tests: one binary, a file per capability.
 
+#![allow(clippy::disallowed_methods, reason = "tests read what they wrote")]
+
 mod access_api;
+mod addresses;
 mod agent_outage;
 mod agent_reboots;
 mod announce;
@@ -20,13 +23,16 @@ mod fake_cloud;
 mod faults;
 mod faults_cluster;
 mod faults_power;
+mod faults_upgrade;
 mod identity;
 mod init;
 mod journey;
+mod links;
 mod local_cloud;
 mod pipeline_images;
 mod pipeline_serve;
 mod render;
+mod rights;
 mod secrets;
 mod security_docs;
 mod shipped;

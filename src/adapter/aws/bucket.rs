@@ -1,23 +1,30 @@
 //! The project's bucket: made when it is first needed, one for each account and region.
+//!
+//! Anybody can guess its name, and bucket names are global. So every request names the account that the
+//! bucket must belong to, and S3 refuses the request when it belongs to another.
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
-use sha2::{Digest as _, Sha256};
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, CreateBucketConfiguration, PublicAccessBlockConfiguration,
+    ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule,
+};
+use aws_sdk_ssm::config::http::HttpResponse;
+use serde_json::json;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-use super::{failure, refusal};
+use super::{failure, is_missing, refusal};
+use crate::model::bucket;
 use crate::model::name::ProjectName;
 use crate::port::cloud::CloudError;
 use crate::port::store::{Condition, Object, Store};
 
 mod keys;
-
-/// The longest name that a bucket may have.
-const LONGEST: usize = 63;
 
 /// A bucket whose name is known once the account is.
 #[derive(Debug)]
@@ -26,26 +33,33 @@ pub struct Bucket {
     sts: aws_sdk_sts::Client,
     project: ProjectName,
     region: String,
-    name: OnceCell<String>,
+    home: OnceCell<Home>,
+    /// Set once the bucket is known to be protected.
+    protected: OnceCell<()>,
+}
+
+/// Which bucket it is.
+#[derive(Debug)]
+struct Home {
+    name: String,
+    account: String,
 }
 
 impl Bucket {
     /// The bucket of `project` in the region of the clients.
     pub fn new(s3: Client, sts: aws_sdk_sts::Client, project: ProjectName, region: String) -> Self {
-        Self { s3, sts, project, region, name: OnceCell::new() }
+        Self { s3, sts, project, region, home: OnceCell::new(), protected: OnceCell::new() }
     }
 
-    async fn name(&self) -> Result<&str, CloudError> {
-        let name = self.name.get_or_try_init(|| async {
+    async fn home(&self) -> Result<&Home, CloudError> {
+        let home = self.home.get_or_try_init(|| async {
             let identity = self.sts.get_caller_identity().send().await;
             let identity = identity.map_err(|error| failure("asking which account this is", error))?;
-            Ok::<_, CloudError>(name(
-                self.project.as_str(),
-                &identity.account.unwrap_or_default(),
-                &self.region,
-            ))
+            let account = identity.account.unwrap_or_default();
+            let name = bucket::name(self.project.as_str(), &account, &self.region);
+            Ok::<_, CloudError>(Home { name, account })
         });
-        name.await.map(String::as_str)
+        home.await
     }
 
     /// The request that lists the objects whose keys begin with `prefix`.
@@ -54,12 +68,14 @@ impl Bucket {
         prefix: &str,
     ) -> Result<aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder, CloudError>
     {
-        Ok(self.s3.list_objects_v2().bucket(self.name().await?).prefix(prefix))
+        let Home { name, account } = self.home().await?;
+        Ok(self.s3.list_objects_v2().bucket(name).expected_bucket_owner(account).prefix(prefix))
     }
 
     /// Makes the bucket; one that is ours already is no error.
     async fn create(&self) -> Result<(), CloudError> {
-        let name = self.name().await?;
+        let Home { name, account } = self.home().await?;
+        let doing = || format!("creating the bucket `{name}`");
         let mut request = self.s3.create_bucket().bucket(name);
         // The first region is the only one that must not be named.
         if self.region != "us-east-1" {
@@ -68,12 +84,68 @@ impl Bucket {
             request = request.create_bucket_configuration(config);
         }
         match request.send().await {
-            Ok(_) => Ok(()),
+            Ok(_) => {}
             Err(error) => match refusal(&error) {
-                Some(("BucketAlreadyOwnedByYou", _)) => Ok(()),
-                _ => Err(failure(format!("creating the bucket `{name}`"), error)),
+                Some(("BucketAlreadyOwnedByYou", _)) => {}
+                Some(("BucketAlreadyExists", _)) => {
+                    let (bucket, account) = (name.clone(), account.clone());
+                    return Err(CloudError::Foreign { doing: doing(), bucket, account });
+                }
+                _ => return Err(failure(doing(), error)),
             },
         }
+        self.secure().await
+    }
+
+    /// Protects the bucket, unless that was done before. The policy is set last, so that one that is there
+    /// means that everything is.
+    async fn protect(&self) -> Result<(), CloudError> {
+        let protected = self.protected.get_or_try_init(|| async {
+            let Home { name, account } = self.home().await?;
+            let asked = self.s3.get_bucket_policy().bucket(name).expected_bucket_owner(account).send().await;
+            match asked {
+                Ok(_) => Ok(()),
+                Err(error) => match refusal(&error) {
+                    Some(("NoSuchBucket", _)) => self.create().await,
+                    Some(("NoSuchBucketPolicy", _)) => self.secure().await,
+                    // Machines may not ask, and emulators may not know.
+                    _ if is_missing(&error) || is_forbidden(&error) => Ok(()),
+                    _ => Err(failure(format!("reading the policy of the bucket `{name}`"), error)),
+                },
+            }
+        });
+        protected.await.copied()
+    }
+
+    async fn secure(&self) -> Result<(), CloudError> {
+        let Home { name, account } = self.home().await?;
+        let block = PublicAccessBlockConfiguration::builder()
+            .block_public_acls(true)
+            .ignore_public_acls(true)
+            .block_public_policy(true)
+            .restrict_public_buckets(true)
+            .build();
+        let request = self.s3.put_public_access_block().bucket(name).expected_bucket_owner(account);
+        let done = request.public_access_block_configuration(block).send().await;
+        settled(done, || format!("blocking public access to the bucket `{name}`"))?;
+
+        let incomplete = |error: aws_sdk_s3::error::BuildError| CloudError::Refused {
+            doing: format!("encrypting the bucket `{name}`"),
+            code: "Request".to_owned(),
+            reason: error.to_string(),
+        };
+        let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256);
+        let rule = ServerSideEncryptionRule::builder()
+            .apply_server_side_encryption_by_default(default.build().map_err(incomplete)?)
+            .build();
+        let rules = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(incomplete)?;
+        let request = self.s3.put_bucket_encryption().bucket(name).expected_bucket_owner(account);
+        let done = request.server_side_encryption_configuration(rules).send().await;
+        settled(done, || format!("encrypting the bucket `{name}`"))?;
+
+        let request = self.s3.put_bucket_policy().bucket(name).expected_bucket_owner(account);
+        let done = request.policy(tls_only(name, &self.region)).send().await;
+        settled(done, || format!("setting the policy of the bucket `{name}`"))
     }
 
     async fn write(
@@ -82,11 +154,13 @@ impl Bucket {
         bytes: &[u8],
         condition: Option<&Condition>,
     ) -> Result<Option<String>, CloudError> {
-        let name = self.name().await?;
+        self.protect().await?;
+        let Home { name, account } = self.home().await?;
         let mut created = false;
         loop {
+            let body = ByteStream::from(bytes.to_vec());
             let mut request =
-                self.s3.put_object().bucket(name).key(key).body(ByteStream::from(bytes.to_vec()));
+                self.s3.put_object().bucket(name).expected_bucket_owner(account).key(key).body(body);
             match condition {
                 Some(Condition::Absent) => request = request.if_none_match("*"),
                 Some(Condition::Is(tag)) => request = request.if_match(tag),
@@ -106,28 +180,92 @@ impl Bucket {
                     created = true;
                     self.create().await?;
                 }
-                _ => return Err(failure(format!("writing `{key}` to the bucket `{name}`"), error)),
+                _ => {
+                    return Err(self
+                        .explained(format!("writing `{key}` to the bucket `{name}`"), error)
+                        .await);
+                }
             }
+        }
+    }
+
+    /// Turns the SDK's error into ours, and finds out whether the bucket belongs to somebody else.
+    async fn explained<E>(&self, doing: String, error: SdkError<E, HttpResponse>) -> CloudError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let Ok(Home { name, account }) = self.home().await else { return failure(doing, error) };
+        if !is_forbidden(&error) {
+            return failure(doing, error);
+        }
+        let ours = self.s3.head_bucket().bucket(name).expected_bucket_owner(account).send().await;
+        match ours {
+            Ok(_) => failure(doing, error),
+            Err(refused) if is_forbidden(&refused) => {
+                // The same question without the condition: it alone was in the way.
+                if self.s3.head_bucket().bucket(name).send().await.is_ok() {
+                    return CloudError::Foreign { doing, bucket: name.clone(), account: account.clone() };
+                }
+                let told = refusal(&error).map_or("Forbidden", |(_, words)| words).to_owned();
+                let reason = format!(
+                    "{told}; these credentials may lack the right, or the bucket may not belong to account {account}"
+                );
+                CloudError::Denied { doing, reason }
+            }
+            Err(_) => failure(doing, error),
         }
     }
 }
 
-/// The bucket's name; one that would be too long has a hash in it.
-fn name(project: &str, account: &str, region: &str) -> String {
-    let name = format!("fleetwright-{project}-{account}-{region}");
-    if name.len() <= LONGEST {
-        return name;
+/// Whether S3 said no without a word on why; HEAD requests are answered without a body.
+fn is_forbidden<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().as_u16() == 403)
+}
+
+/// What an emulator that does not know an operation answers is no error.
+fn settled<T, E>(
+    done: Result<T, SdkError<E, HttpResponse>>,
+    doing: impl FnOnce() -> String,
+) -> Result<(), CloudError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match done {
+        Ok(_) => Ok(()),
+        Err(error) if is_missing(&error) => Ok(()),
+        Err(error) => Err(failure(doing(), error)),
     }
-    let hash: String = Sha256::digest(&name).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("fleetwright-{hash}-{account}")
+}
+
+/// The bucket's policy: nobody reads or writes without TLS.
+fn tls_only(name: &str, region: &str) -> String {
+    let partition = match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    };
+    let bucket = format!("arn:{partition}:s3:::{name}");
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [bucket, format!("{bucket}/*")],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }],
+    })
+    .to_string()
 }
 
 #[async_trait]
 impl Store for Bucket {
     async fn get(&self, key: &str) -> Result<Option<Object>, CloudError> {
-        let name = self.name().await?;
+        let Home { name, account } = self.home().await?;
         let reading = || format!("reading `{key}` of the bucket `{name}`");
-        match self.s3.get_object().bucket(name).key(key).send().await {
+        let request = self.s3.get_object().bucket(name).expected_bucket_owner(account);
+        match request.key(key).send().await {
             Ok(answer) => {
                 let tag = answer.e_tag.clone().unwrap_or_default();
                 let bytes = answer.body.collect().await.map_err(|error| CloudError::Unreachable {
@@ -138,7 +276,7 @@ impl Store for Bucket {
             }
             Err(error) => match refusal(&error) {
                 Some(("NoSuchKey" | "NoSuchBucket", _)) => Ok(None),
-                _ => Err(failure(reading(), error)),
+                _ => Err(self.explained(reading(), error).await),
             },
         }
     }
@@ -149,8 +287,12 @@ impl Store for Bucket {
 
     async fn publish(&self, key: &str, bytes: &[u8]) -> Result<String, CloudError> {
         self.write(key, bytes, None).await?;
+        self.address(key).await
+    }
+
+    async fn address(&self, key: &str) -> Result<String, CloudError> {
         // The address without a signature: CloudFormation reads with the caller's own rights.
-        let name = self.name().await?;
+        let Home { name, .. } = self.home().await?;
         let any =
             PresigningConfig::expires_in(Duration::from_secs(60)).map_err(|error| CloudError::Refused {
                 doing: "finding an object's address".to_owned(),
@@ -160,18 +302,5 @@ impl Store for Bucket {
         let signed = self.s3.get_object().bucket(name).key(key).presigned(any).await;
         let signed = signed.map_err(|error| failure("finding an object's address", error))?;
         Ok(signed.uri().split('?').next().unwrap_or_default().to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_s_name_is_never_too_long() {
-        assert_eq!(name("shop", "123456789012", "eu-west-1"), "fleetwright-shop-123456789012-eu-west-1");
-        let long = name(&"x".repeat(40), "123456789012", "ap-southeast-1");
-        assert!(long.len() <= LONGEST && long.ends_with("-123456789012"), "{long}");
-        assert_ne!(long, name(&"y".repeat(40), "123456789012", "ap-southeast-1"));
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
     Capability, ChangeAction, ChangeSetStatus, ChangeSetType, EventFilter, ExecutionStatus, OperationEvent,
-    Parameter, Replacement, ResourceToImport, Stack, StackEvent, Tag,
+    Parameter, Replacement, ResourceToImport, Stack, StackEvent, Tag, TemplateStage,
 };
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
@@ -63,17 +63,65 @@ impl CloudFormation {
     /// The template with the addresses of those nested in it, which are in the bucket then.
     async fn with_nested(&self, request: &ChangeSetRequest) -> Result<String, CloudError> {
         let mut addresses: Vec<(String, String)> = Vec::new();
-        let resolve = |text: &str, addresses: &[(String, String)]| {
-            addresses.iter().fold(text.to_owned(), |text, (key, at)| nested::resolved(&text, at, key))
-        };
         for nested in &request.nested {
             // The key is that of the text with what stands for addresses: the same in every account.
-            let (key, text) = (nested.key(), resolve(&nested.text, &addresses));
+            let (key, text) = (nested.key(), resolved(&nested.text, &addresses));
             let address = self.store.publish(&key, text.as_bytes()).await?;
             addresses.push((key, address));
         }
-        Ok(resolve(&request.template, &addresses))
+        Ok(resolved(&request.template, &addresses))
     }
+
+    /// The texts that a request comes down to: the template, and those nested in it by their keys.
+    async fn texts(&self, request: &ChangeSetRequest) -> Result<(String, Vec<(String, String)>), CloudError> {
+        let mut addresses: Vec<(String, String)> = Vec::new();
+        let mut texts = Vec::new();
+        for nested in &request.nested {
+            let key = nested.key();
+            texts.push((key.clone(), resolved(&nested.text, &addresses)));
+            let address = self.store.address(&key).await?;
+            addresses.push((key, address));
+        }
+        Ok((resolved(&request.template, &addresses), texts))
+    }
+
+    /// The template that a change set was made with, as it was given.
+    async fn submitted(&self, id: &str) -> Result<String, CloudError> {
+        let request = self.client.get_template().change_set_name(id).template_stage(TemplateStage::Original);
+        let answer = request.send().await;
+        let answer =
+            answer.map_err(|error| failure(format!("reading the template of change set `{id}`"), error))?;
+        Ok(answer.template_body.unwrap_or_default())
+    }
+
+    /// The change sets of nested stacks within a change set, each with its resource.
+    async fn within(&self, id: &str) -> Result<Vec<(String, String)>, CloudError> {
+        let mut pages = Vec::new();
+        let mut token = None;
+        loop {
+            let request = self.client.describe_change_set().change_set_name(id).set_next_token(token);
+            let page = request.send().await;
+            let page = page.map_err(|error| failure(format!("reading change set `{id}`"), error))?;
+            let changes = page.changes.unwrap_or_default().into_iter().filter_map(|c| c.resource_change);
+            pages.extend(
+                changes.filter_map(|change| Some((change.change_set_id?, change.logical_resource_id?))),
+            );
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(pages);
+            }
+        }
+    }
+}
+
+/// `text` with the addresses of nested templates in the places of those that stand for them.
+fn resolved(text: &str, addresses: &[(String, String)]) -> String {
+    addresses.iter().fold(text.to_owned(), |text, (key, at)| nested::resolved(&text, at, key))
+}
+
+/// Whether two texts are the same template; services differ in how they treat the line end behind it.
+fn same(a: &str, b: &str) -> bool {
+    a.trim_end() == b.trim_end()
 }
 
 /// CloudFormation's means of repair.
@@ -217,6 +265,40 @@ impl Cloud for CloudFormation {
             }
             token = page.next_token;
         }
+    }
+
+    async fn exchanged(
+        &self,
+        id: &ChangeSetId,
+        request: &ChangeSetRequest,
+    ) -> Result<Option<String>, CloudError> {
+        let (template, nested) = self.texts(request).await?;
+        // One within the request came from us, and nobody was in between.
+        if template.len() > INLINE_MOST && !same(&self.submitted(&id.0).await?, &template) {
+            return Ok(Some("the template".to_owned()));
+        }
+        if nested.is_empty() {
+            return Ok(None);
+        }
+        let mut left = vec![(id.0.clone(), String::new())];
+        while let Some((set, path)) = left.pop() {
+            for (inner, resource) in self.within(&set).await? {
+                let text = self.submitted(&inner).await?;
+                let path = if path.is_empty() { resource } else { format!("{path}.{resource}") };
+                if !nested.iter().any(|(_, ours)| same(ours, &text)) {
+                    return Ok(Some(format!("the template nested as `{path}`")));
+                }
+                left.push((inner, path));
+            }
+        }
+        // CloudFormation reads those of new nested stacks again when it creates them.
+        for ((key, text), source) in nested.iter().zip(&request.nested) {
+            let there = self.store.get(key).await?;
+            if there.is_none_or(|object| object.bytes != text.as_bytes()) {
+                return Ok(Some(format!("the nested template {}", source.file)));
+            }
+        }
+        Ok(None)
     }
 
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::bucket::Bucket;
 use super::{failure, refusal};
 use crate::model::desired::{Bucket as Documents, Document, Stored};
-use crate::model::name::ServiceName;
+use crate::model::name::{ProjectName, ServiceName};
 use crate::port::cloud::CloudError;
 use crate::port::desired::Records;
 use crate::port::store::{Condition, Store};
@@ -60,8 +60,8 @@ impl Documented {
 }
 
 /// Where the documents of a cluster's services are in the project's bucket.
-pub fn prefix(environment: &str, cluster: &str) -> String {
-    format!("clusters/{environment}/{cluster}/services/")
+pub fn prefix(project: &ProjectName, environment: &str, cluster: &str) -> String {
+    format!("clusters/{project}/{environment}/{cluster}/services/")
 }
 
 #[async_trait]

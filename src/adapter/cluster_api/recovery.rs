@@ -38,6 +38,22 @@ impl ControlMachines for ClusterApi {
     }
 
     async fn recover(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError> {
+        self.send_recover(machine, RecoverRequest { log, etcd: false }).await
+    }
+
+    async fn recover_etcd(&self, machine: &MachineId, log: LogEnd) -> Result<(), ClusterError> {
+        self.send_recover(machine, RecoverRequest { log, etcd: true }).await
+    }
+
+    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
+        let answer: RestoredServices =
+            self.0.answer(Method::POST, "cluster/restore", None::<&()>, Again::Always).await?;
+        Ok(answer.services)
+    }
+}
+
+impl ClusterApi {
+    async fn send_recover(&self, machine: &MachineId, wanted: RecoverRequest) -> Result<(), ClusterError> {
         let connected = self.0.connected().await?;
         for (known, endpoint) in self.known(&connected).await? {
             let is_it = known == machine.as_str()
@@ -46,9 +62,7 @@ impl ControlMachines for ClusterApi {
                 continue;
             }
             let url = format!("{endpoint}/v1/cluster/recover");
-            let post = |ready: &Ready, url: String| {
-                ready.calls.post(url).timeout(RECOVER).json(&RecoverRequest { log })
-            };
+            let post = |ready: &Ready, url: String| ready.calls.post(url).timeout(RECOVER).json(&wanted);
             return match self.0.try_one(&connected, &endpoint, &url, &post).await {
                 Ok(_) => Ok(()),
                 Err(Trouble::Answered(error) | Trouble::Unknown(error)) => Err(error),
@@ -60,14 +74,6 @@ impl ControlMachines for ClusterApi {
         Err(ClusterError::NotFound { what: "machine", name: machine.to_string() })
     }
 
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
-        let answer: RestoredServices =
-            self.0.answer(Method::POST, "cluster/restore", None::<&()>, Again::Always).await?;
-        Ok(answer.services)
-    }
-}
-
-impl ClusterApi {
     /// The control machines and where each serves the API.
     async fn known(&self, connected: &Connected) -> Result<Vec<(String, String)>, ClusterError> {
         let Source::Rendezvous { parameters, prefix, .. } = &self.0.source else {

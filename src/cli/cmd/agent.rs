@@ -29,6 +29,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
+use crate::cli::read::plain;
 use crate::driver::agent::desired::Desired;
 use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
 use crate::driver::cluster::{Own, Published};
@@ -44,6 +45,7 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
+use crate::port::recovery::EtcdSurvivor;
 use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
@@ -118,7 +120,7 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
         .with_ansi(false)
         .without_time()
         .try_init();
-    let config = read(&args.config)?;
+    let config = config(&args.config)?;
     // Refused now, and not only when a machine wants to reboot.
     let window = config.window().map_err(|error| bad_config(&args.config, &error))?;
     let mut stop = signal(SignalKind::terminate())
@@ -131,8 +133,8 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
     }
 }
 
-fn read(path: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| bad_config(path, &error))?;
+fn config(path: &Path) -> Result<Config, Failure> {
+    let text = plain(path).map_err(|error| bad_config(path, &error))?;
     serde_yaml::from_str(&text).map_err(|error| bad_config(path, &error))
 }
 
@@ -243,7 +245,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         };
         let access = etcd.as_ref().map_or(control.clone() as Arc<dyn EtcdAccess>, |kept| kept.access.clone());
         let client = etcd::client(&agent, access);
-        let keeper = etcd.as_ref().map(|kept| &kept.keeper);
+        let keeper = etcd.as_ref().map(|kept| kept.keeper.as_ref());
         let ended = tokio::select! {
             ended = agent.stay() => ended,
             () = etcd::keep(keeper) => Ended::Outside,
@@ -384,6 +386,7 @@ async fn serve(
         engine: Arc::new(swarm.clone()),
         logs: Arc::new(LogFiles::default()),
         generations: Arc::new(published),
+        etcd: etcd.map(|kept| Arc::clone(&kept.keeper) as Arc<dyn EtcdSurvivor>),
         desired: agent.desired.clone(),
     };
     let api = Api {
@@ -392,12 +395,12 @@ async fn serve(
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
         identities: Arc::new(identities),
-        standings: Arc::new(Standings {
-            membership: Arc::new(swarm.clone()),
-            turns: Arc::new(swarm.clone()),
-            cluster: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
             rendezvous,
-        }),
+        )),
         access: rights.access.clone(),
         tokens: rights.access.clone(),
         audit: rights.audit.clone(),
@@ -431,7 +434,7 @@ mod tests {
         let file = folder.path().join("agent.yaml");
         std::fs::write(&file, format!("{REST}{reboots}")).expect("written");
         let window =
-            read(&file).and_then(|config| config.window().map_err(|error| bad_config(&file, &error)));
+            config(&file).and_then(|config| config.window().map_err(|error| bad_config(&file, &error)));
         let window = window.map_err(|failure| format!("{failure:?}"))?;
         Ok(window.map(|window| window.to_string()))
     }

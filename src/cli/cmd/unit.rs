@@ -9,6 +9,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::explain::explain;
 use crate::cli::failure::Failure;
+use crate::cli::read::plain;
 use crate::source::{Diagnostic, Severity, SourceFile, Span};
 use crate::unit::{self, Unit};
 use crate::view;
@@ -91,13 +92,12 @@ fn read(path: &Path) -> Result<Unit, Box<Diagnostic>> {
         let message = format!("{} can't be read: {why}", path.display());
         Diagnostic::error("unreadable-file", message)
     };
-    let bytes = std::fs::read(path).map_err(|error| {
+    let text = plain(path).map_err(|error| {
         let problem = problem(error.to_string());
         let is_folder = path.is_dir();
         let help = is_folder.then(|| format!("give its files, such as `{}/*.service`", path.display()));
         Box::new(Diagnostic { help: help.into_iter().collect(), ..problem })
     })?;
-    let text = String::from_utf8(bytes).map_err(|_| Box::new(problem("it is not UTF-8".to_owned())))?;
     Ok(Unit::read(&SourceFile::new(path.to_string_lossy(), text)))
 }
 

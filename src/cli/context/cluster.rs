@@ -1,11 +1,13 @@
 //! Reaching the cluster of an environment.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Context;
 use crate::adapter::aws::Aws;
 use crate::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use crate::cli::failure::Failure;
+use crate::cli::read::plain;
 use crate::model::name::ClusterName;
 use crate::model::project::{Environment, Repository};
 use crate::model::secret::Secret;
@@ -146,7 +148,7 @@ fn token() -> Option<Credential> {
 fn access(endpoint: &str, credential: Credential) -> Result<Access, Failure> {
     let authority = match variable(AUTHORITY) {
         Some(text) if text.trim_start().starts_with("-----BEGIN") => Some(text),
-        Some(path) => Some(std::fs::read_to_string(&path).map_err(|error| {
+        Some(path) => Some(plain(Path::new(&path)).map_err(|error| {
             Failure::usage(
                 format!("reading the cluster's authority from {path}: {error}"),
                 format!("set {AUTHORITY} to a PEM file, or to PEM itself"),

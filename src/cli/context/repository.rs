@@ -32,7 +32,7 @@ impl Context {
             })?,
         };
         let absolute = std::path::absolute(&start).unwrap_or_else(|_| start.clone());
-        match absolute.ancestors().find(|folder| folder.join(PROJECT_FILE).is_file()) {
+        match absolute.ancestors().find(|folder| folder.join(PROJECT_FILE).symlink_metadata().is_ok()) {
             Some(root) => Ok(root.to_owned()),
             None => Err(Failure::usage(
                 format!("there is no {PROJECT_FILE} in {} or above", start.display()),

@@ -1,10 +1,16 @@
 //! The demo's infra repository: a copy of the one it is run in, so that a changed line
 //! of cloud-config never touches the user's checkout.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::super::failure::Failure;
 use super::application::commit_all;
+use crate::source::read::{Folder, Found, ReadError};
+
+/// The largest file that is copied.
+const FILE_MOST: u64 = 4 << 20;
 
 /// What makes up an infra repository.
 const PARTS: [&str; 5] = ["fleetwright.yaml", "stacks", "templates", "services", "pipelines"];
@@ -19,8 +25,9 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
             std::fs::remove_dir_all(to)?;
         }
         std::fs::create_dir_all(to)?;
+        let repository = Folder::open(from)?;
         for part in PARTS {
-            copy_tree(&from.join(part), &to.join(part))?;
+            copy_tree(&repository, part, &to.join(part))?;
         }
         git2::Repository::init(to)?;
         commit_all(to, "The fleet, as the project ships it")?;
@@ -34,16 +41,26 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     })
 }
 
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    if from.is_dir() {
-        std::fs::create_dir_all(to)?;
-        for entry in std::fs::read_dir(from)? {
-            let entry = entry?;
-            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+/// Copies `name` of the repository, with what is in it; what the repository links to becomes a file.
+fn copy_tree(repository: &Folder, name: &str, to: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let failed = |error: ReadError| format!("{name}: {error}");
+    match repository.find(name).map_err(failed)? {
+        Found::File(file) => {
+            let mode = file.mode().map_err(failed)?;
+            std::fs::write(to, file.read(FILE_MOST).map_err(failed)?)?;
+            Ok(std::fs::set_permissions(to, Permissions::from_mode(mode))?)
         }
-        Ok(())
-    } else {
-        std::fs::copy(from, to).map(drop)
+        Found::Folder { links: 0 } => {
+            std::fs::create_dir_all(to)?;
+            for entry in repository.names(name).map_err(failed)? {
+                let entry =
+                    entry.into_string().map_err(|_| format!("{name} has a name that is not UTF-8"))?;
+                copy_tree(repository, &format!("{name}/{entry}"), &to.join(&entry))?;
+            }
+            Ok(())
+        }
+        // One to a folder above would never end.
+        Found::Folder { .. } => Err(format!("{name} is a link to a folder").into()),
     }
 }
 

@@ -21,6 +21,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "address-overlap",
+        "Two networks of a machine have addresses in common, so that one of them can't be reached: the cluster's overlay networks (`clusters.NAME.addresses` in fleetwright.yaml), the VPC of its machines, and the bridges that Docker makes on each of them (172.17.0.0/16 and 172.18.0.0/16).",
+        "clusters:\n  main:\n    engine: swarm\n    addresses: {pool: 10.200.0.0/13, subnet: 24}",
+    ),
+    explain(
         "adjacent-tokens",
         "coreos-cloudinit replaces `$private_ipv4` together with the character before it. Where the same token follows at once, that character is gone already, and the second token stays as it is.",
         "$private_ipv4$private_ipv4      # the second is not replaced\n$private_ipv4,$private_ipv4     # right",
@@ -211,6 +216,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "link-outside",
+        "Links in a repository are followed as long as they stay within it. This one is absolute or leads out of it, so that it would mean another file on every machine.",
+        "ln -s /srv/shared/base.yaml base.yaml    # refused\nln -s ../shared/base.yaml base.yaml      # right, below the repository",
+    ),
+    explain(
         "locked-password",
         "cloud-init locks the password of a user whom it creates, unless `lock_passwd` says otherwise, even if a hash is given.",
         "passwd: $6$...\nlock_passwd: false",
@@ -343,6 +353,11 @@ pub const ALL: &[Explanation] = &[
         "relative-path",
         "systemd takes absolute paths only. The program of a command may also be a plain name, which is looked up in a fixed search path; a name with a slash in it is refused. No shell is there to read `~` or variables.",
         "ExecStart=bin/web              # refused\nExecStart=/opt/web/bin/web     # right",
+    ),
+    explain(
+        "repository-too-large",
+        "A repository has at most 10,000 files of 4 MiB each and 64 MiB together in `stacks`, `templates`, `services` and `pipelines`. Folders are at most 32 deep.",
+        "",
     ),
     explain("reserved-name", "The name is one that every template gets by itself.", ""),
     explain(
@@ -484,7 +499,11 @@ pub const ALL: &[Explanation] = &[
         "A mode without quotes is a number to YAML. coreos-cloudinit takes it as it was written, so that 420 is the mode 0420; cloud-init takes the number, so that 420 is 0644 and 644 is 01204; and `cloud-init schema` refuses any number.",
         "permissions: 420       # refused\npermissions: \"0644\"    # right",
     ),
-    explain("unreadable-file", "The file can't be read, or is not UTF-8.", ""),
+    explain(
+        "unreadable-file",
+        "The file can't be read, is not UTF-8, is larger than 4 MiB, or is no regular file: folders, named pipes, sockets and devices are not read.",
+        "",
+    ),
     explain("unresolved-reference", "What is referred to is not there. Names are case-sensitive.", ""),
     explain(
         "unset-variable",
@@ -501,6 +520,11 @@ pub const ALL: &[Explanation] = &[
     explain(
         "unused-parameter",
         "The parameter is asked for and has no effect, so what is given for it may be believed to matter.",
+        "",
+    ),
+    explain(
+        "unused-setting",
+        "The setting has no effect, since no template passes it on to the machines.",
         "",
     ),
     explain(

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use super::super::strict::StrictQuery;
 use super::{Api, Authorised, Problem};
 use crate::model::audit::{AUDIT_VERSION, Class, Draft, Filter};
 use crate::model::principal::{Level, Operation, Principal, Target};
@@ -126,6 +127,7 @@ async fn whole(request: Request) -> Result<(Request, Bytes), Problem> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct AuditQuery {
     since: Option<DateTime<Utc>>,
     by: Option<String>,
@@ -136,7 +138,7 @@ pub(super) struct AuditQuery {
 /// What this control machine has recorded; callers ask all of them.
 pub(super) async fn read(
     State(api): State<Api>,
-    Query(query): Query<AuditQuery>,
+    StrictQuery(query): StrictQuery<AuditQuery>,
 ) -> Result<Json<AuditPage>, Problem> {
     let filter = Filter { since: query.since, by: query.by, target: query.target };
     let limit = query.limit.unwrap_or(LIMIT).min(MOST);

@@ -17,7 +17,11 @@ pub(super) async fn recover(
     State(api): State<Api>,
     Strict(request): Strict<RecoverRequest>,
 ) -> Result<StatusCode, Problem> {
-    api.own.recover(request.log).await?;
+    if request.etcd {
+        api.own.recover_etcd(request.log).await?;
+    } else {
+        api.own.recover(request.log).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

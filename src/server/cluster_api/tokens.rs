@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use chrono::Utc;
 
+use super::super::strict::Strict;
 use super::{Api, Authorised, Problem};
 use crate::model::principal::Target;
 use crate::plan::audit::who;
@@ -13,7 +14,7 @@ use crate::port::tokens::{CreatedBody, NewToken, TOKENS_VERSION, TokensBody};
 pub(super) async fn create(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
-    Json(new): Json<NewToken>,
+    Strict(new): Strict<NewToken>,
 ) -> Result<Json<CreatedBody>, Problem> {
     let created = api.tokens.create(&new, &who(&authorised.principal), Utc::now()).await?;
     tracing::info!(token = %new.name, level = %new.level, by = %authorised.principal, "token created");

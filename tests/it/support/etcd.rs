@@ -206,6 +206,11 @@ impl Machine {
         client_url(self.address)
     }
 
+    /// What keeps its etcd, as its agent's API reaches it.
+    pub fn keeper(&self) -> Arc<Etcd> {
+        Arc::clone(&self.agent.as_ref().expect("an agent").keeper)
+    }
+
     /// Kills its agent; etcd goes on.
     pub fn kill_agent(&mut self) {
         if let Some(agent) = self.agent.take() {

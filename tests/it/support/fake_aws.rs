@@ -200,6 +200,23 @@ impl FakeAws {
         self.refuse(action, Refusal::unavailable(), 1, true);
     }
 
+    /// Makes a bucket as if the account `owner` had; others may use it when it is `open`.
+    pub fn make_bucket(&self, bucket: &str, owner: &str, open: bool) {
+        self.world().buckets.make(bucket, owner, open);
+    }
+
+    /// Lets somebody replace `from` by `to` in every object, as soon as it is written.
+    pub fn exchange_objects(&self, from: &str, to: &str) {
+        self.world().buckets.exchange(from, to);
+    }
+
+    /// What was set to protect a bucket, in order, and how many objects it has.
+    pub fn protections(&self, bucket: &str) -> (Vec<(String, String)>, usize) {
+        let world = self.world();
+        let (protections, objects) = world.buckets.protections(bucket);
+        (protections.to_vec(), objects)
+    }
+
     fn refuse(&self, action: &str, refusal: Refusal, left: u32, done: bool) {
         self.world().refusing.push(Refusing { action: action.to_owned(), refusal, left, done });
     }

@@ -230,9 +230,13 @@ impl recovery::ControlMachine for Engine {
             log: None,
             managers: Vec::new(),
             durability: Durability::default(),
+            etcd: None,
         }
     }
     async fn recover(&self, _: LogEnd) -> Result<(), ClusterError> {
+        Ok(())
+    }
+    async fn recover_etcd(&self, _: LogEnd) -> Result<(), ClusterError> {
         Ok(())
     }
     async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
@@ -283,12 +287,12 @@ impl ControlMachine {
             own: Arc::new(Engine),
             leaves: Arc::new(Engine),
             identities: account.identities(authority, groups, name),
-            standings: Arc::new(Standings {
-                membership: Arc::new(Engine),
-                turns: Arc::new(Engine),
-                cluster: Arc::new(cluster.clone()),
-                rendezvous: Rendezvous::new(store.clone(), PREFIX),
-            }),
+            standings: Arc::new(Standings::new(
+                Arc::new(Engine),
+                Arc::new(Engine),
+                Arc::new(cluster.clone()),
+                Rendezvous::new(store.clone(), PREFIX),
+            )),
             access: keeper.clone(),
             tokens: keeper.clone(),
             audit,

@@ -15,8 +15,8 @@ impl Archive for Bucket {
     }
 
     async fn keys(&self, prefix: &str) -> Result<Vec<String>, CloudError> {
-        let name = self.name().await?;
-        let mut pages = self.s3.list_objects_v2().bucket(name).prefix(prefix).into_paginator().send();
+        let name = &self.home().await?.name;
+        let mut pages = self.list(prefix).await?.into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             match page {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::read::plain;
 use crate::cli::stacks::signals;
 use crate::cloud_config::{self, Target};
 use crate::event::Events;
@@ -210,7 +211,7 @@ fn none_if_empty(text: &str) -> &str {
 
 fn expectations(path: &Path) -> Result<Expect, Failure> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = plain(path).map_err(|error| {
         Failure::usage(format!("{shown} can't be read: {error}"), "give a file of expectations")
     })?;
     serde_yaml::from_str(&text).map_err(|error| {

@@ -16,6 +16,8 @@ use crate::view;
 
 /// How long the control machines that answered may take to join again.
 const JOIN: Duration = Duration::from_secs(300);
+/// How long etcd's recovery is tried.
+const ETCD: Duration = Duration::from_secs(120);
 /// Time between two looks meanwhile.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -49,18 +51,49 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let name = context.cluster_name()?;
     let cluster = context.cluster_api().await?;
     let asked = cluster.ask_all().await.map_err(|error| failure(&error))?;
-    let recovery = plan::recover(&asked).map_err(|refusal| refused(&refusal))?;
+    let etcd = plan::recover_etcd(&asked);
+    let recovery = match plan::recover(&asked) {
+        Ok(recovery) => Some(recovery),
+        Err(Refusal::Majority(_)) if etcd.is_some() => None,
+        Err(refusal) => return Err(refused(&refusal)),
+    };
     if context.json() {
-        view::json::document(&view::cluster::recovery_document(&recovery));
+        view::json::document(&view::cluster::recovery_document(recovery.as_ref(), etcd.as_ref()));
     } else {
-        eprint!("{}", view::cluster::recovery(&recovery));
+        eprint!("{}", view::cluster::recovery(recovery.as_ref(), etcd.as_ref()));
     }
     if args.dry_run {
         return Ok(Done::Ok);
     }
     super::confirm(&name, args.yes.as_ref(), "recover the cluster", "fleetwright cluster recover").await?;
-    carry_out(context, cluster.as_ref(), &recovery).await?;
+    if let Some(recovery) = &recovery {
+        carry_out(context, cluster.as_ref(), recovery).await?;
+    }
+    recover_etcd(context, cluster.as_ref()).await?;
     Ok(Done::Ok)
+}
+
+/// Recovers etcd where it has no majority now: agents that waited for the cluster serve theirs again.
+async fn recover_etcd(context: &Context, cluster: &dyn ControlMachines) -> Result<(), Failure> {
+    let start = Instant::now();
+    loop {
+        let asked = cluster.ask_all().await.map_err(|error| failure(&error))?;
+        let Some((machine, log)) = plan::recover_etcd(&asked) else { return Ok(()) };
+        match cluster.recover_etcd(&machine, log).await {
+            Ok(()) => {
+                tell(context, &format!("etcd goes on from {machine}; the other machines join it again"));
+                return Ok(());
+            }
+            // Its agent may be on its way back into the cluster, or etcd found its majority just now.
+            Err(error) if start.elapsed() > ETCD => {
+                return Err(Failure::failed(
+                    format!("recovering etcd on {machine}: {error}"),
+                    "see `journalctl -u fleetwright-etcd` there; `fleetwright cluster recover` may be run again",
+                ));
+            }
+            Err(_) => sleep(LOOK).await,
+        }
+    }
 }
 
 async fn carry_out(

@@ -11,7 +11,7 @@ use crate::plan::agent::majority;
 use crate::plan::agent::tests::{group, id};
 
 /// How many worlds are tried.
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 2_000;
 /// How many steps happen in each before faults stop.
 const STEPS: u32 = 400;
 
@@ -585,7 +585,7 @@ fn machines_come_to_one_cluster_whatever_is_late_or_lost() {
     }
     // The worlds are only worth something if these things happen in them.
     let seen = (clusters, taken_over, recovered, in_vain);
-    assert!(clusters > 50 && taken_over > 200 && recovered > 2_000 && in_vain > 50, "{seen:?}");
+    assert!(clusters > 25 && taken_over > 100 && recovered > 1_000 && in_vain > 25, "{seen:?}");
 }
 
 #[test]

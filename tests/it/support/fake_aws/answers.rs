@@ -79,6 +79,10 @@ impl World {
 
     /// The template that a stack was deployed with.
     pub fn get_template(&self, form: &Form) -> Answered {
+        if form.get("ChangeSetName").is_some() {
+            let set = &self.change_sets[self.find_change_set(form)?];
+            return Ok(text("TemplateBody", &set.wanted.text));
+        }
         let found = self.asked(form)?;
         if found.status == "REVIEW_IN_PROGRESS" {
             let words = format!("Template for stack {} is not available in REVIEW_IN_PROGRESS", found.name);

@@ -4,11 +4,28 @@ use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, Method};
 
-/// Every bucket with its objects, each with its tag.
+use super::ACCOUNT;
+
+/// Every bucket.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    buckets: BTreeMap<String, BTreeMap<String, (Vec<u8>, String)>>,
+    buckets: BTreeMap<String, Bucket>,
     written: u32,
+    /// What is replaced in every object that is written: somebody else does that, at once.
+    exchanged: Option<(String, String)>,
+}
+
+/// One bucket.
+#[derive(Debug, Default)]
+struct Bucket {
+    /// The account that it belongs to.
+    owner: String,
+    /// Whether others may use it.
+    open: bool,
+    /// Objects by key, each with its tag.
+    objects: BTreeMap<String, (Vec<u8>, String)>,
+    /// What was set to protect it, in order: the action and the document.
+    protections: Vec<(String, String)>,
 }
 
 /// What is answered: status, ETag, body.
@@ -34,14 +51,18 @@ impl Answer {
 }
 
 /// The name of what is asked, as the API names it.
-pub fn action(method: &Method, path: &str) -> String {
+pub fn action(method: &Method, path: &str, query: &str) -> String {
     let object = path.trim_matches('/').contains('/');
-    let name = match (method.as_str(), object) {
-        ("PUT", true) => "PutObject",
-        ("GET", true) => "GetObject",
-        ("PUT", false) => "CreateBucket",
-        ("HEAD", false) => "HeadBucket",
-        (method, _) => return format!("{method} {path}"),
+    let name = match (method.as_str(), object, query.split('&').next().unwrap_or_default()) {
+        ("GET", false, "policy") => "GetBucketPolicy",
+        ("PUT", false, "policy") => "PutBucketPolicy",
+        ("PUT", false, "publicAccessBlock") => "PutPublicAccessBlock",
+        ("PUT", false, "encryption") => "PutBucketEncryption",
+        ("PUT", true, _) => "PutObject",
+        ("GET", true, _) => "GetObject",
+        ("PUT", false, _) => "CreateBucket",
+        ("HEAD", false, _) => "HeadBucket",
+        (method, ..) => return format!("{method} {path}?{query}"),
     };
     name.to_owned()
 }
@@ -49,7 +70,23 @@ pub fn action(method: &Method, path: &str) -> String {
 impl Buckets {
     /// An object, by bucket and key.
     pub fn object(&self, bucket: &str, key: &str) -> Option<&[u8]> {
-        self.buckets.get(bucket)?.get(key).map(|(bytes, _)| bytes.as_slice())
+        self.buckets.get(bucket)?.objects.get(key).map(|(bytes, _)| bytes.as_slice())
+    }
+
+    /// Makes a bucket as if `owner` had; others may use it when it is `open`.
+    pub fn make(&mut self, bucket: &str, owner: &str, open: bool) {
+        let made = Bucket { owner: owner.to_owned(), open, ..Bucket::default() };
+        self.buckets.insert(bucket.to_owned(), made);
+    }
+
+    /// Lets somebody replace `from` by `to` in everything that is written from now on.
+    pub fn exchange(&mut self, from: &str, to: &str) {
+        self.exchanged = Some((from.to_owned(), to.to_owned()));
+    }
+
+    /// What was set to protect a bucket, and how many objects it has.
+    pub fn protections(&self, bucket: &str) -> (&[(String, String)], usize) {
+        self.buckets.get(bucket).map_or((&[], 0), |bucket| (&bucket.protections, bucket.objects.len()))
     }
 
     /// Answers one request.
@@ -60,16 +97,43 @@ impl Buckets {
         if header("content-encoding").is_some_and(|encoding| encoding.contains("aws-chunked")) {
             return Answer::error(501, "NotImplemented", "the fake S3 does not read chunks");
         }
+        let there = self.buckets.get_mut(bucket);
         if action == "CreateBucket" {
-            self.buckets.entry(bucket.to_owned()).or_default();
-            return Answer::ok(None, Vec::new());
+            return match there {
+                Some(bucket) if bucket.owner == ACCOUNT => {
+                    Answer::error(409, "BucketAlreadyOwnedByYou", "It is yours")
+                }
+                Some(_) => {
+                    Answer::error(409, "BucketAlreadyExists", "The requested bucket name is not available")
+                }
+                None => {
+                    self.make(bucket, ACCOUNT, false);
+                    Answer::ok(None, Vec::new())
+                }
+            };
         }
-        let Some(objects) = self.buckets.get_mut(bucket) else {
+        // S3 does not ask for it, but who leaves it out may talk to anybody.
+        let expected = header("x-amz-expected-bucket-owner");
+        if expected.is_none() && action != "HeadBucket" {
+            return Answer::error(400, "NoExpectedOwner", "every request must name the owner of the bucket");
+        }
+        let Some(bucket) = there else {
             return Answer::error(404, "NoSuchBucket", "The specified bucket does not exist");
         };
-        let there = objects.get(key);
+        if expected.is_some_and(|owner| owner != bucket.owner) || (bucket.owner != ACCOUNT && !bucket.open) {
+            return Answer::error(403, "AccessDenied", "Access Denied");
+        }
+        let there = bucket.objects.get(key);
         match action {
             "HeadBucket" => Answer::ok(None, Vec::new()),
+            "GetBucketPolicy" => match bucket.protections.iter().find(|(set, _)| set == "PutBucketPolicy") {
+                Some((_, policy)) => Answer::ok(None, policy.clone().into_bytes()),
+                None => Answer::error(404, "NoSuchBucketPolicy", "The bucket policy does not exist"),
+            },
+            "PutBucketPolicy" | "PutPublicAccessBlock" | "PutBucketEncryption" => {
+                bucket.protections.push((action.to_owned(), String::from_utf8_lossy(body).into_owned()));
+                Answer::ok(None, Vec::new())
+            }
             "GetObject" => match there {
                 Some((bytes, tag)) => Answer::ok(Some(tag.clone()), bytes.clone()),
                 None => Answer::error(404, "NoSuchKey", "The specified key does not exist."),
@@ -86,7 +150,11 @@ impl Buckets {
                 }
                 self.written += 1;
                 let tag = format!("\"{:032x}\"", self.written);
-                objects.insert(key.to_owned(), (body.to_vec(), tag.clone()));
+                let bytes = match &self.exchanged {
+                    Some((from, to)) => String::from_utf8_lossy(body).replace(from, to).into_bytes(),
+                    None => body.to_vec(),
+                };
+                bucket.objects.insert(key.to_owned(), (bytes, tag.clone()));
                 Answer::ok(Some(tag), Vec::new())
             }
             other => Answer::error(501, "NotImplemented", &format!("the fake S3 does not serve `{other}`")),

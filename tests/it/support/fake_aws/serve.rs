@@ -19,7 +19,7 @@ pub async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Respo
     let action = match &form {
         _ if parameters.is_some() => parameters.clone().unwrap_or_default(),
         Some(form) => form.get("Action").unwrap_or("no action").to_owned(),
-        None => bucket::action(&head.method, &path),
+        None => bucket::action(&head.method, &path, head.uri.query().unwrap_or_default()),
     };
     gated(&shared, &action, true).await;
     let response = {
