@@ -127,10 +127,11 @@ async fn unknown_fields_are_refused(access: &Access) {
     assert!(text.contains("secrets") && text.contains("fleetwright roll"), "{text}");
 }
 
-/// What a machine hears that is in doubt about its membership.
+/// What a machine hears that is in doubt about its membership. The two are no members: their nodes
+/// are gone.
 async fn in_doubt(served: &Served, swarm: &Swarm) {
-    let [first, second] = ["i-control", "i-worker"].map(|id| id.parse::<MachineId>().expect("an id"));
-    let (api, other) = (served.machine("i-control"), served.machine("i-worker"));
+    let [first, second] = ["i-first", "i-second"].map(|id| id.parse::<MachineId>().expect("an id"));
+    let (api, other) = (served.machine("i-first"), served.machine("i-second"));
     let nodes = swarm.nodes().await.expect("nodes");
     let id = swarm.report().await.expect("the engine answers").cluster.expect("a leader");
     for node in &nodes {
@@ -144,7 +145,7 @@ async fn in_doubt(served: &Served, swarm: &Swarm) {
     for _ in 0..2 {
         assert_eq!(api.turn(&first).await.expect("an answer"), Turn::Granted);
         let waits = other.turn(&second).await.expect("an answer");
-        assert!(matches!(&waits, Turn::Wait { reason } if reason.contains("i-control")), "{waits:?}");
+        assert!(matches!(&waits, Turn::Wait { reason } if reason.contains("i-first")), "{waits:?}");
     }
 }
 
@@ -387,8 +388,11 @@ pub async fn serve(swarm: &Swarm) -> Served {
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let (told, endpoints) = watch::channel(Vec::new());
     let signer = Arc::new(Signer { authority: authority.clone(), endpoints });
-    let account = Account::up(&[("i-control", "demo-control"), ("i-worker", "demo-worker")]).await;
-    let groups = Arc::new(World::new(&["i-control"], &["i-worker"], vec![]));
+    let workers = ["i-worker", "i-first", "i-second"];
+    let mut instances = vec![("i-control", "demo-control")];
+    instances.extend(workers.map(|name| (name, "demo-worker")));
+    let account = Account::up(&instances).await;
+    let groups = Arc::new(World::new(&["i-control"], &workers, vec![]));
     let memory = Arc::new(Memory::default());
     let rendezvous = Rendezvous::new(memory, "/fleetwright/test");
     let id = swarm.report().await.expect("the engine answers").cluster.expect("a manager with a leader");

@@ -48,8 +48,7 @@ impl Prove for Signer {
             .config
             .credentials_provider()
             .ok_or_else(|| denied("there are no credentials".to_owned()))?;
-        let credentials =
-            provider.provide_credentials().await.map_err(|error| denied(aws_error(&error).to_string()))?;
+        let credentials = provider.provide_credentials().await.map_err(|error| denied(aws_error(&error)))?;
         let session_token = credentials.session_token().map(str::to_owned);
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
