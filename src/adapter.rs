@@ -2,17 +2,20 @@
 
 pub mod authority;
 pub mod aws;
+mod child;
 pub mod cluster_api;
 pub mod docker_build;
 pub mod etcd;
 pub mod etcd_files;
 pub mod etcd_machine;
 pub mod git;
+mod git_command;
 pub mod hooks;
 pub mod host;
 pub mod journal;
 pub mod locks;
 pub mod metadata;
+pub mod output;
 pub mod plan_file;
 pub mod private_file;
 pub mod probe;

@@ -17,6 +17,7 @@ pub mod nested;
 pub mod pipeline;
 pub mod project;
 pub mod reboot;
+pub mod redact;
 pub mod run;
 pub mod secret;
 pub mod service;

@@ -18,6 +18,7 @@ use crate::model::secret::Secret;
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 
+mod access;
 mod drain;
 mod engine;
 mod history;
@@ -75,13 +76,14 @@ pub struct Swarm {
     credentials: Arc<dyn Credentials>,
     watcher: Arc<watch::Watcher>,
     drains: Arc<tokio::sync::Mutex<()>>,
+    given: access::Given,
 }
 
 impl Swarm {
     /// A swarm through `engine`, which must be a manager's by the time it is asked.
     pub fn new(engine: Engine, credentials: Arc<dyn Credentials>) -> Self {
         let watcher = Arc::new(watch::Watcher::new(engine.clone()));
-        Self { engine, credentials, watcher, drains: Arc::default() }
+        Self { engine, credentials, watcher, drains: Arc::default(), given: access::Given::default() }
     }
 
     /// Records what became of revisions, and forgets the oldest. The leading manager's agent
@@ -141,12 +143,7 @@ impl Swarm {
 
     async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
         let name = deployment.spec.name.as_str();
-        let credentials = self.credentials.of(&deployment.registry).await?.map(|user| DockerCredentials {
-            username: Some(user.username),
-            password: Some(user.password.expose().clone()),
-            serveraddress: Some(deployment.registry.clone()),
-            ..Default::default()
-        });
+        let credentials = access::of(&*self.credentials, &deployment.registry).await?;
         for _ in 0..ATTEMPTS {
             self.settle().await?;
             let observed = self.engine.observe().await?;
@@ -156,6 +153,11 @@ impl Swarm {
                 let current = observed.now(service).current;
                 let present = records.iter().find(|record| record.number == current);
                 if present.is_some_and(|record| same(&record.deployment, deployment)) {
+                    if let Some(credentials) =
+                        credentials.as_ref().filter(|_| !access::at_work(&observed, service))
+                    {
+                        self.give(&self.engine, service, credentials).await?;
+                    }
                     return Ok(current);
                 }
             }
@@ -265,7 +267,7 @@ impl Cluster for Swarm {
     async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
         // One at a time here; drains on several managers merge, since each step looks at what is there.
         let _turn = self.drains.lock().await;
-        drain::drain(&self.engine, machines, false).await
+        drain::drain(&self.engine, &*self.credentials, machines, false).await
     }
 }
 

@@ -20,6 +20,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
+use super::limits::{self, Caps};
 use crate::model::member::Node;
 use crate::model::name::{BadName, MachineId, ServiceName};
 use crate::model::secret::Secret;
@@ -89,9 +90,12 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let certificate = tls.certificate.clone().into_bytes();
     let tls = RustlsConfig::from_pem(certificate, tls.key.expose().clone().into_bytes()).await?;
-    axum_server::bind_rustls(address, tls)
+    limits::limited(axum_server::bind_rustls(address, tls), Caps::CLUSTER, limits::HEADER)
         .handle(handle)
-        .serve(router(api).into_make_service_with_connect_info::<SocketAddr>())
+        .serve(
+            limits::answered_within(router(api), limits::ANSWER)
+                .into_make_service_with_connect_info::<SocketAddr>(),
+        )
         .await
 }
 

@@ -273,7 +273,7 @@ fn ask(address: SocketAddr) -> std::io::Result<()> {
     if answer.contains(" 200 ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
 }
 
-fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deployment {
+pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deployment {
     Deployment {
         spec: ServiceSpec {
             name: service.clone(),

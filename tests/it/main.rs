@@ -7,6 +7,7 @@ mod cloud_config_check;
 mod cloud_config_convert;
 mod cloud_config_oracles;
 mod cluster_contract;
+mod cluster_credentials;
 mod cluster_reboot;
 mod contract;
 mod docs;

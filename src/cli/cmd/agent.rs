@@ -43,6 +43,8 @@ const ENGINE: &str = "unix:///var/run/docker.sock";
 const RETRY: Duration = Duration::from_secs(2);
 /// Time between two looks whether the registry's authority has changed.
 const REGISTRY: Duration = Duration::from_secs(120);
+/// Time between two looks whether the registry's credentials have changed.
+const CREDENTIALS: Duration = Duration::from_secs(30);
 
 /// Makes this machine a member of its cluster (run by systemd)
 #[derive(Debug, clap::Args)]
@@ -66,12 +68,26 @@ struct Config {
     cluster: ClusterName,
     role: Role,
     registry_parameter: Option<String>,
+    /// What else the registry is than one with a user and password.
+    #[serde(default)]
+    registry_kind: RegistryKind,
     /// Whether control machines keep an etcd; without effect on workers.
     #[serde(default)]
     etcd: bool,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
+}
+
+/// How machines get the right to pull.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RegistryKind {
+    /// By what `registry_parameter` holds, if anything.
+    #[default]
+    Docker,
+    /// By a token of ECR that the machine's role gets.
+    Ecr,
 }
 
 /// When the machine may reboot by itself.
@@ -95,7 +111,7 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
     let filter = EnvFilter::try_from_env("FLEETWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| crate::view::out::Log)
         .with_ansi(false)
         .without_time()
         .try_init();
@@ -150,7 +166,11 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     tracing::info!(machine = %me.instance, address = %me.address, role = me.role.word(), group = me.group, prefix, "agent");
 
     let registry = config.registry_parameter.clone();
-    let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
+    let access = RegistryAccess::new(parameters.clone(), registry.unwrap_or_default());
+    let access = Arc::new(match config.registry_kind {
+        RegistryKind::Docker => access,
+        RegistryKind::Ecr => access.with_ecr(aws.ecr()),
+    });
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
     let swarm = Swarm::new(engine().await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
@@ -190,7 +210,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
                 let authority = authority(&agent, &cluster).await;
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
                 let api = serve(&agent, &swarm, authority, etcd.as_ref()).await;
-                (etcd, Some(api))
+                (etcd, Some((api, Background::spawn(keep_credentials(swarm.clone())))))
             }
             Role::Worker => (None, None),
         };
@@ -247,6 +267,17 @@ async fn keep_authority(access: Arc<RegistryAccess>, wanted: bool) {
             }
         };
         sleep(pause).await;
+    }
+}
+
+/// Gives the engine the registry's credentials whenever they have changed, and tokens of ECR
+/// long before they expire.
+async fn keep_credentials(swarm: Swarm) {
+    loop {
+        if let Err(error) = swarm.refresh_credentials().await {
+            tracing::warn!(%error, "keeping the engine's credentials for the registry");
+        }
+        sleep(CREDENTIALS).await;
     }
 }
 

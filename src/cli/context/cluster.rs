@@ -93,6 +93,7 @@ fn access(endpoint: String) -> Result<Access, Failure> {
             format!("set {TOKEN}, or take the address away to find the cluster through the parameter store"),
         ));
     };
+    crate::model::redact::Mask::process().learn(&token);
     let authority = match variable(AUTHORITY) {
         Some(text) if text.trim_start().starts_with("-----BEGIN") => Some(text),
         Some(path) => Some(std::fs::read_to_string(&path).map_err(|error| {
