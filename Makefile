@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-models test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-power test-mixed test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -15,7 +15,11 @@ help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
+	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
+	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
 	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
+	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
+	@echo 'make test-mixed   the tests of clusters on Debian 12 and 13 together, about 40 minutes'
 	@echo 'make fuzz         every parser with 100,000 texts made at random'
 	@echo 'make test-aws     the contract tests on AWS itself, in the region FLEETWRIGHT_TEST_AWS'
 	@echo 'make clean-local  removes what they started and prepared'
@@ -43,10 +47,42 @@ test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
 
+# The full form of a test that `make test` runs in one order and without pauses.
+test-outages:
+	@scripts/setup test
+	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage/)'
+
+# A fleet of the previous version is upgraded by `roll`; the samples in tests/formats are the short form.
+FORMER ?= e1e3c77
+test-upgrade:
+	@scripts/setup test
+	@[ -d "$(FLEETWRIGHT_HOME)/former" ] || git worktree add --detach "$(FLEETWRIGHT_HOME)/former" $(FORMER)
+	cd "$(FLEETWRIGHT_HOME)/former" && git checkout --quiet --detach $(FORMER) && CARGO_TARGET_DIR=target cargo build --locked
+	FLEETWRIGHT_FORMER="$(FLEETWRIGHT_HOME)/former" cargo nextest run --locked --no-capture --run-ignored only -E 'test(/^faults_upgrade/)'
+
 # The full form of tests that `make test` runs with few models.
 test-models:
 	@scripts/setup test
 	FLEETWRIGHT_MODELS=10000 cargo nextest run --locked --no-capture -E 'test(/^cloud_config_oracles/)'
+
+# The full form of tests that `make test` runs once: the power of all machines is cut 20 times, each
+# time with delays of its own, and Docker of the control machines is started in each of the 6 orders.
+test-power: export FLEETWRIGHT_POWER ?= 20
+test-power:
+	@scripts/setup test
+	@$(call remove-cloud,test)
+	@result=0; cargo nextest run --locked --profile long --no-capture -E 'test(/^faults_power/)' || result=$$?; \
+	  $(call remove-cloud,test); exit $$result
+
+# The tests of clusters, with control machines of one release and workers of the other, both ways round.
+MIXED = test(/^(cluster|faults|announce)/)
+test-mixed:
+	@scripts/setup test
+	@result=0; for mixture in "bookworm trixie" "trixie bookworm"; do \
+	  set -- $$mixture; echo "control machines on $$1, workers on $$2"; $(call remove-cloud,test); \
+	  FLEETWRIGHT_TEST_CONTROL=$$1 FLEETWRIGHT_TEST_WORKERS=$$2 \
+	    cargo nextest run --locked --profile long -E '$(MIXED)' || result=$$?; \
+	done; $(call remove-cloud,test); exit $$result
 
 # Never a part of the others: it makes stacks in the caller's own account, and removes them.
 test-aws:

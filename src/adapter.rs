@@ -1,5 +1,6 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
 
+pub mod audit_log;
 pub mod authority;
 pub mod aws;
 mod child;
@@ -19,6 +20,7 @@ pub mod output;
 pub mod plan_file;
 pub mod private_file;
 pub mod probe;
+pub mod raft_log;
 mod registry;
 pub mod registry_access;
 pub mod swarm;

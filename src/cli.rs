@@ -5,13 +5,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod access;
 pub mod cmd;
 pub mod context;
 pub mod demo;
 pub mod explain;
 pub mod failure;
+mod page_token;
 pub mod pipelines;
 pub mod read;
+pub mod span;
 pub mod stacks;
 
 use context::Context;
@@ -78,6 +81,8 @@ enum Command {
     Remove(cmd::remove::Args),
     Logs(cmd::logs::Args),
     Machines(cmd::machines::Args),
+    Cluster(cmd::cluster::Args),
+    Audit(cmd::audit::Args),
     Drain(cmd::drain::Args),
     Roll(cmd::roll::Args),
     Local(cmd::local::Args),
@@ -149,6 +154,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> 
         Command::Rollback(args) => cmd::rollback::run(context, args).await,
         Command::Logs(args) => cmd::logs::run(context, args).await,
         Command::Machines(args) => cmd::machines::run(context, args).await,
+        Command::Cluster(args) => cmd::cluster::run(context, args).await,
+        Command::Audit(args) => cmd::audit::run(context, args).await,
         Command::Drain(args) => cmd::drain::run(context, args).await,
         Command::Roll(args) => cmd::roll::run(context, args).await,
         Command::Local(args) => cmd::local::run(context, args).await,

@@ -1,8 +1,11 @@
 //! What happens over time: each file is a state machine, and the async shell that performs its effects.
 
+pub mod access;
 pub mod agent;
 pub mod apply;
+pub mod audit;
 mod cause;
+pub mod cluster;
 pub mod destroy;
 pub mod drift;
 pub mod etcd;
@@ -16,8 +19,10 @@ pub mod pipeline;
 pub mod plan;
 pub mod prune;
 pub mod recover;
+pub mod rendezvous;
 pub mod roll;
 pub mod rollout;
+pub mod standing;
 
 #[cfg(test)]
 mod fake;

@@ -92,3 +92,19 @@ impl Events {
         self.emit(EventKind::Note { text: text.into() });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recorded_event_loads() {
+        for (name, text) in crate::source::samples::of("events") {
+            for line in text.lines() {
+                let event: Event =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {line}: {error}"));
+                assert!(event.version <= EVENT_VERSION, "{name}");
+            }
+        }
+    }
+}

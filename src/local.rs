@@ -5,7 +5,8 @@
 //! background process, the [`supervisor`]. It starts LocalStack ([`emulator`]) and a
 //! docker-registry ([`registry`]), and keeps the machines ([`machines`]) equal to the
 //! emulated instances: the pure [`reconcile`] decides, with one rule above all: a machine
-//! that vanished is a terminated instance, never resurrected. Machines reach the emulator,
+//! that vanished is a terminated instance, never resurrected. One that is off on purpose
+//! ([`power`]) has a note that says so. Machines reach the emulator,
 //! the registry and the metadata service ([`metadata`]) on the gateway of their network
 //! ([`gateway`]).
 //!
@@ -24,6 +25,7 @@ pub mod instance;
 pub mod machines;
 pub mod metadata;
 pub mod plugin;
+pub mod power;
 pub mod process;
 pub mod reconcile;
 pub mod registry;

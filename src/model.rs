@@ -2,10 +2,18 @@
 //!
 //! No I/O, no clock, no async; only [`crate::source`] may be imported.
 
+pub mod access;
+pub mod address;
+pub mod audit;
 pub mod changes;
+pub mod cluster;
 pub mod deployed;
+pub mod desired;
 pub mod drift;
+pub mod duration;
 pub mod etcd;
+pub mod feature;
+pub mod founding;
 pub mod group;
 pub mod image;
 pub mod local_cloud;
@@ -15,6 +23,7 @@ pub mod member;
 pub mod name;
 pub mod nested;
 pub mod pipeline;
+pub mod principal;
 pub mod project;
 pub mod reboot;
 pub mod redact;
@@ -24,4 +33,6 @@ pub mod service;
 pub mod setting;
 pub mod stack;
 pub mod stack_policy;
+pub mod standing;
+pub mod token;
 pub mod window;

@@ -1,8 +1,13 @@
 //! Pure decisions: a desired and an observed state go in, typed actions with reasons come out.
 
+pub mod access;
 pub mod adopt;
 pub mod agent;
+pub mod audit;
+pub mod authorise;
 pub mod cause;
+pub mod cluster;
+pub mod desired;
 pub mod dockerfile;
 pub mod dockerignore;
 pub mod document;

@@ -11,6 +11,7 @@ use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
+mod access;
 pub mod check;
 mod cloudformation;
 mod decode;

@@ -4,3 +4,4 @@ pub mod cluster_api;
 pub mod limits;
 mod pages;
 pub mod pipeline;
+mod strict;

@@ -201,6 +201,28 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// How many cases a test of a parser with any text tries: `few`, or as many as FLEETWRIGHT_FUZZ_CASES says
 /// (`make fuzz`).
+/// Samples of the formats that this program stores or sends. Those of old versions stay.
+#[cfg(test)]
+pub mod samples {
+    /// The samples of a format in `tests/formats`, with their file names.
+    pub fn of(format: &str) -> Vec<(String, String)> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(format);
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let mut found: Vec<(String, String)> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension != "shape"))
+            .map(|path| {
+                let text = std::fs::read_to_string(&path).expect("a sample can be read");
+                (path.display().to_string(), text)
+            })
+            .collect();
+        found.sort();
+        assert!(!found.is_empty(), "{} holds no sample", folder.display());
+        found
+    }
+}
+
 #[cfg(test)]
 pub(crate) fn fuzz_cases(few: u32) -> u32 {
     std::env::var("FLEETWRIGHT_FUZZ_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(few)

@@ -1,7 +1,10 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
+pub mod access;
+pub mod audit;
 pub mod boot;
 pub mod cloud_config;
+pub mod cluster;
 pub mod diagnostics;
 pub mod drift;
 pub mod import;
@@ -21,6 +24,7 @@ pub mod stacks;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod tokens;
 pub mod words;
 
 #[cfg(test)]

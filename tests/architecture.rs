@@ -25,7 +25,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("adapter", &["model", "port", "source"]),
     ("local", &["model", "event", "port", "adapter", "source"]),
     ("view", &["cloud_config", "model", "plan", "event", "source"]),
-    ("server", &["model", "event", "driver", "port", "repo", "view", "source"]),
+    ("server", &["model", "plan", "event", "driver", "port", "repo", "view", "source"]),
     (
         "cli",
         &[

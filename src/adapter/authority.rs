@@ -184,7 +184,7 @@ pub fn secrets(cluster: &str) -> Result<ClusterSecrets, AuthorityError> {
         authority: authority.certificate,
         authority_key: authority.key,
         api_token: token()?,
-        worker_token: token()?,
+        worker_token: None,
     })
 }
 
@@ -203,12 +203,21 @@ fn authority(cluster: &str) -> CertificateParams {
 /// # Errors
 /// When the operating system gives no random bytes.
 pub fn token() -> Result<Secret<String>, AuthorityError> {
+    let bytes = random()?;
+    Ok(Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+/// 32 random bytes.
+///
+/// # Errors
+/// When the operating system gives none.
+pub fn random() -> Result<[u8; 32], AuthorityError> {
     let mut bytes = [0_u8; 32];
     rustls::crypto::aws_lc_rs::default_provider()
         .secure_random
         .fill(&mut bytes)
         .map_err(|_| AuthorityError::Random)?;
-    Ok(Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok(bytes)
 }
 
 #[cfg(test)]

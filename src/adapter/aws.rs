@@ -11,6 +11,7 @@ pub mod ecr;
 mod groups;
 mod parameters;
 mod patience;
+mod records;
 mod templates;
 
 use std::path::PathBuf;
@@ -27,7 +28,9 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use crate::model::name::ProjectName;
+use crate::port::archive::Archive;
 use crate::port::cloud::{Cloud, CloudError};
+use crate::port::desired::Records;
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
 use crate::port::parameters::Parameters;
@@ -88,6 +91,16 @@ impl Aws {
         Ok(identity.account.unwrap_or_default())
     }
 
+    /// The ARN of the principal that calls are made as.
+    ///
+    /// # Errors
+    /// When it can't be asked, or the role may not be taken on.
+    pub async fn caller(&self) -> Result<String, CloudError> {
+        let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
+        let identity = identity.map_err(|error| failure("asking who this is", error))?;
+        Ok(identity.arn.unwrap_or_default())
+    }
+
     /// The region that calls go to.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(Region::as_ref)
@@ -121,6 +134,24 @@ impl Aws {
 
     /// The bucket of a project; nothing is asked of AWS before it is needed.
     pub fn store(&self, project: &ProjectName) -> Arc<dyn Store> {
+        self.bucket(project)
+    }
+
+    /// What is kept of the services of `cluster` in the bucket of a project.
+    pub fn records(&self, project: &ProjectName, environment: &str, cluster: &str) -> Arc<dyn Records> {
+        Arc::new(records::Documented::new(
+            self.bucket(project),
+            records::prefix(project, environment, cluster),
+        ))
+    }
+
+    /// What is written once to the bucket of a project and never changed; nothing is asked of
+    /// AWS before it is needed.
+    pub fn archive(&self, project: &ProjectName) -> Arc<dyn Archive> {
+        self.bucket(project)
+    }
+
+    fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
         let mut config =
             aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
         // Only AWS itself answers under a name for each bucket.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::model::feature::{self, Needs};
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::secret::Secret;
 use crate::model::service::Deployment;
@@ -27,7 +28,11 @@ use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
+mod audit;
 mod reboot;
+mod recovery;
+mod standing;
+mod tokens;
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -54,6 +59,8 @@ pub enum Source {
         prefix: String,
         /// Which token this caller bears.
         bearer: Bearer,
+        /// A token of the caller's own, in place of the one in the parameter store.
+        token: Option<Secret<String>>,
     },
 }
 
@@ -201,6 +208,13 @@ impl Cluster for ClusterApi {
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
+        let needs = Needs::of(deployment);
+        if !needs.control.is_empty() {
+            let machines = self.snapshot().await?.machines;
+            feature::check(needs, &machines).map_err(|old| ClusterError::Refused {
+                reason: format!("service `{}` was not deployed: {old}", deployment.spec.name),
+            })?;
+        }
         let path = format!("services/{}", deployment.spec.name);
         let changed: Changed = self.0.answer(Method::PUT, &path, Some(deployment), Again::Always).await?;
         Ok(changed.revision)
@@ -404,9 +418,9 @@ impl Inner {
 
 impl Source {
     async fn look(&self) -> Result<Access, ClusterError> {
-        let (parameters, prefix, bearer) = match self {
+        let (parameters, prefix, bearer, own) = match self {
             Self::Fixed(access) => return Ok(access.clone()),
-            Self::Rendezvous { parameters, prefix, bearer } => (parameters, prefix, bearer),
+            Self::Rendezvous { parameters, prefix, bearer, token } => (parameters, prefix, bearer, token),
         };
         let failed = |error: crate::port::cloud::CloudError| ClusterError::Engine {
             doing: format!("looking control machines up under {prefix}"),
@@ -415,12 +429,15 @@ impl Source {
         let (authority_name, token_name) =
             (format!("{prefix}/ca-cert"), format!("{prefix}/{}", bearer.parameter()));
         let control_prefix = format!("{prefix}/control");
-        let (authority, token, control) = tokio::try_join!(
-            parameters.get(&authority_name),
-            parameters.get(&token_name),
-            parameters.list(&control_prefix)
-        )
-        .map_err(failed)?;
+        let token = async {
+            match own {
+                Some(token) => Ok(Some(token.clone())),
+                None => parameters.get(&token_name).await,
+            }
+        };
+        let (authority, token, control) =
+            tokio::try_join!(parameters.get(&authority_name), token, parameters.list(&control_prefix))
+                .map_err(failed)?;
         let (Some(authority), Some(token)) = (authority, token) else {
             return Err(ClusterError::Unreachable {
                 endpoint: format!("{prefix}/control"),

@@ -91,6 +91,15 @@ impl EtcdMachine for EtcdOnMachine {
         self.unit.start().await
     }
 
+    async fn start_alone(&self, begin: &Begin) -> Result<(), EtcdError> {
+        self.write_certificates(begin)?;
+        let mut text = environment(begin, &self.run.join("etcd"), &self.data, self.loopback);
+        text.push_str("ETCD_FORCE_NEW_CLUSTER=true\n");
+        self.unit.stop().await?;
+        write(&self.environment_file(), &text, 0o644)?;
+        self.unit.start().await
+    }
+
     async fn stop(&self) -> Result<(), EtcdError> {
         let file = self.environment_file();
         match std::fs::remove_file(&file) {

@@ -11,6 +11,10 @@ use tokio::process::Command;
 use crate::model::name::BootId;
 use crate::port::reboot::Host;
 
+mod engine;
+
+pub use engine::stored;
+
 /// Where Linux tells the boot; a UUID that is made at each (`random(4)`).
 const BOOT_ID: &str = "proc/sys/kernel/random/boot_id";
 /// What asks for a reboot: Debian's packages, through `/usr/share/update-notifier` or

@@ -739,4 +739,30 @@ mod tests {
         again.lock().pragma_update(None, "user_version", 9).expect("set");
         assert!(matches!(SqliteJournal::open(&path), Err(JournalError::Newer { found: 9, .. })));
     }
+
+    /// Journals of every version must stay readable, with everything that their rows hold.
+    #[test]
+    fn every_recorded_journal_opens() {
+        for (name, text) in crate::source::samples::of("journal") {
+            let connection = Connection::open_in_memory().expect("a database");
+            connection.execute_batch(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let journal = SqliteJournal::prepare(connection, Path::new(&name)).expect("a journal");
+            let run = journal.run(RunId(1)).expect("it can be read").expect("a run");
+            assert_eq!((run.state, run.steps.len()), (RunState::Running, 10), "{name}");
+            assert_eq!(run.config.map(|config| config.steps.len()), Some(2), "{name}");
+            let entries = journal.entries(RunId(1), 0, 100).expect("they can be read");
+            for entry in &entries {
+                serde_json::from_str::<crate::event::pipeline::PipelineEvent>(&entry.event)
+                    .unwrap_or_else(|error| panic!("{name}: {}: {error}", entry.event));
+            }
+            assert_eq!(entries.len(), 15, "{name}");
+            let image = run_image(&journal);
+            assert!(image.is_some(), "{name}");
+        }
+    }
+
+    fn run_image(journal: &SqliteJournal) -> Option<KnownImage> {
+        let key = format!("k-{}", "9f2c41ab".repeat(8)).parse().expect("a key");
+        journal.image(&key, "demo/web").expect("it can be read")
+    }
 }

@@ -135,3 +135,17 @@ impl Credentials for RegistryAccess {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recorded_parameter_loads() {
+        for (name, text) in crate::source::samples::of("registry-credentials") {
+            let read: Document =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!((read.username.as_str(), read.hosts.len()), ("fleetwright", 1), "{name}");
+        }
+    }
+}

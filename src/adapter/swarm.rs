@@ -19,6 +19,7 @@ use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 
 mod access;
+mod desired;
 mod drain;
 mod engine;
 mod history;
@@ -27,6 +28,8 @@ mod member;
 mod observe;
 mod reboot;
 mod spec;
+mod survivor;
+mod turn;
 mod watch;
 
 pub use engine::Engine;
@@ -86,23 +89,62 @@ impl Swarm {
         Self { engine, credentials, watcher, drains: Arc::default(), given: access::Given::default() }
     }
 
-    /// Records what became of revisions, and forgets the oldest. The leading manager's agent
-    /// calls it now and then, because the engine only remembers its last update.
+    /// Records the outcome of revisions, deletes the oldest, and finishes removals. The leading
+    /// manager's agent calls it now and then, because the engine only remembers its last update.
+    /// What fails for one service does not keep the others from being settled.
     ///
     /// # Errors
-    /// When the state can't be read or written.
+    /// When the state can't be read, or the first thing that could not be written.
     pub async fn settle(&self) -> Result<(), ClusterError> {
         let observed = self.engine.observe().await?;
-        for service in &observed.services {
-            let Some(name) = observe::name_of(service) else { continue };
-            let now = observed.now(service);
-            let records = observed.records(name);
-            for record in history::to_settle(&records, &now) {
-                self.write(&record).await?;
+        let mut failed = None;
+        for name in observed.service_names() {
+            if let Err(error) = self.settle_one(&observed, &name).await {
+                tracing::warn!(service = name, %error, "recording outcomes");
+                failed.get_or_insert(error);
             }
-            for record in history::to_prune(&records, now.current) {
-                self.engine.delete_config(&record.id).await?;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn settle_one(&self, observed: &observe::Observed, name: &str) -> Result<(), ClusterError> {
+        let records = observed.records(name);
+        let service = observed.service(name);
+        if let Some(removal) = history::removal(&records) {
+            return self.finish_removal(service, &records, removal.number).await;
+        }
+        let Some(service) = service else { return Ok(()) };
+        let now = observed.now(service);
+        let mut failed = None;
+        for record in history::to_settle(&records, &now) {
+            if let Err(error) = self.write(&record).await {
+                failed.get_or_insert(error);
             }
+        }
+        for record in history::to_prune(&records, now.current) {
+            if let Err(error) = self.engine.delete_config(&record.id).await {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes a service away whose removal is recorded.
+    async fn finish_removal(
+        &self,
+        service: Option<&Service>,
+        records: &[Record],
+        removal: u64,
+    ) -> Result<(), ClusterError> {
+        if let Some(service) = service {
+            let id = service.id.as_deref().unwrap_or_default();
+            match self.engine.docker().delete_service(id).await {
+                Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                Err(error) => return Err(self.engine.error("removing a service", error)),
+            }
+        }
+        for record in records.iter().filter(|record| record.number < removal) {
+            self.engine.delete_config(&record.id).await?;
         }
         Ok(())
     }
@@ -133,8 +175,7 @@ impl Swarm {
     }
 
     async fn write(&self, record: &Record) -> Result<(), ClusterError> {
-        let spec = record.updated().map_err(|error| broken(&error))?;
-        match self.engine.update_config(&record.id, record.version, spec).await {
+        match self.engine.update_config(&record.id, record.version, record.updated()).await {
             // Whoever was first has recorded the same observation.
             Ok(()) | Err(Change::Outdated) => Ok(()),
             Err(Change::Failed(error)) => Err(error),
@@ -143,16 +184,24 @@ impl Swarm {
 
     async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
         let name = deployment.spec.name.as_str();
-        let credentials = access::of(&*self.credentials, &deployment.registry).await?;
+        let credentials = self.pull_credentials(deployment).await?;
         for _ in 0..ATTEMPTS {
-            self.settle().await?;
+            // The engine is about to forget how the last update went. That it can't be recorded is
+            // no reason to keep a deployment back.
+            let observed = self.engine.observe().await?;
+            if let Err(error) = self.settle_one(&observed, name).await {
+                tracing::warn!(service = name, %error, "recording outcomes");
+            }
             let observed = self.engine.observe().await?;
             let records = observed.records(name);
             let service = observed.service(name);
             if let Some(service) = service {
                 let current = observed.now(service).current;
                 let present = records.iter().find(|record| record.number == current);
-                if present.is_some_and(|record| same(&record.deployment, deployment)) {
+                if present
+                    .and_then(|record| record.deployment().ok())
+                    .is_some_and(|one| same(one, deployment))
+                {
                     if let Some(credentials) =
                         credentials.as_ref().filter(|_| !access::at_work(&observed, service))
                     {
@@ -185,6 +234,13 @@ impl Swarm {
         Err(ClusterError::Refused {
             reason: format!("service `{name}` is being changed by somebody else; try again"),
         })
+    }
+
+    async fn pull_credentials(
+        &self,
+        deployment: &Deployment,
+    ) -> Result<Option<DockerCredentials>, ClusterError> {
+        access::of(&*self.credentials, &deployment.registry).await
     }
 
     async fn create(
@@ -237,21 +293,44 @@ impl Cluster for Swarm {
                 reason: format!("service `{service}` has no earlier revision that ran; deploy one instead"),
             });
         };
-        self.roll_out(&target.deployment, OnFailure::Stop).await
+        let deployment = target.deployment().map_err(|reason| ClusterError::Refused {
+            reason: format!(
+                "service `{service}` can't go back to revision {}: {reason}. Replace the control machines \
+                 with `fleetwright roll`, or deploy that version again",
+                target.number
+            ),
+        })?;
+        self.roll_out(deployment, OnFailure::Stop).await
     }
 
     async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {
-        let (observed, found) = self.known(service).await?;
-        let id = found.id.unwrap_or_default();
-        match self.engine.docker().delete_service(&id).await {
-            Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Err(error) => return Err(self.engine.error(format!("removing service {service}"), error)),
+        for _ in 0..ATTEMPTS {
+            let observed = self.engine.observe().await?;
+            let (found, records) = (observed.service(service.as_str()), observed.records(service.as_str()));
+            if found.is_none() && history::removal(&records).is_some()
+                || found.is_none() && records.is_empty()
+            {
+                return Err(ClusterError::NotFound { what: "service", name: service.to_string() });
+            }
+            // Recorded first: whoever is killed in between, the leader finishes it.
+            let number = match history::removal(&records) {
+                Some(removal) => removal.number,
+                None => {
+                    let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
+                    let removal = Record::removal(service.as_str(), number);
+                    if self.engine.create_config(removal).await?.is_none() {
+                        continue;
+                    }
+                    number
+                }
+            };
+            self.finish_removal(found, &records, number).await?;
+            self.watcher.look_now();
+            return Ok(());
         }
-        for record in observed.records(service.as_str()) {
-            self.engine.delete_config(&record.id).await?;
-        }
-        self.watcher.look_now();
-        Ok(())
+        Err(ClusterError::Refused {
+            reason: format!("service `{service}` is being changed by somebody else; try again"),
+        })
     }
 
     async fn logs(

@@ -3,7 +3,9 @@
 pub mod adopt;
 pub mod agent;
 pub mod apply;
+pub mod audit;
 pub mod cloud_config;
+pub mod cluster;
 pub mod completions;
 pub mod demo;
 pub mod destroy;

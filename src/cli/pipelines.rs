@@ -127,7 +127,7 @@ pub fn journal_failure(error: &JournalError) -> Failure {
 }
 
 /// `serve/PROJECT` in fleetwright's data folder.
-fn state_folder(project: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn state_folder(project: &str) -> Result<PathBuf, Failure> {
     let home = Home::from_env()
         .map_err(|error| Failure::usage(error.to_string(), "set FLEETWRIGHT_HOME to a folder"))?;
     Ok(home.root().join("serve").join(project))

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use chrono::Utc;
 
+use super::access::PublishedAccess;
 use super::context::Context;
+use super::context::cluster::prefix;
 use super::failure::Failure;
 use crate::adapter::hooks::ChildProcesses;
 use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
@@ -57,6 +59,8 @@ pub struct Session {
     pub hooks: Arc<dyn Hooks>,
     /// Autoscaling groups.
     pub groups: Arc<dyn Groups>,
+    /// Who has access to the environment's cluster.
+    pub access: PublishedAccess,
     /// Where events go.
     pub events: Events,
     /// Cancelled by the first signal.
@@ -90,8 +94,24 @@ impl Session {
         let (cloud, repair, groups) =
             (aws.cloud(Arc::clone(&store), known.clone()), aws.repair(), aws.groups());
         let (drift, stop) = (aws.drift(known), signals());
+        let prefix =
+            prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
+        let access = PublishedAccess::new(aws.parameters(), &prefix, environment.access.clone());
         let hooks: Arc<dyn Hooks> = Arc::new(ChildProcesses::new(repository.root.clone(), context.mask()));
-        Ok(Self { repository, wanted, cloud, store, repair, drift, hooks, groups, events, stop, printer })
+        Ok(Self {
+            repository,
+            wanted,
+            cloud,
+            store,
+            repair,
+            drift,
+            hooks,
+            groups,
+            access,
+            events,
+            stop,
+            printer,
+        })
     }
 
     /// The environment that the command works on.

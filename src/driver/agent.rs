@@ -4,41 +4,49 @@
 //! what there is, so that the agent can be killed and started again at any point.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::audit::Auditor;
 use super::etcd::Etcd;
+use super::rendezvous::{Rendezvous, RendezvousError};
+use crate::model::address::AddressPool;
+use crate::model::feature::{Features, feature_labels};
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
-use crate::plan::agent::{self as plan, Action, Entry, Inside, Leave, Outside};
+use crate::plan::agent::{self as plan, Action, Inside, Leave};
 use crate::port::cloud::CloudError;
 use crate::port::cluster::ClusterError;
-use crate::port::cluster_wire::{Endpoint, Registration};
+use crate::port::cluster_wire::Registration;
+use crate::port::engine_host::EngineHost;
 use crate::port::groups::Groups;
 use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
 use crate::port::parameters::{Parameters, Protection};
+use crate::port::standing::{AskStanding, Restore};
 
+pub mod desired;
+mod membership;
 mod reboot;
+mod record;
+mod upkeep;
 
 pub use reboot::Reboots;
 
+use membership::Doubt;
+pub use membership::Reviver;
+
 /// Time between two attempts to get in.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long the engine may be on its way in before it is told to begin anew.
-const JOINING: Duration = Duration::from_secs(90);
-/// How long a claim is left alone before it is believed: another may have claimed at the same time.
-const CLAIM: Duration = Duration::from_secs(3);
+/// How long stopping what is left on a machine may take.
+const STOPPING: Duration = Duration::from_secs(90);
 /// Time between two looks for the notice that this machine is to go.
 const NOTICE: Duration = Duration::from_secs(1);
-/// Time between two looks whether this machine is still what it was.
-const SELF_CHECK: Duration = Duration::from_secs(10);
 /// Time between two looks of the leader at the members.
 const MEMBERS: Duration = Duration::from_secs(2);
 /// Time between two looks of the leader at the groups while all members answer.
@@ -70,6 +78,24 @@ pub enum AgentError {
     /// etcd.
     #[error(transparent)]
     Etcd(#[from] crate::port::etcd::EtcdError),
+    /// A document in the bucket, of a service that must be restored.
+    #[error(
+        "the document of service `{service}` in the bucket can't be read: {reason}. A later version may \
+         have written it: replace the control machines by that version; or delete the object to give \
+         the service up"
+    )]
+    Document {
+        /// The service.
+        service: crate::model::name::ServiceName,
+        /// Why.
+        reason: String,
+    },
+    /// The rendezvous.
+    #[error(transparent)]
+    Rendezvous(#[from] RendezvousError),
+    /// The engine's unit on this machine.
+    #[error("restarting Docker on this machine: {0}. See `journalctl -u docker`")]
+    Host(#[source] std::io::Error),
     /// Part of what the initialiser publishes is not there.
     #[error("the rendezvous has no `{0}`")]
     Missing(String),
@@ -83,10 +109,21 @@ pub struct Agent {
     pub tags: Vec<(String, String)>,
     /// The cluster's prefix in the parameter store.
     pub prefix: String,
+    /// Where the overlay networks lie, if this machine founds the cluster.
+    pub addresses: AddressPool,
     /// The engine of this machine.
     pub engine: Arc<dyn Membership>,
+    /// The engine as a program on this machine.
+    pub host: Arc<dyn EngineHost>,
     /// The API of the control machines.
     pub control: Arc<dyn Control>,
+    /// The same, for a machine in doubt about its membership.
+    pub standing: Arc<dyn AskStanding>,
+    /// Brings back what ran before in a cluster that was lost; without it there is nothing to bring
+    /// back.
+    pub restore: Option<Arc<dyn Restore>>,
+    /// Keeps what the cluster runs in the project's bucket; control machines only.
+    pub desired: Option<Arc<desired::Desired>>,
     /// The groups.
     pub groups: Arc<dyn Groups>,
     /// The rendezvous.
@@ -95,6 +132,8 @@ pub struct Agent {
     pub metadata: Arc<dyn Metadata>,
     /// Reboots of this machine.
     pub reboots: Reboots,
+    /// The audit log of a control machine, once it is open.
+    pub audit: OnceLock<Arc<Auditor>>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -109,105 +148,12 @@ pub enum Ended {
 }
 
 impl Agent {
-    /// Gets this machine into the cluster, however long that takes, and registers it.
-    /// Returns its node id, or the notice that it is to go instead.
-    pub async fn enter(&self) -> Result<String, Notice> {
-        let start = Instant::now();
-        let mut joining: Option<Instant> = None;
-        loop {
-            if let Ok(Some(notice)) = self.metadata.notice().await {
-                return Err(notice);
-            }
-            match self.try_enter(start.elapsed(), &mut joining).await {
-                Ok(Some(node)) => return Ok(node),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "getting into the cluster"),
-            }
-            sleep(RETRY).await;
-        }
-    }
-
-    async fn try_enter(
-        &self,
-        waited: Duration,
-        joining: &mut Option<Instant>,
-    ) -> Result<Option<String>, AgentError> {
-        let wanted = self.me.role == Role::Control;
-        match self.engine.state().await? {
-            State::In { node, manager } if manager == wanted => {
-                *joining = None;
-                if wanted {
-                    self.publish_if_initialiser().await?;
-                    self.write_down().await?;
-                }
-                self.register(&node).await?;
-                Ok(Some(node))
-            }
-            State::In { .. } | State::Joining => {
-                // A manager is a worker for a moment before the others have let it in.
-                if joining.get_or_insert_with(Instant::now).elapsed() > JOINING {
-                    *joining = None;
-                    tracing::warn!("it takes too long; beginning anew");
-                    self.engine.leave(true).await?;
-                }
-                Ok(None)
-            }
-            State::Broken { reason } => {
-                tracing::warn!(reason, "the engine gave up; beginning anew");
-                self.engine.leave(true).await?;
-                Ok(None)
-            }
-            State::Out => self.step_in(waited).await.map(|()| None),
-        }
-    }
-
-    async fn step_in(&self, waited: Duration) -> Result<(), AgentError> {
-        let registered = self.registered().await?;
-        let initialiser = self.parameters.get(&self.name("initialiser")).await?;
-        let initialiser: Option<MachineId> = initialiser.and_then(|id| id.expose().parse().ok());
-        // The token is read last: whoever wrote itself down had published it before.
-        let token = self.parameters.get(&self.token_name()).await?;
-        let mut tags = self.tags();
-        tags.push(("fleetwright:role", Role::Control.word()));
-        let control_groups = self.groups.groups(&tags).await?;
-        let entry = plan::enter(&Outside {
-            me: &self.me.instance,
-            role: self.me.role,
-            control_groups: &control_groups,
-            initialiser: initialiser.as_ref(),
-            token: token.is_some(),
-            registered: &registered,
-            waited_s: waited.as_secs(),
-        });
-        tracing::info!(?entry, "getting into the cluster");
-        match (entry, token) {
-            (Entry::Join(via), Some(token)) => self.engine.join(self.me.address, &via, &token).await?,
-            (Entry::Join(_), None) | (Entry::Wait(_), _) => {}
-            (Entry::Claim, _) => self.claim().await?,
-            (Entry::TakeOver(gone), _) => {
-                tracing::warn!(machine = %gone, "taking over from an initialiser that is gone");
-                self.parameters.delete(&self.name("initialiser")).await?;
-                self.claim().await?;
-            }
-            (Entry::Initialise, _) => self.engine.init(self.me.address).await?,
-        }
-        Ok(())
-    }
-
-    /// Writes this machine down as the initialiser, if nobody else is; the next look tells who is.
-    async fn claim(&self) -> Result<(), AgentError> {
-        let me = Secret::new(self.me.instance.to_string());
-        self.parameters.create_if_absent(&self.name("initialiser"), &me, Protection::Plain).await?;
-        sleep(CLAIM).await;
-        Ok(())
-    }
-
     /// Publishes what others need to join, unless that is done. The token of managers comes last.
-    async fn publish_if_initialiser(&self) -> Result<(), AgentError> {
-        let initialiser = self.parameters.get(&self.name("initialiser")).await?;
-        if initialiser.is_none_or(|id| id.expose() != self.me.instance.as_str()) {
+    async fn publish_if_founder(&self, doubt: &Doubt) -> Result<(), AgentError> {
+        if doubt.founder() != Some(&self.me.instance) {
             return Ok(());
         }
+        self.rendezvous().set_legacy(&self.me.instance).await?;
         let tokens = self.engine.join_tokens().await?;
         let published = self.parameters.get(&self.name("join-token/manager")).await?;
         if published.is_some_and(|published| published == tokens.manager) {
@@ -223,7 +169,6 @@ impl Agent {
             ("ca-cert", &Secret::new(secrets.authority), Protection::Plain),
             ("ca-key", &secrets.authority_key, Protection::Encrypted),
             ("api-token", &secrets.api_token, Protection::Encrypted),
-            ("worker-token", &secrets.worker_token, Protection::Encrypted),
             ("join-token/worker", &tokens.worker, Protection::Encrypted),
             ("join-token/manager", &tokens.manager, Protection::Encrypted),
         ];
@@ -247,19 +192,8 @@ impl Agent {
             authority: get("ca-cert").await?.expose().clone(),
             authority_key: get("ca-key").await?,
             api_token: get("api-token").await?,
-            worker_token: get("worker-token").await?,
+            worker_token: self.parameters.get(&self.name("worker-token")).await?,
         })
-    }
-
-    /// Writes this control machine down for others to find.
-    async fn write_down(&self) -> Result<(), AgentError> {
-        let text = serde_json::to_string(&Endpoint::new(self.me.address)).unwrap_or_default();
-        let name = self.name(&format!("control/{}", self.me.instance));
-        let present = self.parameters.get(&name).await?;
-        if present.is_none_or(|present| *present.expose() != text) {
-            self.parameters.put(&name, &Secret::new(text), Protection::Plain).await?;
-        }
-        Ok(())
     }
 
     async fn register(&self, node: &str) -> Result<(), AgentError> {
@@ -274,9 +208,12 @@ impl Agent {
             labels.insert(key.to_owned(), value);
         }
         match self.me.role {
-            Role::Control => self.engine.register(node, &labels).await?,
+            Role::Control => {
+                labels.extend(feature_labels(Features::own()));
+                self.engine.register(node, &labels).await?;
+            }
             Role::Worker => {
-                let registration = Registration { node: node.to_owned(), labels };
+                let registration = Registration { node: node.to_owned(), labels, features: Features::own() };
                 self.control.register(&self.me.instance, &registration).await?;
             }
         }
@@ -289,6 +226,7 @@ impl Agent {
             notice = self.notice() => Ended::Notice(notice),
             () = self.watch_self() => Ended::Outside,
             () = self.lead() => Ended::Outside,
+            () = self.keep_desired() => Ended::Outside,
             () = self.report() => Ended::Outside,
             () = self.reboot_when_wanted() => Ended::Outside,
         }
@@ -302,35 +240,6 @@ impl Agent {
                 Err(error) => tracing::debug!(%error, "asking for the notice"),
             }
             sleep(NOTICE).await;
-        }
-    }
-
-    /// Returns when this machine is no longer a member as it should be.
-    async fn watch_self(&self) {
-        let mut odd = 0;
-        loop {
-            sleep(SELF_CHECK).await;
-            match self.engine.state().await {
-                Ok(State::In { manager, .. }) if manager == (self.me.role == Role::Control) => {
-                    odd = 0;
-                    if self.me.role == Role::Control
-                        && let Err(error) = self.write_down().await
-                    {
-                        tracing::debug!(%error, "writing this machine down");
-                    }
-                }
-                Ok(state) => {
-                    odd += 1;
-                    tracing::warn!(?state, odd, "this machine is not the member it should be");
-                }
-                // An engine that is being started again is no reason to leave.
-                Err(error) => tracing::debug!(%error, "asking the engine"),
-            }
-            // A manager without a majority says that it is none; that passes when the others are back.
-            let patience = if self.me.role == Role::Control { 30 } else { 3 };
-            if odd > patience {
-                return;
-            }
         }
     }
 
@@ -370,7 +279,10 @@ impl Agent {
         if !leads {
             return Ok(());
         }
-        self.engine.settle().await?;
+        // What can't be recorded must not keep members that are gone in the cluster.
+        if let Err(error) = self.engine.settle().await {
+            tracing::warn!(%error, "recording the outcome of revisions");
+        }
         let urgent = nodes.iter().any(|one| !one.up || one.manager.is_some_and(|manager| !manager.reachable));
         let due = if urgent { GROUPS_URGENT } else { GROUPS };
         if looked.is_some_and(|at| at.elapsed() < due) {
@@ -386,7 +298,9 @@ impl Agent {
                 deleted.insert(name.clone());
             }
         }
-        let registered: Vec<MachineId> = self.registered().await?.into_iter().map(|(id, _)| id).collect();
+        self.upkeep(&groups).await?;
+        let registered: Vec<MachineId> =
+            self.rendezvous().registered().await?.into_iter().map(|(id, _)| id).collect();
         let actions = plan::reconcile(&Inside {
             me: &self.me.instance,
             nodes: &nodes,
@@ -397,8 +311,14 @@ impl Agent {
         for action in actions {
             tracing::info!(?action, "looking after the members");
             match &action {
-                Action::Demote { node, .. } => self.engine.demote(node).await?,
-                Action::Remove { node, .. } => self.engine.remove_node(node).await?,
+                Action::Demote { node, .. } => {
+                    let work = async { Ok(self.engine.demote(node).await?) };
+                    self.recorded("demote-manager", format!("node/{node}"), work).await?;
+                }
+                Action::Remove { node, .. } => {
+                    let work = async { Ok(self.engine.remove_node(node).await?) };
+                    self.recorded("remove-node", format!("node/{node}"), work).await?;
+                }
                 Action::Forget { machine } => {
                     self.parameters.delete(&self.name(&format!("control/{machine}"))).await?;
                 }
@@ -458,12 +378,7 @@ impl Agent {
                 self.hand_over().await;
             }
         }
-        // A manager that could not be spared stays in: the others must not lose their majority for a goodbye.
-        if !matches!(self.engine.state().await, Ok(State::In { manager: true, .. }))
-            && let Err(error) = self.engine.leave(false).await
-        {
-            tracing::warn!(%error, "leaving the cluster");
-        }
+        self.leave_swarm().await;
     }
 
     /// Empties this machine; by force when the group goes as a whole or time is up.
@@ -488,7 +403,7 @@ impl Agent {
             }
             sleep(RETRY).await;
         }
-        match timeout(JOINING, self.control.empty(&machines, true)).await {
+        match timeout(STOPPING, self.control.empty(&machines, true)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "stopping what is left"),
             Err(_) => tracing::warn!("stopping what is left takes too long"),
@@ -526,8 +441,8 @@ impl Agent {
         }
     }
 
-    async fn registered(&self) -> Result<Vec<(MachineId, IpAddr)>, AgentError> {
-        registered(self.parameters.as_ref(), &self.prefix).await
+    fn rendezvous(&self) -> Rendezvous {
+        Rendezvous::new(Arc::clone(&self.parameters), &self.prefix)
     }
 
     fn tags(&self) -> Vec<(&str, &str)> {
@@ -538,27 +453,12 @@ impl Agent {
         format!("{}/{name}", self.prefix)
     }
 
-    fn token_name(&self) -> String {
-        self.name(match self.me.role {
-            Role::Control => "join-token/manager",
-            Role::Worker => "join-token/worker",
-        })
+    fn token_role(&self) -> &'static str {
+        match self.me.role {
+            Role::Control => "manager",
+            Role::Worker => "worker",
+        }
     }
-}
-
-/// Control machines that wrote themselves down below the cluster's `prefix`, and their addresses.
-pub(super) async fn registered(
-    parameters: &dyn Parameters,
-    prefix: &str,
-) -> Result<Vec<(MachineId, IpAddr)>, AgentError> {
-    let found = parameters.list(&format!("{prefix}/control")).await?;
-    Ok(found
-        .iter()
-        .filter_map(|parameter| {
-            let id = parameter.name.rsplit('/').next()?.parse().ok()?;
-            Some((id, Endpoint::read(parameter.value.expose())?.address))
-        })
-        .collect())
 }
 
 /// The group of an instance whose metadata does not name it.

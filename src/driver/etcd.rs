@@ -4,26 +4,36 @@
 //! What to do is decided in [`crate::plan::agent::etcd`]; this asks and does.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::agent::AgentError;
+use super::rendezvous::{Rendezvous, Which};
 use crate::model::etcd::{Begin, ClusterState, Observed, Service, client_url, peer_url};
+use crate::model::founding::{Entry, Log};
 use crate::model::group::Group;
 use crate::model::machine::Role;
 use crate::model::member::{Identity, Membership as State};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::plan::agent::etcd::{self as plan, Action, Leave, Seen};
+use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::Endpoint;
-use crate::port::etcd::{EtcdMachine, EtcdMembers};
+use crate::port::etcd::{EtcdError, EtcdMachine, EtcdMembers};
 use crate::port::groups::Groups;
 use crate::port::membership::Membership;
 use crate::port::parameters::{Parameters, Protection};
+use crate::port::recovery::EtcdSurvivor;
+
+/// How long etcd may take to answer as its only member.
+const ALONE: Duration = Duration::from_secs(60);
+/// Time between two questions meanwhile.
+const RETRY_ALONE: Duration = Duration::from_millis(500);
 
 mod client;
 
@@ -37,8 +47,6 @@ const LOOK_SELDOM: Duration = Duration::from_secs(10);
 const OFTEN: u32 = 100;
 /// Time until what was done is looked at.
 const SOON: Duration = Duration::from_millis(500);
-/// How long a claim is left alone before it is believed: another may have claimed at the same time.
-const CLAIM: Duration = Duration::from_secs(3);
 /// Time between two looks at groups and parameters while all is as it should be.
 const ALL: Duration = Duration::from_secs(30);
 /// The same of the leader while a member does not answer.
@@ -66,6 +74,8 @@ pub struct Etcd {
     pub machine: Arc<dyn EtcdMachine>,
     /// Where the client URLs of the members are told; empty until they are known.
     pub endpoints: watch::Sender<Vec<String>>,
+    /// The length of the founding log, and since when it has been that; `None` at first.
+    pub seen_log: Mutex<Option<(u64, Instant)>>,
 }
 
 /// The members, and who told of them.
@@ -78,6 +88,7 @@ struct View {
 /// What is known besides the members.
 struct Surroundings {
     control_groups: Vec<Group>,
+    log: Log,
     initialiser: Option<MachineId>,
     recorded: Vec<MachineId>,
     registered: Vec<(MachineId, std::net::IpAddr)>,
@@ -169,11 +180,11 @@ impl Etcd {
         match action {
             Action::Wait(_) => {}
             Action::Settled => self.record(around).await?,
-            Action::Claim => self.claim().await?,
-            Action::TakeOver(gone) => {
-                tracing::warn!(machine = %gone, "taking over from one that was to found etcd and is gone");
-                self.parameters.delete(&self.name("etcd/initialiser")).await?;
-                self.claim().await?;
+            Action::Claim { .. } => {
+                let entry = Entry::Claim { machine: self.me.instance.clone() };
+                if !self.rendezvous().append(Which::Etcd, &around.log, &entry).await? {
+                    tracing::info!("another machine was first to claim etcd");
+                }
             }
             Action::Found => self.found(around).await?,
             Action::Add => self.members.add_learner(via, &peer_url(self.me.address)).await?,
@@ -210,19 +221,10 @@ impl Etcd {
         Ok(())
     }
 
-    /// Writes this machine down as the one that founds, if nobody else is; the next look tells who is.
-    async fn claim(&self) -> Result<(), AgentError> {
-        let me = Secret::new(self.me.instance.to_string());
-        let name = self.name("etcd/initialiser");
-        self.parameters.create_if_absent(&name, &me, Protection::Plain).await?;
-        sleep(CLAIM).await;
-        Ok(())
-    }
-
     async fn found(&self, around: &Surroundings) -> Result<(), AgentError> {
         self.record(around).await?;
-        let (initialiser, recorded) = (self.initialiser().await?, self.recorded().await?);
-        if !plan::may_found(&self.me.instance, &around.control_groups, initialiser.as_ref(), &recorded) {
+        let (log, recorded) = (self.rendezvous().log(Which::Etcd).await?, self.recorded().await?);
+        if !plan::may_found(&self.me.instance, &around.control_groups, &log, &recorded) {
             tracing::info!("another machine founds etcd");
             return self.withdraw(&self.me.instance).await;
         }
@@ -361,17 +363,18 @@ impl Etcd {
     }
 
     async fn surroundings(&self, view: Option<&View>) -> Result<Surroundings, AgentError> {
-        let initialiser = match view {
-            Some(_) => None,
-            None => self.initialiser().await?,
+        let rendezvous = self.rendezvous();
+        let (log, initialiser) = match view {
+            Some(_) => (Log::new(), None),
+            None => (rendezvous.log(Which::Etcd).await?, rendezvous.legacy(Which::Etcd).await?),
         };
         let recorded = self.recorded().await?;
-        let registered = super::agent::registered(self.parameters.as_ref(), &self.prefix).await?;
+        let registered = rendezvous.registered().await?;
         let mut tags: Vec<(&str, &str)> =
             self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         tags.push(("fleetwright:role", Role::Control.word()));
         let control_groups = self.groups.groups(&tags).await?;
-        Ok(Surroundings { control_groups, initialiser, recorded, registered })
+        Ok(Surroundings { control_groups, log, initialiser, recorded, registered })
     }
 
     fn seen<'a>(
@@ -387,6 +390,7 @@ impl Etcd {
             me: &self.me.instance,
             address: self.me.address,
             control_groups: &around.control_groups,
+            log: &around.log,
             initialiser: around.initialiser.as_ref(),
             recorded: &around.recorded,
             registered: &around.registered,
@@ -395,12 +399,24 @@ impl Etcd {
             members: view.map(|view| view.members.as_slice()),
             leads,
             waited_s: waited.as_secs(),
+            last_for_s: self.last_for_s(&around.log),
         }
     }
 
-    async fn initialiser(&self) -> Result<Option<MachineId>, AgentError> {
-        let found = self.parameters.get(&self.name("etcd/initialiser")).await?;
-        Ok(found.and_then(|id| id.expose().parse().ok()))
+    fn rendezvous(&self) -> Rendezvous {
+        Rendezvous::new(Arc::clone(&self.parameters), &self.prefix)
+    }
+
+    /// How long this machine has seen the log's present last record, in seconds.
+    fn last_for_s(&self, log: &Log) -> u64 {
+        let Ok(mut seen) = self.seen_log.lock() else { return 0 };
+        match *seen {
+            Some((length, since)) if length == log.next_number() => since.elapsed().as_secs(),
+            _ => {
+                *seen = Some((log.next_number(), Instant::now()));
+                0
+            }
+        }
     }
 
     async fn recorded(&self) -> Result<Vec<MachineId>, AgentError> {
@@ -410,5 +426,39 @@ impl Etcd {
 
     fn name(&self, name: &str) -> String {
         format!("{}/{name}", self.prefix)
+    }
+}
+
+#[async_trait]
+impl EtcdSurvivor for Etcd {
+    async fn is_healthy(&self) -> bool {
+        self.members.is_healthy(&client_url(self.me.address)).await
+    }
+
+    async fn go_on_alone(&self) -> Result<(), ClusterError> {
+        let failed = |error: EtcdError| ClusterError::Engine {
+            doing: "starting etcd as its only member".to_owned(),
+            reason: error.to_string(),
+        };
+        let begin = self.begin(ClusterState::Existing, self.alone());
+        self.machine.start_alone(&begin).await.map_err(failed)?;
+        let start = Instant::now();
+        let mut up = EtcdSurvivor::is_healthy(self).await;
+        while !up && start.elapsed() < ALONE {
+            sleep(RETRY_ALONE).await;
+            up = EtcdSurvivor::is_healthy(self).await;
+        }
+        // Whether it is up or not, the next start of the unit must not do that again.
+        self.machine.start(&begin).await.map_err(failed)?;
+        if up {
+            return Ok(());
+        }
+        Err(ClusterError::Unreachable {
+            endpoint: client_url(self.me.address),
+            reason: format!(
+                "etcd does not answer {} s after it was started as the only member",
+                ALONE.as_secs()
+            ),
+        })
     }
 }

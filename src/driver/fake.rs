@@ -462,6 +462,7 @@ impl Fleet {
                     leader: false,
                     group: self.group.name.clone(),
                     metadata: BTreeMap::new(),
+                    features: crate::model::feature::Features::default(),
                 });
             }
         }

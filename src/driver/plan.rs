@@ -241,6 +241,7 @@ pub async fn plan(
     });
     Ok(Plan {
         left: left.collect(),
+        access: None,
         version: PLAN_VERSION,
         project: wanted.project.clone(),
         environment: wanted.environment.clone(),

@@ -227,7 +227,7 @@ fn words(machines: &[MachineId]) -> Vec<String> {
 fn is_transient(error: &ClusterError) -> bool {
     match error {
         ClusterError::Unreachable { .. } | ClusterError::Engine { .. } => true,
-        ClusterError::NotFound { .. } | ClusterError::Refused { .. } => false,
+        ClusterError::NotFound { .. } | ClusterError::Refused { .. } | ClusterError::Denied { .. } => false,
     }
 }
 

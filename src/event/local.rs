@@ -33,4 +33,25 @@ pub enum LocalEvent {
         /// How much it downloaded, where that is known.
         bytes: Option<u64>,
     },
+    /// The power of machines is about to be cut.
+    PowerCycle {
+        /// Their instances, in the order in which they are switched on again.
+        machines: Vec<String>,
+        /// The seed with which the same delays are drawn again.
+        seed: u64,
+    },
+    /// A machine is off.
+    PowerCut {
+        /// Its instance.
+        instance: String,
+        /// For how many seconds.
+        seconds: f64,
+    },
+    /// A machine is on again.
+    PowerOn {
+        /// Its instance.
+        instance: String,
+        /// After how many seconds.
+        seconds: f64,
+    },
 }

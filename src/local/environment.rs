@@ -3,6 +3,7 @@
 use super::error::LocalError;
 use super::executable::Executable;
 use super::home::CloudFiles;
+use super::image::{self, Release};
 use super::state::State;
 use super::{HOST_NAME, REGION};
 
@@ -27,6 +28,8 @@ pub fn variables(files: &CloudFiles, state: &State) -> Result<Vec<(&'static str,
         ("FLEETWRIGHT_AGENT_URL", format!("http://{HOST_NAME}:{}/fleetwright", ports.agent)),
         ("FLEETWRIGHT_AGENT_SHA256", executable.sha256),
         ("FLEETWRIGHT_MACHINE_IMAGE", state.ami.clone()),
+        ("FLEETWRIGHT_MACHINE_IMAGE_BOOKWORM", image::ami(Release::Bookworm)),
+        ("FLEETWRIGHT_MACHINE_IMAGE_TRIXIE", image::ami(Release::Trixie)),
         ("FLEETWRIGHT_REGISTRY_PUSH", format!("127.0.0.1:{}", ports.registry)),
         ("FLEETWRIGHT_REGISTRY_PULL", format!("{HOST_NAME}:{}", ports.registry)),
     ])

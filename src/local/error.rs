@@ -111,6 +111,34 @@ pub enum LocalError {
         /// The name.
         name: String,
     },
+    /// A machine is not there, or not in the state that is needed.
+    #[error("machine `{instance}`: {why}")]
+    NoMachine {
+        /// Its instance.
+        instance: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A machine was removed while its power was cut.
+    #[error("machine `{instance}` was removed while its power was cut")]
+    Removed {
+        /// Its instance.
+        instance: String,
+    },
+    /// No machine fits.
+    #[error("the local cloud has no machine {which}")]
+    NoMachines {
+        /// What was asked for.
+        which: String,
+    },
+    /// The supervisor did not carry out an order to cut a machine's power.
+    #[error("machine `{instance}`: the supervisor has not {doing}")]
+    NotSwitched {
+        /// Its instance.
+        instance: String,
+        /// `cut the power` or `switched the machine on again`.
+        doing: &'static str,
+    },
     /// The local cloud lost something that can't be restored.
     #[error("the local cloud `{name}` is broken: {reason}")]
     Broken {
@@ -159,6 +187,14 @@ impl LocalError {
             Self::Setting { .. } => "correct it, or unset it for the default".into(),
             Self::NotUp { name } if name == "local" => "run `fleetwright local up`".into(),
             Self::NotUp { name } => format!("run `fleetwright local up --name {name}`"),
+            Self::NoMachine { .. } | Self::NoMachines { .. } | Self::Removed { .. } => {
+                "`fleetwright local status` lists the machines and their state".into()
+            }
+            Self::NotSwitched { .. } => {
+                "read the supervisor's log (`fleetwright local status` says where); one of an older version \
+                 does not know power cuts: end it, and run `fleetwright local up`"
+                    .into()
+            }
             Self::Broken { name, .. } if name == "local" => {
                 "run `fleetwright local down && fleetwright local up`; stacks must be applied again".into()
             }

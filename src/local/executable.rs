@@ -110,3 +110,17 @@ async fn ensure_copy(copy: &Path) -> Result<Executable, LocalError> {
     write_file(&copy.with_extension("json"), text)?;
     Ok(made)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recorded_copy_loads() {
+        for (name, text) in crate::source::samples::of("local-executable") {
+            let copy: Executable =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!((copy.bytes, copy.sha256.len()), (5, 64), "{name}");
+        }
+    }
+}

@@ -117,6 +117,11 @@ impl CloudFiles {
         self.machines().join(instance)
     }
 
+    /// The order to cut a machine's power, as long as it is not carried out.
+    pub fn power_cut(&self, instance: &str) -> PathBuf {
+        self.machine(instance).join("power.json")
+    }
+
     /// The executable that machines fetch.
     pub fn executable(&self) -> PathBuf {
         self.dir.join("agent/fleetwright")
@@ -146,6 +151,16 @@ pub(super) fn write_file(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Loca
 /// Removes a folder and all in it; one that is not there is no error.
 pub(super) fn remove_dir(path: &Path) -> Result<(), LocalError> {
     match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LocalError::file("removing", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; one that is not there is no error.
+pub(super) fn remove_file(path: &Path) -> Result<(), LocalError> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(LocalError::file("removing", path)(error))
         }

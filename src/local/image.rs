@@ -1,7 +1,8 @@
-//! The machine image: Debian with systemd, cloud-init and Docker, made here from Debian's
-//! packages, named after its recipe.
+//! The machine images: Debian with systemd, cloud-init and Docker, one for each release, made here
+//! from Debian's packages and named after their recipes.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Instant;
 
 use bollard::Docker;
@@ -11,6 +12,7 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use crate::event::local::LocalEvent;
@@ -23,7 +25,68 @@ use super::venv::{exclusive, hash, run};
 const STEP: &str = "machine image";
 const REPOSITORY: &str = "fleetwright-machine";
 
-const SUITE: &str = "bookworm";
+/// A release of Debian that machines can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Release {
+    /// Debian 12.
+    #[default]
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Release {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
+
+    /// Its name, which is debootstrap's suite.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bookworm => "Debian 12",
+            Self::Trixie => "Debian 13",
+        }
+    }
+
+    /// The release whose image has this id in the emulated EC2.
+    pub fn of_ami(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|release| ami(*release) == id)
+    }
+
+    /// The version of its cloud-init, as far as it matters for what user data means.
+    pub fn cloud_init(self) -> &'static str {
+        match self {
+            Self::Bookworm => "22.4",
+            Self::Trixie => "25.1",
+        }
+    }
+
+    /// Packages that are parts of others in Debian 12, each after a space.
+    fn more_packages(self) -> &'static str {
+        match self {
+            Self::Bookworm => "",
+            Self::Trixie => " docker-cli",
+        }
+    }
+}
+
+impl FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|release| release.name() == text);
+        found.ok_or_else(|| "use `bookworm` (Debian 12) or `trixie` (Debian 13)".to_owned())
+    }
+}
+
 const BASE_PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,ca-certificates";
 
 const DOCKERFILE: &str = include_str!("image/Dockerfile");
@@ -33,27 +96,39 @@ const FILES: &[(&str, &str)] = &[
     ("local-cloud-metadata.service", include_str!("image/local-cloud-metadata.service")),
 ];
 
-fn recipe() -> String {
-    let base = hash(&[("suite", SUITE), ("packages", BASE_PACKAGES)]);
-    hash(&[&[("base", base.as_str())], FILES].concat())
+fn recipe(release: Release) -> String {
+    let base = hash(&[("suite", release.name()), ("packages", BASE_PACKAGES)]);
+    let files = files(release);
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    hash(&[&[("base", base.as_str())], files.as_slice()].concat())
+}
+
+/// What the image is built from; only the name of the base is missing.
+fn files(release: Release) -> Vec<(&'static str, String)> {
+    FILES.iter().map(|(path, text)| (*path, text.replace("@MORE@", release.more_packages()))).collect()
 }
 
 /// The image's name in Docker.
-pub fn tag() -> String {
-    format!("{REPOSITORY}:{}", &recipe()[..12])
+pub fn tag(release: Release) -> String {
+    format!("{REPOSITORY}:{}", &recipe(release)[..12])
 }
 
 /// The image's id in the emulated EC2.
-pub fn ami() -> String {
-    format!("ami-{}", &recipe()[..17])
+pub fn ami(release: Release) -> String {
+    format!("ami-{}", &recipe(release)[..17])
 }
 
 /// Makes the image if Docker does not have it.
 ///
 /// # Errors
 /// When debootstrap is missing or fails, or Docker refuses.
-pub async fn ensure(docker: &Docker, home: &Home, events: &Events) -> Result<String, LocalError> {
-    let tag = tag();
+pub async fn ensure(
+    docker: &Docker,
+    home: &Home,
+    release: Release,
+    events: &Events,
+) -> Result<String, LocalError> {
+    let tag = tag(release);
     if exists(docker, &tag).await? {
         return Ok(tag);
     }
@@ -64,11 +139,11 @@ pub async fn ensure(docker: &Docker, home: &Home, events: &Events) -> Result<Str
     let begun = Instant::now();
     events.emit(EventKind::Local(LocalEvent::Started {
         step: STEP.into(),
-        detail: format!("Debian 12 with systemd, cloud-init and Docker as {tag}, about 3 min"),
+        detail: format!("{} with systemd, cloud-init and Docker as {tag}, about 3 min", release.title()),
     }));
     let log = home.log("image");
     let _ = std::fs::remove_file(&log);
-    let base = format!("{REPOSITORY}:base-{}", &hash(&[("s", SUITE), ("p", BASE_PACKAGES)])[..12]);
+    let base = format!("{REPOSITORY}:base-{}", &hash(&[("s", release.name()), ("p", BASE_PACKAGES)])[..12]);
     let progress = |detail: &str| {
         events.emit(EventKind::Local(LocalEvent::Progress {
             step: STEP.into(),
@@ -78,10 +153,10 @@ pub async fn ensure(docker: &Docker, home: &Home, events: &Events) -> Result<Str
     };
     if !exists(docker, &base).await? {
         progress("debootstrap");
-        bootstrap(docker, home, &base, &log).await?;
+        bootstrap(docker, home, release, &base, &log).await?;
     }
     progress("packages");
-    let bytes = build(docker, &base, &tag, &log).await?;
+    let bytes = build(docker, release, &base, &tag, &log).await?;
     let bytes = bytes.map(|bytes| bytes + DEBOOTSTRAP_BYTES);
     events.emit(EventKind::Local(LocalEvent::Finished {
         step: STEP.into(),
@@ -126,7 +201,14 @@ pub async fn remove(docker: &Docker) -> Result<(), LocalError> {
 }
 
 /// Makes the root file system and imports it as an image.
-async fn bootstrap(docker: &Docker, home: &Home, name: &str, log: &Path) -> Result<(), LocalError> {
+async fn bootstrap(
+    docker: &Docker,
+    home: &Home,
+    release: Release,
+    name: &str,
+    log: &Path,
+) -> Result<(), LocalError> {
+    let suite = release.name();
     let root = home.scratch("machine");
     make_dir(&root)?;
     let tarball = root.join("root.tar");
@@ -134,7 +216,7 @@ async fn bootstrap(docker: &Docker, home: &Home, name: &str, log: &Path) -> Resu
     // Root is needed for device nodes and owners; everything stays in the scratch folder.
     let sudo = if Uid::effective().is_root() { "" } else { "sudo -n " };
     let script = format!(
-        "set -e; rm -rf \"$2\"; {sudo}debootstrap --variant=minbase --include={BASE_PACKAGES} {SUITE} \"$2\" $3 >&2; \
+        "set -e; rm -rf \"$2\"; {sudo}debootstrap --variant=minbase --include={BASE_PACKAGES} {suite} \"$2\" $3 >&2; \
          {sudo}tar --numeric-owner -C \"$2\" -cf \"$1\" .; {sudo}rm -rf \"$2\""
     );
     if !on_path("debootstrap") {
@@ -173,10 +255,16 @@ pub(super) fn on_path(program: &str) -> bool {
 }
 
 /// Builds the layer with cloud-init and Docker; returns the bytes that apt downloaded.
-async fn build(docker: &Docker, base: &str, tag: &str, log: &Path) -> Result<Option<u64>, LocalError> {
+async fn build(
+    docker: &Docker,
+    release: Release,
+    base: &str,
+    tag: &str,
+    log: &Path,
+) -> Result<Option<u64>, LocalError> {
     use std::io::Write;
     let mut tar = tar::Builder::new(Vec::new());
-    for (path, text) in FILES {
+    for (path, text) in files(release) {
         let text = text.replace("@BASE@", base);
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
@@ -251,7 +339,13 @@ mod tests {
 
     #[test]
     fn the_image_is_named_after_its_recipe() {
-        assert!(tag().starts_with("fleetwright-machine:") && tag().len() == 32);
-        assert_eq!(ami().len(), "ami-0d3c1f2a9b8e7d6c5".len());
+        for release in Release::ALL {
+            let tag = tag(release);
+            assert!(tag.starts_with("fleetwright-machine:") && tag.len() == 32);
+            assert_eq!(ami(release).len(), "ami-0d3c1f2a9b8e7d6c5".len());
+            assert_eq!(Release::of_ami(&ami(release)), Some(release));
+        }
+        assert_ne!(tag(Release::Bookworm), tag(Release::Trixie));
+        assert_eq!(Release::of_ami("ami-0d3c1f2a9b8e7d6c5"), None);
     }
 }

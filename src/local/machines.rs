@@ -12,9 +12,9 @@ use bollard::models::{
     VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
-    ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveVolumeOptions,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions,
 };
 use futures_util::{Stream, StreamExt};
 use ipnet::Ipv4Net;
@@ -22,9 +22,10 @@ use ipnet::Ipv4Net;
 use crate::model::name::LocalName;
 
 use super::error::LocalError;
-use super::home::{CloudFiles, make_dir, remove_dir, write_file};
+use super::home::{CloudFiles, make_dir, remove_dir, remove_file, write_file};
 use super::instance::Instance;
-use super::reconcile::{ContainerState, Machine, Network, Observed};
+use super::power::Note;
+use super::reconcile::{ContainerState, Machine, Network, Observed, PowerCut};
 use super::state::Ports;
 use super::{HOST_NAME, REGION};
 
@@ -66,6 +67,17 @@ pub async fn connect() -> Result<Docker, LocalError> {
     let docker = Docker::connect_with_local_defaults().map_err(no_docker)?;
     docker.ping().await.map_err(no_docker)?;
     Ok(docker)
+}
+
+/// A run of a machine's container: the present one, or the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// When Docker started it, which no other run of the container shares.
+    pub boot: String,
+    /// Whether it has not ended.
+    pub running: bool,
+    /// The status it ended with.
+    pub exit_status: Option<i64>,
 }
 
 /// The machines of one local cloud.
@@ -138,11 +150,13 @@ impl Machines {
             };
             machines.insert(instance.clone(), Some(state));
         }
-        let machines = machines.into_iter().map(|(instance, container)| {
+        let mut observed = Vec::new();
+        for (instance, container) in machines {
             let started = self.files.machine(&instance).join("started").exists();
-            Machine { instance, container, started }
-        });
-        let machines = machines.collect();
+            let power = self.power(&instance).await?;
+            observed.push(Machine { instance, container, started, power });
+        }
+        let machines = observed;
 
         let options = ListNetworksOptionsBuilder::default().filters(&self.filter()).build();
         let listed = self.docker.list_networks(Some(options)).await;
@@ -216,6 +230,7 @@ impl Machines {
         self.remove_container(&instance.id).await?;
         let gateway = gateway(place.cidr);
         let files = self.files.machine(&instance.id);
+        self.forget_power_cut(&instance.id)?;
         write_machine_files(&files, instance, gateway, ports)?;
         let labels = self.labels(&[(LABEL_INSTANCE, &instance.id)]);
         // Named and labelled, so that it can be found when the container is gone.
@@ -277,14 +292,66 @@ impl Machines {
 
     /// How an exited container ended; `None` when it is not there, or runs again.
     async fn exit_status(&self, instance: &str) -> Result<Option<i64>, LocalError> {
+        let run = self.run(instance).await?;
+        Ok(run.filter(|run| !run.running).and_then(|run| run.exit_status))
+    }
+
+    /// The run of a machine's container; `None` when there is no container.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn run(&self, instance: &str) -> Result<Option<Run>, LocalError> {
         match self.docker.inspect_container(&self.container_name(instance), None).await {
-            Ok(seen) => Ok(seen
-                .state
-                .filter(|state| !state.running.unwrap_or(false))
-                .and_then(|state| state.exit_code)),
+            Ok(seen) => Ok(seen.state.map(|state| Run {
+                boot: state.started_at.unwrap_or_default(),
+                running: state.running.unwrap_or(false),
+                exit_status: state.exit_code,
+            })),
             Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-            Err(error) => Err(LocalError::docker(format!("looking at the machine of {instance}"))(error)),
+            Err(error) => Err(LocalError::docker(format!("inspecting the machine of {instance}"))(error)),
         }
+    }
+
+    /// What the note of a power cut says, if there is one.
+    async fn power(&self, instance: &str) -> Result<PowerCut, LocalError> {
+        if !self.files.power_cut(instance).exists() {
+            return Ok(PowerCut::None);
+        }
+        // One that can't be carried out counts as carried out, and is removed.
+        let Some(note) = Note::read(&self.files, instance) else { return Ok(PowerCut::Done) };
+        let run = self.run(instance).await?;
+        Ok(run.map_or(PowerCut::Done, |run| note.on(&run.boot, chrono::Utc::now())))
+    }
+
+    /// Kills the container of a machine. Nothing in it is told.
+    ///
+    /// # Errors
+    /// When Docker refuses; one that has ended already is no error.
+    pub async fn cut_power(&self, instance: &str) -> Result<(), LocalError> {
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        let killed = self.docker.kill_container(&self.container_name(instance), Some(options)).await;
+        match killed {
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+            other => other.map_err(LocalError::docker(format!("cutting the power of {instance}"))),
+        }
+    }
+
+    /// Starts the container of a machine whose power was cut. Its disks are as they were; `/run` is new.
+    ///
+    /// # Errors
+    /// When Docker refuses.
+    pub async fn switch_on(&self, instance: &str) -> Result<(), LocalError> {
+        self.restart(instance).await?;
+        // Last: a note that stays behind names a boot that has ended.
+        self.forget_power_cut(instance)
+    }
+
+    /// Removes the note of a power cut.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn forget_power_cut(&self, instance: &str) -> Result<(), LocalError> {
+        remove_file(&self.files.power_cut(instance))
     }
 
     /// Starts the container of a machine that reboots. Its disks are as they were; `/run` is new.

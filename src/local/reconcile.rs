@@ -4,6 +4,7 @@
 //! 1. A machine that ran once and is gone or stopped is a terminated instance: that is
 //!    reported, and no machine is ever started again for that instance. Only one that ended
 //!    itself in order to reboot is started again: an instance that reboots stays the same.
+//!    So does one whose power was cut on purpose: a note says so before it is cut.
 //! 2. An instance that is pending or running has exactly one machine.
 //! 3. A machine without an instance, or of a terminated one, is removed.
 //! 4. A network lives as long as an instance or a machine uses it.
@@ -29,6 +30,27 @@ pub enum ContainerState {
     Removing,
 }
 
+/// What the note of a power cut says of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PowerCut {
+    /// There is no note.
+    None,
+    /// The boot that was to end has ended, and the machine was started again after it.
+    Done,
+    /// The machine must be off.
+    Ordered {
+        /// Whether the time to switch it on again has come.
+        over: bool,
+    },
+}
+
+impl PowerCut {
+    /// Whether the machine must be off, or be switched on again by the same order.
+    fn is_ordered(self) -> bool {
+        matches!(self, Self::Ordered { .. })
+    }
+}
+
 /// What is left or there of one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -38,6 +60,8 @@ pub struct Machine {
     pub container: Option<ContainerState>,
     /// Whether starting its container was ever tried (noted on disk before it is).
     pub started: bool,
+    /// Whether its power was cut on purpose.
+    pub power: PowerCut,
 }
 
 /// A network of machines.
@@ -86,6 +110,21 @@ pub enum Action {
         /// What was seen.
         reason: VanishReason,
     },
+    /// Kill the container of a machine without a shutdown.
+    CutPower {
+        /// The instance.
+        instance: String,
+    },
+    /// Start the container of a machine whose power was cut, with all that is on its disks.
+    SwitchOn {
+        /// The instance.
+        instance: String,
+    },
+    /// Remove the note of a power cut that is over.
+    ForgetPowerCut {
+        /// The instance.
+        instance: String,
+    },
     /// Remove container, volume and files of a machine.
     Remove {
         /// The instance.
@@ -119,15 +158,29 @@ pub fn reconcile(instances: &[Instance], observed: &Observed) -> Vec<Action> {
         observed.machines.iter().map(|m| (m.instance.as_str(), m)).collect();
     let (mut reports, mut removals) = (Vec::new(), Vec::new());
     let (mut restarts, mut starts) = (Vec::new(), Vec::new());
+    let (mut forgets, mut cuts, mut switched) = (Vec::new(), Vec::new(), Vec::new());
 
     for (id, machine) in &machines {
         let instance = (*id).to_owned();
+        if machine.power == PowerCut::Done {
+            forgets.push(Action::ForgetPowerCut { instance: instance.clone() });
+        }
         match known.get(id) {
             None => removals.push(Action::Remove { instance, reason: RemoveReason::Unknown }),
             Some(i) if i.is_terminated() => {
                 removals.push(Action::Remove { instance, reason: RemoveReason::Terminated });
             }
             Some(i) if i.wants_machine() => match (machine.container, machine.started) {
+                (Some(ContainerState::Running), _) if machine.power.is_ordered() => {
+                    cuts.push(Action::CutPower { instance });
+                }
+                (Some(ContainerState::Stopped | ContainerState::Rebooting), _)
+                    if machine.power.is_ordered() =>
+                {
+                    if machine.power == (PowerCut::Ordered { over: true }) {
+                        switched.push(Action::SwitchOn { instance });
+                    }
+                }
                 (Some(ContainerState::Running | ContainerState::Removing), _) => {}
                 (Some(ContainerState::Rebooting), _) => restarts.push(Action::Restart { instance }),
                 (Some(ContainerState::Stopped), _) => {
@@ -179,7 +232,8 @@ pub fn reconcile(instances: &[Instance], observed: &Observed) -> Vec<Action> {
         }
     }
 
-    [reports, removals, restarts, removed_networks, created_networks, starts].concat()
+    [forgets, reports, cuts, removals, restarts, switched, removed_networks, created_networks, starts]
+        .concat()
 }
 
 #[cfg(test)]
@@ -212,7 +266,11 @@ mod tests {
     }
 
     fn machine(id: &str, container: Option<ContainerState>, started: bool) -> Machine {
-        Machine { instance: id.into(), container, started }
+        Machine { instance: id.into(), container, started, power: PowerCut::None }
+    }
+
+    fn cut(id: &str, container: Option<ContainerState>, power: PowerCut) -> Machine {
+        Machine { power, ..machine(id, container, true) }
     }
 
     fn network() -> Network {
@@ -258,6 +316,65 @@ mod tests {
             reconcile(&[instance("i-1", InstanceLife::Terminated)], &observed),
             [Action::Remove { instance: "i-1".into(), reason: RemoveReason::Terminated }]
         );
+    }
+
+    /// Every state of a container, with every state of the note.
+    #[test]
+    fn a_machine_that_is_off_on_purpose_is_not_a_terminated_instance() {
+        use ContainerState::{Created, Rebooting, Removing, Running, Stopped};
+        let instance = || "i-1".to_owned();
+        let cut_power = Action::CutPower { instance: instance() };
+        let switch_on = Action::SwitchOn { instance: instance() };
+        let forget = Action::ForgetPowerCut { instance: instance() };
+        let start = Action::Start { instance: instance() };
+        let restart = Action::Restart { instance: instance() };
+        let gone = Action::ReportVanished { instance: instance(), reason: VanishReason::Gone };
+        let stopped = Action::ReportVanished { instance: instance(), reason: VanishReason::Stopped };
+        let off = PowerCut::Ordered { over: false };
+        let over = PowerCut::Ordered { over: true };
+        let table: [(Option<ContainerState>, PowerCut, Vec<&Action>); 18] = [
+            (Some(Running), off, vec![&cut_power]),
+            // Nobody was there to cut it in time: the machine still loses its power once.
+            (Some(Running), over, vec![&cut_power]),
+            (Some(Stopped), off, vec![]),
+            (Some(Stopped), over, vec![&switch_on]),
+            // It was rebooting when its power was cut.
+            (Some(Rebooting), off, vec![]),
+            (Some(Rebooting), over, vec![&switch_on]),
+            (Some(Removing), off, vec![]),
+            (Some(Removing), over, vec![]),
+            (Some(Created), off, vec![&start]),
+            (Some(Created), over, vec![&start]),
+            // Removed by another hand while it was off.
+            (None, off, vec![&gone]),
+            (None, over, vec![&gone]),
+            // Switched on again by a supervisor that was killed before it removed the note.
+            (Some(Running), PowerCut::Done, vec![&forget]),
+            (Some(Stopped), PowerCut::Done, vec![&forget, &stopped]),
+            (Some(Rebooting), PowerCut::Done, vec![&forget, &restart]),
+            (Some(Removing), PowerCut::Done, vec![&forget]),
+            (Some(Created), PowerCut::Done, vec![&forget, &start]),
+            (None, PowerCut::Done, vec![&forget, &gone]),
+        ];
+        for (container, power, expected) in table {
+            let observed =
+                Observed { machines: vec![cut("i-1", container, power)], networks: vec![network()] };
+            let actions = reconcile(&[self::instance("i-1", InstanceLife::Running)], &observed);
+            assert_eq!(actions.iter().collect::<Vec<_>>(), expected, "{container:?} {power:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_whose_instance_is_terminated_while_it_is_off_is_removed() {
+        let observed = Observed {
+            machines: vec![cut("i-1", Some(ContainerState::Stopped), PowerCut::Ordered { over: true })],
+            networks: vec![network()],
+        };
+        assert_eq!(
+            reconcile(&[instance("i-1", InstanceLife::Terminated)], &observed),
+            [Action::Remove { instance: "i-1".into(), reason: RemoveReason::Terminated }]
+        );
+        assert_eq!(reconcile(&[instance("i-1", InstanceLife::ShuttingDown)], &observed), []);
     }
 
     #[test]
@@ -312,6 +429,22 @@ mod tests {
                         machine.container = Some(ContainerState::Running);
                     }
                 }
+                Action::CutPower { instance } => {
+                    for machine in observed.machines.iter_mut().filter(|m| &m.instance == instance) {
+                        machine.container = Some(ContainerState::Stopped);
+                    }
+                }
+                Action::SwitchOn { instance } => {
+                    for machine in observed.machines.iter_mut().filter(|m| &m.instance == instance) {
+                        machine.container = Some(ContainerState::Running);
+                        machine.power = PowerCut::None;
+                    }
+                }
+                Action::ForgetPowerCut { instance } => {
+                    for machine in observed.machines.iter_mut().filter(|m| &m.instance == instance) {
+                        machine.power = PowerCut::None;
+                    }
+                }
                 Action::RemoveNetwork { vpc } => observed.networks.retain(|n| &n.vpc != vpc),
                 Action::CreateNetwork(network) => observed.networks.push(network.clone()),
                 Action::Start { instance } => {
@@ -339,8 +472,13 @@ mod tests {
             Just(Some(ContainerState::Stopped)),
             Just(Some(ContainerState::Rebooting)),
         ];
+        let power = prop_oneof![
+            3 => Just(PowerCut::None),
+            1 => Just(PowerCut::Done),
+            1 => any::<bool>().prop_map(|over| PowerCut::Ordered { over }),
+        ];
         let instances = prop::collection::btree_map(0_u8..8, (any_life(), 0_u8..3), 0..8);
-        let machines = prop::collection::btree_map(0_u8..8, (container, any::<bool>()), 0..8);
+        let machines = prop::collection::btree_map(0_u8..8, (container, any::<bool>(), power), 0..8);
         let networks = prop::collection::btree_set(0_u8..4, 0..4);
         (instances, machines, networks).prop_map(|(instances, machines, networks)| {
             let cidr = |n: u8| -> Ipv4Net { format!("10.{n}.0.0/16").parse().unwrap() };
@@ -355,7 +493,10 @@ mod tests {
                 .collect();
             let machines = machines
                 .into_iter()
-                .map(|(id, (container, started))| machine(&format!("i-{id}"), container, started))
+                .map(|(id, (container, started, power))| Machine {
+                    power,
+                    ..machine(&format!("i-{id}"), container, started)
+                })
                 .collect();
             let networks =
                 networks.into_iter().map(|n| Network { vpc: format!("vpc-{n}"), cidr: cidr(n) }).collect();
@@ -367,6 +508,12 @@ mod tests {
         #[test]
         fn what_ran_once_is_never_started_again((instances, observed) in any_world()) {
             for action in reconcile(&instances, &observed) {
+                if let Action::SwitchOn { instance } = &action {
+                    let over = PowerCut::Ordered { over: true };
+                    prop_assert!(observed.machines.iter().any(|m| m.instance == *instance
+                        && m.power == over && m.container != Some(ContainerState::Running)));
+                    prop_assert!(instances.iter().any(|i| i.id == *instance && i.wants_machine()));
+                }
                 if let Action::Restart { instance } = &action {
                     prop_assert!(observed.machines.iter().any(|m| m.instance == *instance
                         && m.container == Some(ContainerState::Rebooting)));
@@ -407,9 +554,11 @@ mod tests {
                 prop_assert!(rounds <= 4, "still {actions:?}");
             }
             for i in instances.iter().filter(|i| i.wants_machine()) {
-                let running = observed.machines.iter()
-                    .filter(|m| m.instance == i.id && m.container == Some(ContainerState::Running)).count();
-                prop_assert_eq!(running, 1);
+                let there: Vec<&Machine> = observed.machines.iter().filter(|m| m.instance == i.id).collect();
+                prop_assert_eq!(there.len(), 1);
+                // What is off on purpose stays off until its time has come.
+                let off = there[0].power == PowerCut::Ordered { over: false };
+                prop_assert_eq!(there[0].container == Some(ContainerState::Running), !off);
             }
             for i in instances.iter().filter(|i| i.is_terminated()) {
                 prop_assert!(observed.machines.iter().all(|m| m.instance != i.id));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::LocalError;
 use super::home::{CloudFiles, write_file};
+use super::image::Release;
 use super::process::ProcessId;
 
 /// The version of the file; another version is not taken over.
@@ -92,10 +93,13 @@ pub struct State {
     pub emulator: Part,
     /// The registry.
     pub registry: Part,
-    /// The machines' image in Docker.
+    /// The image in Docker of machines whose image id is none of ours.
     pub machine_image: String,
     /// Its id in the emulated EC2.
     pub ami: String,
+    /// Its release of Debian.
+    #[serde(default)]
+    pub release: Release,
     /// What was lost that can't be restored.
     pub broken: Option<String>,
     /// What does not work for now.
@@ -130,13 +134,13 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Written by version 1; it must load for ever.
-    const SAMPLE: &str = include_str!("state-v1.json");
-
     #[test]
     fn the_first_version_still_loads() {
-        let state: State = serde_json::from_str(SAMPLE).unwrap();
-        assert_eq!(state.ports.registry, 14601);
-        assert_eq!(state.emulator.process.map(|p| p.pid), Some(4711));
+        for (name, text) in crate::source::samples::of("local-state") {
+            let state: State = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(state.ports.registry, 14601);
+            assert_eq!(state.release, Release::Bookworm);
+            assert_eq!(state.emulator.process.map(|p| p.pid), Some(4711));
+        }
     }
 }

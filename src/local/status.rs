@@ -1,6 +1,6 @@
 //! `local status`: what is up, gathered from the supervisor's state, the emulator and Docker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::local_cloud::{LocalMachine, LocalPart, LocalProblem, LocalStatus};
@@ -11,7 +11,7 @@ use super::error::LocalError;
 use super::home::Home;
 use super::machines::{self, Machines};
 use super::process::ProcessId;
-use super::reconcile::ContainerState;
+use super::reconcile::{ContainerState, PowerCut};
 use super::state::{Part, State};
 
 /// Looks at the cloud `name`. A cloud that is not up has a status too, and what can't be
@@ -92,8 +92,14 @@ async fn machines_of(name: &LocalName, home: &Home, state: &State) -> Result<Vec
     let machines = Machines::new(docker, name.clone(), home.cloud(name));
     let emulator = Emulator::new(state.ports.emulator);
     let instances = emulator.instances(None, Duration::ZERO).await?.instances;
+    let observed = machines.observe().await?.machines;
+    let off: BTreeSet<String> = observed
+        .iter()
+        .filter(|machine| matches!(machine.power, PowerCut::Ordered { .. }))
+        .map(|machine| machine.instance.clone())
+        .collect();
     let containers: BTreeMap<String, Option<ContainerState>> =
-        machines.observe().await?.machines.into_iter().map(|m| (m.instance, m.container)).collect();
+        observed.into_iter().map(|m| (m.instance, m.container)).collect();
     let rows = instances.into_iter().filter(|i| !i.is_terminated()).map(async |instance| {
         let container = containers.get(&instance.id).copied().flatten();
         let running = container == Some(ContainerState::Running);
@@ -105,6 +111,7 @@ async fn machines_of(name: &LocalName, home: &Home, state: &State) -> Result<Vec
             None
         };
         let container = match container {
+            Some(ContainerState::Stopped | ContainerState::Rebooting) if off.contains(&instance.id) => "off",
             Some(ContainerState::Created) => "starting",
             Some(ContainerState::Running) => "running",
             Some(ContainerState::Rebooting) => "rebooting",

@@ -20,9 +20,10 @@ use super::emulator::{self, Emulator};
 use super::error::LocalError;
 use super::gateway::Gateway;
 use super::home::{CloudFiles, Home, make_dir, open_log};
-use super::image;
+use super::image::{self, Release};
 use super::instance::{Instance, Instances};
 use super::machines::{self, Machines};
+use super::power;
 use super::process::{ProcessId, Running};
 use super::reconcile::{Action, Network, reconcile};
 use super::registry::{self, Credentials};
@@ -33,6 +34,9 @@ const EMULATOR_START: Duration = Duration::from_secs(90);
 
 /// How long a program has to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often orders to cut a machine's power are looked for.
+const POWER: Duration = Duration::from_millis(200);
 
 /// What the tasks share.
 struct Shared {
@@ -61,10 +65,12 @@ impl Shared {
 }
 
 /// Runs until a signal ends it. Returns at once when another one supervises this cloud.
+/// Machines run `release`, unless their image id names another one; one that takes over keeps
+/// the release that the cloud has.
 ///
 /// # Errors
 /// When a part can't be started; everything started so far is stopped again.
-pub async fn run(home: &Home, name: &LocalName) -> Result<(), LocalError> {
+pub async fn run(home: &Home, name: &LocalName, release: Release) -> Result<(), LocalError> {
     // Its own session: closing the terminal that `local up` was called in ends nothing.
     // It fails only for a process that leads one already.
     let _ = nix::unistd::setsid();
@@ -94,6 +100,10 @@ pub async fn run(home: &Home, name: &LocalName) -> Result<(), LocalError> {
             (None, Ports::pick()?)
         }
     };
+    let release = match (&adopted, &before) {
+        (Some(_), Some(state)) => state.release,
+        _ => release,
+    };
     let pid = i32::try_from(std::process::id()).unwrap_or_default();
     let since = Utc::now();
     let state = State {
@@ -103,8 +113,9 @@ pub async fn run(home: &Home, name: &LocalName) -> Result<(), LocalError> {
         ports,
         emulator: Part::default(),
         registry: Part::default(),
-        machine_image: image::tag(),
-        ami: image::ami(),
+        machine_image: image::tag(release),
+        ami: image::ami(release),
+        release,
         broken: None,
         problems: Vec::new(),
     };
@@ -219,6 +230,7 @@ async fn start(
     sender.send_replace(Arc::new(emulator.instances(None, Duration::ZERO).await?));
     tasks.spawn(follow_instances(shared.clone(), emulator.clone(), sender));
     tasks.spawn(follow_deaths(shared.clone(), machines.clone()));
+    tasks.spawn(follow_power(shared.clone()));
     tasks.spawn(keep_machines(shared.clone(), emulator, machines, instances));
 
     let end = Instant::now() + Duration::from_secs(20);
@@ -371,6 +383,19 @@ async fn follow_deaths(shared: Arc<Shared>, machines: Machines) {
     }
 }
 
+/// Wakes the keeper of machines when a power cut is ordered, and when it is over.
+async fn follow_power(shared: Arc<Shared>) {
+    let mut before = Vec::new();
+    loop {
+        let orders = power::orders(&shared.files, Utc::now());
+        if orders != before {
+            before = orders;
+            shared.wake.notify_one();
+        }
+        sleep(POWER).await;
+    }
+}
+
 /// Keeps machines equal to instances.
 async fn keep_machines(
     shared: Arc<Shared>,
@@ -470,6 +495,9 @@ impl Keeper {
                 },
                 Action::ReportVanished { .. }
                 | Action::Remove { .. }
+                | Action::CutPower { .. }
+                | Action::SwitchOn { .. }
+                | Action::ForgetPowerCut { .. }
                 | Action::Restart { .. }
                 | Action::Start { .. } => {}
             }
@@ -483,6 +511,9 @@ impl Keeper {
         match action {
             Action::ReportVanished { instance, .. } => self.emulator.vanished(instance).await,
             Action::Remove { instance, .. } => self.machines.remove(instance).await,
+            Action::CutPower { instance } => self.machines.cut_power(instance).await,
+            Action::SwitchOn { instance } => self.machines.switch_on(instance).await,
+            Action::ForgetPowerCut { instance } => self.machines.forget_power_cut(instance),
             Action::Restart { instance } => self.machines.restart(instance).await,
             Action::Start { instance } => {
                 let Some(instance) = instances.iter().find(|i| &i.id == instance) else { return Ok(()) };
@@ -491,7 +522,9 @@ impl Keeper {
                     return Ok(());
                 }
                 let state = self.shared.state();
-                self.machines.start(instance, &state.machine_image, state.ports).await
+                let release = instance.image_id.as_deref().and_then(Release::of_ami);
+                let image = release.map_or(state.machine_image, image::tag);
+                self.machines.start(instance, &image, state.ports).await
             }
             Action::RemoveNetwork { .. } | Action::CreateNetwork(_) => Ok(()),
         }

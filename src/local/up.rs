@@ -14,9 +14,10 @@ use crate::model::name::LocalName;
 
 use super::error::LocalError;
 use super::home::{CloudFiles, Home, last_words, make_dir, open_log, remove_dir};
+use super::image::{self, Release};
 use super::machines::{self, Machines};
 use super::state::State;
-use super::{executable, image, venv};
+use super::{executable, venv};
 
 /// How a cloud came to be up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,16 +28,26 @@ pub enum Up {
     Started,
 }
 
-/// Prepares what is missing, starts the cloud unless it is up, and returns when it answers.
+/// Prepares what is missing, starts the cloud unless it is up, and returns when it answers. The
+/// images of all `releases` are prepared; the first is the one that machines run by default.
 ///
 /// # Errors
 /// When something can't be prepared or started; the error says what to do.
-pub async fn up(home: &Home, name: &LocalName, events: &Events) -> Result<(Up, State), LocalError> {
+pub async fn up(
+    home: &Home,
+    name: &LocalName,
+    releases: &[Release],
+    events: &Events,
+) -> Result<(Up, State), LocalError> {
+    let release = releases.first().copied().unwrap_or_default();
     let files = home.cloud(name);
     make_dir(files.dir())?;
     // A newly built program is what new machines shall fetch, also when all else is up.
     executable::ensure(home, &files).await?;
     if State::is_supervised(&files) {
+        if !releases.is_empty() {
+            images(home, releases, events).await?;
+        }
         if let Some(state) = State::read(&files)
             && (state.ready || state.broken.is_some())
         {
@@ -45,14 +56,14 @@ pub async fn up(home: &Home, name: &LocalName, events: &Events) -> Result<(Up, S
         let state = wait_until_ready(&files, name, None).await?;
         return unless_broken(name, Up::Already, state);
     }
-    let docker = machines::connect().await?;
-    // The emulator waits for the network, the image for Docker: side by side.
-    let (python, image) = tokio::join!(venv::ensure(home, events), image::ensure(&docker, home, events));
+    let wanted = if releases.is_empty() { &[release] } else { releases };
+    // The emulator waits for the network, the images for Docker: side by side.
+    let (python, images) = tokio::join!(venv::ensure(home, events), images(home, wanted, events));
     let _python = python?;
-    let _image = image?;
+    images?;
 
     let begun = std::time::Instant::now();
-    let mut child = start_supervisor(&files, name)?;
+    let mut child = start_supervisor(&files, name, release)?;
     let state = wait_until_ready(&files, name, Some(&mut child)).await?;
     events.emit(EventKind::Local(LocalEvent::Finished {
         step: "local cloud".into(),
@@ -66,6 +77,15 @@ pub async fn up(home: &Home, name: &LocalName, events: &Events) -> Result<(Up, S
     unless_broken(name, Up::Started, state)
 }
 
+/// Makes the images that are missing.
+async fn images(home: &Home, releases: &[Release], events: &Events) -> Result<(), LocalError> {
+    let docker = machines::connect().await?;
+    for release in releases {
+        image::ensure(&docker, home, *release, events).await?;
+    }
+    Ok(())
+}
+
 fn unless_broken(name: &LocalName, up: Up, state: State) -> Result<(Up, State), LocalError> {
     match &state.broken {
         Some(reason) => Err(LocalError::Broken { name: name.to_string(), reason: reason.clone() }),
@@ -74,14 +94,14 @@ fn unless_broken(name: &LocalName, up: Up, state: State) -> Result<(Up, State), 
 }
 
 /// Starts the supervisor as a process that outlives this one.
-fn start_supervisor(files: &CloudFiles, name: &LocalName) -> Result<Child, LocalError> {
+fn start_supervisor(files: &CloudFiles, name: &LocalName, release: Release) -> Result<Child, LocalError> {
     let log = files.log("supervisor");
     let out = open_log(&log)?;
     let err = out.try_clone().map_err(LocalError::file("opening", &log))?;
     let program = std::env::current_exe()
         .map_err(LocalError::file("finding", std::path::Path::new("/proc/self/exe")))?;
     Command::new(&program)
-        .args(["local", "supervise", "--name", name.as_str()])
+        .args(["local", "supervise", "--name", name.as_str(), "--release", release.name()])
         .current_dir(files.dir())
         .stdin(Stdio::null())
         .stdout(out)

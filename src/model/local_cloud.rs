@@ -54,7 +54,8 @@ pub struct LocalMachine {
     pub address: Option<Ipv4Addr>,
     /// Its state in the group, such as `InService`, or EC2's word when it is in none.
     pub lifecycle: String,
-    /// Its container: `running`, `starting`, `stopped` or `gone`.
+    /// Its container: `running`, `starting`, `rebooting`, `off` (its power was cut on purpose),
+    /// `stopped` or `gone`.
     pub container: String,
     /// What its cloud-init has come to: `done`, `running` or the first error.
     pub cloud_init: Option<String>,

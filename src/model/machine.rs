@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::feature::Features;
 use super::name::MachineId;
 
 /// What a machine does in its cluster.
@@ -73,4 +74,7 @@ pub struct Machine {
     pub group: String,
     /// Metadata that placement can ask for, `group`, `role` and `zone` included.
     pub metadata: BTreeMap<String, String>,
+    /// What its agent can do.
+    #[serde(default)]
+    pub features: Features,
 }

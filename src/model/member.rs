@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::machine::Role;
-use super::name::MachineId;
+use super::name::{MachineId, SwarmId};
 use super::secret::Secret;
 
 /// What a machine is, as its metadata service and its configuration tell.
@@ -31,8 +31,9 @@ pub struct Identity {
 pub enum Membership {
     /// It belongs to no cluster.
     Out,
-    /// It is on its way in; asking again later tells more.
-    Joining,
+    /// It is about to be a member: it joins for the first time, or it was a member before its engine
+    /// was restarted and waits for a leader. What it has on disk tells which.
+    Pending,
     /// It is in.
     In {
         /// Its node id.
@@ -45,6 +46,38 @@ pub enum Membership {
         /// The engine's words.
         reason: String,
     },
+    /// The engine needs a key from a person before it reads its state.
+    Locked,
+}
+
+/// What the engine reports of its membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether this machine is a member.
+    pub state: Membership,
+    /// The swarm's id; `None` on workers, and on managers while they have no leader.
+    pub cluster: Option<SwarmId>,
+}
+
+/// What the engine keeps on disk of its membership.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Whether there is a store of the managers' log. A majority may need it, even of a machine
+    /// whose engine reports that it is none.
+    pub raft: bool,
+    /// The node's certificate: every machine that was ever a member has one.
+    pub certificate: Option<NodeCertificate>,
+}
+
+/// The subject of a node's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeCertificate {
+    /// The node's id.
+    pub node: String,
+    /// The swarm.
+    pub cluster: SwarmId,
+    /// Whether it was issued to a manager.
+    pub manager: bool,
 }
 
 /// The secrets with which machines join.

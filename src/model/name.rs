@@ -103,6 +103,10 @@ name! {
     RepositoryName, "a repository name", NAME_RULE, is_name
 }
 name! {
+    /// A token of a cluster.
+    TokenName, "a token's name", NAME_RULE, is_name
+}
+name! {
     /// A local cloud on this computer; a part of Docker names.
     LocalName, "a local cloud's name", NAME_RULE, is_name
 }
@@ -117,6 +121,12 @@ name! {
     BootId, "the id of a boot", "use 1 to 64 of a-f, 0-9 and `-`",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-')
+}
+name! {
+    /// A swarm: the id that its engine gave it, and that every certificate of its nodes carries.
+    SwarmId, "the id of a swarm", "use 1 to 64 of a-z and 0-9",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 name! {
     /// The digest of an image manifest: `sha256:` and 64 hexadecimal digits.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Policy;
+use super::address::AddressPool;
 use super::name::{
     ClusterName, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
 };
@@ -91,6 +93,8 @@ pub struct Environment {
     pub cluster: ClusterName,
     /// Where images are kept; needed by pipelines only.
     pub registry: Option<Registry>,
+    /// Who may do what on its cluster: its own `access`, or else the project's.
+    pub access: Option<Policy>,
     /// Where it stands.
     pub place: Place,
 }
@@ -126,7 +130,18 @@ pub struct Cluster {
     pub engine: Engine,
     /// Its API's address; `None` finds control machines through the rendezvous.
     pub endpoint: Option<Setting>,
+    /// Where its overlay networks lie.
+    pub addresses: Addresses,
     /// Where it stands.
+    pub place: Place,
+}
+
+/// The pool of a cluster, and the place to point at when it can't be used.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The pool; the default unless given.
+    pub pool: AddressPool,
+    /// Where it is set, or the name of the cluster.
     pub place: Place,
 }
 

@@ -11,7 +11,7 @@ use super::name::{Digest, MachineId, ServiceName};
 
 /// How many instances run, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Scale {
     /// This many, wherever they fit.
     Replicas(u32),
@@ -21,6 +21,7 @@ pub enum Scale {
 
 /// A port of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Port {
     /// The port inside the container.
     pub container: u16,
@@ -30,7 +31,7 @@ pub struct Port {
 
 /// What is asked of an instance to find out whether it is healthy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HealthProbe {
     /// `GET path` answers 200 to 399.
     Http {
@@ -48,6 +49,7 @@ pub enum HealthProbe {
 
 /// A health check; it needs nothing inside the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HealthCheck {
     /// What is asked.
     pub probe: HealthProbe,
@@ -63,6 +65,7 @@ pub struct HealthCheck {
 
 /// The most an instance may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
@@ -72,6 +75,7 @@ pub struct Limits {
 
 /// How an update goes round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct UpdatePolicy {
     /// How many instances are replaced at a time.
     pub parallel: u32,
@@ -81,6 +85,7 @@ pub struct UpdatePolicy {
 
 /// A service as its file in the repository describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServiceSpec {
     /// Its name.
     pub name: ServiceName,
@@ -108,6 +113,7 @@ pub struct ServiceSpec {
 
 /// What shall run: the spec with everything a pipeline decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Deployment {
     /// The user's spec.
     pub spec: ServiceSpec,
@@ -121,6 +127,7 @@ pub struct Deployment {
 
 /// The change that made a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Origin {
     /// The repository's name, or `-` when deployed by hand.
     pub repository: String,
@@ -130,14 +137,31 @@ pub struct Origin {
     pub subject: String,
 }
 
+impl Origin {
+    /// Nothing is known but that it was deployed by hand.
+    pub fn by_hand() -> Self {
+        Self { repository: "-".to_owned(), commit: String::new(), subject: String::new() }
+    }
+}
+
+/// [`Origin`] in an answer, where what a later version adds is passed over.
+#[derive(Deserialize)]
+#[serde(remote = "Origin")]
+struct AnyOrigin {
+    repository: String,
+    commit: String,
+    subject: String,
+}
+
 /// A revision of a service, numbered from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     /// Its number.
     pub number: u64,
-    /// Its image.
-    pub digest: Digest,
+    /// Its image; `None` when the revision's record can't be read.
+    pub digest: Option<Digest>,
     /// Where it came from.
+    #[serde(deserialize_with = "AnyOrigin::deserialize")]
     pub origin: Origin,
     /// What became of it.
     pub state: RevisionState,
@@ -145,6 +169,13 @@ pub struct Revision {
     pub reason: Option<String>,
     /// When its rollout began.
     pub since: DateTime<Utc>,
+}
+
+impl Revision {
+    /// Its image as tables show it.
+    pub fn image(&self) -> String {
+        self.digest.as_ref().map_or_else(|| "-".to_owned(), Digest::short)
+    }
 }
 
 /// What became of a revision.

@@ -1,92 +1,22 @@
-//! What an agent does next: how its machine gets into the cluster, whether a manager may
-//! leave, and which members are to be taken off the books. Pure; nothing here waits or asks.
+//! What an agent does next: what its engine's state calls for ([`membership`]), how its machine gets
+//! into the cluster ([`founding`]), whether a manager may leave, and which members are removed. Pure;
+//! nothing here waits or asks.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use crate::model::group::{Group, GroupInstance, Lifecycle};
-use crate::model::machine::Role;
-use crate::model::member::Node;
+use crate::model::group::{Group, GroupInstance};
+use crate::model::member::{Membership, Node, Stored};
 use crate::model::name::MachineId;
 
+pub mod claim;
 pub mod etcd;
+pub mod founding;
+pub mod membership;
 pub mod reboot;
+pub mod rejoin;
 
-/// How long the machine that should initialise the cluster may take before another may.
-const PATIENCE_S: u64 = 60;
 /// How long a node may be down before it counts as never having become a machine.
 const NEVER_REGISTERED_S: u64 = 120;
-
-/// What a machine outside the cluster sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outside<'a> {
-    /// This machine.
-    pub me: &'a MachineId,
-    /// Its role.
-    pub role: Role,
-    /// The groups of control machines, as read completely.
-    pub control_groups: &'a [Group],
-    /// Who initialises or has initialised the cluster.
-    pub initialiser: Option<&'a MachineId>,
-    /// Whether the join token for this role is there.
-    pub token: bool,
-    /// Control machines that wrote themselves down.
-    pub registered: &'a [(MachineId, IpAddr)],
-    /// How long this machine has been trying, in seconds.
-    pub waited_s: u64,
-}
-
-/// How a machine gets in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
-    /// Join through any of these managers.
-    Join(Vec<IpAddr>),
-    /// Try to become the one that initialises.
-    Claim,
-    /// Take that over from one that is gone.
-    TakeOver(MachineId),
-    /// Initialise: this machine is the one.
-    Initialise,
-    /// Look again later.
-    Wait(&'static str),
-}
-
-/// How a machine outside the cluster gets in.
-pub fn enter(seen: &Outside<'_>) -> Entry {
-    let instances: Vec<&GroupInstance> =
-        seen.control_groups.iter().flat_map(|group| &group.instances).collect();
-    let living = |id: &MachineId| instances.iter().any(|one| one.id == *id && !one.lifecycle.is_leaving());
-    let others: Vec<IpAddr> = seen
-        .registered
-        .iter()
-        .filter(|(id, _)| id != seen.me && living(id))
-        .map(|(_, address)| *address)
-        .collect();
-    if seen.token && !others.is_empty() {
-        return Entry::Join(others);
-    }
-    if seen.role == Role::Worker {
-        return Entry::Wait("for a control machine");
-    }
-    // A list without this machine is not the whole list, and nothing may be founded on it.
-    if !living(seen.me) {
-        return Entry::Wait("for its group to list this machine");
-    }
-    let lowest = instances
-        .iter()
-        .filter(|one| one.lifecycle == Lifecycle::InService)
-        .map(|one| &one.id)
-        .min()
-        .is_some_and(|id| id == seen.me);
-    let mine = lowest || seen.waited_s > PATIENCE_S;
-    match seen.initialiser {
-        Some(id) if id == seen.me => Entry::Initialise,
-        Some(id) if living(id) => Entry::Wait("for the cluster to be initialised"),
-        Some(id) if mine => Entry::TakeOver(id.clone()),
-        None if mine => Entry::Claim,
-        Some(_) | None => Entry::Wait("for another control machine to initialise"),
-    }
-}
 
 /// How many managers must take part in decisions.
 fn majority(managers: usize) -> usize {
@@ -126,6 +56,18 @@ pub fn leave(nodes: &[Node], me: &str) -> Leave {
         Leave::Now
     } else {
         Leave::Wait
+    }
+}
+
+/// Whether a machine that is to go may leave its swarm, which deletes what its engine keeps of it. A
+/// machine that still holds a manager's state stays in: the others may need it until the instance
+/// is gone, and then remove its node.
+pub fn may_leave(state: &Membership, stored: Option<&Stored>) -> bool {
+    match state {
+        Membership::In { manager: true, .. } | Membership::Out | Membership::Locked => false,
+        Membership::In { manager: false, .. } | Membership::Pending | Membership::Broken { .. } => {
+            stored.is_some_and(|stored| !stored.raft)
+        }
     }
 }
 

@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn a_record_of_the_first_version_is_read_for_ever() {
-        let text = r#"{"version":1,"id":"1","holder":"ann@laptop","host":"h1","process":7,"started":100,
-            "command":"apply","since":"2023-11-14T22:13:20Z","expires":"2023-11-14T22:14:20Z","released":false}"#;
-        assert_eq!(serde_json::from_str::<LockRecord>(text).expect("it is one"), record());
+        for (name, text) in crate::source::samples::of("lock") {
+            assert_eq!(serde_json::from_str::<LockRecord>(&text).expect(&name), record());
+        }
     }
 }

@@ -72,6 +72,7 @@ impl World {
                     leader: self.machines.is_empty(),
                     group: GROUP.to_owned(),
                     metadata: BTreeMap::new(),
+                    features: crate::model::feature::Features::default(),
                 });
             }
         }
@@ -388,5 +389,13 @@ proptest! {
         if all && begun {
             prop_assert!(world.group.instances.iter().all(|i| !first.contains(&i.id)));
         }
+    }
+}
+
+#[test]
+fn every_recorded_intent_loads() {
+    for (name, text) in crate::source::samples::of("roll") {
+        let intent: Intent = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(intent.capacity(), Capacity { min: 2, max: 4, desired: 3 }, "{name}");
     }
 }

@@ -68,6 +68,7 @@ fn moved(existing: bool, change: impl FnOnce(&mut RenderedStack, &mut Option<Dep
             deployed.as_ref().map(|stack| Existing { stack, template: &text, document: Some(&document) });
         let plan = predict(desired, there, &resolve(&stack, &BTreeMap::new()), None);
         let plan = Plan {
+            access: None,
             version: PLAN_VERSION,
             project: "demo".parse().expect("a name"),
             environment: "local".parse().expect("a name"),
@@ -148,7 +149,9 @@ fn a_secret_that_only_a_template_s_change_could_show_is_not_shown() {
 
 #[test]
 fn a_plan_of_the_first_version_is_read_for_ever() {
-    let saved: SavedPlan = serde_json::from_str(include_str!("samples/plan-v1.json")).expect("a saved plan");
-    assert!(saved.is_one() && saved.version == 1 && saved.plan.has_changes());
-    assert_eq!(saved.basis[0].deployed.as_ref().map(|deployed| deployed.id.as_str()), Some("arn:1"));
+    for (name, text) in crate::source::samples::of("plan") {
+        let saved: SavedPlan = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(saved.is_one() && saved.version == 1 && saved.plan.has_changes(), "{name}");
+        assert_eq!(saved.basis[0].deployed.as_ref().map(|deployed| deployed.id.as_str()), Some("arn:1"));
+    }
 }

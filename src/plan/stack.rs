@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::access::AccessChange;
 use super::document::{self, Reference};
 use super::{guard, predict};
 use crate::model::deployed::{Action, ChangeSet, ChangeSetState, DeployedStack, Phase, PropertyChange};
@@ -41,6 +42,9 @@ pub struct Plan {
     /// Stacks of the environment that the repository no longer has.
     #[serde(default)]
     pub left: Vec<LeftStack>,
+    /// How access to the environment's cluster changes; `None` where it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessChange>,
 }
 
 /// A stack that the repository no longer has.
@@ -66,7 +70,8 @@ impl Plan {
 
     /// Whether apply would change anything.
     pub fn has_changes(&self) -> bool {
-        self.deleted().next().is_some()
+        self.access.is_some()
+            || self.deleted().next().is_some()
             || self.stacks.iter().any(|stack| !matches!(stack.action, StackAction::Unchanged))
     }
 

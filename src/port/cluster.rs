@@ -21,7 +21,7 @@ pub enum ClusterError {
     /// The named thing is not there.
     #[error("there is no {what} `{name}` in the cluster")]
     NotFound {
-        /// `service`, `machine` or `etcd`.
+        /// `service`, `machine`, `token` or `etcd`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -30,6 +30,12 @@ pub enum ClusterError {
     #[error("{reason}")]
     Refused {
         /// Why, and what to do.
+        reason: String,
+    },
+    /// The caller may not do that.
+    #[error("{reason}")]
+    Denied {
+        /// Who may not do what, and why.
         reason: String,
     },
     /// The engine failed.

@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
-use crate::model::name::{BootId, MachineId};
+use crate::model::audit::AuditEvent;
+use crate::model::cluster::LogEnd;
+use crate::model::feature::Features;
+use crate::model::name::{BootId, MachineId, ServiceName};
 use crate::model::reboot::Mark;
 
 /// The port on which control machines serve the API.
@@ -19,12 +22,15 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// The API's port.
     pub port: u16,
+    /// What its agent can do. Agents that publish nothing are of the first version.
+    #[serde(default)]
+    pub features: Features,
 }
 
 impl Endpoint {
     /// The endpoint of the machine with that address.
     pub fn new(address: IpAddr) -> Self {
-        Self { address, port: PORT }
+        Self { address, port: PORT, features: Features::own() }
     }
 
     /// Reads what a control machine wrote.
@@ -47,6 +53,7 @@ pub struct Changed {
 
 /// Machines to empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// Their ids.
     pub machines: Vec<MachineId>,
@@ -65,15 +72,20 @@ pub struct Drained {
 
 /// Which machine a node is, from its own agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Registration {
     /// The engine's id of the node.
     pub node: String,
     /// What is known of the machine.
     pub labels: BTreeMap<String, String>,
+    /// What its agent can do. Agents that send nothing are of the first version.
+    #[serde(default)]
+    pub features: Features,
 }
 
 /// What a failed health check said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unhealthy {
     /// The check's output.
     pub output: String,
@@ -81,6 +93,7 @@ pub struct Unhealthy {
 
 /// A machine's wish to reboot, from its own agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RebootRequest {
     /// The boot that is to end.
     pub boot: BootId,
@@ -95,6 +108,7 @@ pub struct RebootState {
 
 /// A machine's key for etcd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EtcdClientRequest {
     /// Its public part: a `PUBLIC KEY` in PEM, of the curve P-256.
     pub public_key: String,
@@ -111,6 +125,33 @@ pub struct EtcdClient {
     pub valid_s: u64,
     /// The client URLs of the members.
     pub endpoints: Vec<String>,
+}
+
+/// That a machine is to go on as the only control machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverRequest {
+    /// Where its log ended when it was chosen.
+    pub log: LogEnd,
+    /// Whether this is about its etcd.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub etcd: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredServices {
+    /// The services.
+    pub services: Vec<ServiceName>,
+}
+
+/// What one control machine has recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// [`AUDIT_VERSION`](crate::model::audit::AUDIT_VERSION).
+    pub version: u32,
+    /// The events of the newest changes, oldest first.
+    pub events: Vec<AuditEvent>,
 }
 
 /// One line of a stream; empty lines between them are signs of life.
@@ -135,7 +176,7 @@ pub struct ErrorBody {
 /// An error as it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WireError {
-    /// Which kind: `unreachable`, `not-found`, `refused`, `engine`, `unauthorized` or `invalid`.
+    /// Which kind: `unreachable`, `not-found`, `refused`, `denied`, `engine`, `unauthorized` or `invalid`.
     pub code: String,
     /// The words for people.
     pub message: String,
@@ -165,7 +206,11 @@ impl WireError {
             ("not-found", Some(what), Some(name)) if what == "etcd" => {
                 ClusterError::NotFound { what: "etcd", name }
             }
+            ("not-found", Some(what), Some(name)) if what == "token" => {
+                ClusterError::NotFound { what: "token", name }
+            }
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
+            ("denied" | "unauthorized", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
             ("unreachable", _, detail) => ClusterError::Unreachable {
                 endpoint: endpoint.to_owned(),
@@ -187,6 +232,7 @@ impl From<&ClusterError> for WireError {
             }
             ClusterError::NotFound { what, name } => ("not-found", Some((*what).to_owned()), Some(name)),
             ClusterError::Refused { .. } => ("refused", None, None),
+            ClusterError::Denied { .. } => ("denied", None, None),
             ClusterError::Engine { doing, reason } => ("engine", Some(doing.clone()), Some(reason)),
         };
         Self { code: code.to_owned(), message: error.to_string(), about, detail: detail.cloned() }
@@ -204,6 +250,7 @@ mod tests {
             ClusterError::NotFound { what: "machine", name: "i-1".into() },
             ClusterError::NotFound { what: "etcd", name: "main".into() },
             ClusterError::Refused { reason: "no other machine".into() },
+            ClusterError::Denied { reason: "i-1 may not deploy".into() },
             ClusterError::Engine { doing: "updating a service".into(), reason: "no such image".into() },
             ClusterError::Unreachable { endpoint: "there".into(), reason: "no leader".into() },
         ];
@@ -211,6 +258,85 @@ mod tests {
             let text = serde_json::to_string(&WireError::from(&error)).expect("JSON");
             let back: WireError = serde_json::from_str(&text).expect("JSON");
             assert_eq!(back.into_error("there").to_string(), error.to_string());
+        }
+    }
+
+    #[test]
+    fn every_recorded_endpoint_loads() {
+        for (name, text) in crate::source::samples::of("endpoint") {
+            let endpoint = Endpoint::read(&text).expect(&name);
+            assert_eq!(endpoint.url(), "https://10.0.1.4:7443", "{name}");
+        }
+    }
+
+    /// Reads a part of a sample.
+    fn part<T: serde::de::DeserializeOwned>(name: &str, text: &str, key: &str) -> T {
+        let sample: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let part = sample.get(key).unwrap_or_else(|| panic!("{name} has no `{key}`"));
+        serde_json::from_value(part.clone()).unwrap_or_else(|error| panic!("{name}: {key}: {error}"))
+    }
+
+    /// Whether a sample has that part: later ones have more.
+    fn holds(text: &str, key: &str) -> bool {
+        serde_json::from_str::<serde_json::Value>(text).expect("JSON").get(key).is_some()
+    }
+
+    #[test]
+    fn every_recorded_request_is_accepted() {
+        for (name, text) in crate::source::samples::of("requests") {
+            let deployment: crate::model::service::Deployment = part(&name, &text, "deployment");
+            assert_eq!(deployment.spec.name.as_str(), "web");
+            assert_eq!(part::<DrainRequest>(&name, &text, "drain").machines.len(), 2);
+            assert_eq!(part::<Registration>(&name, &text, "registration").node, "n1");
+            part::<Unhealthy>(&name, &text, "unhealthy");
+            part::<RebootRequest>(&name, &text, "reboot");
+            part::<EtcdClientRequest>(&name, &text, "etcd_client");
+            if holds(&text, "recover") {
+                assert_eq!(part::<RecoverRequest>(&name, &text, "recover").log.index, 900);
+            }
+        }
+    }
+
+    #[test]
+    fn every_recorded_answer_is_understood() {
+        for (name, text) in crate::source::samples::of("answers") {
+            assert_eq!(part::<Snapshot>(&name, &text, "snapshot").services.len(), 1);
+            part::<Changed>(&name, &text, "changed");
+            part::<Drained>(&name, &text, "drained");
+            part::<EtcdClient>(&name, &text, "etcd_client");
+            assert_eq!(part::<Vec<Line>>(&name, &text, "lines").len(), 3);
+            part::<ErrorBody>(&name, &text, "error");
+            part::<RebootState>(&name, &text, "reboot");
+            part::<RebootState>(&name, &text, "no_reboot");
+            if holds(&text, "cluster") {
+                assert!(part::<crate::model::cluster::View>(&name, &text, "cluster").leads());
+                part::<RestoredServices>(&name, &text, "restored");
+                assert_eq!(part::<AuditPage>(&name, &text, "audit").events.len(), 2);
+                part::<crate::model::standing::Standing>(&name, &text, "standing");
+                part::<Vec<crate::model::standing::Turn>>(&name, &text, "turns");
+            }
+            part::<Vec<crate::model::reboot::Answer>>(&name, &text, "leave");
+            part::<Vec<crate::model::reboot::Returned>>(&name, &text, "returned");
+        }
+    }
+
+    /// What a later version adds to an answer is passed over.
+    #[test]
+    fn an_answer_may_have_more_in_it() {
+        let (name, text) = crate::source::samples::of("answers").remove(0);
+        let mut sample: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        add_everywhere(&mut sample["snapshot"]);
+        assert_eq!(part::<Snapshot>(&name, &sample.to_string(), "snapshot").services.len(), 1);
+    }
+
+    fn add_everywhere(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                fields.values_mut().for_each(add_everywhere);
+                fields.insert("later".into(), "more".into());
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(add_everywhere),
+            _ => {}
         }
     }
 }

@@ -89,6 +89,10 @@ pub trait EtcdMachine: Send + Sync {
     /// and was started with something else is started again.
     async fn start(&self, begin: &Begin) -> Result<(), EtcdError>;
 
+    /// Starts the unit on the data that is there as the only member, whoever else was one. Until
+    /// [`start`](Self::start) is called, a restart of the unit does that again.
+    async fn start_alone(&self, begin: &Begin) -> Result<(), EtcdError>;
+
     /// Stops the unit, and takes away what it would be started with.
     async fn stop(&self) -> Result<(), EtcdError>;
 

@@ -8,7 +8,8 @@ use futures_util::stream::BoxStream;
 
 use super::cluster::ClusterError;
 use super::cluster_wire::Registration;
-use crate::model::member::{Identity, JoinTokens, Membership as State, Node};
+use crate::model::address::AddressPool;
+use crate::model::member::{Identity, JoinTokens, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 
@@ -16,17 +17,24 @@ use crate::model::secret::Secret;
 /// about other machines need this one to be a manager.
 #[async_trait]
 pub trait Membership: Send + Sync {
-    /// Whether this machine is a member.
-    async fn state(&self) -> Result<State, ClusterError>;
+    /// What the engine reports of this machine's membership.
+    async fn report(&self) -> Result<Report, ClusterError>;
 
-    /// Starts a cluster with this machine as its only manager.
-    async fn init(&self, address: IpAddr) -> Result<(), ClusterError>;
+    /// Whether this machine is a member.
+    async fn state(&self) -> Result<State, ClusterError> {
+        Ok(self.report().await?.state)
+    }
+
+    /// Starts a cluster with this machine as its only manager. Its overlay networks get their addresses
+    /// from `pool`, which the engine never changes afterwards.
+    async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError>;
 
     /// Joins a cluster through any of its managers; it may go on after this returns.
     async fn join(&self, address: IpAddr, via: &[IpAddr], token: &Secret<String>)
     -> Result<(), ClusterError>;
 
-    /// Leaves; `force` also from a state in which the others can't be told.
+    /// Leaves, which deletes what the engine keeps of the swarm. Without `force` the engine refuses on
+    /// a manager. Whether it may is decided in `plan::agent::membership`, and nowhere else.
     async fn leave(&self, force: bool) -> Result<(), ClusterError>;
 
     /// The secrets with which others join.
@@ -49,6 +57,9 @@ pub trait Membership: Send + Sync {
 
     /// Records what the engine would forget: what became of revisions.
     async fn settle(&self) -> Result<(), ClusterError>;
+
+    /// The node that runs a task; `None` when there is no such task, or it has no node yet.
+    async fn node_of_task(&self, task: &str) -> Result<Option<String>, ClusterError>;
 
     /// Notes why a task's health check failed.
     async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError>;
@@ -77,10 +88,11 @@ pub struct ClusterSecrets {
     pub authority: String,
     /// The authority's key, as PEM.
     pub authority_key: Secret<String>,
-    /// The token of those who may do everything.
+    /// The token for when nothing else works.
     pub api_token: Secret<String>,
-    /// The token of workers, who may register and empty themselves, and ask for leave to reboot.
-    pub worker_token: Secret<String>,
+    /// What workers of the version before machines had certificates bear. It is not made any more,
+    /// and honoured as long as the rendezvous holds one.
+    pub worker_token: Option<Secret<String>>,
 }
 
 /// What this machine is and what becomes of it, from the metadata service.

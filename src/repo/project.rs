@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
+use crate::model::access::Policy;
+use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::name::{ClusterName, ProjectName};
-use crate::model::project::{Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
+use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
 use crate::model::setting::{Place, Setting};
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 use crate::yaml::Node;
@@ -33,7 +36,7 @@ pub struct Project {
 /// Decodes `fleetwright.yaml`.
 pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) -> Project {
     let mut project = Project::default();
-    let keys = ["project", "environments", "clusters", "repositories"];
+    let keys = ["project", "environments", "clusters", "repositories", "access"];
     let Some(fields) = reader.fields(root, root.span, "fleetwright.yaml", &keys) else { return project };
     project.name = reader.required(&fields, "project").and_then(|node| reader.name(node));
     if let Some(node) = reader.required(&fields, "clusters") {
@@ -41,6 +44,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             project.clusters.extend(cluster(reader, key, value, variables));
         }
     }
+    let everywhere = policy(reader, root, fields.get("access"));
     if let Some(node) = reader.required(&fields, "environments") {
         let entries = reader.entries(node, "`environments`");
         if entries.is_empty() && node.entries().is_some() {
@@ -49,7 +53,11 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             reader.problem(diagnostic, node.span, "this is empty");
         }
         for (key, value) in entries {
-            project.environments.extend(environment(reader, key, value, variables));
+            project.environments.extend(environment(reader, key, value, variables).map(|mut found| {
+                // An environment's own section replaces the project's: nothing is merged.
+                found.access = found.access.or_else(|| everywhere.clone());
+                found
+            }));
         }
         for node in entries.iter().filter_map(|(_, value)| value.get("cluster")) {
             unknown_cluster(reader, node, root);
@@ -70,7 +78,7 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys = ["region", "account", "role", "cluster", "registry"];
+    let keys = ["region", "account", "role", "cluster", "registry", "access"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region =
         reader.required(&fields, "region").and_then(|node| setting(reader, node, "`region`", variables));
@@ -79,6 +87,7 @@ fn environment(
         let place = value.entry("registry").map_or(node.span, |(key, _)| key.span);
         registry(reader, node, place, variables)
     });
+    let access = policy(reader, value, fields.get("access"));
     let account = fields.get("account").and_then(|node| {
         let account = setting(reader, node, "`account`", variables)?;
         let digits = |text: &str| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit());
@@ -104,8 +113,16 @@ fn environment(
         role,
         cluster: cluster?,
         registry,
+        access,
         place: Place::new(reader.file, key.span),
     })
+}
+
+/// The section `access` of `parent`.
+fn policy(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Option<Policy> {
+    let node = node?;
+    let place = parent.entry("access").map_or(node.span, |(key, _)| key.span);
+    access::decode(reader, node, place)
 }
 
 fn is_role(text: &str) -> bool {
@@ -173,7 +190,7 @@ fn masked(file: &Arc<SourceFile>, span: Span) -> Arc<SourceFile> {
 
 fn cluster(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Cluster> {
     let name = reader.name(key);
-    let fields = reader.fields(value, key.span, "a cluster", &["engine", "endpoint"])?;
+    let fields = reader.fields(value, key.span, "a cluster", &["engine", "endpoint", "addresses"])?;
     if let Some(node) = reader.required(&fields, "engine") {
         match reader.text(node, "`engine`") {
             None | Some("swarm") => {}
@@ -196,7 +213,46 @@ fn cluster(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variabl
         }
         Some(endpoint)
     });
-    Some(Cluster { name: name?, engine: Engine::Swarm, endpoint, place: Place::new(reader.file, key.span) })
+    let addresses = match fields.get("addresses") {
+        Some(node) => addresses(reader, node)?,
+        None => Addresses { pool: AddressPool::default(), place: Place::new(reader.file, key.span) },
+    };
+    Some(Cluster {
+        name: name?,
+        engine: Engine::Swarm,
+        endpoint,
+        addresses,
+        place: Place::new(reader.file, key.span),
+    })
+}
+
+/// `addresses`: from which pool the overlay networks get theirs.
+fn addresses(reader: &mut Reader<'_>, node: &Node) -> Option<Addresses> {
+    let fields = reader.fields(node, node.span, "the addresses of a cluster", &["pool", "subnet"])?;
+    let default = AddressPool::default();
+    let (mut place, mut bad) = (node, None);
+    let range = match fields.get("pool") {
+        None => Some(default.pool()),
+        Some(given) => {
+            place = given;
+            let text = reader.text(given, "`pool`")?;
+            address::range(text).map_err(|error| bad = Some(BadPool::Range(error))).ok()
+        }
+    };
+    let subnet = match fields.get("subnet") {
+        None => Some(default.subnet()),
+        Some(given) => reader.integer(given, "`subnet`", SUBNET_SHORTEST.into(), SUBNET_LONGEST.into()),
+    };
+    let pool = match (range, subnet) {
+        (Some(range), Some(subnet)) => {
+            AddressPool::new(range, subnet).map_err(|error| bad = Some(error)).ok()
+        }
+        _ => None,
+    };
+    if let Some(bad) = bad {
+        reader.problem(Diagnostic::error("bad-address-pool", bad.to_string()), place.span, "");
+    }
+    Some(Addresses { pool: pool?, place: reader.place(place) })
 }
 
 fn repository(

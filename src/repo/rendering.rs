@@ -244,6 +244,8 @@ impl<'r> Renderer<'r> {
         context.insert("region", environment.region.shown());
         context.insert("cluster", environment.cluster.as_str());
         context.insert("stack", stack.name.as_str());
+        let cluster = self.repository.cluster(&environment.cluster);
+        context.insert("addresses", &cluster.map(|cluster| cluster.addresses.pool).unwrap_or_default());
         for (name, value) in &stack.values {
             context.insert(name.clone(), &json(value));
         }

@@ -9,7 +9,7 @@ use crate::source::Diagnostic;
 use crate::yaml::{Kind, Node, Scalar};
 
 /// Variables that every template has; `values` can't redefine them.
-pub const GIVEN: [&str; 5] = ["project", "environment", "region", "cluster", "stack"];
+pub const GIVEN: [&str; 6] = ["project", "environment", "region", "cluster", "stack", "addresses"];
 
 /// Where CloudFormation templates are, relative to the root.
 pub const TEMPLATES: &str = "templates/cloudformation/";

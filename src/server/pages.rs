@@ -146,8 +146,8 @@ fn service(main: &mut String, status: &ServiceStatus, now: DateTime<Utc>) {
             main,
             "<span>revision {}</span><code title=\"{}\">{}</code><span class=\"soft\">{}</span>",
             running.number,
-            running.digest,
-            running.digest.short(),
+            running.digest.as_ref().map_or("", |digest| digest.as_str()),
+            running.image(),
             from(running, now)
         );
     }

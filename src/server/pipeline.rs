@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
@@ -23,6 +23,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::pages;
+use super::strict::StrictQuery;
 use crate::model::redact::{Mask, WITHHELD};
 use crate::model::run::{Run, RunId};
 use crate::model::secret::Secret;
@@ -72,8 +73,8 @@ pub struct Pipelines {
     pub seen: watch::Receiver<Seen>,
     /// Masks what is sent.
     pub mask: Mask,
-    /// What a caller must bear; `None` only on loopback.
-    pub token: Option<Secret<String>>,
+    /// What a caller must bear. Other users of this machine reach the loopback, too.
+    pub token: Secret<String>,
     /// Whether only this machine can reach it: then requests must name this machine.
     pub loopback: bool,
 }
@@ -101,7 +102,7 @@ async fn guard(State(server): State<Pipelines>, request: Request, next: Next) ->
             "misdirected",
             "this server answers as localhost and 127.0.0.1 only",
         )
-    } else if server.token.as_ref().is_some_and(|token| !bears(request.headers(), token)) {
+    } else if !bears(request.headers(), &server.token) {
         let mut response = refusal(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
@@ -198,13 +199,14 @@ async fn run_page(State(server): State<Pipelines>, Path(id): Path<i64>) -> Resul
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Limit {
     limit: Option<u32>,
 }
 
 async fn runs(
     State(server): State<Pipelines>,
-    Query(query): Query<Limit>,
+    StrictQuery(query): StrictQuery<Limit>,
 ) -> Result<Json<serde_json::Value>, Unreadable> {
     let runs = server.journal.runs(&Which::Newest(query.limit.unwrap_or(RUNS).min(1000)))?;
     Ok(Json(server.mask.json(json!({ "version": 1, "runs": runs }))))
@@ -230,6 +232,7 @@ async fn snapshot(State(server): State<Pipelines>) -> Response {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct After {
     after: Option<i64>,
 }
@@ -240,7 +243,7 @@ struct After {
 async fn log(
     State(server): State<Pipelines>,
     Path(id): Path<i64>,
-    Query(query): Query<After>,
+    StrictQuery(query): StrictQuery<After>,
     headers: HeaderMap,
 ) -> Result<Response, Unreadable> {
     let id = RunId(id);

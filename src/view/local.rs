@@ -64,6 +64,19 @@ impl Progress {
                 };
                 self.line(&format!("{step:14} ✓ {outcome}  {seconds:.1} s{downloaded}"));
             }
+            LocalEvent::PowerCycle { machines, seed } => {
+                let count = match machines.len() {
+                    1 => "1 machine".to_owned(),
+                    n => format!("{n} machines"),
+                };
+                self.line(&format!("cutting the power of {count}; `--seed {seed}` repeats it"));
+            }
+            LocalEvent::PowerCut { instance, seconds } => {
+                self.line(&format!("{instance}  off for {seconds:.1} s"));
+            }
+            LocalEvent::PowerOn { instance, seconds } => {
+                self.line(&format!("{instance}  on again after {seconds:.1} s"));
+            }
         }
     }
 

@@ -60,6 +60,7 @@ mod tests {
             leader,
             group: "demo-local-group".into(),
             metadata: BTreeMap::from([("zone".to_owned(), "eu-west-1a".to_owned())]),
+            features: crate::model::feature::Features::default(),
         };
         insta::assert_snapshot!(machines(
             &[

@@ -46,6 +46,9 @@ pub fn human(plan: &Plan, paint: Paint) -> String {
     if !plan.left.is_empty() {
         out.push('\n');
     }
+    if let Some(change) = &plan.access {
+        let _ = writeln!(out, "{}", super::access::human(change, paint));
+    }
     let _ = writeln!(out, "{}", summary(plan));
     out
 }
@@ -283,6 +286,9 @@ pub fn summary(plan: &Plan) -> String {
             (_, true) => parts.push(format!("{} {words}", count(number, "stack"))),
             (_, false) => parts.push(format!("{number} {words}")),
         }
+    }
+    if plan.access.is_some() {
+        parts.push("access to change".to_owned());
     }
     let mut text = if parts.is_empty() && blocked == 0 {
         match unchanged {

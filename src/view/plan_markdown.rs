@@ -31,6 +31,9 @@ pub fn markdown(plan: &Plan) -> String {
         let _ =
             writeln!(out, "\n> ⚠ {} is not in the repository any more, and {what}.", code(&left.cloud_name));
     }
+    if let Some(change) = &plan.access {
+        out.push_str(&super::access::markdown(change));
+    }
     out
 }
 

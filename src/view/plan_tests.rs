@@ -52,6 +52,7 @@ fn resource(name: &str, kind: &str, action: Action, claim: Claim) -> ResourcePla
 
 fn plan(stacks: Vec<StackPlan>) -> Plan {
     Plan {
+        access: None,
         version: PLAN_VERSION,
         project: "demo".parse().expect("a name"),
         environment: "local".parse().expect("a name"),

@@ -65,6 +65,9 @@ fn samples() -> Vec<EventKind> {
         json!({ "local": { "what": "started", "step": "s", "detail": "d" } }),
         json!({ "local": { "what": "progress", "step": "s", "detail": "d", "bytes": 82 } }),
         json!({ "local": { "what": "finished", "step": "s", "outcome": "o", "seconds": 77.5, "bytes": 82 } }),
+        json!({ "local": { "what": "power-cycle", "machines": ["m", "n"], "seed": 83 } }),
+        json!({ "local": { "what": "power-cut", "instance": "i", "seconds": 77.5 } }),
+        json!({ "local": { "what": "power-on", "instance": "i", "seconds": 77.5 } }),
         json!({ "note": { "text": "t" } }),
     ]);
     samples.into_iter().map(|sample| serde_json::from_value(sample).expect("an event")).collect()
@@ -112,6 +115,9 @@ fn variant(event: &EventKind) -> usize {
             LocalEvent::Started { .. } => 27,
             LocalEvent::Progress { .. } => 28,
             LocalEvent::Finished { .. } => 29,
+            LocalEvent::PowerCycle { .. } => 30,
+            LocalEvent::PowerCut { .. } => 31,
+            LocalEvent::PowerOn { .. } => 32,
         },
     }
 }
@@ -209,7 +215,7 @@ fn reaches_no_view(secret: &str) {
 #[test]
 fn every_variant_has_a_sample() {
     let variants: BTreeSet<usize> = samples().iter().map(variant).collect();
-    assert_eq!(variants, (0..30).collect());
+    assert_eq!(variants, (0..33).collect());
 }
 
 /// At e1e3c77 an event was masked as JSON text, and shown as it was when that no longer parsed.

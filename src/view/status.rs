@@ -21,7 +21,7 @@ pub fn services(services: &[ServiceStatus], now: DateTime<Utc>) -> String {
             vec![
                 service.name.to_string(),
                 current.map_or_else(|| "-".to_owned(), |revision| revision.number.to_string()),
-                current.map_or_else(|| "-".to_owned(), |revision| revision.digest.short()),
+                current.map_or_else(|| "-".to_owned(), |revision| revision.image()),
                 current.map_or_else(|| "-".to_owned(), |revision| origin(&revision.origin)),
                 format!("{}/{}", service.healthy(), service.desired),
                 current.map_or("-", |revision| revision.state.words()).to_owned(),
@@ -42,7 +42,7 @@ pub fn service(service: &ServiceStatus, now: DateTime<Utc>) -> String {
             "{}   revision {}   {}   {}{healthy}   {}",
             service.name,
             revision.number,
-            revision.digest.short(),
+            revision.image(),
             from(&revision.origin),
             match revision.state {
                 RevisionState::RollingOut => format!("rolling out for {}", since(revision.since, now)),
@@ -153,7 +153,7 @@ mod tests {
     fn revision(number: u64, state: RevisionState, seconds: i64, reason: Option<&str>) -> Revision {
         Revision {
             number,
-            digest: format!("sha256:{}41ab", "9f2c".repeat(15)).parse().expect("a digest"),
+            digest: format!("sha256:{}41ab", "9f2c".repeat(15)).parse().ok(),
             origin: Origin {
                 repository: "shop".into(),
                 commit: format!("{number}b1d0e7").repeat(6)[..40].to_owned(),
@@ -172,7 +172,7 @@ mod tests {
             machine: Some(machine.parse().expect("a machine")),
             addresses: vec![format!("10.0.1.{slot}:20001").parse().expect("an address")],
             state,
-            digest: Some(revision(1, RevisionState::Running, 0, None).digest),
+            digest: revision(1, RevisionState::Running, 0, None).digest,
             message: message.map(str::to_owned),
             since: at(60),
         };

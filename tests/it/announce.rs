@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use fleetwright::local::image::Release;
 use fleetwright::model::machine::{Machine, Role};
 
 use crate::support::lab::{Lab as Fleet, fleetwright, poll, tool};
@@ -47,7 +48,7 @@ impl Lab {
     }
 
     fn start_etcd(&self) {
-        let (name, image) = (self.part("etcd"), fleetwright::local::image::tag());
+        let (name, image) = (self.part("etcd"), fleetwright::local::image::tag(Release::default()));
         let own = format!("http://{name}:2379");
         tool(
             "docker",
@@ -90,7 +91,7 @@ impl Lab {
         command.arg("-v").arg(format!("{}:/usr/local/bin/fleetwright:ro", shipped::AGENT));
         // The agent is to find no metadata service, wherever this runs.
         let init = format!("ip route add unreachable 169.254.169.254 && {init}");
-        command.args([&fleetwright::local::image::tag(), "sh", "-c", &init]);
+        command.args([&fleetwright::local::image::tag(Release::default()), "sh", "-c", &init]);
         let output = command.output().expect("docker runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }

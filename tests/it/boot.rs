@@ -89,7 +89,7 @@ fn what_can_t_be_booted_or_brought_is_refused() {
 }
 
 /// Boots a shipped document, which must be without findings, and holds it against what is expected of it.
-fn shipped_boots(stack: &str, document: &str) {
+fn shipped_boots(stack: &str, document: &str, release: &str) {
     let text = shipped::user_data(stack, document);
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join(document), &text).expect("written");
@@ -101,17 +101,47 @@ fn shipped_boots(stack: &str, document: &str) {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
     let expected = format!("tests/it/boot/{}.boot.yaml", document.trim_end_matches(".yaml"));
     let expected = std::fs::read_to_string(root().join(expected)).expect("what is expected");
+    let expected = expected.replace("codename=bookworm", &format!("codename={release}"));
     let agent = format!("{}:/usr/local/bin/fleetwright", shipped::AGENT);
-    let said = booted(&text, &expected, 0, &["--file", &agent]);
+    let said = booted(&text, &expected, 0, &["--file", &agent, "--release", release]);
     has(&said, &["cloud-init is done without errors", "no unit has failed"]);
 }
 
 #[test]
 fn the_shipped_control_machine_boots() {
-    shipped_boots("control", "control.yaml");
+    shipped_boots("control", "control.yaml", "bookworm");
 }
 
 #[test]
 fn the_shipped_worker_boots() {
-    shipped_boots("workers", "worker.yaml");
+    shipped_boots("workers", "worker.yaml", "bookworm");
+}
+
+#[test]
+fn the_shipped_control_machine_boots_on_debian_13() {
+    shipped_boots("control", "control.yaml", "trixie");
+}
+
+#[test]
+fn the_shipped_worker_boots_on_debian_13() {
+    shipped_boots("workers", "worker.yaml", "trixie");
+}
+
+/// The versions are those of docs/engines.md.
+#[test]
+fn debian_13_is_booted_on_request() {
+    let expected = "\
+commands:
+  - {run: [docker, version, --format, '{{.Server.Version}} {{.Client.Version}}'], contains: 26.1.5}
+  - {run: [systemctl, --version], contains: systemd 257}
+  - {run: [cloud-init, --version], contains: 25.1}
+  - {run: [etcd, --version], contains: 3.5.16}
+";
+    let document = "#cloud-config\nruncmd:\n  - [sh, -c, 'echo 42 > /root/answer']\n";
+    has(&booted(document, expected, 0, &["--target", "cloud-init-23.4"]), &["all 10 expectations hold"]);
+    let said = booted(document, "{}", 2, &["--target", "cloud-init-22.4", "--release", "trixie"]);
+    has(
+        &said,
+        &["`cloud-init-22.4` can't be booted on trixie, which has cloud-init 25.1", "--release bookworm"],
+    );
 }

@@ -13,8 +13,14 @@ use axum_server::Handle;
 use fleetwright::adapter::authority::{Authority, new_key, public_key};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Source};
 use fleetwright::adapter::etcd_files::Signer;
+use fleetwright::adapter::raft_log::LogFiles;
 use fleetwright::adapter::swarm::Swarm;
+use fleetwright::driver::cluster::{Own, Published};
+use fleetwright::driver::rendezvous::{Rendezvous, Which};
 use fleetwright::driver::rollout::{Outcome, follow};
+use fleetwright::driver::standing::Standings;
+use fleetwright::model::address::{self, AddressPool};
+use fleetwright::model::founding::{Entry, Log};
 use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
@@ -22,14 +28,20 @@ use fleetwright::model::service::{
     Deployment, HealthCheck, HealthProbe, InstanceState, Limits, Origin, Port, RevisionState, Scale,
     ServiceSpec, ServiceStatus, UpdatePolicy,
 };
+use fleetwright::model::standing::{Place, Turn};
+use fleetwright::plan::cluster as plan;
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::membership::{Control, Membership};
+use fleetwright::port::recovery::ControlMachines;
+use fleetwright::port::standing::AskStanding;
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::support::registry::free_port;
+use crate::support::rendezvous::Memory;
+use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
 
 /// How long any one thing may take on two busy cores.
@@ -45,6 +57,9 @@ struct Images {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swarm_keeps_the_contract() {
     let (lab, [swarm, worker]) = Lab::up().await;
+    let subnet = address::range(lab.subnet("ingress").trim()).expect("a range");
+    let pool = AddressPool::default();
+    assert!(pool.pool().contains(&subnet) && subnet.prefix_len() == pool.subnet(), "{subnet}");
     let images = Images {
         first: lab.push("one", true),
         second: lab.push("two", true),
@@ -72,7 +87,14 @@ async fn a_swarm_keeps_the_contract() {
     let public = public_key(&new_key().expect("a key")).expect("its public part");
     let refused = worker.client(&control, &public).await.expect_err("another's machine");
     assert!(refused.to_string().contains("its own machine"), "{refused}");
+    in_doubt(&worker, &swarm).await;
     let operator = ClusterApi::new(Source::Fixed(access.clone()));
+    let asked = operator.ask_all().await.expect("control machines");
+    assert_eq!(plan::health(&asked), plan::Health::Fragile, "{asked:?}");
+    assert!(plan::best(&asked).is_some_and(|view| view.leads() && view.restored), "{asked:?}");
+    let refused = ControlMachines::restore(&worker).await.expect_err("not for workers");
+    assert!(matches!(refused, ClusterError::Denied { .. }), "{refused}");
+    unknown_fields_are_refused(&access).await;
     let none = operator.client(&control, &public).await.expect_err("no etcd yet");
     assert!(matches!(none, ClusterError::NotFound { what: "etcd", .. }), "{none}");
     etcd.send_replace(vec!["https://10.0.0.1:2379".to_owned()]);
@@ -89,6 +111,43 @@ async fn a_swarm_keeps_the_contract() {
     served.abort();
     settling.abort();
     reporting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// What is sent with a field that the control machine does not know is refused, by name.
+async fn unknown_fields_are_refused(access: &Access) {
+    let certificate = access.authority.as_ref().expect("an authority");
+    let certificate = reqwest::Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+    let client = reqwest::Client::builder().tls_certs_only([certificate]).build().expect("a client");
+    let (service, digest) = ("web".parse().expect("a name"), format!("sha256:{}", "a".repeat(64)));
+    let mut body =
+        serde_json::to_value(deployment(&service, "r:1", &digest.parse().expect("a digest"))).expect("JSON");
+    body["spec"]["secrets"] = serde_json::json!(["password"]);
+    let url = format!("{}/v1/services/web", access.endpoints[0]);
+    let answer =
+        client.put(url).bearer_auth(access.token.expose()).json(&body).send().await.expect("an answer");
+    let (status, text) = (answer.status().as_u16(), answer.text().await.expect("text"));
+    assert_eq!(status, 422, "{text}");
+    assert!(text.contains("secrets") && text.contains("fleetwright roll"), "{text}");
+}
+
+/// What a machine hears that is in doubt about its membership, with a worker's token.
+async fn in_doubt(api: &ClusterApi, swarm: &Swarm) {
+    let nodes = swarm.nodes().await.expect("nodes");
+    let id = swarm.report().await.expect("the engine answers").cluster.expect("a leader");
+    for node in &nodes {
+        let standing = api.standing(&node.id).await.expect("an answer");
+        let place = if node.manager.is_some() { Place::Manager } else { Place::Worker };
+        assert_eq!((standing.node, standing.restored, &standing.cluster), (place, true, &id));
+    }
+    let standing = api.standing("n0longerthere").await.expect("an answer");
+    assert_eq!(standing.node, Place::Unknown);
+    // One at a time, and the same answer to the one that has the turn.
+    let [first, second] = ["i-first", "i-second"].map(|id| id.parse::<MachineId>().expect("an id"));
+    for _ in 0..2 {
+        assert_eq!(api.turn(&first).await.expect("an answer"), Turn::Granted);
+        let waits = api.turn(&second).await.expect("an answer");
+        assert!(matches!(&waits, Turn::Wait { reason } if reason.contains("i-first")), "{waits:?}");
+    }
 }
 
 async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: &str) {
@@ -133,7 +192,11 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
     let back = cluster.rollback(&service).await.expect("rolled back");
     assert_eq!((back, ended(cluster, &service, back).await), (4, Outcome::Running));
     let status = self::status(cluster, &service).await;
-    assert_eq!(status.history[0].digest, images.first, "what ran before, not what was rolled back");
+    assert_eq!(
+        status.history[0].digest.as_ref(),
+        Some(&images.first),
+        "what ran before, not what was rolled back"
+    );
 
     let control: MachineId = "i-control".parse().expect("an id");
     let worker: MachineId = "i-worker".parse().expect("an id");
@@ -308,17 +371,53 @@ pub async fn serve(
     let authority = Authority::create("test").expect("an authority");
     let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
     let (told, endpoints) = watch::channel(Vec::new());
+    let memory = Arc::new(Memory::default());
+    let rendezvous = Rendezvous::new(memory, "/fleetwright/test");
+    let id = swarm.report().await.expect("the engine answers").cluster.expect("a manager with a leader");
+    let entry = Entry::Published { machine: "i-control".parse().expect("an id"), cluster: id.clone() };
+    rendezvous.append(Which::Swarm, &Log::new(), &entry).await.expect("published");
+    rendezvous.mark_restored(1, &id).await.expect("recorded");
+    let control: MachineId = "i-control".parse().expect("an id");
+    let published = Published {
+        rendezvous: rendezvous.clone(),
+        engine: Arc::new(swarm.clone()),
+        machine: control.clone(),
+    };
+    let own = Own {
+        machine: control,
+        address: Ipv4Addr::LOCALHOST.into(),
+        engine: Arc::new(swarm.clone()),
+        logs: Arc::new(LogFiles { engine: "/nowhere".into(), etcd: "/nowhere".into() }),
+        generations: Arc::new(published),
+        etcd: None,
+        desired: None,
+    };
+    let keeper = rights::keeper(Arc::default());
+    let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            rendezvous,
+        )),
+        access: keeper.clone(),
+        tokens: keeper,
+        audit,
         token: Secret::new("operator".to_owned()),
-        worker_token: Secret::new("worker".to_owned()),
+        worker_token: Some(Secret::new("worker".to_owned())),
         etcd: Some(Arc::new(Signer { authority: authority.clone(), endpoints })),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
     let tls = TlsIdentity { certificate: signed.certificate, key: signed.key };
-    let served = tokio::spawn(async move { cluster_api::serve(api, address, &tls, Handle::new()).await });
+    let served = tokio::spawn(async move {
+        let _kept = folder;
+        cluster_api::serve(api, address, &tls, Handle::new()).await
+    });
     let access = Access {
         endpoints: vec![format!("https://{address}")],
         token: Secret::new("operator".to_owned()),

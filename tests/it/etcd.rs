@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use fleetwright::adapter::authority::{self, Authority};
 use fleetwright::adapter::etcd::Gateway;
+use fleetwright::adapter::raft_log;
 use fleetwright::model::etcd::peer_url;
 use fleetwright::port::etcd::{EtcdError, EtcdMembers};
+use fleetwright::port::recovery::EtcdSurvivor as _;
 
 use crate::support::etcd::{Control, Machine, id, until};
 
@@ -204,4 +206,40 @@ async fn ask_a_peer(
         .error_for_status()?
         .text()
         .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_goes_on_alone_when_the_majority_is_lost_and_the_others_join_again() {
+    let control = Control::new();
+    let gateway = control.gateway();
+    let mut machines: Vec<Machine> = (1..=4).map(|number| control.launch(number)).collect();
+    machines.iter_mut().for_each(|machine| control.start(machine));
+    has(&gateway, &machines[0], &[1, 2, 3, 4]).await;
+    has_access(&machines[3], 4).await;
+    assert_eq!(machines[3].etcdctl(&["put", "color", "blue"]).trim(), "OK");
+
+    // Two of four are lost for good, and two are no majority.
+    for number in 1..=2 {
+        let mut lost = machines.remove(0);
+        lost.kill_agent();
+        lost.unit.kill();
+        control.forget(number);
+    }
+    let ends: Vec<_> =
+        machines.iter().map(|machine| raft_log::end(&machine.data().join("member/wal"))).collect();
+    let ends: Vec<_> =
+        ends.into_iter().map(|end| end.expect("it is read").expect("there is a log")).collect();
+    assert!(ends.iter().all(|end| end.index > 4), "{ends:?}");
+    let survivor = machines[0].keeper();
+    until("nobody has a majority", async || (!survivor.is_healthy().await).then_some(())).await;
+
+    survivor.go_on_alone().await.expect("it goes on");
+    // The other finds that its member was removed, and begins again with what the first one has.
+    has(&gateway, &machines[0], &[3, 4]).await;
+    has_access(&machines[1], 2).await;
+    assert_eq!(machines[1].etcdctl(&["get", "--print-value-only", "color"]).trim(), "blue");
+    assert!(!std::fs::read_to_string(machines[0].run().join("etcd.env")).expect("a file").contains("FORCE"));
+    // Started again, it is the member that it was.
+    machines[0].unit.kill();
+    has(&gateway, &machines[1], &[3, 4]).await;
 }

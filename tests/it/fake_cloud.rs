@@ -1,6 +1,7 @@
 //! What emulators of AWS can't do, against one that can: stacks stuck in every way, throttled calls,
 //! updates that fail or are denied, and how much is asked of AWS.
 
+mod access;
 mod calls;
 mod failures;
 mod killed;

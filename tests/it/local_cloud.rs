@@ -30,7 +30,7 @@ impl Cloud {
         std::env::var_os("FLEETWRIGHT_HOME").map_or_else(|| checkout.join(".fleetwright"), PathBuf::from)
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -39,7 +39,11 @@ impl Cloud {
             }
         }
         command.env("FLEETWRIGHT_HOME", Self::home()).args(["local", "--name", self.name]).args(arguments);
-        command.output().expect("fleetwright can be run")
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("fleetwright can be run")
     }
 
     /// Runs a verb that must succeed, and returns its data.
@@ -274,6 +278,8 @@ fn machines_follow_their_group() {
     until("it is up as before", || cloud.booted().contains_key(&staying).then_some(()));
     assert_eq!(metadata(&cloud, &staying, "instance-id"), staying);
 
+    power_is_cut(&cloud, &staying);
+
     // A machine that vanishes is a terminated instance: another takes its place.
     let staying = until("one machine", || Some(cloud.booted()).filter(|m| m.len() == 1)).into_keys().next();
     let staying = staying.expect("there is one");
@@ -291,6 +297,58 @@ fn machines_follow_their_group() {
     assert!(!cloud.dir().exists());
     let status = cloud.status();
     assert_eq!(status["up"], false);
+}
+
+/// A machine whose power is cut is the same instance in another boot, even if its supervisor is
+/// killed while it is off.
+fn power_is_cut(cloud: &Cloud, instance: &str) {
+    let boot = "cat /proc/sys/kernel/random/boot_id";
+    let before = cloud.inside(instance, boot);
+    cloud.inside(instance, "echo cut > /var/kept; touch /run/marker /tmp/marker");
+    let unknown = cloud.run(&["power-cycle", "i-0"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("`i-0`: no such instance has a machine"));
+
+    let command = cloud
+        .command(&["power-cycle", "--role", "worker", "--delay", "10s", "--seed", "7", "-o", "json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("fleetwright can be run");
+    let row = || {
+        let machines = cloud.status()["machines"].as_array().cloned().unwrap_or_default();
+        assert_eq!(machines.len(), 1, "{machines:?}");
+        machines.into_iter().next().filter(|machine| machine["container"] == "off")
+    };
+    let off = until("the machine is off", row);
+    assert_eq!((&off["instance"], &off["lifecycle"]), (&instance.into(), &"InService".into()));
+    let again = cloud.run(&["power-cycle", instance]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("its power is cut already"));
+    kill(cloud.status()["parts"][0]["pid"].as_i64().unwrap_or_default());
+    until("the supervisor's end", || (cloud.status()["up"] == false).then_some(()));
+    cloud.ok(&["up"]);
+
+    let output = command.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", output.status);
+    let events: Vec<serde_json::Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an event"))
+        .collect();
+    let what: Vec<&str> = events.iter().filter_map(|event| event["kind"]["local"]["what"].as_str()).collect();
+    assert_eq!(what, ["power-cycle", "power-cut", "power-on"], "{events:?}");
+    assert_eq!(events[0]["kind"]["local"]["seed"], 7);
+    let seconds = events[2]["kind"]["local"]["seconds"].as_f64().unwrap_or_default();
+    assert!((8.0..40.0).contains(&seconds), "it was off for {seconds} s");
+
+    let after = until("its next boot", || Some(cloud.inside(instance, boot)).filter(|id| !id.is_empty()));
+    assert_ne!(after, before);
+    assert_eq!(
+        cloud.inside(instance, "cat /var/kept; ls /run/marker /tmp/marker 2>/dev/null; hostname"),
+        format!("cut\n{instance}\n")
+    );
+    until("it is up as before", || cloud.booted().contains_key(instance).then_some(()));
+    assert_eq!(metadata(cloud, instance, "instance-id"), instance);
+    assert!(!cloud.dir().join("machines").join(instance).join("power.json").exists());
 }
 
 #[test]

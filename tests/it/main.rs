@@ -1,19 +1,26 @@
 //! The integration tests: one binary, a file per capability.
 
+mod access_api;
+mod agent_outage;
 mod agent_reboots;
 mod announce;
 mod boot;
 mod cloud_config_check;
 mod cloud_config_convert;
 mod cloud_config_oracles;
+mod cluster_access;
 mod cluster_contract;
 mod cluster_credentials;
 mod cluster_reboot;
+mod cluster_records;
 mod contract;
 mod docs;
 mod etcd;
 mod fake_cloud;
 mod faults;
+mod faults_cluster;
+mod faults_power;
+mod faults_upgrade;
 mod init;
 mod journey;
 mod local_cloud;
@@ -21,6 +28,7 @@ mod pipeline_images;
 mod pipeline_serve;
 mod render;
 mod secrets;
+mod security_docs;
 mod shipped;
 mod stacks;
 mod stacks_killed;

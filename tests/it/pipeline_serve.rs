@@ -82,6 +82,15 @@ impl Site {
         (output.status.success(), text(output.stdout), text(output.stderr))
     }
 
+    /// A client that bears the token that `serve` made.
+    fn client(&self) -> reqwest::Client {
+        let file = self.folder.path().join("home/serve/shop/page-token");
+        let token = std::fs::read_to_string(file).expect("a token");
+        let bearer = format!("Bearer {token}").parse().expect("a header");
+        let headers = reqwest::header::HeaderMap::from_iter([(reqwest::header::AUTHORIZATION, bearer)]);
+        reqwest::Client::builder().default_headers(headers).build().expect("a client")
+    }
+
     /// What `pipeline list` says.
     fn runs(&self) -> Vec<Value> {
         let (good, stdout, stderr) = self.run(&["pipeline", "list", "-o", "json"]);
@@ -190,7 +199,14 @@ async fn a_server_killed_during_a_build_is_followed_by_another_and_the_run_ends_
     assert_eq!(site.cluster.deployments().len(), 1);
 
     // The page shows it, to this machine only.
-    let client = reqwest::Client::new();
+    for path in ["", "runs/1", "v1/runs", "v1/runs/1/log", "v1/snapshot", "nothing"] {
+        let url = format!("{}{path}", serve.page);
+        let closed = reqwest::Client::new().get(&url).send().await.expect("an answer");
+        assert_eq!(closed.status(), 401, "{path} is open");
+        let wrong = reqwest::Client::new().get(&url).bearer_auth("guessed").send().await.expect("an answer");
+        assert_eq!(wrong.status(), 401, "{path} is open");
+    }
+    let client = site.client();
     let home = client.get(&serve.page).send().await.expect("an answer");
     assert!(home.headers()["content-security-policy"].to_str().expect("text").contains("default-src 'none'"));
     let home = home.text().await.expect("text");
@@ -339,8 +355,8 @@ async fn a_run_that_ends_the_server_twice_is_quarantined_and_others_go_on() {
         reason.contains("`fleetwright pipeline retry 1`") && reason.contains("build demo/web"),
         "{reason}"
     );
-    let page =
-        reqwest::get(format!("{}runs/1", serve.page)).await.expect("an answer").text().await.expect("text");
+    let page = site.client().get(format!("{}runs/1", serve.page)).send().await.expect("an answer");
+    let page = page.text().await.expect("text");
     assert!(page.contains("quarantined") && page.contains("pipeline retry 1"), "{page}");
     let (_, listed, _) = site.run(&["pipeline", "list"]);
     assert!(listed.contains("quarantined"), "{listed}");

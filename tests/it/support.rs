@@ -9,6 +9,9 @@ pub mod lab;
 pub mod ministack;
 pub mod oracles;
 pub mod registry;
+pub mod releases;
+pub mod rendezvous;
+pub mod rights;
 pub mod shipped;
 pub mod swarm;
 

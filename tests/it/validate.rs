@@ -59,7 +59,9 @@ macro_rules! broken {
 }
 
 broken! {
+    access_warnings => "access-warnings",
     alias_bomb => "alias-bomb",
+    bad_access => "bad-access",
     bad_account => "bad-account",
     bad_cloud_name => "bad-cloud-name",
     bad_duration => "bad-duration",

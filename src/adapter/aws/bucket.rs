@@ -14,6 +14,8 @@ use crate::model::name::ProjectName;
 use crate::port::cloud::CloudError;
 use crate::port::store::{Condition, Object, Store};
 
+mod keys;
+
 /// The longest name that a bucket may have.
 const LONGEST: usize = 63;
 
@@ -44,6 +46,15 @@ impl Bucket {
             ))
         });
         name.await.map(String::as_str)
+    }
+
+    /// The request that lists the objects whose keys begin with `prefix`.
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder, CloudError>
+    {
+        Ok(self.s3.list_objects_v2().bucket(self.name().await?).prefix(prefix))
     }
 
     /// Makes the bucket; one that is ours already is no error.

@@ -122,4 +122,12 @@ mod tests {
         templates.keep(&busy, Part::Template, "Resources: {A: {}}");
         assert_eq!(templates.get(&busy, Part::Template), None);
     }
+
+    #[test]
+    fn every_recorded_template_loads() {
+        for (name, text) in crate::source::samples::of("known-template") {
+            let kept: Kept = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(kept.version <= VERSION && !kept.template.is_empty(), "{name}");
+        }
+    }
 }

@@ -1,8 +1,12 @@
 //! A service's revisions: kept in the swarm as one config object each, whose data is the
-//! deployment and whose labels say what became of it.
+//! deployment and whose labels hold its outcome.
 //!
-//! What became of the newest revisions is derived from what the engine reports, so that it
+//! The outcome of the newest revisions is derived from what the engine reports, so that it
 //! is right at once, and recorded in the labels afterwards, because the engine forgets.
+//!
+//! A control machine of another version may have written a record. Its data is therefore never
+//! serialised again: what is written back is what was read, with our labels changed. A record
+//! that cannot be read is kept, shown, and never deployed.
 
 use std::collections::HashMap;
 
@@ -13,7 +17,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::spec::{REVISION, SERVICE};
-use crate::model::service::{Deployment, Revision, RevisionState};
+use crate::model::desired::Kept;
+use crate::model::name::Digest;
+use crate::model::service::{Deployment, Origin, Revision, RevisionState};
 
 /// The label that holds what became of a revision.
 const OUTCOME: &str = "fleetwright.outcome";
@@ -24,6 +30,12 @@ const REASON: &str = "fleetwright.reason";
 /// The label that holds the first failure a machine reported of it.
 const FAILURE: &str = "fleetwright.failure";
 
+/// The label that holds when a restored revision's rollout began, in RFC 3339. The object itself
+/// is as old as the cluster that it was restored to.
+const SINCE: &str = "fleetwright.since";
+/// The label of a record that says that the service was removed.
+const REMOVED: &str = "fleetwright.removed";
+
 /// The version of [`Stored`] that is written.
 const STORED_VERSION: u32 = 1;
 /// How many revisions of a service are shown.
@@ -33,9 +45,32 @@ pub const KEPT: usize = 15;
 
 /// The data of a config object.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Stored {
     version: u32,
     deployment: Deployment,
+}
+
+/// What a record deploys.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// A deployment.
+    Deployment(Box<Deployment>),
+    /// Nothing: the service was removed.
+    Removed,
+    /// A deployment that this program can't read.
+    Unreadable(Unreadable),
+}
+
+/// What is known of a deployment that can't be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unreadable {
+    /// Why it can't be read.
+    pub reason: String,
+    /// Its image, where that can be found.
+    pub digest: Option<Digest>,
+    /// Where it came from, as far as that can be found.
+    pub origin: Origin,
 }
 
 /// One revision as it is kept.
@@ -49,10 +84,14 @@ pub struct Record {
     pub service: String,
     /// The revision's number.
     pub number: u64,
+    /// The object's specification as it was read. Its data is never written anew.
+    pub spec: ConfigSpec,
     /// What it deploys.
-    pub deployment: Deployment,
-    /// What became of it, once that is settled.
+    pub content: Content,
+    /// Its outcome, once that is settled.
     pub outcome: Option<RevisionState>,
+    /// Whether its outcome is a word of another version of this program, which is left alone.
+    pub foreign: bool,
     /// Whether it once ran whole.
     pub ran: bool,
     /// Why it failed.
@@ -64,23 +103,26 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads a config object; `None` for one that is not ours or that a later version wrote.
+    /// Reads a config object; `None` for one that is not a revision of ours.
     pub fn read(config: &Config) -> Option<Self> {
         let spec = config.spec.as_ref()?;
         let labels = spec.labels.as_ref()?;
-        let data = STANDARD.decode(spec.data.as_ref()?).ok()?;
-        let stored: Stored = serde_json::from_slice(&data).ok()?;
+        let recorded = labels.get(OUTCOME);
+        let known = recorded.and_then(|word| outcome(word));
+        let restored = labels.get(SINCE).and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         Some(Self {
             id: config.id.clone()?,
             version: config.version.as_ref().and_then(|version| version.index)?,
             service: labels.get(SERVICE)?.clone(),
             number: labels.get(REVISION)?.parse().ok()?,
-            deployment: stored.deployment,
-            outcome: labels.get(OUTCOME).and_then(|word| outcome(word)),
+            content: if labels.contains_key(REMOVED) { Content::Removed } else { content(spec) },
+            outcome: known,
+            foreign: recorded.is_some() && known.is_none(),
             ran: labels.contains_key(RAN),
             reason: labels.get(REASON).cloned(),
             failure: labels.get(FAILURE).cloned(),
-            since: config.created_at?,
+            since: restored.map(|at| at.with_timezone(&Utc)).or(config.created_at)?,
+            spec: spec.clone(),
         })
     }
 
@@ -90,50 +132,155 @@ impl Record {
     /// When the deployment can't be written as JSON.
     pub fn create(deployment: &Deployment, number: u64) -> Result<ConfigSpec, serde_json::Error> {
         let stored = Stored { version: STORED_VERSION, deployment: deployment.clone() };
-        Ok(ConfigSpec {
-            name: Some(format!("fleetwright.{}.{number}", deployment.spec.name)),
-            labels: Some(HashMap::from([
-                (SERVICE.to_owned(), deployment.spec.name.to_string()),
-                (REVISION.to_owned(), number.to_string()),
-            ])),
-            data: Some(STANDARD.encode(serde_json::to_vec(&stored)?)),
-            templating: None,
+        Ok(object(deployment.spec.name.as_str(), number, &serde_json::to_vec(&stored)?))
+    }
+
+    /// The config object that says that a service was removed. The removal takes a number, so that
+    /// the next revision has a higher one than any before.
+    pub fn removal(service: &str, number: u64) -> ConfigSpec {
+        let data = format!("{{\"version\":{STORED_VERSION},\"removed\":true}}");
+        let mut spec = object(service, number, data.as_bytes());
+        spec.labels.get_or_insert_default().insert(REMOVED.to_owned(), "yes".to_owned());
+        spec
+    }
+
+    /// The config object of a revision that is restored.
+    pub fn restored(service: &str, kept: &Kept) -> ConfigSpec {
+        let stored = serde_json::json!({ "version": kept.format, "deployment": kept.deployment });
+        let mut spec = object(service, kept.number, stored.to_string().as_bytes());
+        let labels = spec.labels.get_or_insert_default();
+        labels.insert(OUTCOME.to_owned(), word(kept.state).to_owned());
+        labels.insert(SINCE.to_owned(), kept.since.to_rfc3339());
+        if kept.ran {
+            labels.insert(RAN.to_owned(), "yes".to_owned());
+        }
+        if let Some(reason) = &kept.reason {
+            labels.insert(REASON.to_owned(), reason.clone());
+        }
+        spec
+    }
+
+    /// The revision as it is kept outside the swarm; `None` for a removal, and for data that is not
+    /// even JSON.
+    pub fn kept(&self, state: RevisionState) -> Option<Kept> {
+        if self.is_removal() {
+            return None;
+        }
+        let data = STANDARD.decode(self.spec.data.as_ref()?).ok()?;
+        let mut stored: serde_json::Value = serde_json::from_slice(&data).ok()?;
+        Some(Kept {
+            number: self.number,
+            state,
+            ran: self.ran,
+            reason: self.reason.clone(),
+            since: self.since,
+            format: u32::try_from(stored.get("version")?.as_u64()?).ok()?,
+            deployment: stored.get_mut("deployment")?.take(),
         })
     }
 
-    /// The object's specification with everything the record says by now; only labels can change.
+    /// Whether the record says that the service was removed.
+    pub fn is_removal(&self) -> bool {
+        self.content == Content::Removed
+    }
+
+    /// What it deploys.
     ///
     /// # Errors
-    /// When the deployment can't be written as JSON.
-    pub fn updated(&self) -> Result<ConfigSpec, serde_json::Error> {
-        let mut spec = Self::create(&self.deployment, self.number)?;
-        if let Some(labels) = &mut spec.labels {
-            if let Some(state) = self.outcome {
-                labels.insert(OUTCOME.to_owned(), word(state).to_owned());
-            }
-            if self.ran {
-                labels.insert(RAN.to_owned(), "yes".to_owned());
-            }
-            if let Some(reason) = &self.reason {
-                labels.insert(REASON.to_owned(), reason.clone());
-            }
-            if let Some(failure) = &self.failure {
-                labels.insert(FAILURE.to_owned(), failure.clone());
-            }
+    /// Why that can't be read.
+    pub fn deployment(&self) -> Result<&Deployment, String> {
+        match &self.content {
+            Content::Deployment(deployment) => Ok(deployment),
+            Content::Removed => Err(format!("revision {} is a removal", self.number)),
+            Content::Unreadable(unreadable) => Err(unreadable.reason.clone()),
         }
-        Ok(spec)
+    }
+
+    /// The object's specification as it was read, with everything the record says by now in its
+    /// labels. The engine accepts changes of labels only.
+    pub fn updated(&self) -> ConfigSpec {
+        let mut spec = self.spec.clone();
+        let labels = spec.labels.get_or_insert_default();
+        if let Some(state) = self.outcome {
+            labels.insert(OUTCOME.to_owned(), word(state).to_owned());
+        }
+        if self.ran {
+            labels.insert(RAN.to_owned(), "yes".to_owned());
+        }
+        if let Some(reason) = &self.reason {
+            labels.insert(REASON.to_owned(), reason.clone());
+        }
+        if let Some(failure) = &self.failure {
+            labels.insert(FAILURE.to_owned(), failure.clone());
+        }
+        spec
     }
 
     fn revision(&self, state: RevisionState, reason: Option<String>) -> Revision {
-        Revision {
-            number: self.number,
-            digest: self.deployment.digest.clone(),
-            origin: self.deployment.origin.clone(),
-            state,
-            reason,
-            since: self.since,
-        }
+        let (digest, origin, unread) = match &self.content {
+            Content::Deployment(deployment) => {
+                (Some(deployment.digest.clone()), deployment.origin.clone(), None)
+            }
+            Content::Unreadable(one) => (one.digest.clone(), one.origin.clone(), Some(one.reason.clone())),
+            Content::Removed => (None, Origin::by_hand(), None),
+        };
+        Revision { number: self.number, digest, origin, state, reason: reason.or(unread), since: self.since }
     }
+}
+
+fn object(service: &str, number: u64, data: &[u8]) -> ConfigSpec {
+    ConfigSpec {
+        name: Some(format!("fleetwright.{service}.{number}")),
+        labels: Some(HashMap::from([
+            (SERVICE.to_owned(), service.to_owned()),
+            (REVISION.to_owned(), number.to_string()),
+        ])),
+        data: Some(STANDARD.encode(data)),
+        templating: None,
+    }
+}
+
+/// What a config object deploys.
+fn content(spec: &ConfigSpec) -> Content {
+    let data = spec.data.as_ref().and_then(|data| STANDARD.decode(data).ok()).unwrap_or_default();
+    read(&data).map_or_else(Content::Unreadable, |deployment| Content::Deployment(Box::new(deployment)))
+}
+
+/// Reads a revision's deployment. A field that is not known is an error: to leave it out would
+/// deploy something else than what was recorded.
+fn read(data: &[u8]) -> Result<Deployment, Unreadable> {
+    let value: serde_json::Value = serde_json::from_slice(data).unwrap_or_default();
+    let bad = |reason: String| Unreadable {
+        reason: format!("this control machine can't read its record: {reason}"),
+        digest: value.pointer("/deployment/digest").and_then(|text| text.as_str()?.parse().ok()),
+        origin: value
+            .pointer("/deployment/origin")
+            .map(|origin| {
+                let text =
+                    |key: &str| origin.get(key).and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+                Origin { repository: text("repository"), commit: text("commit"), subject: text("subject") }
+            })
+            .unwrap_or_else(Origin::by_hand),
+    };
+    match value.get("version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version == u64::from(STORED_VERSION) => {}
+        Some(version) => {
+            return Err(bad(format!("it has version {version}, and version {STORED_VERSION} is known")));
+        }
+        None => return Err(bad("it has no version".to_owned())),
+    }
+    serde_json::from_slice::<Stored>(data)
+        .map(|stored| stored.deployment)
+        .map_err(|error| bad(error.to_string()))
+}
+
+/// Reads the deployment of a revision that is kept outside the swarm.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn deployment(kept: &Kept) -> Result<Deployment, String> {
+    let stored = serde_json::json!({ "version": kept.format, "deployment": kept.deployment });
+    read(stored.to_string().as_bytes()).map_err(|unreadable| unreadable.reason)
 }
 
 /// What the engine says about a service at this moment.
@@ -155,6 +302,7 @@ pub struct Now {
 pub fn derive(records: &[Record], now: &Now) -> Vec<(Record, RevisionState)> {
     let mut derived: Vec<_> = records
         .iter()
+        .filter(|record| !record.is_removal())
         .filter_map(|record| {
             let mut record = record.clone();
             let state = state_of(&record, now)?;
@@ -229,11 +377,11 @@ pub fn shown(derived: Vec<(Record, RevisionState)>) -> Vec<Revision> {
         .collect()
 }
 
-/// The records whose labels must be written, because what became of them is settled now.
+/// The records whose labels must be written, because their outcome is settled now.
 pub fn to_settle(records: &[Record], now: &Now) -> Vec<Record> {
     derive(records, now)
         .into_iter()
-        .filter(|(_, state)| *state != RevisionState::RollingOut)
+        .filter(|(record, state)| *state != RevisionState::RollingOut && !record.foreign)
         .map(|(mut record, state)| {
             record.outcome = Some(state);
             record
@@ -246,7 +394,7 @@ pub fn to_settle(records: &[Record], now: &Now) -> Vec<Record> {
 pub fn rollback_target<'a>(records: &'a [Record], now: &Now) -> Option<&'a Record> {
     records
         .iter()
-        .filter(|record| record.number < now.current && record.ran)
+        .filter(|record| record.number < now.current && record.ran && !record.is_removal())
         .max_by_key(|record| record.number)
 }
 
@@ -255,6 +403,11 @@ pub fn to_prune(records: &[Record], current: u64) -> Vec<&Record> {
     let mut newest: Vec<_> = records.iter().collect();
     newest.sort_by_key(|record| std::cmp::Reverse(record.number));
     newest.into_iter().skip(KEPT).filter(|record| record.number != current).collect()
+}
+
+/// The removal of a service, if nothing was deployed after it.
+pub fn removal(records: &[Record]) -> Option<&Record> {
+    records.iter().max_by_key(|record| record.number).filter(|record| record.is_removal())
 }
 
 fn word(state: RevisionState) -> &'static str {
@@ -281,13 +434,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(number: u64) -> Record {
+        let deployment = deployment("web", 'a');
         Record {
             id: format!("c{number}"),
             version: number,
             service: "web".into(),
             number,
-            deployment: deployment("web", 'a'),
+            spec: Record::create(&deployment, number).expect("JSON"),
+            content: Content::Deployment(Box::new(deployment)),
             outcome: None,
+            foreign: false,
             ran: false,
             reason: None,
             failure: None,
@@ -304,23 +460,125 @@ mod tests {
         let mut before = record(3);
         before.outcome = Some(RevisionState::RolledBack);
         before.reason = Some("web@1 never became healthy: 500 from /health".into());
-        let config = Config {
-            id: Some(before.id.clone()),
-            version: Some(ObjectVersion { index: Some(3) }),
-            created_at: Some(before.since),
-            spec: Some(before.updated().expect("JSON")),
-            ..Default::default()
-        };
-        assert_eq!(Record::read(&config), Some(before));
+        before.spec = before.updated();
+        assert_eq!(Record::read(&config(before.updated())), Some(before));
     }
 
-    /// What version 1 wrote must be readable for ever.
+    fn config(spec: ConfigSpec) -> Config {
+        Config {
+            id: Some("c3".into()),
+            version: Some(ObjectVersion { index: Some(3) }),
+            created_at: DateTime::from_timestamp(1_700_000_000, 0),
+            spec: Some(spec),
+            ..Default::default()
+        }
+    }
+
+    /// The sample with its data changed, as a control machine of another version may write it.
+    fn written_by_another_version(edit: impl FnOnce(&mut serde_json::Value)) -> Config {
+        let (_, text) = crate::source::samples::of("revision").remove(0);
+        let mut config: Config = serde_json::from_str(&text).expect("the sample");
+        let spec = config.spec.as_mut().expect("a specification");
+        let data = STANDARD.decode(spec.data.as_ref().expect("data")).expect("base64");
+        let mut value: serde_json::Value = serde_json::from_slice(&data).expect("JSON");
+        edit(&mut value);
+        spec.data = Some(STANDARD.encode(format!("{value:#}")));
+        config
+    }
+
+    /// Every version that was ever written must stay readable.
     #[test]
-    fn a_record_of_version_1_loads() {
-        let config: Config =
-            serde_json::from_str(include_str!("samples/revision-v1.json")).expect("the sample");
+    fn every_recorded_revision_loads() {
+        for (name, text) in crate::source::samples::of("revision") {
+            let config: Config = serde_json::from_str(&text).expect("the sample");
+            let record = Record::read(&config).expect("a record");
+            let deployment = record.deployment().unwrap_or_else(|reason| panic!("{name}: {reason}"));
+            assert_eq!((record.number, deployment.spec.ports[0].container), (2, 8080), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_is_recorded_without_touching_the_data() {
+        for edit in [
+            (|value: &mut serde_json::Value| {
+                value["deployment"]["spec"]["secrets"] = serde_json::json!(["password"])
+            }) as fn(&mut serde_json::Value),
+            |value: &mut serde_json::Value| value["version"] = 2.into(),
+            |value: &mut serde_json::Value| value["deployment"] = serde_json::json!("another shape"),
+            |_| {},
+        ] {
+            let config = written_by_another_version(edit);
+            let mut record = Record::read(&config).expect("a record");
+            record.outcome = Some(RevisionState::RolledBack);
+            let updated = record.updated();
+            let before = config.spec.expect("a specification");
+            assert_eq!(updated.data, before.data);
+            assert_eq!(updated.name, before.name);
+            assert_eq!(
+                updated.labels.and_then(|labels| labels.get(OUTCOME).cloned()).as_deref(),
+                Some("rolled-back")
+            );
+        }
+    }
+
+    #[test]
+    fn labels_of_another_version_are_kept() {
+        let mut config = written_by_another_version(|_| {});
+        let labels = config.spec.as_mut().and_then(|spec| spec.labels.as_mut()).expect("labels");
+        labels.insert("fleetwright.later".into(), "kept".into());
+        labels.insert(OUTCOME.into(), "quarantined".into());
         let record = Record::read(&config).expect("a record");
-        assert_eq!((record.number, record.deployment.spec.ports[0].container), (2, 8080));
+        assert!(record.updated().labels.expect("labels").contains_key("fleetwright.later"));
+        let now = Now { current: record.number, whole: true, ..Now::default() };
+        assert_eq!(to_settle(&[record], &now), [], "an unknown outcome is not overwritten");
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_shown_and_never_dropped() {
+        let config = written_by_another_version(|value| {
+            value["deployment"]["spec"]["secrets"] = serde_json::json!(["password"]);
+        });
+        let record = Record::read(&config).expect("a record");
+        let reason = record.deployment().expect_err("a field would be lost");
+        assert!(reason.contains("secrets"), "{reason}");
+        let mut ran = record.clone();
+        ran.ran = true;
+        let now = Now { current: 3, ..Now::default() };
+        assert_eq!(
+            rollback_target(std::slice::from_ref(&ran), &now).map(|one| one.number),
+            Some(2),
+            "it is not passed over"
+        );
+        let shown = shown(derive(&[record], &now));
+        assert!(shown[0].digest.is_some(), "{shown:?}");
+        assert!(shown[0].reason.as_deref().is_some_and(|reason| reason.contains("secrets")), "{shown:?}");
+    }
+
+    #[test]
+    fn a_removal_counts_and_is_no_revision() {
+        let removal = Record::read(&config(Record::removal("web", 3))).expect("a record");
+        assert!(removal.is_removal());
+        let records = [record(2), removal];
+        assert_eq!(super::removal(&records).map(|one| one.number), Some(3));
+        assert_eq!(
+            states(&records, &Now { current: 2, whole: true, ..Now::default() }),
+            [(2, RevisionState::Running)]
+        );
+        assert!(super::removal(&[record(4), records[1].clone()]).is_none(), "deployed again");
+    }
+
+    #[test]
+    fn a_restored_revision_is_the_one_that_was_kept() {
+        let mut before = record(3);
+        before.ran = true;
+        let kept = before.kept(RevisionState::Running).expect("it can be kept");
+        let after = Record::read(&config(Record::restored("web", &kept))).expect("a record");
+        assert_eq!(
+            (after.number, after.ran, after.outcome, after.since),
+            (3, true, Some(RevisionState::Running), before.since)
+        );
+        assert_eq!(after.content, before.content);
+        assert_eq!(after.kept(RevisionState::Running), Some(kept));
     }
 
     #[test]

@@ -18,15 +18,16 @@ use futures_util::{StreamExt, stream};
 use super::Swarm;
 use super::engine::Change;
 use super::observe::{self, INSTANCE};
-use super::spec::NODE;
-use crate::model::member::{JoinTokens, Manager, Membership as State, Node};
+use super::spec::{FEATURE, NODE};
+use crate::model::address::AddressPool;
+use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::port::cluster::ClusterError;
 use crate::port::membership::Membership;
 
 /// Where managers listen for each other and for workers.
-const PORT: u16 = 2377;
+pub(super) const PORT: u16 = 2377;
 /// Time between two signs of life of a node; it counts as down after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How many ended tasks are kept for each slot: enough to say why the last one failed.
@@ -34,7 +35,7 @@ const TASK_HISTORY: i64 = 2;
 
 #[async_trait]
 impl Membership for Swarm {
-    async fn state(&self) -> Result<State, ClusterError> {
+    async fn report(&self) -> Result<Report, ClusterError> {
         let info = self
             .engine
             .docker()
@@ -42,24 +43,28 @@ impl Membership for Swarm {
             .await
             .map_err(|error| self.engine.error("asking the engine", error))?;
         let swarm = info.swarm.unwrap_or_default();
-        Ok(match swarm.local_node_state {
+        let cluster = swarm.cluster.and_then(|cluster| cluster.id).and_then(|id| id.parse().ok());
+        let state = match swarm.local_node_state {
             Some(LocalNodeState::ACTIVE) => State::In {
                 node: swarm.node_id.unwrap_or_default(),
                 manager: swarm.control_available.unwrap_or(false),
             },
-            Some(LocalNodeState::PENDING) => State::Joining,
-            Some(LocalNodeState::ERROR | LocalNodeState::LOCKED) => {
-                State::Broken { reason: swarm.error.unwrap_or_default() }
-            }
+            Some(LocalNodeState::PENDING) => State::Pending,
+            Some(LocalNodeState::ERROR) => State::Broken { reason: swarm.error.unwrap_or_default() },
+            Some(LocalNodeState::LOCKED) => State::Locked,
             Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY) | None => State::Out,
-        })
+        };
+        Ok(Report { state, cluster })
     }
 
-    async fn init(&self, address: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError> {
         let request = SwarmInitRequest {
             listen_addr: Some(format!("{address}:{PORT}")),
             advertise_addr: Some(address.to_string()),
             data_path_addr: Some(address.to_string()),
+            // The engine's own default is 10.0.0.0/8, where most VPCs lie.
+            default_addr_pool: Some(vec![pool.pool().to_string()]),
+            subnet_size: Some(u32::from(pool.subnet())),
             spec: Some(SwarmSpec {
                 orchestration: Some(SwarmSpecOrchestration {
                     task_history_retention_limit: Some(TASK_HISTORY),
@@ -155,7 +160,7 @@ impl Membership for Swarm {
                 Some(Node {
                     id: node.id.clone()?,
                     instance: observe::label(node, INSTANCE).and_then(|id| id.parse().ok()),
-                    address: observe::address(node),
+                    address: observe::connected_from(node),
                     manager,
                     up: observe::is_up(node),
                     labels: labels.into_iter().collect(),
@@ -168,7 +173,14 @@ impl Membership for Swarm {
     async fn register(&self, node: &str, labels: &BTreeMap<String, String>) -> Result<(), ClusterError> {
         self.change(node, |spec| {
             let known = spec.labels.get_or_insert_default();
-            let mut changed = false;
+            let features = format!("{NODE}{FEATURE}");
+            let before = known.len();
+            // What an earlier agent of the machine could do says nothing of this one.
+            known.retain(|key, _| match key.strip_prefix(NODE) {
+                Some(own) if key.starts_with(&features) => labels.contains_key(own),
+                Some(_) | None => true,
+            });
+            let mut changed = known.len() != before;
             for (key, value) in labels {
                 changed |= known.insert(format!("{NODE}{key}"), value.clone()).as_ref() != Some(value);
             }
@@ -200,6 +212,14 @@ impl Membership for Swarm {
 
     async fn settle(&self) -> Result<(), ClusterError> {
         Swarm::settle(self).await
+    }
+
+    async fn node_of_task(&self, task: &str) -> Result<Option<String>, ClusterError> {
+        match self.engine.docker().inspect_task(task).await {
+            Ok(task) => Ok(task.node_id.filter(|node| !node.is_empty())),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(self.engine.error(format!("reading task {task}"), error)),
+        }
     }
 
     async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {

@@ -1,6 +1,6 @@
 //! What the engine reports, as the model sees it. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use bollard::models::{
@@ -72,6 +72,12 @@ impl Observed {
     /// Our service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| name_of(service) == Some(name))
+    }
+
+    /// The names of our services, and of those of which only records are left.
+    pub fn service_names(&self) -> BTreeSet<String> {
+        let services = self.services.iter().filter_map(name_of).map(str::to_owned);
+        services.chain(self.configs.iter().filter_map(Record::read).map(|record| record.service)).collect()
     }
 
     /// The revisions that are kept of a service.
@@ -244,6 +250,17 @@ pub fn address(node: &Node) -> Option<IpAddr> {
     label(node, ADDRESS).or_else(|| node.status.as_ref()?.addr.as_deref()).and_then(|text| text.parse().ok())
 }
 
+/// The address that a node connected from, as the engine saw it: no label has a say in it.
+pub fn connected_from(node: &Node) -> Option<IpAddr> {
+    // A manager's own status may say 0.0.0.0; where the others reach it is true.
+    let manager = node.manager_status.as_ref().and_then(|status| status.addr.as_deref());
+    let manager = manager.and_then(|text| text.parse::<SocketAddr>().ok()).map(|address| address.ip());
+    manager
+        .or_else(|| node.status.as_ref()?.addr.as_deref()?.parse().ok())
+        .map(|address| address.to_canonical())
+        .filter(|address| !address.is_unspecified())
+}
+
 fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
     let id: MachineId = label(node, INSTANCE)?.parse().ok()?;
     let manager = node.manager_status.as_ref();
@@ -253,6 +270,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         .flatten()
         .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
         .filter(|(key, _)| !["instance", "address", "drain", "reboot"].contains(&key.as_str()))
+        .filter(|(key, _)| !key.starts_with(spec::FEATURE))
         .collect();
     let drains = label(node, DRAIN).is_some();
     // One that does not come back is down, whatever it set out to do.
@@ -282,6 +300,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         leader: manager.and_then(|status| status.leader).unwrap_or(false),
         group: metadata.get("group").cloned().unwrap_or_default(),
         metadata,
+        features: spec::features(labels),
     })
 }
 

@@ -158,4 +158,13 @@ mod tests {
             assert!(leave(&[of(NAME, text)]).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn every_recorded_leave_loads() {
+        for (name, text) in crate::source::samples::of("reboot-leave") {
+            let config: Config = serde_json::from_str(&text).expect("the sample");
+            let held = leave(&[config]).unwrap_or_else(|error| panic!("{name}: {error}")).expect("a leave");
+            assert_eq!(held.leave.machine.as_str(), "i-1", "{name}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use bollard::models::{
     TaskSpecRestartPolicyConditionEnum,
 };
 
+use crate::model::feature::{Feature, Features, Needs};
 use crate::model::name::Digest;
 use crate::model::service::{Deployment, HealthProbe, Scale};
 
@@ -23,6 +24,10 @@ pub const SERVICE: &str = "fleetwright.service";
 pub const REVISION: &str = "fleetwright.revision";
 /// What the labels of a machine begin with.
 pub const NODE: &str = "fleetwright.";
+
+/// What follows [`NODE`] in the labels that hold what a machine's agent can do, one for each feature:
+/// the engine's constraints know only equality.
+pub const FEATURE: &str = "feature.";
 
 /// Where the agent puts the health probe on every machine.
 pub const PROBE_ON_MACHINE: &str = "/var/lib/fleetwright/probe";
@@ -71,7 +76,7 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
                 ..Default::default()
             }),
             placement: Some(TaskSpecPlacement {
-                constraints: Some(constraints(&spec.placement)),
+                constraints: Some(placement(deployment)),
                 ..Default::default()
             }),
             ..Default::default()
@@ -193,6 +198,26 @@ fn resources(deployment: &Deployment) -> TaskSpecResources {
     }
 }
 
+/// What a deployment's placement asks for, and what its machines must be able to do.
+fn placement(deployment: &Deployment) -> Vec<String> {
+    let mut found = constraints(&deployment.spec.placement);
+    found.extend(Needs::of(deployment).machines.iter().map(needs));
+    found
+}
+
+/// The constraint that keeps instances off machines whose agent lacks `feature`.
+fn needs(feature: Feature) -> String {
+    format!("node.labels.{NODE}{FEATURE}{feature} == yes")
+}
+
+/// The features in a node's labels.
+pub fn features(labels: Option<&HashMap<String, String>>) -> Features {
+    let words = labels.into_iter().flatten().filter(|(_, value)| value.as_str() == "yes");
+    words
+        .filter_map(|(key, _)| key.strip_prefix(NODE)?.strip_prefix(FEATURE)?.parse::<Feature>().ok())
+        .collect()
+}
+
 /// Placement as Swarm's constraints.
 pub fn constraints(placement: &BTreeMap<String, String>) -> Vec<String> {
     placement.iter().map(|(key, value)| format!("node.labels.{NODE}{key} == {value}")).collect()
@@ -285,6 +310,18 @@ pub(super) mod tests {
         let moved = forced_again(forced_again(spec));
         assert_eq!(revision_of(moved.labels.as_ref()), Some(3));
         assert_eq!(moved.task_template.and_then(|template| template.force_update), Some(2));
+    }
+
+    #[test]
+    fn a_machine_that_is_too_old_gets_no_instance() {
+        let wanted = [needs(Feature::StrictRequests)];
+        let labels = |words: &[&str]| -> HashMap<String, String> {
+            words.iter().map(|word| (format!("{NODE}{FEATURE}{word}"), "yes".to_owned())).collect()
+        };
+        let new = labels(&["strict-requests", "of-a-later-version"]);
+        assert!(fits(&wanted, &new) && !fits(&wanted, &labels(&["carried-records"])));
+        assert!(!fits(&wanted, &HashMap::new()), "one that publishes nothing");
+        assert_eq!(features(Some(&new)), [Feature::StrictRequests].into_iter().collect());
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `fleetwright agent`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum_server::Handle;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
@@ -17,6 +19,7 @@ use crate::adapter::authority::{self, Authority};
 use crate::adapter::cluster_api::{Bearer, ClusterApi, Source};
 use crate::adapter::host::SystemdHost;
 use crate::adapter::metadata::InstanceMetadata;
+use crate::adapter::raft_log::LogFiles;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
 use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
 use crate::adapter::{aws::Aws, probe};
@@ -24,7 +27,12 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
-use crate::driver::agent::{Agent, Ended, Reboots, group_of};
+use crate::driver::agent::desired::Desired;
+use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
+use crate::driver::cluster::{Own, Published};
+use crate::driver::rendezvous::Rendezvous;
+use crate::driver::standing::Standings;
+use crate::model::address::AddressPool;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
@@ -33,9 +41,14 @@ use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
+use crate::port::recovery::EtcdSurvivor;
+use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, TlsIdentity};
 
 mod etcd;
+mod rights;
+
+use rights::Rights;
 
 /// The engine of the machine.
 const ENGINE: &str = "unix:///var/run/docker.sock";
@@ -77,6 +90,9 @@ struct Config {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     reboots: Option<RebootConfig>,
+    /// Where the overlay networks of the cluster lie; only its founder needs it.
+    #[serde(default)]
+    addresses: AddressPool,
 }
 
 /// How machines get the right to pull.
@@ -172,35 +188,54 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         RegistryKind::Ecr => access.with_ecr(aws.ecr()),
     });
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
-    let swarm = Swarm::new(engine().await, access);
+    let host = SystemdHost::new();
+    let swarm = Swarm::new(engine(&host).await, access);
     let bearer = if me.role == Role::Control { Bearer::Operator } else { Bearer::Worker };
-    let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer };
+    let source =
+        Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), bearer, token: None };
     let control = Arc::new(ClusterApi::new(source));
     let cluster = config.cluster.to_string();
-    let host = SystemdHost::new();
     let boot = host.boot().map_err(|error| {
         Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
     })?;
     if let Some(window) = &window {
         tracing::info!(%window, "reboots when something asks for it");
     }
+    let desired = (me.role == Role::Control).then(|| {
+        let records = aws.records(&config.project, config.environment.as_str(), config.cluster.as_str());
+        Arc::new(Desired::new(Arc::new(swarm.clone()), records))
+    });
     let agent = Agent {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
+        addresses: config.addresses,
         engine: Arc::new(swarm.clone()),
+        host: Arc::new(host.clone()),
         control: control.clone(),
+        standing: control.clone(),
+        restore: desired.clone().map(|desired| desired as Arc<dyn Restore>),
+        desired: desired.clone(),
         groups,
         parameters,
         metadata: Arc::new(metadata),
         reboots: Reboots { window, boot, host: Arc::new(host), leave: control.clone() },
+        audit: OnceLock::new(),
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
         }),
     };
+    // Opened once, before or after this machine is a member: the audit log has one writer.
+    let rights = OnceCell::new();
+    let open = || Rights::open(&aws, config, &agent.prefix, &agent.me.instance);
     let notice = loop {
-        let node = match agent.enter().await {
+        // A manager that waits for a majority must answer `cluster status` and `recover`.
+        let entered = tokio::select! {
+            entered = agent.enter() => entered,
+            never = serve_early(&agent, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
+        };
+        let node = match entered {
             Ok(node) => node,
             Err(notice) => break notice,
         };
@@ -209,14 +244,16 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             Role::Control => {
                 let authority = authority(&agent, &cluster).await;
                 let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
-                let api = serve(&agent, &swarm, authority, etcd.as_ref()).await;
+                let rights = rights.get_or_init(open).await;
+                let _ = agent.audit.set(rights.audit.clone());
+                let api = serve(&agent, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some((api, Background::spawn(keep_credentials(swarm.clone())))))
             }
             Role::Worker => (None, None),
         };
         let access = etcd.as_ref().map_or(control.clone() as Arc<dyn EtcdAccess>, |kept| kept.access.clone());
         let client = etcd::client(&agent, access);
-        let keeper = etcd.as_ref().map(|kept| &kept.keeper);
+        let keeper = etcd.as_ref().map(|kept| kept.keeper.as_ref());
         let ended = tokio::select! {
             ended = agent.stay() => ended,
             () = etcd::keep(keeper) => Ended::Outside,
@@ -234,6 +271,20 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     std::future::pending().await
 }
 
+/// Serves the API of a control machine that is not in the cluster yet, or not any more.
+async fn serve_early<'a>(
+    agent: &Agent,
+    swarm: &Swarm,
+    cluster: &str,
+    rights: impl AsyncFnOnce() -> &'a Rights,
+) -> Infallible {
+    if agent.me.role == Role::Worker {
+        return std::future::pending().await;
+    }
+    let _api = serve(agent, swarm, authority(agent, cluster).await, None, rights().await).await;
+    std::future::pending().await
+}
+
 async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     loop {
         match metadata.identity().await {
@@ -244,12 +295,14 @@ async fn identity(metadata: &InstanceMetadata, config: &Config) -> Identity {
     }
 }
 
-async fn engine() -> Engine {
+async fn engine(host: &SystemdHost) -> Engine {
+    let mut reviver = Reviver::default();
     loop {
         match Engine::connect(ENGINE).await {
             Ok(engine) => return engine,
             Err(error) => tracing::warn!(%error, "waiting for the engine"),
         }
+        reviver.revive(host).await;
         sleep(RETRY).await;
     }
 }
@@ -318,6 +371,7 @@ async fn serve(
     swarm: &Swarm,
     (authority, secrets): (Authority, ClusterSecrets),
     etcd: Option<&etcd::Kept>,
+    rights: &Rights,
 ) -> Background {
     let signed = loop {
         match authority.sign(agent.me.address) {
@@ -326,10 +380,35 @@ async fn serve(
         }
         sleep(RETRY).await;
     };
+    let rendezvous = Rendezvous::new(Arc::clone(&agent.parameters), &agent.prefix);
+    let published = Published {
+        rendezvous: rendezvous.clone(),
+        engine: Arc::new(swarm.clone()),
+        machine: agent.me.instance.clone(),
+    };
+    let own = Own {
+        machine: agent.me.instance.clone(),
+        address: agent.me.address,
+        engine: Arc::new(swarm.clone()),
+        logs: Arc::new(LogFiles::default()),
+        generations: Arc::new(published),
+        etcd: etcd.map(|kept| Arc::clone(&kept.keeper) as Arc<dyn EtcdSurvivor>),
+        desired: agent.desired.clone(),
+    };
     let api = Api {
         cluster: Arc::new(swarm.clone()),
         membership: Arc::new(swarm.clone()),
+        own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
+        standings: Arc::new(Standings::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            rendezvous,
+        )),
+        access: rights.access.clone(),
+        tokens: rights.access.clone(),
+        audit: rights.audit.clone(),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
         etcd: etcd.map(|kept| kept.access.clone()),
@@ -400,5 +479,25 @@ mod tests {
         let refused = parse("etdc: true\n").expect_err("a misspelt key");
         assert!(refused.contains("etdc"), "{refused}");
         parse("etcd: maybe\n").expect_err("neither true nor false");
+    }
+
+    #[test]
+    fn a_cluster_s_addresses_have_a_default_and_are_checked() {
+        let pool = |text: &str| parse(text).map(|config| config.addresses.to_string());
+        assert_eq!(pool(""), Ok("10.200.0.0/13 in networks of /24".to_owned()));
+        assert_eq!(pool("addresses: {subnet: 22}"), Ok("10.200.0.0/13 in networks of /22".to_owned()));
+        assert_eq!(
+            pool("addresses: {pool: 192.168.0.0/16, subnet: 25}"),
+            Ok("192.168.0.0/16 in networks of /25".to_owned())
+        );
+        for (text, reason) in [
+            ("addresses: {pool: 10.200.0.0/22}", "room for 4 networks"),
+            ("addresses: {pool: 10.200.0.1/13}", "write `10.200.0.0/13`"),
+            ("addresses: {pools: 10.200.0.0/13}", "pools"),
+            ("addresses: {subnet: 300}", "300"),
+        ] {
+            let error = pool(text).expect_err(text);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
     }
 }

@@ -16,7 +16,8 @@ use crate::driver::follow::Pace;
 use crate::driver::plan::{Found, plan};
 use crate::driver::prune::prune;
 use crate::event::stack::Outcome;
-use crate::plan::saved::{Moved, SAVED_VERSION, SavedPlan};
+use crate::plan::access::{AccessChange, moved as access_moved};
+use crate::plan::saved::{SAVED_VERSION, SavedPlan};
 use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
 use crate::view;
 use crate::view::paint::Paint;
@@ -66,18 +67,19 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         drop(session.flush(context).await);
         return Err(interrupted(&settled));
     }
-    let found = session.look().await?;
+    let (found, access) = (session.look().await?, session.access.look().await?);
     let promise = match saved {
         Some(saved) => {
             fits(&saved, &session)?;
-            holds(&saved, &session, &found)?;
+            holds(&saved, &session, &found, access.as_ref())?;
             saved
         }
         None => {
             let (cloud, pace) = (session.cloud.as_ref(), Pace::adaptive());
             let plan =
                 plan(cloud, &session.wanted, &found, &session.events, pace, args.prune, &session.stop).await;
-            SavedPlan::new(plan.map_err(plan_failure)?, Utc::now(), session.wanted.beside(&found))
+            let plan = Plan { access, ..plan.map_err(plan_failure)? };
+            SavedPlan::new(plan, Utc::now(), session.wanted.beside(&found))
         }
     };
     let plan = Arc::new(promise.plan.clone());
@@ -138,7 +140,13 @@ async fn under_lock(
     locked: bool,
 ) -> Result<(Report, Vec<Outcome>), Failure> {
     let found = if locked { session.look().await? } else { found };
-    holds(promise, session, &found)?;
+    let access = session.access.look().await?;
+    holds(promise, session, &found, access.as_ref())?;
+    // Before the stacks, so that control machines that are new find it.
+    if let Some(change) = &access {
+        session.access.publish(change).await?;
+        session.events.note(format!("access: {} is up to date", change.parameter));
+    }
     let shell = session.shell();
     let report = apply(&shell, Arc::clone(&session.wanted), Arc::clone(plan), Arc::new(found)).await;
     // What is left may still be used by what was not brought up to date.
@@ -184,8 +192,15 @@ fn fits(saved: &SavedPlan, session: &Session) -> Result<(), Failure> {
 }
 
 /// Whether nothing has moved since a plan was made.
-fn holds(saved: &SavedPlan, session: &Session, found: &Found) -> Result<(), Failure> {
+fn holds(
+    saved: &SavedPlan,
+    session: &Session,
+    found: &Found,
+    access: Option<&AccessChange>,
+) -> Result<(), Failure> {
     let moved = saved.moved(session.wanted.beside(found), &found.left);
+    let mut moved: Vec<String> = moved.iter().map(ToString::to_string).collect();
+    moved.extend(access_moved(saved.plan.access.as_ref(), access));
     if moved.is_empty() { Ok(()) } else { Err(stale(saved, &moved)) }
 }
 
@@ -216,7 +231,7 @@ fn of_environment(context: &Context, saved: &SavedPlan) -> Result<Context, Failu
     }
 }
 
-fn stale(saved: &SavedPlan, moved: &[Moved]) -> Failure {
+fn stale(saved: &SavedPlan, moved: &[String]) -> Failure {
     let made = view::time::human((Utc::now() - saved.made).to_std().unwrap_or_default());
     let lines: Vec<String> = moved.iter().map(|moved| format!("\n  - {moved}")).collect();
     Failure::failed(

@@ -1,5 +1,7 @@
 //! `fleetwright local`.
 
+mod power_cycle;
+
 use clap::Subcommand;
 
 use crate::cli::Done;
@@ -8,6 +10,7 @@ use crate::cli::failure::Failure;
 use crate::event::Events;
 use crate::local::error::LocalError;
 use crate::local::home::Home;
+use crate::local::image::Release;
 use crate::local::state::State;
 use crate::local::up::Up;
 use crate::local::{environment, status, supervisor, up};
@@ -17,7 +20,7 @@ use crate::view;
 /// The local cloud: an emulated AWS, a registry and real systemd machines
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  fleetwright local up\n  eval \"$(fleetwright local env)\" && fleetwright apply\n  fleetwright local status\n  fleetwright local down"
+    after_long_help = "Examples:\n  fleetwright local up\n  eval \"$(fleetwright local env)\" && fleetwright apply\n  fleetwright local status\n  fleetwright local power-cycle --all --delay 5s..60s\n  fleetwright local down"
 )]
 pub struct Args {
     /// Which local cloud; several can be up side by side
@@ -30,7 +33,15 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Starts it, and prepares what it needs the first time (some minutes)
-    Up,
+    ///
+    /// Every release has an image of its own, whose id is in FLEETWRIGHT_MACHINE_IMAGE_BOOKWORM and
+    /// FLEETWRIGHT_MACHINE_IMAGE_TRIXIE (`local env`). A stack that uses FLEETWRIGHT_MACHINE_IMAGE
+    /// gets the first release that `up` was given when it started the cloud.
+    Up {
+        /// A release of Debian whose image is prepared: bookworm or trixie; may be repeated [default: bookworm]
+        #[arg(long = "release", value_name = "RELEASE")]
+        releases: Vec<Release>,
+    },
     /// Shows its parts and machines
     Status,
     /// Stops it and removes all it started; stacks and images in it are lost
@@ -39,11 +50,16 @@ enum Verb {
         #[arg(long)]
         purge: bool,
     },
+    PowerCycle(power_cycle::Args),
     /// Prints the variables with which every other command uses it, for a shell's `eval`
     Env,
     /// The background process
     #[command(hide = true)]
-    Supervise,
+    Supervise {
+        /// What machines run by default
+        #[arg(long, default_value = "bookworm")]
+        release: Release,
+    },
     /// Stops or starts the registry, to see what happens without it
     #[command(hide = true)]
     Registry {
@@ -64,7 +80,9 @@ impl From<LocalError> for Failure {
     fn from(error: LocalError) -> Self {
         let next = error.next();
         match error {
-            LocalError::Setting { .. } => Self::usage(error.to_string(), next),
+            LocalError::Setting { .. } | LocalError::NoMachine { .. } | LocalError::NoMachines { .. } => {
+                Self::usage(error.to_string(), next)
+            }
             error => Self::failed(error.to_string(), next),
         }
     }
@@ -75,7 +93,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let home = Home::from_env()?;
     let name = args.name;
     match args.verb {
-        Verb::Up => bring_up(context, &home, &name).await?,
+        Verb::Up { releases } => bring_up(context, &home, &name, &releases).await?,
         Verb::Status => {
             let status = status::status(&home, &name).await;
             if context.json() {
@@ -98,17 +116,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                 eprintln!("no local cloud `{name}` is up");
             }
         }
+        Verb::PowerCycle(args) => power_cycle::run(context, &home, &name, args).await?,
         Verb::Env => {
             let state = state_of(&home, &name)?;
             let variables = environment::variables(&home.cloud(&name), &state)?;
             print(&environment::exports(&variables));
         }
-        Verb::Supervise => {
+        Verb::Supervise { release } => {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env()
                 .unwrap_or_else(|_| "warn,fleetwright=info".into());
             let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
             let _ = log.with_writer(|| crate::view::out::Log).try_init();
-            supervisor::run(&home, &name).await?;
+            supervisor::run(&home, &name, release).await?;
         }
         Verb::Registry { verb } => registry(&home, &name, &verb).await?,
     }
@@ -116,10 +135,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
 }
 
 /// Brings a local cloud up, showing what is prepared.
-pub(super) async fn bring_up(context: &Context, home: &Home, name: &LocalName) -> Result<(), Failure> {
+pub(super) async fn bring_up(
+    context: &Context,
+    home: &Home,
+    name: &LocalName,
+    releases: &[Release],
+) -> Result<(), Failure> {
     let (events, mut receiver) = Events::channel();
     let mut progress = view::local::Progress::new(context.live);
-    let work = up::up(home, name, &events);
+    let work = up::up(home, name, releases, &events);
     tokio::pin!(work);
     let result = loop {
         tokio::select! {
@@ -135,9 +159,12 @@ pub(super) async fn bring_up(context: &Context, home: &Home, name: &LocalName) -
     while let Ok(event) = receiver.try_recv() {
         progress.handle(&event);
     }
-    let (up, _) = result?;
+    let (up, state) = result?;
     if up == Up::Already {
         eprintln!("local cloud `{name}` is up");
+        if releases.first().is_some_and(|first| *first != state.release) {
+            eprintln!("FLEETWRIGHT_MACHINE_IMAGE stays that of {}", state.release.title());
+        }
     }
     eprintln!("next: eval \"$(fleetwright local env)\"");
     Ok(())

@@ -71,6 +71,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let mut plan = plan(cloud, &session.wanted, &found, events, pace, args.prune, &session.stop)
         .await
         .map_err(plan_failure)?;
+    plan.access = if args.offline { session.access.offline() } else { session.access.look().await? };
     let mask = context.mask();
     plan.map_values(|value| mask.mask(value));
     if let Some(path) = args.out.as_ref().filter(|_| plan.blocked().next().is_none()) {

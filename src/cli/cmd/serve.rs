@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::pipelines::{Workshop, journal_failure};
+use crate::cli::page_token::{VARIABLE, page_token};
+use crate::cli::pipelines::{Workshop, journal_failure, state_folder};
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::config::source;
 use crate::driver::pipeline::poll::{self, Watched};
@@ -23,7 +24,6 @@ use crate::driver::pipeline::run::Wish;
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
 use crate::model::run::RunState;
-use crate::model::secret::Secret;
 use crate::port::cluster::Cluster;
 use crate::port::journal::{JournalError, Which};
 use crate::server::limits::{self, Caps};
@@ -33,8 +33,6 @@ use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 use crate::view::words::count;
 
-/// What callers must bear when the server can be reached from elsewhere.
-const TOKEN: &str = "FLEETWRIGHT_SERVE_TOKEN";
 /// The time between two tries to reach the cluster.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -45,9 +43,10 @@ Looks at each repository of fleetwright.yaml as often as its `poll` says. A new 
 pipelines of that repository. Every step is journaled before it begins: after a crash or a stop,
 the next `serve` goes on with what was left.
 
-The page is for this machine only, unless --listen names another address: then FLEETWRIGHT_SERVE_TOKEN
-must be set, and callers give it as a bearer token or as the password of any user. It is plain
-HTTP; put TLS before it.
+The page and the API are never open: callers give a token, as a bearer token or as the password
+of any user. It is FLEETWRIGHT_SERVE_TOKEN, or else one that is created at the first start, in a
+file that only you can read. They are for this machine only, unless --listen names another
+address: then FLEETWRIGHT_SERVE_TOKEN must be set. It is plain HTTP; put TLS before it.
 
 Ctrl-C takes no more runs and leaves the step at work for the next `serve`; once more stops at once.")]
 pub struct Args {
@@ -58,17 +57,15 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new);
-    if !args.listen.ip().is_loopback() && token.is_none() {
+    if !args.listen.ip().is_loopback() && std::env::var_os(VARIABLE).is_none_or(|token| token.is_empty()) {
         return Err(Failure::usage(
-            format!("{} can be reached from other machines, and {TOKEN} is not set", args.listen),
-            format!("set {TOKEN} to a long random text, or listen on 127.0.0.1"),
+            format!("{} can be reached from other machines, and {VARIABLE} is not set", args.listen),
+            format!("set {VARIABLE} to a long random text, or listen on 127.0.0.1"),
         ));
     }
     let mut shop = Workshop::open(context).await?;
-    if let Some(token) = &token {
-        context.hide(token.expose());
-    }
+    let opens = page_token(&state_folder(shop.repository.project.as_str())?)?;
+    context.hide(opens.token.expose());
     let lock = shop.parts.locks.try_lock("serve");
     let lock = lock.map_err(|error| {
         Failure::failed(format!("locking the data folder: {error}"), "see that it can be written")
@@ -94,6 +91,11 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         count(watched.len(), "git branch").replace("branchs", "branches"),
     ));
 
+    if let Some(file) = &opens.file {
+        let file = file.display();
+        shop.parts.events.note(format!("the page asks for a password (any user): it is in {file}"));
+    }
+
     let stop = signals();
     let (wish, wished) = watch::channel(Wish::GoOn);
     let (seen, seen_now) = watch::channel(Seen::default());
@@ -104,7 +106,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         changed: Arc::clone(&shop.parts.changed),
         seen: seen_now,
         mask: shop.parts.mask.clone(),
-        token,
+        token: opens.token,
         loopback: args.listen.ip().is_loopback(),
     });
     // What only reads ends with the process; what works on runs is waited for.

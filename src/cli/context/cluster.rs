@@ -5,13 +5,15 @@ use std::sync::Arc;
 use super::Context;
 use crate::adapter::cluster_api::{Access, Bearer, ClusterApi, Source};
 use crate::cli::failure::Failure;
+use crate::model::name::ClusterName;
 use crate::model::project::{Environment, Repository};
 use crate::model::secret::Secret;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::desired::Records;
 
 /// The API's address; wins over the repository, and needs none.
 const ENDPOINT: &str = "FLEETWRIGHT_CLUSTER_ENDPOINT";
-/// The token, where the address is given and not found through the rendezvous.
+/// A token of the cluster. It is needed where the address is given, and wins over the caller's own identity.
 const TOKEN: &str = "FLEETWRIGHT_CLUSTER_TOKEN";
 /// The authority: a PEM file, or PEM itself.
 const AUTHORITY: &str = "FLEETWRIGHT_CLUSTER_CA";
@@ -22,12 +24,20 @@ impl Context {
     /// # Errors
     /// When the repository is not right, or a variable that this needs is not set.
     pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api().await?)
+    }
+
+    /// The API of the cluster of the environment that was asked for. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn cluster_api(&self) -> Result<Arc<ClusterApi>, Failure> {
         if let Some(endpoint) = variable(ENDPOINT) {
             return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(endpoint)?))));
         }
         let repository = self.repository()?;
         let environment = self.environment(&repository)?;
-        self.cluster_of(&repository, environment).await
+        self.cluster_api_of(&repository, environment).await
     }
 
     /// The cluster of `environment`.
@@ -39,6 +49,34 @@ impl Context {
         repository: &Repository,
         environment: &Environment,
     ) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api_of(repository, environment).await?)
+    }
+
+    /// The name of the cluster of the environment that was asked for.
+    ///
+    /// # Errors
+    /// When the repository is not right.
+    pub fn cluster_name(&self) -> Result<ClusterName, Failure> {
+        let repository = self.repository()?;
+        Ok(self.environment(&repository)?.cluster.clone())
+    }
+
+    /// What is kept of its services in the project's bucket.
+    ///
+    /// # Errors
+    /// When the repository is not right, or a variable that this needs is not set.
+    pub async fn records(&self) -> Result<Arc<dyn Records>, Failure> {
+        let repository = self.repository()?;
+        let environment = self.environment(&repository)?;
+        let aws = self.aws(environment).await?;
+        Ok(aws.records(&repository.project, environment.name.as_str(), environment.cluster.as_str()))
+    }
+
+    async fn cluster_api_of(
+        &self,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Arc<ClusterApi>, Failure> {
         let unset = |unset: crate::model::setting::Unset| Failure::Invalid {
             diagnostics: vec![unset.diagnostic()],
             files: repository.files,
@@ -55,7 +93,12 @@ impl Context {
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
         let parameters = self.aws(environment).await?.parameters();
-        Ok(Arc::new(ClusterApi::new(Source::Rendezvous { parameters, prefix, bearer: Bearer::Operator })))
+        Ok(Arc::new(ClusterApi::new(Source::Rendezvous {
+            parameters,
+            prefix,
+            bearer: Bearer::Operator,
+            token: variable(TOKEN).map(Secret::new),
+        })))
     }
 }
 
@@ -74,11 +117,17 @@ pub fn failure(error: &ClusterError) -> Failure {
         ClusterError::NotFound { what: "service", .. } => {
             Failure::usage(error.to_string(), "`fleetwright status` lists the services")
         }
+        ClusterError::NotFound { what: "token", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright cluster token list` lists the tokens")
+        }
         ClusterError::NotFound { .. } => {
             Failure::usage(error.to_string(), "`fleetwright machines` lists the machines")
         }
         ClusterError::Refused { .. } => {
             Failure::failed(error.to_string(), "nothing was taken away; try again then")
+        }
+        ClusterError::Denied { .. } => {
+            Failure::failed(error.to_string(), "ask an admin of the environment, or use other credentials")
         }
         ClusterError::Engine { .. } => {
             Failure::failed(error.to_string(), "see the agent's journal on a control machine")

@@ -1,7 +1,7 @@
 //! The steps of the demo, in order.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::model::machine::{Machine, MachineState, Role};
@@ -11,6 +11,8 @@ use crate::port::cluster::Snapshot;
 
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::super::page_token::page_token_file;
+use super::super::pipelines::state_folder;
 use super::application::{Application, Version, commit_all};
 use super::probe::{Probe, Report};
 use super::stage::Stage;
@@ -43,6 +45,8 @@ pub struct Outcome {
     pub took: Duration,
     /// Where the page is.
     pub page: String,
+    /// The file with what it asks for.
+    pub password: PathBuf,
 }
 
 /// Runs the demo from its beginning, whatever an earlier one left.
@@ -115,8 +119,17 @@ pub async fn run(context: &Context, name: &LocalName) -> Result<(), Failure> {
         snapshot.services.into_iter().find(|service| service.name.as_str() == SERVICE).ok_or_else(|| {
             Failure::failed("the service is gone from the cluster", "see `fleetwright status`")
         })?;
-    let outcome =
-        Outcome { probe: report, service, machines: snapshot.machines, rolled, took: stage.elapsed(), page };
+    let project = context.repository()?.project;
+    let password = page_token_file(&state_folder(project.as_str())?);
+    let outcome = Outcome {
+        probe: report,
+        service,
+        machines: snapshot.machines,
+        rolled,
+        took: stage.elapsed(),
+        page,
+        password,
+    };
     screen::last(&stage, &outcome, application.path()).await?;
     screen::verdict(&outcome)
 }

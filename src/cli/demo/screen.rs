@@ -61,7 +61,7 @@ pub async fn last(stage: &Stage, outcome: &Outcome, application: &Path) -> Resul
     stage.say(&format!(
         "
 What next
-  look at the page          {page}
+  look at the page          {page} (any user; password: {password})
   speak to it yourself      export FLEETWRIGHT_HOME={home} DEMO_WEB_REPOSITORY={app}
                             eval \"$(fleetwright local env)\" && cd {infra}
   push a commit yourself    cd {app} && echo mine > www/index.html && echo ok > www/health
@@ -69,6 +69,7 @@ What next
   start your own            fleetwright init shop
   remove all of this        make clean-local",
         page = outcome.page,
+        password = outcome.password.display(),
         home = home.root().display(),
         app = application.display(),
         infra = stage.infra().display(),

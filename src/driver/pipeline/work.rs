@@ -47,7 +47,9 @@ impl From<ClusterError> for Problem {
         let patience = match &error {
             ClusterError::Unreachable { .. } => Patience::Long,
             ClusterError::Engine { .. } => Patience::Short,
-            ClusterError::NotFound { .. } | ClusterError::Refused { .. } => Patience::None,
+            ClusterError::NotFound { .. } | ClusterError::Refused { .. } | ClusterError::Denied { .. } => {
+                Patience::None
+            }
         };
         Self { reason: error.to_string(), patience, progressed: false }
     }
@@ -248,7 +250,7 @@ pub(super) async fn deploy(
         let snapshot = cluster.snapshot().await?;
         let service = snapshot.services.iter().find(|service| service.name == deployment.spec.name);
         let heard = service.into_iter().flat_map(|service| &service.history).find(|revision| {
-            revision.digest == deployment.digest
+            revision.digest.as_ref() == Some(&deployment.digest)
                 && revision.origin == deployment.origin
                 && revision.since >= since - CLOCK_SKEW
         });

@@ -6,9 +6,11 @@
 
 use std::net::IpAddr;
 
-use super::{PATIENCE_S, majority};
+use super::claim::{self, FIRST_S, Founder, Race, instances, is_living};
+use super::majority;
 use crate::model::etcd::{Member, Observed, Service, peer_url};
-use crate::model::group::{Group, GroupInstance, Lifecycle};
+use crate::model::founding::{Entry, Log};
+use crate::model::group::Group;
 use crate::model::name::MachineId;
 
 /// What a control machine that is a manager of its cluster sees.
@@ -20,7 +22,9 @@ pub struct Seen<'a> {
     pub address: IpAddr,
     /// The groups of control machines, as read completely.
     pub control_groups: &'a [Group],
-    /// Who founds or has founded etcd.
+    /// The founding log of etcd, which holds claims only.
+    pub log: &'a Log,
+    /// The machine that claimed before there was a log (`etcd/initialiser`).
     pub initialiser: Option<&'a MachineId>,
     /// Machines that wrote down that they may have a vote, which they do before they get it.
     pub recorded: &'a [MachineId],
@@ -37,6 +41,8 @@ pub struct Seen<'a> {
     pub leads: bool,
     /// How long this machine has been trying to become a member, in seconds.
     pub waited_s: u64,
+    /// How long this machine has seen the log's present last record, in seconds.
+    pub last_for_s: u64,
 }
 
 /// What is next.
@@ -46,10 +52,11 @@ pub enum Action {
     Settled,
     /// Look again later.
     Wait(Waiting),
-    /// Try to become the one that founds.
-    Claim,
-    /// Take that over from one that is gone.
-    TakeOver(MachineId),
+    /// Create the next record of the log with this machine's claim.
+    Claim {
+        /// The machine whose claim came to nothing.
+        instead: Option<MachineId>,
+    },
     /// Found: this machine is the one.
     Found,
     /// Have this machine added to the members.
@@ -150,7 +157,7 @@ pub fn next(seen: &Seen<'_>) -> Action {
 /// vote lives: nobody can ever give it one. That is so when a founder goes before any other
 /// has joined.
 fn is_stranded(seen: &Seen<'_>) -> bool {
-    seen.waited_s > PATIENCE_S
+    seen.waited_s > FIRST_S
         && is_living(seen.control_groups, seen.me)
         && !seen.recorded.iter().any(|id| id == seen.me || is_living(seen.control_groups, id))
 }
@@ -215,31 +222,28 @@ fn found(seen: &Seen<'_>) -> Action {
             false => Action::Wait(Waiting::Majority),
         };
     }
-    let lowest = instances(seen.control_groups)
-        .filter(|one| one.lifecycle == Lifecycle::InService)
-        .map(|one| &one.id)
-        .min()
-        .is_some_and(|id| id == seen.me);
-    let mine = lowest || seen.waited_s > PATIENCE_S;
-    match seen.initialiser {
-        Some(id) if id == seen.me => Action::Found,
+    let race = Race {
+        me: seen.me,
+        control_groups: seen.control_groups,
+        log: seen.log,
+        legacy: seen.initialiser,
+        waited_s: seen.waited_s,
+        last_for_s: seen.last_for_s,
+    };
+    match claim::founder(&race) {
+        Founder::Me => Action::Found,
         _ if seen.recorded.contains(seen.me) => Action::Withdraw,
-        Some(id) if is_living(seen.control_groups, id) => Action::Wait(Waiting::Founder),
-        Some(id) if mine => Action::TakeOver(id.clone()),
-        None if mine => Action::Claim,
-        Some(_) | None => Action::Wait(Waiting::Founder),
+        Founder::Claim { instead } => Action::Claim { instead },
+        Founder::Other => Action::Wait(Waiting::Founder),
+        Founder::Unlisted => Action::Wait(Waiting::Group),
     }
 }
 
 /// Whether this machine, which is to found and has written down that it may have a vote, still is
 /// the one after a last look: of two at once, at least one sees the other.
-pub fn may_found(
-    me: &MachineId,
-    control_groups: &[Group],
-    initialiser: Option<&MachineId>,
-    recorded: &[MachineId],
-) -> bool {
-    initialiser == Some(me) && !recorded.iter().any(|id| id != me && is_living(control_groups, id))
+pub fn may_found(me: &MachineId, control_groups: &[Group], log: &Log, recorded: &[MachineId]) -> bool {
+    let claimed = matches!(log.last(), Some(Entry::Claim { machine }) if machine == me);
+    claimed && !recorded.iter().any(|id| id != me && is_living(control_groups, id))
 }
 
 /// What the machine that leads the managers does about members that are gone. One thing at a time.
@@ -319,14 +323,6 @@ fn has_majority(members: &[Observed], without: u64) -> bool {
 
 fn voters(members: &[Observed]) -> impl Iterator<Item = &Observed> {
     members.iter().filter(|one| !one.member.learner)
-}
-
-fn instances(groups: &[Group]) -> impl Iterator<Item = &GroupInstance> {
-    groups.iter().flat_map(|group| &group.instances)
-}
-
-fn is_living(groups: &[Group], id: &MachineId) -> bool {
-    instances(groups).any(|one| one.id == *id && !one.lifecycle.is_leaving())
 }
 
 fn mine<'a>(seen: &Seen<'_>, members: &'a [Observed]) -> Option<&'a Observed> {

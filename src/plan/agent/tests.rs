@@ -3,14 +3,14 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::group::Capacity;
+use crate::model::group::{Capacity, Lifecycle};
 use crate::model::member::Manager;
 
-fn id(number: usize) -> MachineId {
+pub(super) fn id(number: usize) -> MachineId {
     format!("i-{number}").parse().expect("an id")
 }
 
-fn group(name: &str, instances: &[(usize, Lifecycle)]) -> Group {
+pub(super) fn group(name: &str, instances: &[(usize, Lifecycle)]) -> Group {
     Group {
         name: name.to_owned(),
         capacity: Capacity { min: 0, max: 9, desired: 3 },
@@ -41,72 +41,7 @@ fn node(number: usize, manager: Option<bool>, up: bool) -> Node {
     }
 }
 
-fn outside<'a>(me: &'a MachineId, groups: &'a [Group]) -> Outside<'a> {
-    Outside {
-        me,
-        role: Role::Control,
-        control_groups: groups,
-        initialiser: None,
-        token: false,
-        registered: &[],
-        waited_s: 0,
-    }
-}
-
 use Lifecycle::{InService, Pending, TerminatingWait};
-
-#[test]
-fn the_lowest_machine_in_service_initialises() {
-    let groups = [group("control", &[(1, Pending), (2, InService), (3, InService)])];
-    let (two, three) = (id(2), id(3));
-    assert_eq!(enter(&outside(&two, &groups)), Entry::Claim);
-    assert!(matches!(enter(&outside(&three, &groups)), Entry::Wait(_)));
-    let late = Outside { waited_s: 61, ..outside(&three, &groups) };
-    assert_eq!(enter(&late), Entry::Claim, "one that never comes up is not waited for for ever");
-    let claimed = Outside { initialiser: Some(&two), ..outside(&two, &groups) };
-    assert_eq!(enter(&claimed), Entry::Initialise);
-}
-
-#[test]
-fn an_initialiser_that_is_gone_is_taken_over() {
-    let groups = [group("control", &[(2, InService), (3, InService)])];
-    let (one, two) = (id(1), id(2));
-    let seen = Outside { initialiser: Some(&one), ..outside(&two, &groups) };
-    assert_eq!(enter(&seen), Entry::TakeOver(one));
-}
-
-#[test]
-fn a_cluster_that_is_there_is_joined_and_never_founded_again() {
-    let groups = [group("control", &[(2, InService), (3, InService)])];
-    let (one, two) = (id(1), id(2));
-    let registered =
-        [(id(3), "10.0.0.3".parse().expect("an address")), (id(1), "10.0.0.1".parse().expect("an address"))];
-    let seen = Outside {
-        initialiser: Some(&one),
-        token: true,
-        registered: &registered,
-        waited_s: 1_000,
-        ..outside(&two, &groups)
-    };
-    assert_eq!(enter(&seen), Entry::Join(vec![registered[0].1]));
-}
-
-#[test]
-fn nothing_is_founded_on_a_list_without_this_machine() {
-    let me = id(9);
-    for groups in [vec![], vec![group("control", &[(1, InService)])]] {
-        let seen = Outside { waited_s: 1_000, ..outside(&me, &groups) };
-        assert!(matches!(enter(&seen), Entry::Wait(_)));
-    }
-}
-
-#[test]
-fn a_worker_only_joins() {
-    let groups = [group("control", &[(1, InService)])];
-    let me = id(5);
-    let seen = Outside { role: Role::Worker, waited_s: 1_000, ..outside(&me, &groups) };
-    assert!(matches!(enter(&seen), Entry::Wait(_)));
-}
 
 fn inside<'a>(
     me: &'a MachineId,
@@ -196,6 +131,21 @@ fn a_manager_leaves_when_the_others_can_go_on() {
     assert_eq!(leave(&three[..1], "n1"), Leave::Last);
 }
 
+#[test]
+fn a_machine_that_goes_leaves_no_swarm_whose_state_it_still_holds() {
+    let member = |manager| Membership::In { node: "n1".into(), manager };
+    let none = Stored::default();
+    let raft = Stored { raft: true, certificate: None };
+    for state in [member(false), Membership::Pending, Membership::Broken { reason: String::new() }] {
+        assert!(may_leave(&state, Some(&none)), "{state:?}");
+        assert!(!may_leave(&state, Some(&raft)), "{state:?}");
+        assert!(!may_leave(&state, None), "{state:?}");
+    }
+    for state in [member(true), Membership::Out, Membership::Locked] {
+        assert!(!may_leave(&state, Some(&none)), "{state:?}");
+    }
+}
+
 fn any_node(number: usize) -> impl Strategy<Value = Node> {
     (any::<Option<bool>>(), any::<bool>(), any::<bool>(), 0_u64..300).prop_map(
         move |(manager, up, registered, unchanged_s)| Node {
@@ -257,25 +207,6 @@ proptest! {
         if actions.iter().any(|action| matches!(action, Action::Demote { .. })) {
             prop_assert_eq!(before, reachable, "no manager that takes part is demoted");
             prop_assert!(reachable > managers / 2);
-        }
-    }
-
-    #[test]
-    fn nobody_founds_a_second_cluster(
-        listed in proptest::collection::vec((1_usize..6, any_lifecycle()), 1..6),
-        registered in proptest::collection::vec(1_usize..6, 1..4),
-        waited_s in 0_u64..1_000,
-        me in 1_usize..6,
-    ) {
-        let groups = [group("control", &listed)];
-        let me = id(me);
-        let registered: Vec<_> =
-            registered.into_iter().map(|number| (id(number), "10.0.0.1".parse().expect("an address"))).collect();
-        let seen = Outside { token: true, registered: &registered, waited_s, ..outside(&me, &groups) };
-        let alive = registered.iter().any(|(other, _)| *other != me
-            && groups[0].instances.iter().any(|one| one.id == *other && !one.lifecycle.is_leaving()));
-        if alive {
-            prop_assert!(matches!(enter(&seen), Entry::Join(_)));
         }
     }
 }

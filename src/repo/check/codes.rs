@@ -16,9 +16,29 @@ pub struct Explanation {
 /// Every code, by name.
 pub const ALL: &[Explanation] = &[
     explain(
+        "access-too-long",
+        "`access` is published as one parameter of Systems Manager, which takes 4096 bytes. Name roles instead of their members, or use `*` in names.",
+        "",
+    ),
+    explain(
         "adjacent-tokens",
         "coreos-cloudinit replaces `$private_ipv4` together with the character before it. Where the same token follows at once, that character is gone already, and the second token stays as it is.",
         "$private_ipv4$private_ipv4      # the second is not replaced\n$private_ipv4,$private_ipv4     # right",
+    ),
+    explain(
+        "admin-wildcard",
+        "Who has the level admin may create tokens and remove services. A pattern with `*` also matches roles and users that do not exist yet, so whoever can create one could make themselves admin. Name each admin in full.",
+        "admin: [role/admin-*]            # rejected\nadmin: [role/Administrators]     # right",
+    ),
+    explain(
+        "bad-access",
+        "`access` lists roles and users: `role/NAME`, `user/NAME`, `root`, or `*` for every role and user of the cluster's own account. `*` in a name stands for any characters but `/`. Principals of another account are named by ARN. Sessions of a role match their role, and IAM groups can't be named, since no request carries them.",
+        "deployer: [arn:aws:sts::123456789012:assumed-role/deploy/ada]   # rejected\ndeployer: [role/deploy]                                         # right",
+    ),
+    explain(
+        "bad-address-pool",
+        "The overlay networks of a cluster get their addresses from this pool. It must be private, have room for 16 networks, and differ from the ranges that Docker uses on every machine (172.17.0.0/16 and 172.18.0.0/16).",
+        "clusters:\n  main:\n    engine: swarm\n    addresses:\n      pool: 10.200.0.0/13\n      subnet: 24",
     ),
     explain(
         "bad-condition",
@@ -129,6 +149,11 @@ pub const ALL: &[Explanation] = &[
         "MemoryLimit=1G     # warned of\nMemoryMax=1G       # right",
     ),
     explain(
+        "duplicate-access",
+        "The pattern has a higher level already, or stands in the same list. Each level includes the ones below it.",
+        "",
+    ),
+    explain(
         "duplicate-entry",
         "A file or a unit is given twice. The last one stays, and Ignition refuses the document.",
         "",
@@ -231,6 +256,11 @@ pub const ALL: &[Explanation] = &[
     explain(
         "misspelt-token",
         "coreos-cloudinit replaces exactly $public_ipv4, $private_ipv4, $public_ipv6 and $private_ipv6, and looks at nothing behind them. What is only like one of them stays as it is.",
+        "",
+    ),
+    explain(
+        "no-admin",
+        "Tokens are created, and services removed, by admins. Where nobody is one, only the break-glass token of the parameter store can do that.",
         "",
     ),
     explain(

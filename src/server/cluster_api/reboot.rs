@@ -1,11 +1,11 @@
 //! Leave to reboot: asked for, and given back, by the agents of machines.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 
-use super::{Api, Caller, Problem};
+use super::super::strict::Strict;
+use super::{Api, Authorised, Problem};
 use crate::driver::leave::Through;
-use crate::model::name::MachineId;
 use crate::model::reboot::{Answer, Returned};
 use crate::port::cluster_wire::{RebootRequest, RebootState};
 
@@ -17,38 +17,26 @@ impl Api {
             cluster: self.cluster.as_ref(),
         }
     }
-
-    async fn own_machine(&self, caller: Caller, id: &str) -> Result<MachineId, Problem> {
-        let id: MachineId = id.parse()?;
-        self.own(caller, id.as_str(), |node| node.instance.as_ref() == Some(&id)).await?;
-        Ok(id)
-    }
 }
 
 pub(super) async fn state(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Extension(authorised): Extension<Authorised>,
 ) -> Result<Json<RebootState>, Problem> {
-    let id = api.own_machine(caller, &id).await?;
-    Ok(Json(RebootState { mark: api.through().mark(&id).await? }))
+    Ok(Json(RebootState { mark: api.through().mark(authorised.machine()?).await? }))
 }
 
 pub(super) async fn ask(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    Json(request): Json<RebootRequest>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(request): Strict<RebootRequest>,
 ) -> Result<Json<Answer>, Problem> {
-    let id = api.own_machine(caller, &id).await?;
-    Ok(Json(api.through().ask(&id, &request.boot).await?))
+    Ok(Json(api.through().ask(authorised.machine()?, &request.boot).await?))
 }
 
 pub(super) async fn give_back(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Extension(authorised): Extension<Authorised>,
 ) -> Result<Json<Returned>, Problem> {
-    let id = api.own_machine(caller, &id).await?;
-    Ok(Json(api.through().give_back(&id).await?))
+    Ok(Json(api.through().give_back(authorised.machine()?).await?))
 }

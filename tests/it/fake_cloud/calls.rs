@@ -53,7 +53,7 @@ fn a_plan_without_changes_asks_little_and_then_next_to_nothing() {
     let apply = lab.aws.take_calls();
     let count: u32 = apply.values().sum();
     let asked: Vec<&str> = apply.keys().map(String::as_str).collect();
-    assert_eq!(asked, ["DescribeAutoScalingGroups", "DescribeStacks"], "{apply:?}");
+    assert_eq!(asked, ["DescribeAutoScalingGroups", "DescribeStacks", "GetParameter"], "{apply:?}");
     assert!(count <= 8, "{count} calls for {STACKS} stacks that are known: {apply:?}");
 }
 

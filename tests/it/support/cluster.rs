@@ -80,7 +80,7 @@ fn settle(service: &mut ServiceStatus, healthy: bool) {
         }
         let digest = service.history[0].digest.clone();
         for instance in &mut service.instances {
-            instance.digest = Some(digest.clone());
+            instance.digest = digest.clone();
             instance.state = InstanceState::Healthy;
         }
     } else {
@@ -141,7 +141,7 @@ impl Cluster for FakeCluster {
             };
             let service = &mut state.services[at];
             let same = service.history.iter().find(|r| r.state == RevisionState::Running);
-            if let Some(same) = same.filter(|r| r.digest == deployment.digest) {
+            if let Some(same) = same.filter(|r| r.digest.as_ref() == Some(&deployment.digest)) {
                 return Ok(same.number);
             }
             let number = service.history.first().map_or(1, |newest| newest.number + 1);
@@ -149,7 +149,7 @@ impl Cluster for FakeCluster {
                 0,
                 Revision {
                     number,
-                    digest: deployment.digest.clone(),
+                    digest: Some(deployment.digest.clone()),
                     origin: deployment.origin.clone(),
                     state: RevisionState::RollingOut,
                     reason: None,

@@ -15,10 +15,11 @@ use fleetwright::adapter::etcd::Gateway;
 use fleetwright::adapter::etcd_files::{ClientFiles, Signer};
 use fleetwright::adapter::etcd_machine::EtcdOnMachine;
 use fleetwright::driver::etcd::{Etcd, keep_client};
+use fleetwright::model::address::AddressPool;
 use fleetwright::model::etcd::{Service, client_url};
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::machine::Role;
-use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node};
+use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::MachineId;
 use fleetwright::model::secret::Secret;
 use fleetwright::port::cloud::CloudError;
@@ -139,6 +140,7 @@ impl Control {
             members: Arc::new(self.gateway()),
             machine: Arc::new(on_machine),
             endpoints,
+            seen_log: Mutex::default(),
         };
         (keeper, told)
     }
@@ -203,6 +205,11 @@ impl Machine {
     /// Its client URL.
     pub fn url(&self) -> String {
         client_url(self.address)
+    }
+
+    /// What keeps its etcd, as its agent's API reaches it.
+    pub fn keeper(&self) -> Arc<Etcd> {
+        Arc::clone(&self.agent.as_ref().expect("an agent").keeper)
     }
 
     /// Kills its agent; etcd goes on.
@@ -426,8 +433,8 @@ fn not_asked() -> ClusterError {
 
 #[async_trait]
 impl Membership for Around {
-    async fn state(&self) -> Result<State, ClusterError> {
-        Ok(State::In { node: self.me.to_string(), manager: true })
+    async fn report(&self) -> Result<Report, ClusterError> {
+        Ok(Report { state: State::In { node: self.me.to_string(), manager: true }, cluster: None })
     }
 
     async fn nodes(&self) -> Result<Vec<Node>, ClusterError> {
@@ -444,7 +451,7 @@ impl Membership for Around {
         Ok(nodes.collect())
     }
 
-    async fn init(&self, _address: IpAddr) -> Result<(), ClusterError> {
+    async fn init(&self, _: IpAddr, _: &AddressPool) -> Result<(), ClusterError> {
         Err(not_asked())
     }
 
@@ -477,6 +484,10 @@ impl Membership for Around {
     }
 
     async fn settle(&self) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
+    async fn node_of_task(&self, _task: &str) -> Result<Option<String>, ClusterError> {
         Err(not_asked())
     }
 

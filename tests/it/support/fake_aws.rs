@@ -10,6 +10,7 @@ mod bucket;
 mod changes;
 mod policy;
 mod serve;
+mod ssm;
 mod stack;
 mod template;
 mod wire;
@@ -81,6 +82,8 @@ pub struct World {
     pub stacks: Vec<Stack>,
     change_sets: Vec<changes::ChangeSet>,
     buckets: bucket::Buckets,
+    /// The parameter store.
+    pub parameters: ssm::ParameterStore,
     dialect: Dialect,
     failing: Vec<Failing>,
     refusing: Vec<Refusing>,
@@ -124,6 +127,7 @@ impl FakeAws {
             stacks: Vec::new(),
             change_sets: Vec::new(),
             buckets: bucket::Buckets::default(),
+            parameters: ssm::ParameterStore::default(),
             dialect,
             failing: Vec::new(),
             refusing: Vec::new(),

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use fleetwright::local::image::Release;
 use fleetwright::model::machine::{Machine, MachineState, Role};
 use fleetwright::model::service::ServiceStatus;
 use fleetwright::port::cluster::Snapshot;
+
+use super::releases;
 
 /// The name of the tests' local cloud, so that a demo beside it is left alone.
 pub const NAME: &str = "test";
@@ -29,8 +32,13 @@ pub fn home() -> PathBuf {
 
 /// Copies the project's infra repository, with the tests' own name and addresses.
 pub fn copy_infra(to: &Path) {
+    copy_infra_of(root(), to);
+}
+
+/// The same of another checkout.
+fn copy_infra_of(root: &Path, to: &Path) {
     for part in ["fleetwright.yaml", "stacks", "templates", "services", "pipelines"] {
-        copy_tree(&root().join(part), &to.join(part));
+        copy_tree(&root.join(part), &to.join(part));
     }
     let edit = |file: &str, old: &str, new: &str| {
         let file = to.join(file);
@@ -40,11 +48,18 @@ pub fn copy_infra(to: &Path) {
     };
     edit("stacks/cluster.yaml", "10.77.", &format!("{NETWORK}."));
     edit("fleetwright.yaml", "project: demo", &format!("project: {PROJECT}"));
+    let stacks = to.join("stacks/cluster.yaml");
+    let text = std::fs::read_to_string(&stacks).expect("the stacks");
+    std::fs::write(&stacks, releases::stacks(&text)).expect("written");
 }
 
 /// A `fleetwright` command with nothing in its environment that a user may have set.
 pub fn fleetwright() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
+    at(Path::new(env!("CARGO_BIN_EXE_fleetwright")))
+}
+
+fn at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -60,6 +75,15 @@ pub fn fleetwright() -> Command {
     command
 }
 
+/// How the local cloud is started: with the releases that the tests run on.
+fn up_line() -> Vec<&'static str> {
+    let mut up = vec!["local", "up", "--release", Release::default().name()];
+    for role in [Role::Control, Role::Worker] {
+        up.extend(["--release", releases::of(role).name()]);
+    }
+    up
+}
+
 /// The shared fleet.
 pub struct Lab {
     /// A copy of the project's infra repository that a test may change.
@@ -67,6 +91,7 @@ pub struct Lab {
     /// The application's git repository.
     pub application: PathBuf,
     env: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 impl Lab {
@@ -75,26 +100,53 @@ impl Lab {
         let infra = tempfile::tempdir().expect("a folder");
         copy_infra(infra.path());
         let application = infra.path().join("application");
-        let mut lab = Self { infra, application, env: Vec::new() };
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_fleetwright"));
+        let mut lab = Self { infra, application, env: Vec::new(), program };
+        lab.bring_up(&up_line());
+        lab
+    }
+
+    /// The same with the program and the infra repository of another checkout, from nothing.
+    pub fn of(checkout: &Path) -> Self {
+        let infra = tempfile::tempdir().expect("a folder");
+        copy_infra_of(checkout, infra.path());
+        let application = infra.path().join("application");
+        let program = checkout.join("target/debug/fleetwright");
+        let mut lab = Self { infra, application, env: Vec::new(), program };
+        lab.ok(&["local", "down"]);
+        lab.bring_up(&["local", "up"]);
+        lab
+    }
+
+    /// Goes on with this checkout's program and infra repository. The machines are those that there are.
+    pub fn become_this_version(&mut self) {
+        for part in ["stacks", "templates", "services", "pipelines"] {
+            std::fs::remove_dir_all(self.infra.path().join(part)).expect("removed");
+        }
+        copy_infra(self.infra.path());
+        self.program = PathBuf::from(env!("CARGO_BIN_EXE_fleetwright"));
+        self.bring_up(&up_line());
+    }
+
+    fn bring_up(&mut self, up: &[&str]) {
         // The journey's server would write to the same journal.
-        lab.ok(&["demo", "--stop"]);
-        lab.ok(&["local", "up"]);
-        lab.env = lab
+        self.ok(&["demo", "--stop"]);
+        self.ok(up);
+        self.env = self
             .ok(&["local", "env"])
             .lines()
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
-        lab.ok(&["apply", "--yes"]);
-        lab.until("the cluster is whole", Duration::from_secs(240), |snapshot| {
+        self.ok(&["apply", "--yes"]);
+        self.until("the cluster is whole", Duration::from_secs(240), |snapshot| {
             (ready(snapshot, Role::Control) >= 3 && ready(snapshot, Role::Worker) >= 2).then_some(())
         });
-        lab
     }
 
     /// A command in the infra repository, with the local cloud's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = fleetwright();
+        let mut command = at(&self.program);
         command
             .args(arguments)
             .current_dir(self.infra.path())

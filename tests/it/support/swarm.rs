@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,11 +11,15 @@ use std::time::{Duration, Instant};
 use fleetwright::adapter::probe;
 use fleetwright::adapter::swarm::{Anonymous, Credentials, Engine, PROBE_ON_MACHINE, Swarm};
 use fleetwright::event::Events;
-use fleetwright::local::{home::Home, image, machines};
+use fleetwright::local::image::{self, Release};
+use fleetwright::local::{home::Home, machines};
+use fleetwright::model::address::AddressPool;
+use fleetwright::model::machine::Role;
 use fleetwright::model::name::{Digest, MachineId};
 use fleetwright::port::membership::Membership;
 
 use super::registry::free_port;
+use super::releases;
 
 /// The image's repository.
 pub const IMAGE: &str = "demo/web";
@@ -30,17 +34,17 @@ pub struct Lab {
     registry: Child,
     registry_port: u16,
     gateway: IpAddr,
-    machines: [IpAddr; 2],
+    machines: Vec<IpAddr>,
     guarded: Mutex<Option<Child>>,
 }
 
 impl Lab {
     /// Starts everything and makes the swarm, which it gives as seen from each machine.
     pub async fn up() -> (Self, [Swarm; 2]) {
-        let lab = Self::start().await;
+        let lab = Self::start(2).await;
         let control = lab.engine(0).await;
         let worker = lab.engine(1).await;
-        control.init(lab.machines[0]).await.expect("a swarm");
+        control.init(lab.machines[0], &AddressPool::default()).await.expect("a swarm");
         let tokens = control.join_tokens().await.expect("tokens");
         worker.join(lab.machines[1], &lab.machines[..1], &tokens.worker).await.expect("joined");
         let limit = Instant::now() + Duration::from_secs(60);
@@ -66,15 +70,91 @@ impl Lab {
         }
     }
 
-    async fn start() -> Self {
-        let tag = machine_image().await;
+    /// Starts `count` machines whose engines belong to no swarm, and gives each of them.
+    pub async fn apart(count: u8) -> (Self, Vec<Swarm>) {
+        let lab = Self::start(count).await;
+        let mut engines = Vec::new();
+        for number in 0..usize::from(count) {
+            engines.push(lab.engine(number).await);
+        }
+        (lab, engines)
+    }
+
+    /// Makes a swarm of managers only, of all machines, registered as `i-0` and so on.
+    pub async fn managers(count: u8) -> (Self, Vec<Swarm>) {
+        let (lab, engines) = Self::apart(count).await;
+        engines[0].init(lab.machines[0], &AddressPool::default()).await.expect("a swarm");
+        let tokens = engines[0].join_tokens().await.expect("tokens");
+        for (engine, address) in engines.iter().zip(&lab.machines).skip(1) {
+            engine.join(*address, &lab.machines[..1], &tokens.manager).await.expect("joined");
+        }
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            let nodes = engines[0].nodes().await.unwrap_or_default();
+            for node in &nodes {
+                let address = node.address.expect("an address");
+                let number = lab.machines.iter().position(|machine| *machine == address).unwrap_or(0);
+                let labels = [
+                    ("instance", format!("i-{number}")),
+                    ("address", address.to_string()),
+                    ("role", "control".to_owned()),
+                    ("group", "test".to_owned()),
+                ];
+                let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+                engines[0].register(&node.id, &labels).await.expect("registered");
+            }
+            let whole = nodes.iter().filter(|node| node.manager.is_some_and(|one| one.reachable)).count();
+            if whole == usize::from(count) {
+                return (lab, engines);
+            }
+            assert!(Instant::now() < limit, "the managers do not come up: {nodes:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The address of a machine.
+    pub fn address(&self, number: usize) -> IpAddr {
+        self.machines[number]
+    }
+
+    /// Removes a machine and everything on it.
+    pub fn destroy(&self, number: usize) {
+        ok(Command::new("docker").args(["rm", "-fv", &self.machine(number)]));
+    }
+
+    /// Where the log of a machine's manager is, as this host sees it.
+    pub fn log(&self, number: usize) -> PathBuf {
+        let format = "{{range .Mounts}}{{if eq .Destination \"/var/lib/docker\"}}{{.Source}}{{end}}{{end}}";
+        let source = ok(Command::new("docker").args(["inspect", "-f", format, &self.machine(number)]));
+        Path::new(source.trim()).join("swarm/raft/wal-v3-encrypted")
+    }
+
+    /// What runs on a machine.
+    pub fn containers(&self, number: usize) -> String {
+        let name = self.machine(number);
+        ok(Command::new("docker").args(["exec", &name, "docker", "ps", "-q", "--no-trunc"]))
+    }
+
+    /// Runs the engine's own client on a machine.
+    pub fn client(&self, number: usize, line: &str) -> String {
+        ok(Command::new("docker").args(["exec", &self.machine(number), "sh", "-c", line]))
+    }
+
+    async fn start(count: u8) -> Self {
+        // Machine 0 is a manager in every test, so that mixed releases meet in one swarm.
+        let images = [
+            machine_image(releases::of(Role::Control)).await,
+            machine_image(releases::of(Role::Worker)).await,
+        ];
         let name = format!("fleetwright-it-{}", std::process::id());
         let folder = tempfile::tempdir().expect("a folder");
         let (subnet, prefix) = network(&name);
         println!("machines of {name} in {subnet}");
         let gateway: IpAddr = format!("{prefix}.1").parse().expect("an address");
         let registry_port = free_port();
-        let machines = [11, 12].map(|last| format!("{prefix}.{last}").parse().expect("an address"));
+        let machines = (0..count)
+            .map(|number| format!("{prefix}.{}", 11 + number).parse().expect("an address"))
+            .collect();
         let drop_in = folder.path().join("docker.service.d");
         std::fs::create_dir(&drop_in).expect("a folder");
         // The machines' engines answer the test; their registry has no certificate.
@@ -87,7 +167,7 @@ impl Lab {
         let lab =
             Self { name, folder, registry, registry_port, gateway, machines, guarded: Mutex::default() };
         for (number, address) in lab.machines.iter().enumerate() {
-            lab.start_machine(number, *address, &tag);
+            lab.start_machine(number, *address, &images[number.min(1)]);
         }
         lab
     }
@@ -211,6 +291,13 @@ impl Lab {
         ok(Command::new("docker").args(["start", &self.machine(number)]));
     }
 
+    /// The addresses of one of the engine's networks.
+    pub fn subnet(&self, network: &str) -> String {
+        let host = format!("tcp://{}:2375", self.machines[0]);
+        let format = "{{range .IPAM.Config}}{{.Subnet}}{{end}}";
+        ok(Command::new("docker").args(["-H", &host, "network", "inspect", network, "--format", format]))
+    }
+
     /// Lets a drained machine take work again, which needs the engine's own client.
     pub async fn undrain(&self, machine: &MachineId) {
         let host = format!("tcp://{}:2375", self.machines[0]);
@@ -234,10 +321,10 @@ impl Drop for Lab {
     }
 }
 
-async fn machine_image() -> String {
+async fn machine_image(release: Release) -> String {
     let docker = machines::connect().await.expect("Docker answers");
     let home = Home::from_env().expect("a home");
-    image::ensure(&docker, &home, &Events::channel().0).await.expect("the machines' image")
+    image::ensure(&docker, &home, release, &Events::channel().0).await.expect("the machines' image")
 }
 
 /// Makes a network with the first subnet that is free, and gives its first three numbers as well.

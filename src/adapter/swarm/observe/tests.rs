@@ -35,3 +35,17 @@ fn a_machine_reboots_until_it_takes_work_again_or_does_not_come_back() {
     let machine = machine(&node(NodeState::READY, &mark), at(60)).expect("a machine");
     assert_eq!(machine.metadata, BTreeMap::new(), "the mark is no metadata to place by");
 }
+
+/// Labels that earlier versions wrote, in the engine's own form.
+#[test]
+fn every_recorded_node_is_understood() {
+    for (name, text) in crate::source::samples::of("labels") {
+        let node: Node = serde_json::from_str(&text).expect("the sample");
+        let observed = Observed { nodes: vec![node], ..Observed::default() };
+        let machines = observed.machines(DateTime::from_timestamp(1_795_514_400, 0).expect("a time"));
+        let [machine] = machines.as_slice() else { panic!("{name}: {machines:?}") };
+        assert_eq!((machine.id.as_str(), machine.state), ("i-0a1", MachineState::Rebooting), "{name}");
+        let metadata: Vec<&str> = machine.metadata.keys().map(String::as_str).collect();
+        assert_eq!(metadata, ["disk", "group", "role", "zone"], "{name}");
+    }
+}

@@ -19,7 +19,7 @@ use crate::port::etcd::{EtcdAccess, EtcdError};
 /// etcd on a control machine.
 pub(super) struct Kept {
     /// Keeps it.
-    pub(super) keeper: Etcd,
+    pub(super) keeper: Arc<Etcd>,
     /// Lets the programs of all machines speak to it.
     pub(super) access: Arc<dyn EtcdAccess>,
 }
@@ -51,7 +51,9 @@ pub(super) async fn keeper(agent: &Agent, authority: &Authority) -> Kept {
         members: Arc::new(gateway),
         machine: Arc::new(machine),
         endpoints,
+        seen_log: std::sync::Mutex::default(),
     };
+    let keeper = Arc::new(keeper);
     Kept { keeper, access: Arc::new(Signer { authority: authority.clone(), endpoints: told }) }
 }
 

@@ -12,6 +12,7 @@ use crate::event::Events;
 use crate::local::boot::expect::{Expect, judge};
 use crate::local::boot::{Boot, Brought, boot};
 use crate::local::home::Home;
+use crate::local::image::Release;
 use crate::local::{image, machines};
 use crate::view;
 use crate::view::boot::Line;
@@ -38,6 +39,9 @@ and against a file of expectations, so that a boot can be a test in a repository
 What the document would fetch can be brought instead: `--file ./agent:/usr/local/bin/agent` shows a
 file or folder of this computer to the machine, read-only, from its first moment.
 
+`--release trixie` boots Debian 13, which has cloud-init 25.1 and systemd 257, instead of Debian 12
+with cloud-init 22.4 and systemd 252.
+
 Needs Docker; the machine image is made the first time (some minutes).
 
 Exit status: 0 all holds, 1 not, 2 invalid input.
@@ -45,6 +49,7 @@ Exit status: 0 all holds, 1 not, 2 invalid input.
 Examples:
   fleetwright cloud-config boot worker.yaml
   fleetwright cloud-config boot worker.yaml --expect worker.boot.yaml
+  fleetwright cloud-config boot worker.yaml --release trixie
   fleetwright cloud-config boot worker.yaml --file ./agent:/usr/local/bin/agent
   fleetwright render workers --user-data | fleetwright cloud-config boot -")]
 pub struct Args {
@@ -60,9 +65,13 @@ pub struct Args {
     #[arg(long = "file", value_name = "HOST:MACHINE", value_parser = brought)]
     brought: Vec<Brought>,
 
-    /// The engine that is booted: only cloud-init-22.4 can be
-    #[arg(long, value_name = "TARGET", value_parser = super::target, default_value = "cloud-init-22.4")]
-    target: Target,
+    /// The release of Debian that is booted: bookworm (12) or trixie (13) [default: that of --target, or bookworm]
+    #[arg(long, value_name = "RELEASE")]
+    release: Option<Release>,
+
+    /// The engine that is booted: cloud-init-22.4 (bookworm) or cloud-init-23.4 (trixie) [default: that of --release]
+    #[arg(long, value_name = "TARGET", value_parser = super::target)]
+    target: Option<Target>,
 
     /// The most seconds that cloud-init may take
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
@@ -80,24 +89,36 @@ fn brought(text: &str) -> Result<Brought, String> {
     Ok(Brought { here, there: there.to_owned() })
 }
 
-/// Why another engine than Debian's can't be booted.
-fn bootable(target: Target) -> Result<(), Failure> {
+/// The release that has the engine, unless no machine can boot it or another release was asked for.
+fn bootable(target: Option<Target>, release: Option<Release>) -> Result<Release, Failure> {
+    let Some(target) = target else { return Ok(release.unwrap_or_default()) };
     let why = match target {
-        Target::CloudInit22_4 => return Ok(()),
-        Target::CloudInit23_4 => "the machine is Debian 12, which has cloud-init 22.4",
+        Target::CloudInit22_4 | Target::CloudInit23_4 => {
+            let has = if target == Target::CloudInit22_4 { Release::Bookworm } else { Release::Trixie };
+            let Some(release) = release.filter(|release| *release != has) else { return Ok(has) };
+            return Err(Failure::usage(
+                format!(
+                    "`{}` can't be booted on {}, which has cloud-init {}",
+                    target.name(),
+                    release.name(),
+                    release.cloud_init()
+                ),
+                format!("leave --target out, or use `--release {}`", has.name()),
+            ));
+        }
         Target::CoreosLegacy | Target::Flatcar => "no image with coreos-cloudinit can be made from packages",
         Target::Ignition3_3 => "Ignition runs from an initial RAM disk, which no container has",
     };
     let tried = format!("`{}` can't be booted: {why}", target.name());
     Err(Failure::usage(
         tried,
-        format!("hold it against the model: `fleetwright cloud-config check --target {}`", target.name()),
+        format!("check it against the model: `fleetwright cloud-config check --target {}`", target.name()),
     ))
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: &Args) -> Result<Done, Failure> {
-    bootable(args.target)?;
+    let release = bootable(args.target, args.release)?;
     let text = super::read_or_fail(&args.file)?.text().to_owned();
     let expect = args.expect.as_deref().map_or_else(|| Ok(Expect::default()), expectations)?;
     let effects = cloud_config::effects(&text);
@@ -132,7 +153,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Done, Failure> {
         }
         live.finish();
     });
-    let image = image::ensure(&docker, &home, &events).await.map_err(failed);
+    let image = image::ensure(&docker, &home, release, &events).await.map_err(failed);
     let booted = match image {
         Ok(image) => {
             events.note("booting");

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::tests::{address, group, id};
 use super::*;
 use crate::model::etcd::ClusterState;
+use crate::model::group::Lifecycle;
 
 /// A machine.
 #[derive(Debug, Clone)]
@@ -32,8 +33,7 @@ struct Machine {
 /// Steps of founding, which other machines' steps come between.
 #[derive(Debug, Clone, PartialEq)]
 enum Effect {
-    DropClaim,
-    Claim,
+    Claim(u64),
     Record,
     Recheck,
     Found,
@@ -43,7 +43,12 @@ enum Effect {
 struct World {
     machines: BTreeMap<u8, Machine>,
     clusters: Vec<BTreeMap<u64, Member>>,
-    initialiser: Option<MachineId>,
+    log: Vec<Entry>,
+    /// Claims whose agents gave them up, and that may still arrive.
+    late: Vec<(u64, MachineId)>,
+    now_s: u64,
+    /// When the log grew last.
+    grew_s: u64,
     recorded: BTreeSet<MachineId>,
     next_machine: u8,
     next_member: u64,
@@ -67,6 +72,8 @@ enum Event {
     Terminate(usize),
     /// Its agent is killed between two steps.
     Kill(usize),
+    /// A claim arrives that was sent before its agent was killed.
+    Late(usize),
     Agent(usize),
     /// Its agent runs that often.
     Agents(usize, u8),
@@ -78,7 +85,10 @@ impl World {
         Self {
             machines: BTreeMap::new(),
             clusters: Vec::new(),
-            initialiser: None,
+            log: Vec::new(),
+            late: Vec::new(),
+            now_s: 0,
+            grew_s: 0,
             recorded: BTreeSet::new(),
             next_machine: 1,
             next_member: 1,
@@ -235,12 +245,13 @@ impl World {
             .filter(|(_, one)| one.lifecycle.is_some())
             .map(|(number, one)| (id(*number), one.address))
             .collect();
-        let initialiser = self.initialiser.clone();
+        let log = Log::of(self.log.clone());
         let seen = Seen {
             me: &me,
             address: machine.address,
             control_groups: &groups,
-            initialiser: initialiser.as_ref(),
+            log: &log,
+            initialiser: None,
             recorded: &recorded,
             registered: &registered,
             data: machine.data.is_some(),
@@ -248,6 +259,7 @@ impl World {
             members: found.as_ref().map(|(_, members)| members.as_slice()),
             leads: self.leader() == Some(number),
             waited_s: machine.waited_s,
+            last_for_s: machine.waited_s.min(self.now_s - self.grew_s),
         };
         if machine.lifecycle.is_some_and(Lifecycle::is_leaving) {
             self.go(number, &seen, found.as_ref().map(|(cluster, _)| *cluster));
@@ -288,8 +300,10 @@ impl World {
         match action {
             Action::Wait(_) => {}
             Action::Settled => drop(self.recorded.insert(me)),
-            Action::Claim => self.machine(number).pending = vec![Effect::Claim],
-            Action::TakeOver(_) => self.machine(number).pending = vec![Effect::DropClaim, Effect::Claim],
+            Action::Claim { .. } => {
+                let next = Log::of(self.log.clone()).next_number();
+                self.machine(number).pending = vec![Effect::Claim(next)];
+            }
             Action::Found => {
                 self.machine(number).pending = vec![Effect::Record, Effect::Recheck, Effect::Found];
             }
@@ -360,15 +374,22 @@ impl World {
         self.clusters[cluster].remove(&member);
     }
 
+    /// Creates a record of the log unless it is there.
+    fn claim(&mut self, at: u64, machine: MachineId) {
+        if at == Log::of(self.log.clone()).next_number() {
+            self.log.push(Entry::Claim { machine });
+            self.grew_s = self.now_s;
+        }
+    }
+
     fn effect(&mut self, number: u8, effect: &Effect) {
         let me = id(number);
         match effect {
-            Effect::DropClaim => self.initialiser = None,
-            Effect::Claim => drop(self.initialiser.get_or_insert(me)),
+            Effect::Claim(at) => self.claim(*at, me),
             Effect::Record => drop(self.recorded.insert(me)),
             Effect::Recheck => {
                 let recorded: Vec<MachineId> = self.recorded.iter().cloned().collect();
-                if !may_found(&me, &self.groups(), self.initialiser.as_ref(), &recorded) {
+                if !may_found(&me, &self.groups(), &Log::of(self.log.clone()), &recorded) {
                     self.recorded.remove(&me);
                     self.machine(number).pending.clear();
                 }
@@ -444,7 +465,16 @@ impl World {
             }
             Event::Kill(index) => {
                 if let Some(number) = self.pick(*index, living) {
-                    self.machine(number).pending.clear();
+                    let pending = std::mem::take(&mut self.machine(number).pending);
+                    if let Some(Effect::Claim(at)) = pending.first() {
+                        self.late.push((*at, id(number)));
+                    }
+                }
+            }
+            Event::Late(index) => {
+                if !self.late.is_empty() {
+                    let (at, machine) = self.late.remove(*index % self.late.len());
+                    self.claim(at, machine);
                 }
             }
             Event::Agent(index) => {
@@ -457,7 +487,10 @@ impl World {
                     self.happen(&Event::Agent(*index));
                 }
             }
-            Event::Minute => self.machines.values_mut().for_each(|one| one.waited_s += 70),
+            Event::Minute => {
+                self.now_s += 70;
+                self.machines.values_mut().for_each(|one| one.waited_s += 70);
+            }
         }
         self.settle();
         // What founding rests on.
@@ -497,6 +530,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => index.clone().prop_map(Event::Heal),
         1 => index.clone().prop_map(Event::Terminate),
         1 => index.clone().prop_map(Event::Kill),
+        1 => index.clone().prop_map(Event::Late),
         12 => index.clone().prop_map(Event::Agent),
         8 => (index, 2_u8..12).prop_map(|(index, times)| Event::Agents(index, times)),
         1 => Just(Event::Minute),
@@ -522,7 +556,8 @@ proptest! {
         let can_recover = world.can_recover();
         let mut last = BTreeMap::new();
         for round in 0..120 {
-            if round == 60 {
+            // Long enough for a living machine that claimed and does not found.
+            if round % 20 == 0 {
                 world.happen(&Event::Minute);
             }
             for number in world.machines.keys().copied().collect::<Vec<_>>() {
@@ -556,11 +591,14 @@ fn two_that_take_over_at_once_found_one() {
             world.agent(*number);
         }
     };
-    // The first claims and is gone; both others see that before either does anything about it.
+    // The first claims and is gone. The second claims and stands still before it records itself, for
+    // so long that the third takes over from it.
     agent(&mut begun, &[1, 1]);
     begun.lose(1);
     begun.happen(&Event::Minute);
-    agent(&mut begun, &[2, 3, 2, 2, 2, 3, 3, 3]);
+    agent(&mut begun, &[2, 2, 2]);
+    (0..3).for_each(|_| begun.happen(&Event::Minute));
+    agent(&mut begun, &[3, 3, 3]);
     let founding = vec![Effect::Record, Effect::Recheck, Effect::Found];
     assert!([2, 3].iter().all(|number| begun.machines[number].pending == founding));
     // Every order of their three steps; founding twice is found out by the world itself.

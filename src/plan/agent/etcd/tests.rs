@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::model::group::Capacity;
+use crate::model::group::{Capacity, GroupInstance, Lifecycle};
+use crate::plan::agent::claim::FOUNDING_S;
 
 pub(super) fn id(number: u8) -> MachineId {
     format!("i-{number}").parse().expect("an id")
@@ -55,6 +56,7 @@ fn seen<'a>(me: &'a MachineId, groups: &'a [Group]) -> Seen<'a> {
         me,
         address: address(number),
         control_groups: groups,
+        log: const { &Log::new() },
         initialiser: None,
         recorded: &[],
         registered: &[],
@@ -63,8 +65,15 @@ fn seen<'a>(me: &'a MachineId, groups: &'a [Group]) -> Seen<'a> {
         members: None,
         leads: false,
         waited_s: 0,
+        last_for_s: 0,
     }
 }
+
+fn claims(numbers: &[u8]) -> Log {
+    Log::of(numbers.iter().map(|number| Entry::Claim { machine: id(*number) }).collect())
+}
+
+const FIRST_CLAIM: Action = Action::Claim { instead: None };
 
 use Lifecycle::{InService, TerminatingWait};
 
@@ -72,17 +81,37 @@ use Lifecycle::{InService, TerminatingWait};
 fn one_founds_and_the_others_wait() {
     let groups = [group(&[(1, InService), (2, InService)])];
     let (one, two) = (id(1), id(2));
-    assert_eq!(next(&seen(&one, &groups)), Action::Claim);
+    assert_eq!(next(&seen(&one, &groups)), FIRST_CLAIM);
     assert_eq!(next(&seen(&two, &groups)), Action::Wait(Waiting::Founder));
-    assert_eq!(next(&Seen { waited_s: 61, ..seen(&two, &groups) }), Action::Claim);
-    let claimed = Seen { initialiser: Some(&one), ..seen(&one, &groups) };
-    assert_eq!(next(&claimed), Action::Found);
-    let other = Seen { initialiser: Some(&one), waited_s: 61, ..seen(&two, &groups) };
+    assert_eq!(next(&Seen { waited_s: 61, ..seen(&two, &groups) }), FIRST_CLAIM);
+    let log = claims(&[1]);
+    assert_eq!(next(&Seen { log: &log, ..seen(&one, &groups) }), Action::Found);
+    let other = Seen { log: &log, waited_s: 61, ..seen(&two, &groups) };
     assert_eq!(next(&other), Action::Wait(Waiting::Founder));
     let no_unit = Seen { service: Service::Missing, ..seen(&one, &groups) };
     assert_eq!(next(&no_unit), Action::Wait(Waiting::Unit));
     let unlisted = id(9);
     assert_eq!(next(&Seen { waited_s: 61, ..seen(&unlisted, &groups) }), Action::Wait(Waiting::Group));
+}
+
+/// At e1e3c77 a living machine that had claimed was waited for without limit.
+#[test]
+fn a_living_founder_that_never_founds_is_taken_over() {
+    let groups = [group(&[(1, InService), (2, InService)])];
+    let (one, two) = (id(1), id(2));
+    let log = claims(&[1]);
+    let late = Seen { log: &log, waited_s: 999, last_for_s: FOUNDING_S, ..seen(&two, &groups) };
+    assert_eq!(next(&late), Action::Wait(Waiting::Founder));
+    let over = Seen { last_for_s: FOUNDING_S + 1, ..late };
+    assert_eq!(next(&over), Action::Claim { instead: Some(one.clone()) });
+    // Not one that may have a vote: it may just be about to start.
+    let recorded = [id(1)];
+    assert_eq!(next(&Seen { recorded: &recorded, ..over }), Action::Wait(Waiting::Majority));
+    // The same for one that claimed before there was a log.
+    let legacy = Seen { initialiser: Some(&one), waited_s: 999, ..seen(&two, &groups) };
+    assert_eq!(next(&legacy), Action::Wait(Waiting::Founder));
+    let over = Seen { last_for_s: FOUNDING_S + 1, ..legacy };
+    assert_eq!(next(&over), Action::Claim { instead: Some(one) });
 }
 
 #[test]
@@ -91,15 +120,18 @@ fn a_founder_that_went_alone_is_taken_over() {
     let (one, two, three) = (id(1), id(2), id(3));
     // It had founded, which its machine wrote down; but its machine is gone.
     let recorded = [id(1)];
-    let left = Seen { initialiser: Some(&one), recorded: &recorded, ..seen(&two, &groups) };
-    assert_eq!(next(&left), Action::TakeOver(one.clone()));
+    let log = claims(&[1]);
+    let left = Seen { log: &log, recorded: &recorded, ..seen(&two, &groups) };
+    assert_eq!(next(&left), Action::Claim { instead: Some(one.clone()) });
+    let legacy = Seen { initialiser: Some(&one), recorded: &recorded, ..seen(&two, &groups) };
+    assert_eq!(next(&legacy), Action::Claim { instead: Some(one) });
     // One that was on its way in has data that nobody will ever talk to.
     let follower = Seen { data: true, service: Service::Running, ..left.clone() };
     assert_eq!(next(&follower), Action::Wait(Waiting::Majority));
     assert_eq!(next(&Seen { waited_s: 61, ..follower }), Action::SetAside);
     // One with a vote is never given up while its machine lives.
     let recorded = [id(1), id(2)];
-    let voter = Seen { initialiser: Some(&one), recorded: &recorded, waited_s: 999, ..seen(&two, &groups) };
+    let voter = Seen { log: &log, recorded: &recorded, waited_s: 999, ..seen(&two, &groups) };
     assert_eq!(next(&Seen { data: true, ..voter.clone() }), Action::Start);
     let running = Seen { data: true, service: Service::Running, ..voter.clone() };
     assert_eq!(next(&running), Action::Wait(Waiting::Majority));
@@ -112,13 +144,14 @@ fn two_that_lost_their_data_do_not_wait_for_each_other() {
     let groups = [group(&[(1, InService), (2, InService)])];
     let (one, two) = (id(1), id(2));
     let recorded = [id(1), id(2)];
-    let second = Seen { initialiser: Some(&one), recorded: &recorded, ..seen(&two, &groups) };
+    let log = claims(&[1]);
+    let second = Seen { log: &log, recorded: &recorded, ..seen(&two, &groups) };
     assert_eq!(next(&second), Action::Withdraw);
-    let first = Seen { initialiser: Some(&one), recorded: &recorded[..1], ..seen(&one, &groups) };
+    let first = Seen { log: &log, recorded: &recorded[..1], ..seen(&one, &groups) };
     assert_eq!(next(&first), Action::Found);
-    assert!(may_found(&one, &groups, Some(&one), &recorded[..1]));
-    assert!(!may_found(&one, &groups, Some(&one), &recorded), "another founds at the same time");
-    assert!(!may_found(&one, &groups, Some(&two), &[]));
+    assert!(may_found(&one, &groups, &log, &recorded[..1]));
+    assert!(!may_found(&one, &groups, &log, &recorded), "another founds at the same time");
+    assert!(!may_found(&one, &groups, &claims(&[1, 2]), &[]), "it was taken over from");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub(super) fn machine(number: usize, state: MachineState) -> Machine {
         leader: false,
         group: "workers".into(),
         metadata: BTreeMap::new(),
+        features: crate::model::feature::Features::default(),
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) fn service(desired: u32, on: &[usize]) -> ServiceStatus {
         instances: instances.collect(),
         history: vec![Revision {
             number: 1,
-            digest: format!("sha256:{}", "0".repeat(64)).parse().expect("a digest"),
+            digest: format!("sha256:{}", "0".repeat(64)).parse().ok(),
             origin: crate::model::service::Origin {
                 repository: "-".into(),
                 commit: String::new(),

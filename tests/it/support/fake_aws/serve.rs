@@ -14,8 +14,10 @@ pub async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Respo
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let body = to_bytes(body, 10 << 20).await.expect("a request of some bytes");
+    let parameters = super::ssm::action(&head.headers);
     let form = (path == "/").then(|| Form::read(&String::from_utf8_lossy(&body)));
     let action = match &form {
+        _ if parameters.is_some() => parameters.clone().unwrap_or_default(),
         Some(form) => form.get("Action").unwrap_or("no action").to_owned(),
         None => bucket::action(&head.method, &path),
     };
@@ -25,6 +27,12 @@ pub async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Respo
         world.advance();
         *world.calls.entry(action.clone()).or_default() += 1;
         match form {
+            _ if parameters.is_some() => {
+                let (status, document) = world.parameters.ask(&action, &body);
+                let response = Response::builder().status(status);
+                let response = response.header("content-type", "application/x-amz-json-1.1");
+                response.body(Body::from(document)).expect("a response")
+            }
             Some(form) => match world.answer_or_refuse(&action, &form) {
                 Ok(result) => document(200, wire::answer(&action, &result)),
                 Err(refusal) => document(refusal.status, refusal.document()),

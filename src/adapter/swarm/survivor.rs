@@ -1,0 +1,150 @@
+//! A manager without the others.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::models::{LocalNodeState, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmSpec};
+use bollard::query_parameters::{DeleteNodeOptions, ListNodesOptions};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Swarm;
+use super::member::PORT;
+use super::observe::{self, INSTANCE};
+use crate::model::cluster::{EngineState, Manager};
+use crate::port::cluster::ClusterError;
+use crate::port::recovery::{EngineView, Survivor};
+
+/// How long the engine may take to answer. Without a majority it takes 20 s to say that there is no leader.
+const ANSWER: Duration = Duration::from_secs(4);
+/// How long it may take to lead alone.
+const LEAD: Duration = Duration::from_secs(60);
+/// Time between two looks meanwhile.
+const LOOK: Duration = Duration::from_millis(300);
+
+#[async_trait]
+impl Survivor for Swarm {
+    async fn view(&self) -> EngineView {
+        let none = |message: String| EngineView {
+            state: EngineState::Broken,
+            message: Some(message),
+            id: None,
+            node: None,
+            managers: Vec::new(),
+        };
+        let info = match timeout(ANSWER, self.engine.docker().info()).await {
+            Ok(Ok(info)) => info.swarm.unwrap_or_default(),
+            Ok(Err(error)) => return none(self.engine.error("asking the engine", error).to_string()),
+            Err(_) => return none(format!("the engine does not answer within {} s", ANSWER.as_secs())),
+        };
+        let text = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let mut view = EngineView {
+            state: EngineState::Out,
+            message: text(info.error),
+            id: text(info.cluster.and_then(|cluster| cluster.id)),
+            node: text(info.node_id),
+            managers: Vec::new(),
+        };
+        view.state = match info.local_node_state {
+            Some(LocalNodeState::ACTIVE) if info.control_available == Some(true) => {
+                match self.managers().await {
+                    Ok(managers) => {
+                        view.managers = managers;
+                        EngineState::Manager
+                    }
+                    Err(error) => {
+                        view.message.get_or_insert(error);
+                        EngineState::Alone
+                    }
+                }
+            }
+            Some(LocalNodeState::ACTIVE) => EngineState::Worker,
+            Some(LocalNodeState::PENDING) => EngineState::Waiting,
+            Some(LocalNodeState::ERROR | LocalNodeState::LOCKED) => EngineState::Broken,
+            Some(LocalNodeState::INACTIVE | LocalNodeState::EMPTY) | None => EngineState::Out,
+        };
+        view
+    }
+
+    async fn go_on_alone(&self, address: IpAddr) -> Result<(), ClusterError> {
+        let before = Survivor::view(self).await;
+        if before.state != EngineState::Manager {
+            // An empty specification leaves the cluster's own as it is.
+            let request = SwarmInitRequest {
+                listen_addr: Some(format!("{address}:{PORT}")),
+                advertise_addr: Some(address.to_string()),
+                data_path_addr: Some(address.to_string()),
+                force_new_cluster: Some(true),
+                spec: Some(SwarmSpec::default()),
+                ..Default::default()
+            };
+            self.engine
+                .docker()
+                .init_swarm(request)
+                .await
+                .map_err(|error| self.engine.error("going on as the only manager", error))?;
+        }
+        let start = Instant::now();
+        loop {
+            let view = Survivor::view(self).await;
+            if view.state == EngineState::Manager && view.managers.iter().any(|one| one.leader) {
+                return self.remove_others(view.node.as_deref().unwrap_or_default()).await;
+            }
+            if start.elapsed() > LEAD {
+                return Err(ClusterError::Unreachable {
+                    endpoint: "this machine's engine".to_owned(),
+                    reason: format!(
+                        "it does not lead {} s after it was told to go on alone: {}",
+                        LEAD.as_secs(),
+                        view.message.unwrap_or_else(|| "it gives no reason".to_owned())
+                    ),
+                });
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+impl Swarm {
+    /// The managers, if a majority answers.
+    async fn managers(&self) -> Result<Vec<Manager>, String> {
+        let asked = self.engine.docker().list_nodes(None::<ListNodesOptions>);
+        let nodes = match timeout(ANSWER, asked).await {
+            Ok(Ok(nodes)) => nodes,
+            Ok(Err(error)) => return Err(self.engine.error("asking for the nodes", error).to_string()),
+            Err(_) => return Err(format!("the managers have not agreed within {} s", ANSWER.as_secs())),
+        };
+        Ok(nodes
+            .iter()
+            .filter_map(|node| {
+                let status = node.manager_status.as_ref()?;
+                Some(Manager {
+                    node: node.id.clone()?,
+                    machine: observe::label(node, INSTANCE).and_then(|id| id.parse().ok()),
+                    leader: status.leader.unwrap_or(false),
+                    reachable: status.reachability == Some(Reachability::REACHABLE),
+                })
+            })
+            .collect())
+    }
+
+    /// Takes every other manager off the list. Their agents find that they were removed, and join again.
+    async fn remove_others(&self, own: &str) -> Result<(), ClusterError> {
+        let nodes = self
+            .engine
+            .docker()
+            .list_nodes(None::<ListNodesOptions>)
+            .await
+            .map_err(|error| self.engine.error("reading the nodes", error))?;
+        for node in nodes {
+            let manager = node.spec.as_ref().and_then(|spec| spec.role) == Some(NodeSpecRoleEnum::MANAGER);
+            let Some(id) = node.id.filter(|id| manager && id != own) else { continue };
+            let options = Some(DeleteNodeOptions { force: true });
+            match self.engine.docker().delete_node(&id, options).await {
+                Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                Err(error) => return Err(self.engine.error(format!("removing node {id}"), error)),
+            }
+        }
+        Ok(())
+    }
+}

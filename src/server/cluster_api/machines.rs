@@ -1,0 +1,93 @@
+//! Machines: registered, emptied, let into etcd.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::super::strict::Strict;
+use super::{Api, Authorised, Problem};
+use crate::model::feature::feature_labels;
+use crate::model::principal::{Level, Target};
+use crate::port::cluster::ClusterError;
+use crate::port::cluster_wire::{
+    DrainRequest, Drained, EtcdClient, EtcdClientRequest, Registration, Unhealthy,
+};
+
+/// How long one request empties machines before it reports how far it came.
+const DRAIN_WINDOW: Duration = Duration::from_secs(3);
+
+pub(super) async fn drain(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(request): Strict<DrainRequest>,
+) -> Result<Json<Drained>, Problem> {
+    let machines = authorised.machines();
+    let person = authorised.level.is_some_and(|level| level < Level::Admin);
+    if request.force && person {
+        let reason = format!(
+            "{} may not drain machines by force, which also stops what nothing can replace: this needs the level admin",
+            authorised.principal
+        );
+        return Err(ClusterError::Denied { reason }.into());
+    }
+    let work = async {
+        if request.force {
+            api.membership.evacuate(machines).await
+        } else {
+            api.cluster.drain(machines).await
+        }
+    };
+    // Giving up in the middle is safe: the next request goes on from what is there.
+    match tokio::time::timeout(DRAIN_WINDOW, work).await {
+        Ok(result) => result.map(|()| Json(Drained { done: true })).map_err(Problem::from),
+        Err(_) => Ok(Json(Drained { done: false })),
+    }
+}
+
+pub(super) async fn register(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(registration): Strict<Registration>,
+) -> Result<StatusCode, Problem> {
+    let id = authorised.machine()?;
+    let Some(node) = authorised.nodes.iter().find(|node| node.id == registration.node) else {
+        return Err(ClusterError::NotFound { what: "machine", name: registration.node }.into());
+    };
+    // A node belongs to the machine that first said so.
+    if node.instance.as_ref().is_some_and(|known| known != id) {
+        let reason = format!("node `{}` is another machine's", node.id);
+        return Err(ClusterError::Refused { reason }.into());
+    }
+    let mut labels = registration.labels;
+    labels.insert("instance".to_owned(), id.to_string());
+    // The control machine writes what the agent can do; what metadata calls a feature is none.
+    labels.retain(|key, _| !key.starts_with("feature."));
+    labels.extend(feature_labels(registration.features));
+    api.membership.register(&node.id, &labels).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn etcd_client(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(request): Strict<EtcdClientRequest>,
+) -> Result<Json<EtcdClient>, Problem> {
+    let id = authorised.machine()?;
+    let Some(etcd) = &api.etcd else {
+        return Err(ClusterError::NotFound { what: "etcd", name: id.to_string() }.into());
+    };
+    Ok(Json(etcd.client(id, &request.public_key).await?))
+}
+
+pub(super) async fn unhealthy(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(report): Strict<Unhealthy>,
+) -> Result<StatusCode, Problem> {
+    if let Target::Task { id, .. } = &authorised.target {
+        api.membership.report_unhealthy(id, &report.output).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
