@@ -108,6 +108,7 @@ pub enum Done {
 pub fn run() -> ExitCode {
     // aws-lc-rs is the one TLS provider in the tree; a second call only says it is installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    crate::view::out::mask_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::model::redact::{Mask, WITHHELD};
+
 pub mod local;
 pub mod pipeline;
 pub mod roll;
@@ -48,21 +50,41 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// What stands in place of an event that cannot be shown without a secret.
+    fn withheld(&self) -> Self {
+        match self {
+            Self::Pipeline(event) => Self::Pipeline(event.withheld()),
+            _ => Self::Note { text: format!("an event is {WITHHELD}") },
+        }
+    }
+}
+
 /// The sending end of an event stream. Cheap to clone; sending never waits and never
 /// fails, since nobody listening is no reason to stop working.
 #[derive(Debug, Clone)]
-pub struct Events(mpsc::UnboundedSender<Event>);
+pub struct Events {
+    sender: mpsc::UnboundedSender<Event>,
+    mask: Mask,
+}
 
 impl Events {
-    /// A stream and the end to read it from.
+    /// A stream and the end to read it from. What the process must not show is masked.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        Self::masked(Mask::process())
     }
 
-    /// Emits `kind`, stamped with the time.
+    /// A stream whose events `mask` masks, and the end to read it from.
+    pub fn masked(mask: Mask) -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender, mask }, receiver)
+    }
+
+    /// Emits `kind`, stamped with the time and masked. One that cannot be shown without a secret
+    /// is replaced by a note that says so.
     pub fn emit(&self, kind: EventKind) {
-        let _ = self.0.send(Event { version: EVENT_VERSION, at: Utc::now(), kind });
+        let kind = self.mask.masked(&kind).unwrap_or_else(|| kind.withheld());
+        let _ = self.sender.send(Event { version: EVENT_VERSION, at: Utc::now(), kind });
     }
 
     /// Emits a line of progress.

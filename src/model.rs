@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod principal;
 pub mod project;
 pub mod reboot;
+pub mod redact;
 pub mod run;
 pub mod secret;
 pub mod service;

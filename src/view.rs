@@ -12,12 +12,12 @@ pub mod json;
 pub mod live;
 pub mod local;
 pub mod machines;
+pub mod out;
 pub mod paint;
 pub mod pipeline;
 pub mod plan;
 pub mod plan_markdown;
 pub mod recover;
-pub mod redact;
 pub mod render;
 pub mod roll;
 pub mod stacks;
@@ -26,3 +26,6 @@ pub mod table;
 pub mod time;
 pub mod tokens;
 pub mod words;
+
+#[cfg(test)]
+mod secret_tests;

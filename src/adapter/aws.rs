@@ -7,6 +7,7 @@ mod bucket;
 mod cloud;
 mod drift;
 mod ec2;
+pub mod ecr;
 mod groups;
 mod parameters;
 mod patience;
@@ -172,6 +173,11 @@ impl Aws {
     /// Autoscaling groups.
     pub fn groups(&self) -> Arc<dyn Groups> {
         Arc::new(groups::AutoScaling::new(client!(self, aws_sdk_autoscaling)))
+    }
+
+    /// Tokens for registries of ECR.
+    pub fn ecr(&self) -> Arc<ecr::EcrTokens> {
+        Arc::new(ecr::EcrTokens::new(self.config.clone()))
     }
 
     /// The parameter store of Systems Manager.

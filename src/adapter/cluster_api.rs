@@ -39,6 +39,8 @@ pub use identity::{Credential, MachineKey};
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long an unused connection is kept: less than the servers keep it.
+const IDLE: Duration = Duration::from_secs(15);
 /// How long the answer to one request may take.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a stream may be silent: three of the server's signs of life.
@@ -469,15 +471,21 @@ async fn attempt(request: RequestBuilder, endpoint: &str) -> Result<Response, Tr
     Err(if unknown { Trouble::Unknown(error) } else { Trouble::Answered(error) })
 }
 
+/// The longest line of an answer, in bytes: a snapshot of a large cluster has some megabytes.
+const LINE_MAX: usize = 64 << 20;
+
 fn lines(response: Response) -> impl Stream<Item = Result<Line, String>> + Send {
     let bytes = response.bytes_stream().boxed();
     stream::unfold((bytes, Vec::new(), false), |(mut bytes, mut rest, ended)| async move {
         if ended {
             return None;
         }
+        // What was searched is not searched again when more comes.
+        let mut searched = 0;
         loop {
-            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
+            if let Some(end) = rest.iter().skip(searched).position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=searched + end).collect();
+                searched = 0;
                 let text = line.trim_ascii();
                 if text.is_empty() {
                     continue;
@@ -485,6 +493,11 @@ fn lines(response: Response) -> impl Stream<Item = Result<Line, String>> + Send 
                 let item = serde_json::from_slice(text)
                     .map_err(|error| format!("its line is not understood: {error}"));
                 return Some((item, (bytes, rest, false)));
+            }
+            searched = rest.len();
+            if searched > LINE_MAX {
+                let error = format!("its line has more than {LINE_MAX} bytes");
+                return Some((Err(error), (bytes, Vec::new(), true)));
             }
             match bytes.next().await {
                 Some(Ok(chunk)) => rest.extend_from_slice(&chunk),

@@ -10,9 +10,11 @@ use bollard::query_parameters::{BuildImageOptions, PushImageOptionsBuilder};
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 
+use super::output;
 pub use super::registry::CredentialSource;
 use super::registry::Registry;
 use crate::model::name::Digest;
+use crate::model::redact::Mask;
 use crate::model::secret::Secret;
 use crate::port::images::{BuildRequest, ImageError, ImageStore, Lines};
 
@@ -21,6 +23,7 @@ pub struct DockerImages {
     docker: Docker,
     registry: Registry,
     platform: OnceCell<String>,
+    mask: Mask,
 }
 
 impl DockerImages {
@@ -28,12 +31,51 @@ impl DockerImages {
     ///
     /// # Errors
     /// When DOCKER_HOST makes no sense.
-    pub fn new(host: impl Into<String>, credentials: CredentialSource) -> Result<Self, ImageError> {
+    pub fn new(
+        host: impl Into<String>,
+        credentials: CredentialSource,
+        mask: Mask,
+    ) -> Result<Self, ImageError> {
         let docker = Docker::connect_with_defaults()
             .map_err(|error| ImageError::Builder { reason: error.to_string() })?
             // A build can be silent for long; it is ended by dropping it.
             .with_timeout(std::time::Duration::from_secs(3600));
-        Ok(Self { docker, registry: Registry::new(host.into(), credentials), platform: OnceCell::new() })
+        Ok(Self {
+            docker,
+            registry: Registry::new(host.into(), credentials),
+            platform: OnceCell::new(),
+            mask,
+        })
+    }
+
+    async fn push_once(&self, image: &str, tag: &str, lines: Lines<'_>) -> Result<Digest, ImageError> {
+        let name = self.qualified(image);
+        let host = self.registry.host();
+        let credentials = self.registry.credentials().await?;
+        let credentials = credentials.as_ref().filter(|credentials| credentials.are_for(host));
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
+        let credentials = credentials.map(|credentials| docker_credentials(credentials, host));
+        let mut progress = Box::pin(self.docker.push_image(&name, Some(options), credentials));
+        while let Some(info) = progress.next().await {
+            let info = match info {
+                Ok(info) => info,
+                Err(error) => return Err(failed(error, Some((host, &name)))),
+            };
+            let quiet = info.progress_detail.as_ref().is_none_or(|detail| detail.current.is_none());
+            if let (Some(status), true) = (info.status, quiet)
+                && status != "Preparing"
+                && status != "Waiting"
+            {
+                lines(&status);
+            }
+        }
+        drop(progress);
+        let reference = format!("{name}:{tag}");
+        self.registry.digest(&reference).await?.ok_or_else(|| ImageError::Refused {
+            host: host.to_owned(),
+            doing: format!("`{reference}`"),
+            reason: "it was pushed, and the registry does not have it".into(),
+        })
     }
 
     fn qualified(&self, image: &str) -> String {
@@ -79,11 +121,17 @@ impl ImageStore for DockerImages {
         });
         let context = bollard::body_try_stream(request.context);
         let mut progress = Box::pin(self.docker.build_image(options, credentials, Some(context)));
-        let mut text = Text::default();
+        // A step's output may hold a secret, cut anywhere; the builder's own words come whole.
+        let mut output = output::Lines::new(&self.mask);
+        let mut take = |line: &str| {
+            if !line.is_empty() {
+                lines(line);
+            }
+        };
         while let Some(info) = progress.next().await {
             let info = info.map_err(|error| failed(error, None))?;
             if let Some(words) = info.stream {
-                text.push(&words, lines);
+                output.push(words.as_bytes(), &mut take);
             }
             // The progress of a layer comes many times a second; its end is enough.
             if let (Some(status), None) = (info.status, info.progress_detail) {
@@ -93,44 +141,20 @@ impl ImageStore for DockerImages {
                 }
             }
         }
-        text.end(lines);
+        output.end(&mut take);
         Ok(())
     }
 
     async fn push(&self, image: &str, tag: &str, lines: Lines<'_>) -> Result<Digest, ImageError> {
-        let name = self.qualified(image);
-        let host = self.registry.host();
-        let credentials = self.registry.credentials().await?;
-        let credentials = credentials.as_ref().filter(|credentials| credentials.are_for(host));
-        let options = PushImageOptionsBuilder::default().tag(tag).build();
-        let credentials = credentials.map(|credentials| docker_credentials(credentials, host));
-        let mut progress = Box::pin(self.docker.push_image(&name, Some(options), credentials));
-        while let Some(info) = progress.next().await {
-            let info = match info {
-                Ok(info) => info,
-                Err(error) => {
-                    let error = failed(error, Some((host, &name)));
-                    if matches!(error, ImageError::Refused { .. }) {
-                        self.registry.forget().await;
-                    }
-                    return Err(error);
-                }
-            };
-            let quiet = info.progress_detail.as_ref().is_none_or(|detail| detail.current.is_none());
-            if let (Some(status), true) = (info.status, quiet)
-                && status != "Preparing"
-                && status != "Waiting"
-            {
-                lines(&status);
+        match self.push_once(image, tag, lines).await {
+            // The password may have been changed since it was read.
+            Err(ImageError::Refused { .. }) if self.registry.can_change() => {
+                self.registry.forget().await;
+                self.mask.learn_all(&self.secrets().await?);
+                self.push_once(image, tag, lines).await
             }
+            result => result,
         }
-        drop(progress);
-        let reference = format!("{name}:{tag}");
-        self.registry.digest(&reference).await?.ok_or_else(|| ImageError::Refused {
-            host: host.to_owned(),
-            doing: format!("`{reference}`"),
-            reason: "it was pushed, and the registry does not have it".into(),
-        })
     }
 
     async fn secrets(&self) -> Result<Vec<Secret<String>>, ImageError> {
@@ -181,47 +205,9 @@ fn failed(error: Error, push: Option<(&str, &str)>) -> ImageError {
     }
 }
 
-/// Collects the builder's words into lines.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn push(&mut self, words: &str, lines: Lines<'_>) {
-        self.0.push_str(words);
-        while let Some(at) = self.0.find('\n') {
-            let line: String = self.0.drain(..=at).collect();
-            // Of a line that redraws itself the last form counts.
-            let line = line.trim_end_matches(['\n', '\r']);
-            let line = line.rsplit('\r').next().unwrap_or(line).trim_end();
-            if !line.is_empty() {
-                lines(line);
-            }
-        }
-    }
-
-    fn end(&mut self, lines: Lines<'_>) {
-        if !self.0.is_empty() {
-            self.push("\n", lines);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
-
-    #[test]
-    fn words_become_lines() {
-        let seen = Mutex::new(Vec::new());
-        let lines = |line: &str| seen.lock().expect("the list").push(line.to_owned());
-        let mut text = Text::default();
-        text.push("Step 1/2 : FR", &lines);
-        text.push("OM a\n\n10%\r20%\r\ndone", &lines);
-        text.end(&lines);
-        assert_eq!(*seen.lock().expect("the list"), ["Step 1/2 : FROM a", "20%", "done"]);
-    }
 
     #[test]
     fn hosts_are_told_from_folders() {

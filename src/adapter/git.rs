@@ -4,17 +4,17 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::model::image::{EntryKind, TreeEntry};
+use super::git_command::{self, Address};
+use super::private_file;
+use crate::model::image::{Budget, EntryKind, TreeEntry, TreeLimits};
 use crate::model::name::{CommitId, RepositoryName};
 use crate::port::git::{Archive, ArchiveEntry, Commit, Content, GitError, GitRemote, GitSource};
 
@@ -22,6 +22,12 @@ use crate::port::git::{Archive, ArchiveEntry, Commit, Content, GitError, GitRemo
 const ASK: Duration = Duration::from_secs(60);
 /// How long a fetch may take.
 const FETCH: Duration = Duration::from_secs(1800);
+/// How long another process may be fetching into a mirror before this one gives up for now.
+const HELD: Duration = Duration::from_secs(120);
+/// The most bytes of an object that is read whole: a commit, a folder, a Dockerfile.
+const OBJECT_MAX: usize = 16 << 20;
+/// The most characters of a commit's subject that are kept.
+const SUBJECT_MAX: usize = 300;
 /// How much of an archive is handed over at a time.
 const PIECE: usize = 128 * 1024;
 
@@ -65,29 +71,29 @@ impl GitRemote for Mirrors {
     async fn head(&self, source: &GitSource) -> Result<CommitId, GitError> {
         let reference = format!("refs/heads/{}", source.branch);
         // Past `--` nothing is an option, whatever the file says.
-        let output =
-            git(&source.url, "asking", None, ASK, &["ls-remote", "--", &source.url, &reference]).await?;
+        let address = Address::new(&source.url);
+        let arguments = ["ls-remote", "--", "{url}", &reference];
+        let output = git_command::run(&address, "asking", None, ASK, &arguments).await?;
         output
             .lines()
             .filter_map(|line| line.split_once('\t'))
             .find(|(_, name)| *name == reference)
             .and_then(|(id, _)| id.parse().ok())
-            .ok_or_else(|| GitError::NoBranch { url: shown(&source.url), branch: source.branch.clone() })
+            .ok_or_else(|| GitError::NoBranch { url: address.shown(), branch: source.branch.clone() })
     }
 
     async fn fetch(&self, source: &GitSource) -> Result<(), GitError> {
         let path = self.path(&source.name);
+        let held = git_command::hold(&path, HELD).await?;
         if !path.join("HEAD").exists() {
             let made = path.clone();
-            tokio::task::spawn_blocking(move || git2::Repository::init_bare(&made).map(drop))
-                .await
-                .map_err(|error| error.to_string())
-                .and_then(|made| made.map_err(|error| error.message().to_owned()))
-                .map_err(|reason| GitError::Mirror {
-                    doing: "making",
-                    path: path.display().to_string(),
-                    reason,
-                })?;
+            let make = move || {
+                private_file::make_folder(&made).map_err(|error| error.to_string())?;
+                git2::Repository::init_bare(&made).map(drop).map_err(|error| error.message().to_owned())
+            };
+            tokio::task::spawn_blocking(make).await.map_err(|error| error.to_string()).flatten().map_err(
+                |reason| GitError::Mirror { doing: "making", path: path.display().to_string(), reason },
+            )?;
         }
         let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         let arguments = [
@@ -97,11 +103,12 @@ impl GitRemote for Mirrors {
             "--no-write-fetch-head",
             "--no-tags",
             "--",
-            &source.url,
+            "{url}",
             all[0],
             all[1],
         ];
-        git(&source.url, "fetching", Some(&path), FETCH, &arguments).await.map(drop)
+        let address = Address::new(&source.url);
+        git_command::run(&address, "fetching", Some((&path, &held)), FETCH, &arguments).await.map(drop)
     }
 
     async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError> {
@@ -112,6 +119,11 @@ impl GitRemote for Mirrors {
         };
         let revision = revision.to_owned();
         self.with(repository, move |mirror| {
+            let full = (revision.len() == 40).then(|| git2::Oid::from_str(&revision).ok()).flatten();
+            let named = full.or_else(|| mirror.resolve_reference_from_short_name(&revision).ok()?.target());
+            if let Some(size) = named.and_then(|id| size(mirror, id)).filter(|size| *size > OBJECT_MAX) {
+                return Err(too_large(&format!("commit {revision}"), size));
+            }
             let commit = mirror
                 .revparse_single(&revision)
                 .and_then(|object| object.peel_to_commit())
@@ -122,7 +134,7 @@ impl GitRemote for Mirrors {
                 reason: "its commit ids are not SHA-1".into(),
             })?;
             let message = String::from_utf8_lossy(commit.message_bytes()).trim_start().to_owned();
-            Ok(Commit { id, subject: message.lines().next().unwrap_or("").trim_end().to_owned() })
+            Ok(Commit { id, subject: subject(&message) })
         })
         .await
     }
@@ -159,7 +171,7 @@ impl GitRemote for Mirrors {
                     .map_err(|_| no_folder)?
             };
             let mut entries = Vec::new();
-            list(mirror, &tree, "", &mut entries)?;
+            list(mirror, &tree, "", &mut Budget::new(TreeLimits::default()), &mut entries)?;
             entries.sort();
             Ok(entries)
         })
@@ -171,10 +183,36 @@ impl GitRemote for Mirrors {
             GitError::NotFound { what: format!("blob {id}"), repository: repository.clone(), at: None };
         let id = id.to_owned();
         self.with(repository, move |mirror| {
-            git2::Oid::from_str(&id)
-                .and_then(|id| mirror.find_blob(id))
-                .map(|blob| Bytes::copy_from_slice(blob.content()))
-                .map_err(|_| missing)
+            let Ok(oid) = git2::Oid::from_str(&id) else { return Err(missing) };
+            match size(mirror, oid) {
+                None => Err(missing),
+                Some(size) if size > OBJECT_MAX => Err(too_large(&format!("blob {id}"), size)),
+                Some(_) => {
+                    let blob = mirror.find_blob(oid).map_err(|_| missing)?;
+                    Ok(Bytes::copy_from_slice(blob.content()))
+                }
+            }
+        })
+        .await
+    }
+
+    async fn weigh(&self, repository: &RepositoryName, entries: &[ArchiveEntry]) -> Result<(), GitError> {
+        let blobs: Vec<(String, String)> = entries
+            .iter()
+            .filter_map(|entry| match &entry.content {
+                Content::Blob(id) => Some((entry.path.clone(), id.clone())),
+                Content::Bytes(_) => None,
+            })
+            .collect();
+        self.with(repository, move |mirror| {
+            let odb = mirror.odb().map_err(|error| broken(mirror.path(), &error))?;
+            let mut budget = Budget::new(TreeLimits::default());
+            for (path, id) in blobs {
+                let header = git2::Oid::from_str(&id).and_then(|id| odb.read_header(id));
+                let (size, _) = header.map_err(|error| broken(mirror.path(), &error))?;
+                budget.weigh(size as u64).map_err(|reason| GitError::Unfit { path, reason })?;
+            }
+            Ok(())
         })
         .await
     }
@@ -193,10 +231,37 @@ impl GitRemote for Mirrors {
     }
 }
 
+/// The first line of a commit's message.
+fn subject(message: &str) -> String {
+    message.lines().next().unwrap_or("").trim_end().chars().take(SUBJECT_MAX).collect()
+}
+
+/// How many bytes an object has, asked before it is unpacked: one of gigabytes may take
+/// kilobytes in the mirror.
+fn size(mirror: &git2::Repository, id: git2::Oid) -> Option<usize> {
+    mirror.odb().and_then(|odb| odb.read_header(id)).ok().map(|(size, _)| size)
+}
+
+fn too_large(what: &str, size: usize) -> GitError {
+    GitError::Unfit {
+        path: what.to_owned(),
+        reason: format!("it has {size} bytes; {OBJECT_MAX} are allowed"),
+    }
+}
+
+/// A path that may be very long, for a message.
+fn shortened(path: &str) -> String {
+    match path.char_indices().nth(120) {
+        Some((at, _)) => format!("{}…", &path[..at]),
+        None => path.to_owned(),
+    }
+}
+
 fn list(
     mirror: &git2::Repository,
     tree: &git2::Tree<'_>,
     prefix: &str,
+    budget: &mut Budget,
     entries: &mut Vec<TreeEntry>,
 ) -> Result<(), GitError> {
     for entry in tree {
@@ -207,13 +272,18 @@ fn list(
         let name =
             std::str::from_utf8(entry.name_bytes()).map_err(|_| unfit("the file's name is not UTF-8"))?;
         let path = format!("{prefix}{name}");
+        // Folders count as well: a tree of nothing else can be as large as one of files.
+        budget.enter(&path).map_err(|reason| GitError::Unfit { path: shortened(&path), reason })?;
         let kind = match entry.filemode() {
             0o040_000 => {
+                if let Some(size) = size(mirror, entry.id()).filter(|size| *size > OBJECT_MAX) {
+                    return Err(too_large(&shortened(&path), size));
+                }
                 let inner = entry
                     .to_object(mirror)
                     .and_then(|object| object.peel_to_tree())
                     .map_err(|error| broken(mirror.path(), &error))?;
-                list(mirror, &inner, &format!("{path}/"), entries)?;
+                list(mirror, &inner, &format!("{path}/"), budget, entries)?;
                 continue;
             }
             0o120_000 => EntryKind::Link,
@@ -239,22 +309,25 @@ fn write_archive(path: &Path, entries: &[ArchiveEntry], pieces: &mut Pieces) -> 
                 archive.append_data(&mut header, folder, std::io::empty())?;
             }
         }
+        let blob;
         let content = match &entry.content {
-            Content::Bytes(bytes) => bytes.clone(),
+            Content::Bytes(bytes) => bytes.as_ref(),
             Content::Blob(id) => {
-                let blob = git2::Oid::from_str(id).and_then(|id| mirror.find_blob(id));
-                Bytes::copy_from_slice(blob.map_err(std::io::Error::other)?.content())
+                blob = git2::Oid::from_str(id)
+                    .and_then(|id| mirror.find_blob(id))
+                    .map_err(std::io::Error::other)?;
+                blob.content()
             }
         };
         match entry.kind {
             EntryKind::Link => {
-                let target = std::str::from_utf8(&content).map_err(std::io::Error::other)?;
+                let target = std::str::from_utf8(content).map_err(std::io::Error::other)?;
                 archive.append_link(&mut header(tar::EntryType::Symlink, 0o777, 0), &entry.path, target)?;
             }
             EntryKind::File | EntryKind::Executable => {
                 let mode = if entry.kind == EntryKind::Executable { 0o755 } else { 0o644 };
                 let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
-                archive.append_data(&mut header, &entry.path, &content[..])?;
+                archive.append_data(&mut header, &entry.path, content)?;
             }
             EntryKind::Submodule => {
                 return Err(std::io::Error::other(format!("`{}` is a submodule", entry.path)));
@@ -307,67 +380,6 @@ fn broken(path: &Path, error: &git2::Error) -> GitError {
         path: path.display().to_string(),
         reason: error.message().to_owned(),
     }
-}
-
-/// Runs the `git` program without any way to ask for a password, and gives its output.
-async fn git(
-    url: &str,
-    doing: &'static str,
-    mirror: Option<&Path>,
-    limit: Duration,
-    arguments: &[&str],
-) -> Result<String, GitError> {
-    let failed = |reason: String| GitError::Remote { doing, url: shown(url), reason: hide(&reason, url) };
-    let mut command = Command::new("git");
-    if let Some(mirror) = mirror {
-        command.arg("--git-dir").arg(mirror);
-    }
-    command
-        .args(arguments)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true);
-    if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
-        command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
-    }
-    let output = match tokio::time::timeout(limit, command.output()).await {
-        Err(_) => return Err(failed(format!("no answer within {} s", limit.as_secs()))),
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(failed("the program `git` is not installed".into()));
-        }
-        Ok(Err(error)) => return Err(failed(error.to_string())),
-        Ok(Ok(output)) => output,
-    };
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let words = String::from_utf8_lossy(&output.stderr);
-    let cause =
-        words.lines().map(str::trim).find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let cause = cause.or_else(|| words.lines().next_back()).unwrap_or("git gave no reason");
-    Err(failed(cause.trim_start_matches("fatal: ").trim_start_matches("error: ").to_owned()))
-}
-
-/// The URL without user and password.
-fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = match rest.find('/') {
-                Some(at) => rest.split_at(at),
-                None => (rest, ""),
-            };
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
-}
-
-/// git repeats the URL in its messages, password included (newer versions leave it out).
-fn hide(reason: &str, url: &str) -> String {
-    reason.replace(url, &shown(url))
 }
 
 #[cfg(test)]
@@ -531,12 +543,85 @@ mod tests {
         assert!(!witness.exists());
     }
 
-    #[test]
-    fn urls_are_shown_without_user_and_password() {
-        assert_eq!(shown("https://me:pw@host.example/x.git"), "https://host.example/x.git");
-        assert_eq!(shown("git@host.example:x.git"), "git@host.example:x.git");
-        assert_eq!(shown("file:///a@b/c"), "file:///a@b/c");
-        let url = "https://me:pw@h/x";
-        assert_eq!(hide("unable to access 'https://me:pw@h/x'", url), "unable to access 'https://h/x'");
+    /// Trees of nothing but each other, made by `git mktree` as anybody can.
+    fn nest(origin: &Origin, leaf: &str, width: usize, depth: usize) -> String {
+        let git = |arguments: &[&str], input: &str| -> String {
+            let mut child = std::process::Command::new("git")
+                .arg("-C")
+                .arg(origin.folder.path())
+                .args(["-c", "user.name=a", "-c", "user.email=a@example.org"])
+                .args(arguments)
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("git can be run");
+            child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("written");
+            let output = child.wait_with_output().expect("it ends");
+            assert!(output.status.success(), "git {arguments:?}");
+            String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        };
+        let mut entry = leaf.to_owned();
+        for _ in 0..depth {
+            let lines: String = (0..width).map(|name| format!("{entry}\t{name:03}\n")).collect();
+            entry = format!("040000 tree {}", git(&["mktree", "--missing"], &lines));
+        }
+        let tree = entry.rsplit(' ').next().expect("an id");
+        let commit = git(&["commit-tree", "-m", "nested", tree], "");
+        git(&["update-ref", "refs/heads/main", &commit], "");
+        commit
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_is_too_large_is_refused_while_it_is_walked() {
+        let origin = Origin::new();
+        let blob = origin.repository.blob(b"x").expect("a blob");
+        let empty = origin.repository.treebuilder(None).expect("a tree").write().expect("written");
+        let home = tempfile::tempdir().expect("a folder");
+        let mirrors = Mirrors::new(home.path().join("repos"));
+        let source = origin.source();
+        let deep = format!("100644 blob {blob}");
+        for (leaf, width, depth, reason) in [
+            (format!("100644 blob {blob}"), 10, 10, "more than 200000 files and folders"),
+            (format!("040000 tree {empty}"), 100, 5, "more than 200000 files and folders"),
+            (deep, 1, 150, "more than 100 folders deep"),
+        ] {
+            let id: CommitId = nest(&origin, &leaf, width, depth).parse().expect("an id");
+            mirrors.fetch(&source).await.expect("fetched");
+            let started = std::time::Instant::now();
+            let error = mirrors.tree(&source.name, &id, ".").await.expect_err("it is too large");
+            assert!(error.to_string().contains(reason) && !error.is_transient(), "{error}");
+            assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_blob_is_not_unpacked() {
+        let origin = Origin::new();
+        let zeros = "0".repeat(OBJECT_MAX + 1);
+        let id = origin.commit(&[("Dockerfile", 0o100_644, &zeros)], "large");
+        let home = tempfile::tempdir().expect("a folder");
+        let mirrors = Mirrors::new(home.path().join("repos"));
+        let source = origin.source();
+        mirrors.fetch(&source).await.expect("fetched");
+        let id: CommitId = id.parse().expect("an id");
+        let entries = mirrors.tree(&source.name, &id, ".").await.expect("a tree");
+        let error = mirrors.blob(&source.name, &entries[0].blob).await.expect_err("it is too large");
+        assert!(error.to_string().contains("are allowed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_fetch_gets_past_the_locks_of_a_git_that_was_killed() {
+        let origin = Origin::new();
+        origin.commit(&[("a", 0o100_644, "1")], "first");
+        let home = tempfile::tempdir().expect("a folder");
+        let mirrors = Mirrors::new(home.path().join("repos"));
+        let source = origin.source();
+        mirrors.fetch(&source).await.expect("fetched");
+        let second = origin.commit(&[("a", 0o100_644, "2")], "second");
+        for name in ["packed-refs.lock", "shallow.lock", "HEAD.lock", "index.lock", "refs/heads/main.lock"] {
+            std::fs::write(home.path().join("repos/web.git").join(name), "").expect("written");
+        }
+        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.commit(&source.name, &second).await.expect("it is there");
     }
 }

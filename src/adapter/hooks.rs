@@ -8,12 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::output;
+use crate::model::redact::Mask;
 use crate::port::hooks::{HookError, Hooks, Lines};
 
+/// How long a hook may take.
+const LIMIT: Duration = Duration::from_secs(3600);
 /// How long a hook that was told to stop may take, before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -21,12 +24,14 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ChildProcesses {
     root: PathBuf,
+    mask: Mask,
+    limit: Duration,
 }
 
 impl ChildProcesses {
-    /// Those of the repository at `root`.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// Those of the repository at `root`, whose output `mask` masks.
+    pub fn new(root: PathBuf, mask: Mask) -> Self {
+        Self { root, mask, limit: LIMIT }
     }
 
     /// A name with a `/` in it is a file of the repository, any other one is searched for.
@@ -63,13 +68,23 @@ impl Hooks for ChildProcesses {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let ended = async {
-            let ((), (), status) = tokio::join!(lines(out, line), lines(err, line), child.wait());
+            let (mut said, mut complained) = (|text: &str| line(text), |text: &str| line(text));
+            let ((), (), status) = tokio::join!(
+                output::read(out, &self.mask, &mut said),
+                output::read(err, &self.mask, &mut complained),
+                child.wait()
+            );
             status
         };
         tokio::pin!(ended);
-        let status = tokio::select! {
-            status = &mut ended => status,
-            () = stop.cancelled() => {
+        let why = tokio::select! {
+            status = &mut ended => Ok(status),
+            () = stop.cancelled() => Err(HookError::Stopped),
+            () = tokio::time::sleep(self.limit) => Err(HookError::TimedOut { limit: self.limit }),
+        };
+        let status = match why {
+            Ok(status) => status,
+            Err(why) => {
                 if let Some(group) = group {
                     // One that has ended meanwhile is no error.
                     let _ = killpg(group, Signal::SIGTERM);
@@ -78,7 +93,7 @@ impl Hooks for ChildProcesses {
                         let _ = ended.await;
                     }
                 }
-                return Err(HookError::Stopped);
+                return Err(why);
             }
         };
         match status.map_err(|error| not_run(error.to_string()))?.code() {
@@ -86,17 +101,6 @@ impl Hooks for ChildProcesses {
             Some(status) => Err(HookError::Status { status }),
             None => Err(HookError::Killed),
         }
-    }
-}
-
-async fn lines(from: Option<impl AsyncRead + Unpin>, line: Lines<'_>) {
-    let Some(from) = from else { return };
-    let mut reader = BufReader::new(from);
-    let mut bytes = Vec::new();
-    // Not every program writes UTF-8.
-    while reader.read_until(b'\n', &mut bytes).await.is_ok_and(|read| read > 0) {
-        line(String::from_utf8_lossy(&bytes).trim_end());
-        bytes.clear();
     }
 }
 
@@ -111,7 +115,7 @@ mod tests {
         let said = Mutex::new(Vec::new());
         let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
         let environment = [("STACK".to_owned(), "web".to_owned())].into();
-        let hooks = ChildProcesses::new(folder.path().to_owned());
+        let hooks = ChildProcesses::new(folder.path().to_owned(), Mask::default());
         let line =
             |text: &str| said.lock().expect("no test panics while it holds this").push(text.to_owned());
         let result = hooks.run(&command, &environment, &line, stop).await;
@@ -139,11 +143,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_takes_too_long_is_ended_with_all_its_children() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let limit = Duration::from_millis(300);
+        let hooks =
+            ChildProcesses { limit, ..ChildProcesses::new(folder.path().to_owned(), Mask::default()) };
+        let command = ["sh", "-c", "sleep 600 & wait"].map(str::to_owned);
+        let result = hooks.run(&command, &BTreeMap::new(), &|_| (), &CancellationToken::new()).await;
+        assert_eq!(result, Err(HookError::TimedOut { limit }));
+    }
+
+    #[tokio::test]
     async fn one_that_runs_is_ended_with_all_its_children() {
         let stop = CancellationToken::new();
         let cancel = stop.clone();
         let folder = tempfile::tempdir().expect("a folder");
-        let hooks = ChildProcesses::new(folder.path().to_owned());
+        let hooks = ChildProcesses::new(folder.path().to_owned(), Mask::default());
         let command = ["sh", "-c", "sleep 600 & echo begun; wait"].map(str::to_owned);
         let begun = move |_: &str| cancel.cancel();
         let result = hooks.run(&command, &BTreeMap::new(), &begun, &stop).await;

@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
 
+use super::private_file;
 use crate::model::name::{CommitId, ImageKey, RepositoryName};
 use crate::model::run::{Run, RunConfig, RunId, RunState, RunStep, SameAs, StepAction, StepState, Trigger};
 use crate::port::journal::{Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which};
 
 /// The schema that this version writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// Schema 1. Times are RFC 3339 in UTC; `config`, `step.state` and `entry.event` are JSON.
 const SCHEMA_1: &str = "
@@ -68,6 +69,13 @@ CREATE TABLE image (
 PRAGMA user_version = 1;
 ";
 
+/// Schema 2 counts attempts. Versions that know schema 1 only must not read it: they would begin
+/// a run that is quarantined.
+const SCHEMA_2: &str = "
+ALTER TABLE run ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
+";
+
 const RUN_COLUMNS: &str =
     "id, pipeline, repository, commit_id, subject, started_by, state, reason, queued, started, ended, config";
 
@@ -85,8 +93,10 @@ impl SqliteJournal {
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let failed = |reason: String| JournalError::Open { path: path.display().to_string(), reason };
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+            private_file::make_folder(folder).map_err(|error| failed(error.to_string()))?;
         }
+        // SQLite gives its other files the mode of this one.
+        private_file::ensure(path).map_err(|error| failed(error.to_string()))?;
         let connection = Connection::open(path).map_err(|error| failed(error.to_string()))?;
         Self::prepare(connection, path)
     }
@@ -109,6 +119,9 @@ impl SqliteJournal {
         }
         if found == 0 {
             transaction.execute_batch(SCHEMA_1).map_err(failed)?;
+        }
+        if found < 2 {
+            transaction.execute_batch(SCHEMA_2).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         Ok(Self { connection: Mutex::new(connection) })
@@ -228,6 +241,31 @@ impl Journal for SqliteJournal {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn attempt(&self, run: RunId) -> Result<u32, JournalError> {
+        self.write(|t| {
+            let sql = "UPDATE run SET attempts = attempts + 1 WHERE id = ?1 RETURNING attempts";
+            t.query_row(sql, [run.0], |row| row.get(0)).map_err(writing)
+        })
+    }
+
+    fn leave(&self, run: RunId) -> Result<(), JournalError> {
+        self.write(|t| {
+            t.execute("UPDATE run SET attempts = 0 WHERE id = ?1", [run.0]).map(drop).map_err(writing)
+        })
+    }
+
+    fn retry(&self, run: RunId) -> Result<bool, JournalError> {
+        self.write(|t| {
+            let changed = t.execute(
+                "UPDATE run SET state = iif(config IS NULL, 'queued', 'running'), reason = NULL, ended = NULL,
+                     attempts = 0
+                 WHERE id = ?1 AND state = 'quarantined'",
+                [run.0],
+            );
+            Ok(changed.map_err(writing)? == 1)
         })
     }
 
@@ -371,6 +409,10 @@ fn set_step(
         .map_err(writing)?;
     if changed == 0 {
         return Err(JournalError::Ended { what: format!("step {index} of run {run}") });
+    }
+    if matches!(state, StepState::Succeeded { .. }) {
+        // The run got on: attempts are counted from here.
+        t.execute("UPDATE run SET attempts = min(attempts, 1) WHERE id = ?1", [run.0]).map_err(writing)?;
     }
     Ok(())
 }
@@ -540,6 +582,7 @@ mod tests {
                 dockerfile: "Dockerfile".into(),
                 args: [("A".to_owned(), "1".to_owned())].into(),
             })],
+            timeouts: vec![Some(90)],
         }
     }
 
@@ -564,6 +607,54 @@ mod tests {
         );
         assert_eq!(see('b', 3), Observed::default(), "what is known starts nothing");
         assert_eq!(see('a', 4).queued, [RunId(4)], "a branch set back runs again");
+    }
+
+    /// A journal of schema 1, with a run that had begun, is a sample that must always load.
+    #[test]
+    fn a_journal_of_schema_1_is_read_and_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.sqlite");
+        let connection = Connection::open(&path).expect("a database");
+        connection.execute_batch(SCHEMA_1).expect("schema 1");
+        let config = r#"{"environment":"local","push":"127.0.0.1:5000","pull":"registry.internal:5000","steps":[{"build":{"image":"demo/web","context":".","dockerfile":"Dockerfile","args":{}}}]}"#;
+        connection
+            .execute(
+                "INSERT INTO run (pipeline, repository, commit_id, subject, started_by, state, queued, config)
+                 VALUES ('web', 'web', ?1, 'old', 'poll', 'running', '2023-11-14T22:13:20Z', ?2)",
+                params!["a".repeat(40), config],
+            )
+            .expect("a run");
+        drop(connection);
+        let journal = SqliteJournal::open(&path).expect("opened");
+        let run = journal.run(RunId(1)).expect("read").expect("a run");
+        assert_eq!(run.config.map(|config| config.timeout(0)), Some(crate::model::run::BUILD_TIMEOUT));
+        assert_eq!(journal.attempt(RunId(1)).expect("counted"), 1);
+        drop(journal);
+        let again = SqliteJournal::open(&path).expect("opened");
+        assert_eq!(again.attempt(RunId(1)).expect("counted"), 2, "it was on the disk");
+    }
+
+    #[test]
+    fn attempts_are_counted_until_the_run_gets_on() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        assert!(!journal.retry(run).expect("asked"), "only what is quarantined is tried again");
+        assert_eq!((journal.attempt(run).expect("1"), journal.attempt(run).expect("2")), (1, 2));
+        journal.record(at(1), run, &[Record::Begun(config())]).expect("begun");
+        let done = StepState::Succeeded {
+            result: StepResult::Rollout { service: "web".parse().expect("a name"), revision: 3 },
+        };
+        journal.record(at(2), run, &[Record::Step { index: 0, state: done }]).expect("written");
+        assert_eq!(journal.attempt(run).expect("counted"), 2, "this one, and the one that got on");
+        journal.leave(run).expect("left");
+        assert_eq!(journal.attempt(run).expect("counted"), 1);
+        let aside = Record::Run { state: RunState::Quarantined, reason: Some("twice".into()) };
+        journal.record(at(3), run, &[aside]).expect("written");
+        assert_eq!(journal.runs(&Which::Open("web".parse().expect("a name"))).expect("runs"), []);
+        assert!(journal.retry(run).expect("asked"));
+        let again = journal.run(run).expect("read").expect("a run");
+        assert_eq!((again.state, again.reason, again.ended), (RunState::Running, None, None));
+        assert_eq!(journal.attempt(run).expect("counted"), 1);
     }
 
     #[test]

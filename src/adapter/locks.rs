@@ -1,8 +1,10 @@
 //! Locks between processes: advisory locks on files, which end with the process.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
+use super::private_file;
 use crate::port::locks::{Guard, Locks};
 
 /// One file a lock in one folder.
@@ -20,9 +22,9 @@ impl FileLocks {
 
 impl Locks for FileLocks {
     fn try_lock(&self, name: &str) -> std::io::Result<Option<Guard>> {
-        std::fs::create_dir_all(&self.folder)?;
+        private_file::make_folder(&self.folder)?;
         let path = self.folder.join(format!("{name}.lock"));
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

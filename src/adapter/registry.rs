@@ -1,7 +1,7 @@
 //! The registry: what it holds, asked with the environment's credentials.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
@@ -10,11 +10,15 @@ use oci_client::{Client, Reference};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::aws::ecr::EcrTokens;
 use crate::model::name::Digest;
 use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
 use crate::port::images::ImageError;
 use crate::port::parameters::Parameters;
+
+/// How often the source of ECR's tokens is asked.
+const ECR_AGAIN: Duration = Duration::from_secs(600);
 
 /// Where the registry's credentials come from.
 #[derive(Clone)]
@@ -28,6 +32,8 @@ pub enum CredentialSource {
         /// The parameter's name.
         name: String,
     },
+    /// The caller's own identity, exchanged for a token of ECR.
+    Ecr(Arc<EcrTokens>),
 }
 
 /// The credentials, as the parameter holds them: one JSON document.
@@ -59,6 +65,8 @@ impl Credentials {
 }
 
 struct Session {
+    /// Until when the credentials are used, where they expire.
+    until: Option<Instant>,
     client: Client,
     credentials: Option<Credentials>,
 }
@@ -84,20 +92,33 @@ impl Registry {
         Ok(self.session().await?.credentials.clone())
     }
 
+    /// Whether other credentials may be had where some were refused.
+    pub(super) fn can_change(&self) -> bool {
+        !matches!(self.source, CredentialSource::None)
+    }
+
     /// Forgets the credentials, since the registry refused them: they may have been changed.
     pub(super) async fn forget(&self) {
+        if let CredentialSource::Ecr(tokens) = &self.source {
+            tokens.forget(&self.host).await;
+        }
         *self.session.lock().await = None;
     }
 
     async fn session(&self) -> Result<Arc<Session>, ImageError> {
         let mut session = self.session.lock().await;
-        if let Some(session) = &*session {
+        if let Some(session) = &*session
+            && session.until.is_none_or(|until| Instant::now() < until)
+        {
             return Ok(Arc::clone(session));
         }
         let document = match &self.source {
             CredentialSource::None => None,
             CredentialSource::Parameter { parameters, name } => Some(read(&**parameters, name).await?),
+            CredentialSource::Ecr(tokens) => Some(token(tokens, &self.host).await?),
         };
+        // The source knows when its token is due; asking it often costs nothing.
+        let until = matches!(self.source, CredentialSource::Ecr(_)).then(|| Instant::now() + ECR_AGAIN);
         let mut config = ClientConfig {
             connect_timeout: Some(Duration::from_secs(5)),
             read_timeout: Some(Duration::from_secs(30)),
@@ -119,7 +140,7 @@ impl Registry {
             }
             Credentials { username: document.username, password: Secret::new(document.password), hosts }
         });
-        let fresh = Arc::new(Session { client, credentials });
+        let fresh = Arc::new(Session { until, client, credentials });
         *session = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
@@ -131,7 +152,7 @@ impl Registry {
         })?;
         match self.ask(&parsed).await {
             // The password may have been changed since it was read.
-            Err(ImageError::Refused { .. }) if matches!(self.source, CredentialSource::Parameter { .. }) => {
+            Err(ImageError::Refused { .. }) if self.can_change() => {
                 self.forget().await;
                 self.ask(&parsed).await
             }
@@ -157,6 +178,20 @@ impl Registry {
             Err(error) => explain(error, host, &reference.to_string()),
         }
     }
+}
+
+async fn token(tokens: &EcrTokens, host: &str) -> Result<Document, ImageError> {
+    let token = tokens.token(host).await.map_err(|error| ImageError::Credentials {
+        parameter: format!("token of ECR for {host}"),
+        transient: matches!(error, CloudError::Unreachable { .. }),
+        reason: error.to_string(),
+    })?;
+    Ok(Document {
+        username: token.username,
+        password: token.password.expose().clone(),
+        hosts: vec![host.to_owned()],
+        ca_pem: None,
+    })
 }
 
 async fn read(parameters: &dyn Parameters, name: &str) -> Result<Document, ImageError> {

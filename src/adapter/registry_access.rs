@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 
+use super::aws::ecr::{EcrHost, EcrTokens};
 use super::swarm::{Credentials, RegistryCredentials};
+use crate::model::redact::Mask;
 use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
 use crate::port::cluster::ClusterError;
@@ -55,24 +57,33 @@ struct Document {
     ca_pem: Option<String>,
 }
 
-/// A registry's user and authority, kept in one parameter.
+/// A registry's user and authority, kept in one parameter; for registries of ECR, a token in
+/// exchange for the machine's own identity.
 pub struct RegistryAccess {
     parameters: Arc<dyn Parameters>,
     name: String,
+    ecr: Option<Arc<EcrTokens>>,
 }
 
 impl RegistryAccess {
     /// Access that the parameter of that name describes; nothing is read yet.
     pub fn new(parameters: Arc<dyn Parameters>, name: String) -> Self {
-        Self { parameters, name }
+        Self { parameters, name, ecr: None }
+    }
+
+    /// The same, with `tokens` for registries of ECR.
+    pub fn with_ecr(self, tokens: Arc<EcrTokens>) -> Self {
+        Self { ecr: Some(tokens), ..self }
     }
 
     async fn read(&self) -> Result<Document, AccessError> {
         let value = self.parameters.get(&self.name).await?;
         let value = value.ok_or_else(|| AccessError::Missing(self.name.clone()))?;
         // The error's own words may quote what it stumbled over.
-        serde_json::from_str(value.expose())
-            .map_err(|error| AccessError::Malformed { name: self.name.clone(), line: error.line() })
+        let document: Document = serde_json::from_str(value.expose())
+            .map_err(|error| AccessError::Malformed { name: self.name.clone(), line: error.line() })?;
+        Mask::process().learn(&document.password);
+        Ok(document)
     }
 
     /// Writes the authority where the engine looks for it, for every host of the registry.
@@ -102,6 +113,16 @@ impl RegistryAccess {
 #[async_trait]
 impl Credentials for RegistryAccess {
     async fn of(&self, registry: &str) -> Result<Option<RegistryCredentials>, ClusterError> {
+        if let Some(tokens) = self.ecr.as_ref().filter(|_| EcrHost::parse(registry).is_some()) {
+            let token = tokens.token(registry).await.map_err(|error| ClusterError::Engine {
+                doing: format!("reading the credentials of registry {registry}"),
+                reason: error.to_string(),
+            })?;
+            return Ok(Some(RegistryCredentials { username: token.username, password: token.password }));
+        }
+        if self.name.is_empty() {
+            return Ok(None);
+        }
         match self.read().await {
             Ok(document) => Ok(document.hosts.iter().any(|host| host == registry).then(|| {
                 RegistryCredentials { username: document.username, password: Secret::new(document.password) }

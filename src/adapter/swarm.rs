@@ -18,6 +18,7 @@ use crate::model::secret::Secret;
 use crate::model::service::Deployment;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 
+mod access;
 mod desired;
 mod drain;
 mod engine;
@@ -78,13 +79,14 @@ pub struct Swarm {
     credentials: Arc<dyn Credentials>,
     watcher: Arc<watch::Watcher>,
     drains: Arc<tokio::sync::Mutex<()>>,
+    given: access::Given,
 }
 
 impl Swarm {
     /// A swarm through `engine`, which must be a manager's by the time it is asked.
     pub fn new(engine: Engine, credentials: Arc<dyn Credentials>) -> Self {
         let watcher = Arc::new(watch::Watcher::new(engine.clone()));
-        Self { engine, credentials, watcher, drains: Arc::default() }
+        Self { engine, credentials, watcher, drains: Arc::default(), given: access::Given::default() }
     }
 
     /// Records the outcome of revisions, deletes the oldest, and finishes removals. The leading
@@ -200,6 +202,11 @@ impl Swarm {
                     .and_then(|record| record.deployment().ok())
                     .is_some_and(|one| same(one, deployment))
                 {
+                    if let Some(credentials) =
+                        credentials.as_ref().filter(|_| !access::at_work(&observed, service))
+                    {
+                        self.give(&self.engine, service, credentials).await?;
+                    }
                     return Ok(current);
                 }
             }
@@ -233,12 +240,7 @@ impl Swarm {
         &self,
         deployment: &Deployment,
     ) -> Result<Option<DockerCredentials>, ClusterError> {
-        Ok(self.credentials.of(&deployment.registry).await?.map(|user| DockerCredentials {
-            username: Some(user.username),
-            password: Some(user.password.expose().clone()),
-            serveraddress: Some(deployment.registry.clone()),
-            ..Default::default()
-        }))
+        access::of(&*self.credentials, &deployment.registry).await
     }
 
     async fn create(
@@ -344,7 +346,7 @@ impl Cluster for Swarm {
     async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
         // One at a time here; drains on several managers merge, since each step looks at what is there.
         let _turn = self.drains.lock().await;
-        drain::drain(&self.engine, machines, false).await
+        drain::drain(&self.engine, &*self.credentials, machines, false).await
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::process::Command;
 
+use super::child::{self, ChildError};
 use crate::model::etcd::Service;
 use crate::port::etcd::{EtcdError, EtcdUnit};
 
@@ -51,8 +52,11 @@ pub async fn verify(files: &[PathBuf]) -> Result<Vec<Message>, Error> {
         ("SYSTEMD_LOG_LEVEL", "warning"),
         ("SYSTEMD_COLORS", "0"),
     ]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.map_err(|_| Error::Slow)??;
+    command.stdin(Stdio::null());
+    let output = child::run(command, PATIENCE).await.map_err(|error| match error {
+        ChildError::Slow(_) => Error::Slow,
+        ChildError::Io(error) => error.into(),
+    })?;
     Ok(String::from_utf8_lossy(&output.stderr).lines().filter_map(message).collect())
 }
 

@@ -1,5 +1,8 @@
 //! Which process this is, told so that another one of the same computer can see whether it lives.
 
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{User, getuid};
 
 /// A process, as others know it.
@@ -46,6 +49,12 @@ fn started(process: u32) -> Option<u64> {
     let mut fields = fields.split_whitespace();
     let state = fields.next()?;
     (state != "Z").then(|| fields.nth(18)?.parse().ok()).flatten()
+}
+
+/// The time since this machine was started, suspensions included.
+pub fn boot_clock() -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME);
+    now.map(Duration::from).expect("CLOCK_BOOTTIME is in every Linux that runs this program")
 }
 
 #[cfg(test)]

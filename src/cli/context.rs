@@ -1,7 +1,6 @@
 //! What every command needs to know of how it was called.
 
 use std::io::IsTerminal;
-use std::sync::{Arc, PoisonError, RwLock};
 
 pub mod cluster;
 mod repository;
@@ -10,8 +9,8 @@ use super::failure::Failure;
 use super::{Global, Output};
 use crate::adapter::aws::Aws;
 use crate::model::project::Environment;
+use crate::model::redact::Mask;
 use crate::model::setting::Setting;
-use crate::view::redact::Redactor;
 
 /// How the process was called, read once.
 #[derive(Debug, Clone)]
@@ -25,7 +24,7 @@ pub struct Context {
     /// Whether progress may be redrawn: stderr is a terminal and CI is not set.
     pub live: bool,
     /// Masks what is never shown, as far as it is known by now.
-    hidden: Arc<RwLock<Redactor>>,
+    mask: Mask,
 }
 
 impl Context {
@@ -37,17 +36,17 @@ impl Context {
         let err = std::io::stderr().is_terminal();
         let ci = std::env::var_os("CI").is_some();
         let (colour_out, colour_err, live) = (out && !plain, err && !plain, err && !ci && !plain);
-        Self { global, colour_out, colour_err, live, hidden: Arc::default() }
+        Self { global, colour_out, colour_err, live, mask: Mask::process() }
     }
 
     /// Never shows `value` from now on.
     pub fn hide(&self, value: &str) {
-        self.hidden.write().unwrap_or_else(PoisonError::into_inner).learn(value);
+        self.mask.learn(value);
     }
 
     /// The mask of everything that is hidden by now.
-    pub fn mask(&self) -> Redactor {
-        self.hidden.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn mask(&self) -> Mask {
+        self.mask.clone()
     }
 
     /// The cloud provider of `environment`: in its region, as its role. Made once per command;

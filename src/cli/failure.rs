@@ -61,11 +61,11 @@ impl Failure {
                 ExitCode::from(2)
             }
             Self::Usage { message, next } => {
-                eprintln!("error: {}\n next: {next}", context.mask().mask(&message));
+                eprintln!("error: {message}\n next: {next}");
                 ExitCode::from(2)
             }
             Self::Failed { message, next } => {
-                eprintln!("error: {}\n next: {next}", context.mask().mask(&message));
+                eprintln!("error: {message}\n next: {next}");
                 ExitCode::FAILURE
             }
             Self::Interrupted { left } => {

@@ -2,9 +2,10 @@
 //! where they keep their state.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use nix::sys::stat::{Mode, umask};
 use tokio::sync::{mpsc, watch};
 
 use super::context::Context;
@@ -14,19 +15,18 @@ use crate::adapter::git::Mirrors;
 use crate::adapter::journal::{SqliteJournal, journal_path};
 use crate::adapter::locks::FileLocks;
 use crate::driver::pipeline::config::freeze;
+use crate::driver::pipeline::masked::MaskedJournal;
 use crate::driver::pipeline::queue::Configure;
-use crate::driver::pipeline::run::{Connect, Mask, Parts};
+use crate::driver::pipeline::run::{Connect, Parts};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
 use crate::model::name::EnvironmentName;
-use crate::model::project::{Environment, Repository};
+use crate::model::project::{Environment, RegistryKind, Repository};
 use crate::model::run::{Run, RunConfig};
-use crate::model::secret::Secret;
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::journal::JournalError;
 use crate::repo;
-use crate::view::redact::Redactor;
 
 /// Everything that pipelines of one environment need.
 pub struct Workshop {
@@ -60,32 +60,39 @@ impl Workshop {
         let Some(registry) = &environment.registry else {
             return Err(Failure::usage(
                 format!("environment `{}` has no registry, which pipelines need", environment.name),
-                "add `registry` to it in fleetwright.yaml: `push`, `pull` and `credentials`",
+                "add `registry` to it in fleetwright.yaml: `push`, `pull` and `push_credentials`",
             ));
         };
-        let credentials = match &registry.credentials {
-            None => CredentialSource::None,
-            Some(name) => {
+        let credentials = match &registry.push_access {
+            RegistryKind::Open => CredentialSource::None,
+            RegistryKind::Ecr => CredentialSource::Ecr(context.aws(&environment).await?.ecr()),
+            RegistryKind::Parameter(name) => {
                 let parameters = context.aws(&environment).await?.parameters();
                 let name = name.get().map_err(unset)?.to_owned();
                 CredentialSource::Parameter { parameters, name }
             }
         };
+        let mask = context.mask();
+        for known in &repository.repositories {
+            known.url.get().into_iter().for_each(|url| mask.learn_url(url));
+        }
         let host = registry.push.get().map_err(unset)?;
-        let images = DockerImages::new(host, credentials).map_err(|error| {
+        let images = DockerImages::new(host, credentials, mask.clone()).map_err(|error| {
             Failure::failed(error.to_string(), "see that DOCKER_HOST names a Docker daemon, or is not set")
         })?;
         let cluster = context.cluster_of(&repository, &environment).await?;
         let folder = state_folder(repository.project.as_str())?;
+        // What git and SQLite write here is their user's alone as well.
+        umask(Mode::S_IRWXG | Mode::S_IRWXO);
         let journal = SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))?;
         let (events, receiver) = Events::channel();
         let parts = Parts {
             git: Arc::new(Mirrors::new(folder.join("repos"))),
             images: Arc::new(images),
             connect: Arc::new(Connected(Arc::clone(&cluster))),
-            journal: Arc::new(journal),
+            journal: Arc::new(MaskedJournal::new(journal, mask.clone())),
             locks: Arc::new(FileLocks::new(folder.join("locks"))),
-            mask: Arc::new(Masking::default()),
+            mask,
             events,
             changed: Arc::new(watch::Sender::new(0)),
         };
@@ -98,10 +105,11 @@ impl Workshop {
 ///
 /// # Errors
 /// When the repository is not right, or the journal can't be opened.
-pub fn journal(context: &Context) -> Result<SqliteJournal, Failure> {
+pub fn journal(context: &Context) -> Result<MaskedJournal<SqliteJournal>, Failure> {
     let repository = context.repository()?;
     let folder = state_folder(repository.project.as_str())?;
-    SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))
+    let journal = SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))?;
+    Ok(MaskedJournal::new(journal, context.mask()))
 }
 
 /// What a command says when the journal can't be used.
@@ -131,21 +139,6 @@ struct Connected(Arc<dyn Cluster>);
 impl Connect for Connected {
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError> {
         Ok(Arc::clone(&self.0))
-    }
-}
-
-/// The mask of everything that any part has learnt.
-#[derive(Default)]
-struct Masking(RwLock<Redactor>);
-
-impl Mask for Masking {
-    fn learn(&self, secrets: &[Secret<String>]) {
-        let mut redactor = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        secrets.iter().for_each(|secret| redactor.learn(secret.expose()));
-    }
-
-    fn mask(&self, line: &str) -> String {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).mask(line)
     }
 }
 

@@ -1,8 +1,9 @@
 //! What `plan`, `apply`, `destroy` and `roll` have in common: what is wanted, the cloud,
 //! the event stream and signals.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -15,12 +16,12 @@ use super::context::Context;
 use super::context::cluster::prefix;
 use super::failure::Failure;
 use crate::adapter::hooks::ChildProcesses;
-use crate::adapter::this_process::{ThisProcess, lives};
+use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
 use crate::driver::apply::Shell;
 use crate::driver::follow::Pace;
-use crate::driver::lock::{self, Lock, LockError, TERM};
+use crate::driver::lock::{self, Lock, LockError, Machine, TERM};
 use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
-use crate::event::{Event, Events};
+use crate::event::Events;
 use crate::local::home::Home;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::name::StackName;
@@ -36,7 +37,6 @@ use crate::source::suggest;
 use crate::view;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
-use crate::view::redact::Redactor;
 
 /// How a command renders: with or without variables that are not set.
 type Render = fn(&Context, &Repository, &Environment) -> Result<Vec<RenderedStack>, Failure>;
@@ -97,7 +97,7 @@ impl Session {
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
         let access = PublishedAccess::new(aws.parameters(), &prefix, environment.access.clone());
-        let hooks: Arc<dyn Hooks> = Arc::new(ChildProcesses::new(repository.root.clone()));
+        let hooks: Arc<dyn Hooks> = Arc::new(ChildProcesses::new(repository.root.clone(), context.mask()));
         Ok(Self {
             repository,
             wanted,
@@ -159,9 +159,20 @@ impl Session {
             since: now,
             expires: now,
             released: false,
+            write: 0,
         };
         let key = lock::key(self.wanted.environment.as_str());
-        let taken = Lock::take(Arc::clone(&self.store), key, record, TERM, lives, self.stop.clone()).await;
+        let watching = |held: &LockRecord, time: Duration| {
+            self.events.note(format!(
+                "{} seems to be gone, and its lock is watched for {} before it is taken over",
+                held.holder,
+                view::time::human(time)
+            ));
+        };
+        let machine = Machine { lives, boot: boot_clock };
+        let taken =
+            Lock::take(Arc::clone(&self.store), key, record, TERM, machine, &watching, self.stop.clone())
+                .await;
         taken.map_err(|error| match error {
             LockError::Held(held) => {
                 let since = view::time::human((Utc::now() - held.since).to_std().unwrap_or_default());
@@ -170,7 +181,7 @@ impl Session {
                         "{} (process {}) has changed `{}` for {since} with `fleetwright {}`",
                         held.holder, held.process, self.wanted.environment, held.command
                     ),
-                    "wait until it is done; if it is gone, its lock ends by itself within a minute",
+                    "wait until it is done; if it is gone, try again after a minute: the lock is then watched, and taken over",
                 )
             }
             LockError::Unknown { .. } => Failure::failed(
@@ -232,20 +243,13 @@ fn printer(context: &Context, wanted: &Wanted) -> (Events, JoinHandle<()>) {
     let (events, mut receiver) = Events::channel();
     let names = wanted.stacks.iter().map(|stack| stack.stack.name.as_str());
     let mut live = Live::new(names, Paint(context.colour_err), context.live, context.json());
-    let mask = context.mask();
     let printer = tokio::spawn(async move {
         while let Some(event) = receiver.recv().await {
-            // CloudFormation's reasons may quote what it was given.
-            live.take(&if mask.is_empty() { event } else { masked(event, &mask) });
+            live.take(&event);
         }
         live.finish();
     });
     (events, printer)
-}
-
-fn masked(event: Event, mask: &Redactor) -> Event {
-    let json = serde_json::to_string(&event).ok();
-    json.and_then(|json| serde_json::from_str(&mask.mask(&json)).ok()).unwrap_or(event)
 }
 
 fn wanted(
@@ -306,7 +310,6 @@ pub async fn ask(question: &str, command: &str, stop: &CancellationToken) -> Res
         ));
     }
     eprint!("{question} ");
-    let _ = std::io::stderr().flush();
     let answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map(|_| line.trim().to_owned())

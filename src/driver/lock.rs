@@ -4,19 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::lock::LockRecord;
-use crate::plan::lock::{Verdict, verdict};
+use crate::plan::lock::lease::{Claim, ClaimStep, Found, Lease, LeaseStep, Now, Pace, Written};
 use crate::port::cloud::CloudError;
 use crate::port::store::{Condition, Store};
 
 /// For how long a lock is taken, and renewed, at a time.
 pub const TERM: Duration = Duration::from_secs(60);
-/// How often others may have been faster before we give up.
-const TRIES: usize = 5;
+/// The most steps of a claim; one that watches takes fourteen, for nothing if others are faster.
+const TRIES: usize = 60;
+/// How long is slept at a time.
+const PIECE: Duration = Duration::from_millis(500);
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +40,26 @@ pub enum LockError {
 /// Whether a process of this host that began then still runs.
 pub type Lives = fn(process: u32, started: u64) -> bool;
 
+/// What this process knows of its machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Whether a process still runs.
+    pub lives: Lives,
+    /// The time since the machine was started, suspensions included.
+    pub boot: fn() -> Duration,
+}
+
+impl Machine {
+    fn now(self) -> Now {
+        Now { boot: (self.boot)(), date: Utc::now() }
+    }
+}
+
 /// A lock that is held. Dropped without [`Lock::release`], it is free when its term is over.
 pub struct Lock {
     store: Arc<dyn Store>,
     key: String,
-    renewing: JoinHandle<Option<Held>>,
+    renewing: JoinHandle<Option<Lease>>,
     done: CancellationToken,
 }
 
@@ -52,8 +69,9 @@ pub fn key(environment: &str) -> String {
 }
 
 impl Lock {
-    /// Takes the lock at `key`, and renews it until it is released. `lost` is cancelled when
-    /// somebody else has taken it over, which only happens after its term.
+    /// Takes the lock at `key`, and renews it until it is released. `lost` is cancelled when it
+    /// is no longer certain that nobody else has it. A lock whose holder is gone for all that is known
+    /// is watched for a while first: `watching` gets its record and how long that takes at most.
     ///
     /// # Errors
     /// When somebody holds it, or the store can't be asked.
@@ -62,32 +80,54 @@ impl Lock {
         key: String,
         record: LockRecord,
         term: Duration,
-        lives: Lives,
+        machine: Machine,
+        watching: &(dyn Fn(&LockRecord, Duration) + Sync),
         lost: CancellationToken,
     ) -> Result<Self, LockError> {
-        let mut condition = Condition::Absent;
+        let pace = Pace::of(term);
+        let mut claim = Claim::new(record, pace);
+        let mut step = claim.begin(machine.now());
+        let mut seen: Option<LockRecord> = None;
+        let mut told = false;
         for _ in 0..TRIES {
-            let record = renewed(&record, Utc::now() + term);
-            if let Some(tag) = store.put(&key, &bytes(&record), condition).await? {
-                let done = CancellationToken::new();
-                let held = Held { record, tag };
-                let renewing = renew(Arc::clone(&store), key.clone(), held, term, done.clone(), lost);
-                let renewing = tokio::spawn(renewing);
-                return Ok(Self { store, key, renewing, done });
-            }
-            let Some(found) = store.get(&key).await? else {
-                condition = Condition::Absent;
-                continue;
+            step = match step {
+                ClaimStep::Write(record, only) => {
+                    let condition = only.map_or(Condition::Absent, Condition::Is);
+                    // One without an answer may have been done: what is there says.
+                    let outcome = match store.put(&key, &bytes(&record), condition).await {
+                        Ok(Some(tag)) => Written::Done(tag),
+                        Ok(None) => Written::Refused,
+                        Err(error @ CloudError::Denied { .. }) => return Err(error.into()),
+                        Err(_) => Written::Unknown,
+                    };
+                    claim.written(outcome)
+                }
+                ClaimStep::Read => {
+                    let found = read(&*store, &key).await?;
+                    seen = found.as_ref().map(|(record, _)| record.clone());
+                    claim.read(machine.now(), found, machine.lives)
+                }
+                ClaimStep::Watch(time) => {
+                    if let Some(record) = seen.as_ref().filter(|_| !told) {
+                        watching(record, pace.watch);
+                        told = true;
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(time) => {}
+                        () = lost.cancelled() => break,
+                    }
+                    ClaimStep::Read
+                }
+                ClaimStep::Held(record) => return Err(LockError::Held(record)),
+                ClaimStep::Taken(lease) => {
+                    let done = CancellationToken::new();
+                    let renewing =
+                        renew(Arc::clone(&store), key.clone(), *lease, machine, done.clone(), lost);
+                    return Ok(Self { store, key, renewing: tokio::spawn(renewing), done });
+                }
             };
-            let held: LockRecord =
-                serde_json::from_slice(&found.bytes).map_err(|_| LockError::Unknown { key: key.clone() })?;
-            match verdict(&held, &record.host, Utc::now(), lives) {
-                Verdict::Held => return Err(LockError::Held(Box::new(held))),
-                Verdict::Free | Verdict::Expired | Verdict::Dead => condition = Condition::Is(found.tag),
-            }
         }
-        let held = store.get(&key).await?.and_then(|found| serde_json::from_slice(&found.bytes).ok());
-        Err(held.map_or(LockError::Unknown { key }, |held| LockError::Held(Box::new(held))))
+        Err(seen.map_or(LockError::Unknown { key }, |held| LockError::Held(Box::new(held))))
     }
 
     /// Gives the lock back; `false` when it was lost before.
@@ -96,65 +136,103 @@ impl Lock {
     /// When the store can't be asked: then it is free when its term is over.
     pub async fn release(self) -> Result<bool, CloudError> {
         self.done.cancel();
-        let Ok(Some(Held { record, tag })) = self.renewing.await else { return Ok(false) };
-        let record = LockRecord { released: true, ..record };
-        Ok(self.store.put(&self.key, &bytes(&record), Condition::Is(tag)).await?.is_some())
+        let Ok(Some(lease)) = self.renewing.await else { return Ok(false) };
+        let (record, tag) = lease.release();
+        let mut next = Some((record, tag.to_owned()));
+        let mut last = None;
+        for _ in 0..3 {
+            let Some((record, tag)) = next else { return Ok(last.is_some()) };
+            match self.store.put(&self.key, &bytes(&record), Condition::Is(tag)).await {
+                Ok(Some(_)) => return Ok(true),
+                Ok(None) => {}
+                Err(error) => last = Some(error),
+            }
+            // A write whose answer was lost may be what refuses this one.
+            next = match read(&*self.store, &self.key).await {
+                Ok(found)
+                    if found.as_ref().is_some_and(|(found, _)| found.id == record.id && found.released) =>
+                {
+                    return Ok(true);
+                }
+                Ok(found) => lease.release_again(&found),
+                Err(LockError::Cloud(error)) => return Err(error),
+                Err(LockError::Held(_) | LockError::Unknown { .. }) => None,
+            };
+        }
+        last.map_or(Ok(false), Err)
     }
 }
 
-/// What was written last of a lock that is held.
-struct Held {
-    record: LockRecord,
-    tag: String,
+/// The lock and its tag.
+async fn read(store: &dyn Store, key: &str) -> Result<Found, LockError> {
+    let Some(found) = store.get(key).await? else { return Ok(None) };
+    let record =
+        serde_json::from_slice(&found.bytes).map_err(|_| LockError::Unknown { key: key.to_owned() })?;
+    Ok(Some((record, found.tag)))
 }
 
-/// Renews a lock until `done`; what was written last, or `None` when it was lost.
+/// Renews a lock until `done`; the lease, or `None` when it was lost.
 async fn renew(
     store: Arc<dyn Store>,
     key: String,
-    mut held: Held,
-    term: Duration,
+    mut lease: Lease,
+    machine: Machine,
     done: CancellationToken,
     lost: CancellationToken,
-) -> Option<Held> {
-    let mut wait = term / 3;
+) -> Option<Lease> {
+    let mut step = lease.next(machine.now());
     loop {
-        tokio::select! {
-            () = done.cancelled() => return Some(held),
-            () = tokio::time::sleep(wait) => {}
-        }
-        let next = renewed(&held.record, Utc::now() + term);
-        match store.put(&key, &bytes(&next), Condition::Is(held.tag.clone())).await {
-            Ok(Some(tag)) => (held, wait) = (Held { record: next, tag }, term / 3),
-            Ok(None) => {
-                // An answer that was lost on its way looks like somebody else's writing.
-                let found = store.get(&key).await.ok().flatten();
-                let ours = found.and_then(|found| {
-                    let record: LockRecord = serde_json::from_slice(&found.bytes).ok()?;
-                    (record.id == next.id && !record.released).then_some(Held { record, tag: found.tag })
-                });
-                match ours {
-                    Some(ours) => held = ours,
-                    None => {
-                        lost.cancel();
-                        return None;
+        let until = lease.good_until();
+        // Sleeping is measured by a clock that stands still while the machine is suspended, so it
+        // is done in short pieces. What would act on a lock that has run out is stopped within one.
+        let over = async {
+            while (machine.boot)() < until {
+                tokio::time::sleep(PIECE.min(until.saturating_sub((machine.boot)()))).await;
+            }
+        };
+        step = match step {
+            LeaseStep::Lost => {
+                lost.cancel();
+                return None;
+            }
+            LeaseStep::Wait(at) => {
+                let wait = async {
+                    while (machine.boot)() < at {
+                        tokio::time::sleep(PIECE.min(at.saturating_sub((machine.boot)()))).await;
+                    }
+                };
+                tokio::select! {
+                    () = done.cancelled() => return Some(lease),
+                    () = wait => lease.next(machine.now()),
+                }
+            }
+            LeaseStep::Write(record, tag) => {
+                let written = bytes(&record);
+                tokio::select! {
+                    () = over => lease.next(machine.now()),
+                    outcome = store.put(&key, &written, Condition::Is(tag)) => {
+                        let outcome = match outcome {
+                            Ok(Some(tag)) => Written::Done(tag),
+                            Ok(None) => Written::Refused,
+                            Err(error) => {
+                                tracing::warn!(%error, "the lock could not be renewed");
+                                Written::Unknown
+                            }
+                        };
+                        lease.written(machine.now(), outcome)
                     }
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the lock could not be renewed");
-                if held.record.expires < Utc::now() {
-                    lost.cancel();
-                    return None;
-                }
-                wait = term / 20;
-            }
-        }
+            LeaseStep::Read => tokio::select! {
+                () = over => lease.next(machine.now()),
+                found = read(&*store, &key) => match found {
+                    Err(LockError::Cloud(_)) => lease.read(machine.now(), Err(())),
+                    Err(LockError::Held(_) | LockError::Unknown { .. }) => lease.read(machine.now(), Ok(None)),
+                    Ok(found) => lease.read(machine.now(), Ok(found)),
+                },
+            },
+        };
     }
-}
-
-fn renewed(record: &LockRecord, expires: DateTime<Utc>) -> LockRecord {
-    LockRecord { expires, ..record.clone() }
 }
 
 fn bytes(record: &LockRecord) -> Vec<u8> {

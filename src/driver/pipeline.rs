@@ -19,6 +19,7 @@ use crate::model::service::{Deployment, Origin, RevisionState, ServiceSpec};
 use crate::port::journal::{KnownImage, Record};
 
 pub mod config;
+pub mod masked;
 pub mod poll;
 pub mod queue;
 pub mod run;
@@ -36,6 +37,8 @@ pub enum Input {
     Done(Result<Outcome, Problem>),
     /// The wait is over.
     Due,
+    /// The step has taken as long as it may.
+    Expired,
     /// End the run.
     Cancel {
         /// Why.
@@ -251,6 +254,28 @@ impl Machine {
         self.steps.get(index).map_or("", |step| &step.name)
     }
 
+    /// How long the step may take.
+    pub fn timeout(&self, index: usize) -> Duration {
+        self.config.timeout(index)
+    }
+
+    fn expired(&self, index: usize, action: &Action) -> String {
+        let took = self.timeout(index).as_secs();
+        let next = match action {
+            Action::Inspect { .. } | Action::Build { .. } | Action::Push { .. } => {
+                "its `timeout` in pipelines/ can be longer".to_owned()
+            }
+            Action::Deploy { deployment, .. } => format!(
+                "whether the cluster has begun it is unknown; see `fleetwright status {}`",
+                deployment.spec.name
+            ),
+            Action::Follow { service, revision, .. } => {
+                format!("the cluster continues with revision {revision}; see `fleetwright status {service}`")
+            }
+        };
+        format!("it did not end within its timeout of {took} s; {next}")
+    }
+
     /// Takes in what happened and says what to do.
     pub fn handle(&mut self, now: DateTime<Utc>, input: Input) -> Vec<Effect> {
         if self.ended {
@@ -270,6 +295,13 @@ impl Machine {
             Input::Due => {
                 if let Some(current) = self.current.clone() {
                     out.perform(current.index, current.action);
+                }
+            }
+            Input::Expired => {
+                if let Some(current) = self.current.take() {
+                    out.effects.push(Effect::Drop);
+                    let reason = self.expired(current.index, &current.action);
+                    self.fail(now, current.index, reason, &mut out);
                 }
             }
             Input::Cancel { reason } => {

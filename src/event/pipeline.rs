@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::name::{CommitId, Digest, ImageKey, PipelineName};
+use crate::model::redact::WITHHELD;
 use crate::model::run::{RunId, RunState, SameAs, Trigger};
 
 use super::rollout::RolloutEvent;
@@ -155,6 +156,16 @@ pub enum PipelineEvent {
 }
 
 impl PipelineEvent {
+    /// What stands in place of this event when it cannot be shown without a secret.
+    pub fn withheld(&self) -> Self {
+        Self::withheld_of(self.run())
+    }
+
+    /// What stands in place of an event of `run`. Its text is the same for every event.
+    pub fn withheld_of(run: RunId) -> Self {
+        Self::Log { run, step: "-".to_owned(), text: format!("an event is {WITHHELD}") }
+    }
+
     /// The run it belongs to.
     pub fn run(&self) -> RunId {
         match self {

@@ -29,4 +29,7 @@ pub struct LockRecord {
     pub expires: DateTime<Utc>,
     /// Whether it was given back.
     pub released: bool,
+    /// Which of its holder's writes this is; earlier versions did not count them.
+    #[serde(default)]
+    pub write: u64,
 }

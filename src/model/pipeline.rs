@@ -1,6 +1,7 @@
 //! Pipelines: what a change of a git repository sets off.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::name::{PipelineName, RepositoryName, ServiceName};
 use super::setting::Place;
@@ -23,6 +24,8 @@ pub struct Pipeline {
 pub struct Step {
     /// What it does.
     pub action: Action,
+    /// How long it may take; `None` for the default of its kind.
+    pub timeout: Option<Duration>,
     /// Where it stands.
     pub place: Place,
 }

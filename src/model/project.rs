@@ -106,8 +106,19 @@ pub struct Registry {
     pub push: Setting,
     /// Where machines pull from, `host[:port]`; the same as `push` unless given.
     pub pull: Setting,
-    /// The SSM parameter (SecureString) with the credentials, if the registry wants any.
-    pub credentials: Option<Setting>,
+    /// Who may push.
+    pub push_access: RegistryKind,
+}
+
+/// How a registry is told who pushes.
+#[derive(Debug, Clone)]
+pub enum RegistryKind {
+    /// It wants nobody.
+    Open,
+    /// A user and password in an SSM parameter (SecureString) of this name.
+    Parameter(Setting),
+    /// ECR: the caller's own identity is exchanged for a token.
+    Ecr,
 }
 
 /// A cluster as the repository describes it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,8 @@ pub enum RunState {
     Cancelled,
     /// Something newer took its place.
     Superseded,
+    /// It took the server down more than once, and waits until someone tries it again.
+    Quarantined,
 }
 
 impl RunState {
@@ -68,19 +71,28 @@ impl RunState {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Superseded => "superseded",
+            Self::Quarantined => "quarantined",
         }
     }
 
-    /// Whether nothing will happen to it any more.
+    /// Whether nothing will happen to it any more, unless someone asks for it.
     pub fn is_ended(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 
     /// The state of that word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Superseded]
-            .into_iter()
-            .find(|state| state.word() == word)
+        [
+            Self::Queued,
+            Self::Running,
+            Self::Succeeded,
+            Self::Failed,
+            Self::Cancelled,
+            Self::Superseded,
+            Self::Quarantined,
+        ]
+        .into_iter()
+        .find(|state| state.word() == word)
     }
 }
 
@@ -117,6 +129,11 @@ pub struct BuildSpec {
     pub args: BTreeMap<String, String>,
 }
 
+/// How long a build step may take, its push included, unless its `timeout` says otherwise.
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long a rollout step may take, unless its `timeout` says otherwise.
+pub const ROLLOUT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
 /// What a run was told to do, frozen when it begins: later edits of the infra
 /// repository don't reach into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +146,21 @@ pub struct RunConfig {
     pub pull: String,
     /// The steps, in order.
     pub steps: Vec<StepAction>,
+    /// How long each of them may take, in seconds, in the same order; what is missing has the
+    /// default of its kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeouts: Vec<Option<u64>>,
+}
+
+impl RunConfig {
+    /// How long the step at `index` may take.
+    pub fn timeout(&self, index: usize) -> Duration {
+        let given = self.timeouts.get(index).copied().flatten().map(Duration::from_secs);
+        given.unwrap_or_else(|| match self.steps.get(index) {
+            Some(StepAction::Rollout(_)) => ROLLOUT_TIMEOUT,
+            Some(StepAction::Build(_)) | None => BUILD_TIMEOUT,
+        })
+    }
 }
 
 /// How far a step is. Everything before the last three is written before the action it

@@ -1,8 +1,12 @@
-//! Whether a lock may be taken.
+//! Whether a lock may be taken, and how it is claimed and kept.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::lock::LockRecord;
+
+pub mod lease;
+#[cfg(test)]
+mod simulation;
 
 /// How far the clock of another holder's host may be behind ours.
 const SKEW: TimeDelta = TimeDelta::seconds(10);
@@ -60,6 +64,7 @@ mod tests {
             since: at(0),
             expires: at(60),
             released: false,
+            write: 0,
         }
     }
 

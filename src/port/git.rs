@@ -120,7 +120,8 @@ pub trait GitRemote: Send + Sync {
     /// The commit that `revision` (an id, a branch, a tag) names in the mirror.
     async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError>;
 
-    /// Every file of `folder` (`.` is the root) at `commit`, sorted by path.
+    /// Every file of `folder` (`.` is the root) at `commit`, sorted by path. A tree that exceeds
+    /// [`TreeLimits`](crate::model::image::TreeLimits) is refused while it is walked.
     async fn tree(
         &self,
         repository: &RepositoryName,
@@ -128,7 +129,10 @@ pub trait GitRemote: Send + Sync {
         folder: &str,
     ) -> Result<Vec<TreeEntry>, GitError>;
 
-    /// The content of a blob.
+    /// Checks that the files are within the limits on size, without unpacking any.
+    async fn weigh(&self, repository: &RepositoryName, entries: &[ArchiveEntry]) -> Result<(), GitError>;
+
+    /// The content of a blob of a few megabytes at most.
     async fn blob(&self, repository: &RepositoryName, id: &str) -> Result<Bytes, GitError>;
 
     /// The files as a tar archive, in the order given: owner 0, time 0, modes 644 and

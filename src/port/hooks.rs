@@ -1,6 +1,7 @@
 //! Programs of the repository that are run before and after a stack is changed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,12 @@ pub enum HookError {
     /// A signal ended it.
     #[error("a signal ended it")]
     Killed,
+    /// It took too long.
+    #[error("it had not ended after {} minutes, and was ended", .limit.as_secs() / 60)]
+    TimedOut {
+        /// How long it may take.
+        limit: Duration,
+    },
     /// It was stopped, since fleetwright was.
     #[error("it was stopped")]
     Stopped,

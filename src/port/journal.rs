@@ -159,6 +159,16 @@ pub trait Journal: Send + Sync {
     /// Writes changes of a run.
     fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError>;
 
+    /// Counts an attempt at a run, before it is begun, and returns how many were begun since the
+    /// run last got on, this one included. [`Journal::leave`] takes it back.
+    fn attempt(&self, run: RunId) -> Result<u32, JournalError>;
+
+    /// Notes that an attempt has ended without taking the process with it.
+    fn leave(&self, run: RunId) -> Result<(), JournalError>;
+
+    /// Puts a quarantined run back into the queue, where it was; `false` when it is not quarantined.
+    fn retry(&self, run: RunId) -> Result<bool, JournalError>;
+
     /// A run.
     fn run(&self, id: RunId) -> Result<Option<Run>, JournalError>;
 

@@ -1,6 +1,8 @@
 //! `pipelines/*.yaml`: a mapping from pipeline names to their steps.
 
-use super::decode::Reader;
+use std::time::Duration;
+
+use super::decode::{Fields, Reader};
 use super::services::image;
 use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Step};
 use crate::model::setting::Place;
@@ -62,27 +64,45 @@ fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {
         return None;
     };
     match key.text()? {
-        "build" => build(reader, value, key.span).map(|build| Step { action: Action::Build(build), place }),
+        "build" => {
+            let (build, timeout) = build(reader, value, key.span)?;
+            Some(Step { action: Action::Build(build), timeout, place })
+        }
         "rollout" => {
-            let fields = reader.fields(value, key.span, "a rollout step", &["service"])?;
+            let fields = reader.fields(value, key.span, "a rollout step", &["service", "timeout"])?;
+            let timeout = timeout(reader, &fields);
             let node = reader.required(&fields, "service")?;
             let service = reader.name(node)?;
             let place = reader.place(node);
-            Some(Step { action: Action::Rollout(Rollout { service }), place })
+            Some(Step { action: Action::Rollout(Rollout { service }), timeout, place })
         }
         _ => None,
     }
 }
 
-fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<Build> {
-    let fields = reader.fields(value, place, "a build step", &["image", "context", "dockerfile", "args"])?;
+fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, Option<Duration>)> {
+    let keys = ["image", "context", "dockerfile", "args", "timeout"];
+    let fields = reader.fields(value, place, "a build step", &keys)?;
+    let timeout = timeout(reader, &fields);
     let image = reader.required(&fields, "image").and_then(|node| image(reader, node));
     let context = fields.get("context").map_or(Some(".".to_owned()), |node| path(reader, node, "`context`"));
     let dockerfile = fields
         .get("dockerfile")
         .map_or(Some("Dockerfile".to_owned()), |node| path(reader, node, "`dockerfile`"));
     let args = fields.get("args").map(|node| reader.texts(node, "`args`")).unwrap_or_default();
-    Some(Build { image: image?, context: context?, dockerfile: dockerfile?, args })
+    Some((Build { image: image?, context: context?, dockerfile: dockerfile?, args }, timeout))
+}
+
+/// How long a step may take: whole seconds, up to a day.
+fn timeout(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Duration> {
+    let node = fields.get("timeout")?;
+    let timeout = reader.duration(node, "`timeout`")?;
+    if timeout < Duration::from_secs(1) || timeout > Duration::from_secs(24 * 3600) {
+        let diagnostic = Diagnostic::error("bad-value", "a step's `timeout` is from `1s` to `24h`");
+        reader.problem(diagnostic, node.span, "this is not");
+        return None;
+    }
+    Some(timeout)
 }
 
 /// A path that stays inside the git repository.

@@ -9,7 +9,7 @@ use super::interpolate::{Variables, setting};
 use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::name::{ClusterName, ProjectName};
-use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry};
+use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
 use crate::model::setting::{Place, Setting};
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 use crate::yaml::Node;
@@ -132,24 +132,53 @@ fn is_role(text: &str) -> bool {
 }
 
 fn registry(reader: &mut Reader<'_>, node: &Node, place: Span, variables: Variables<'_>) -> Option<Registry> {
-    let fields = reader.fields(node, place, "a registry", &["push", "pull", "credentials"])?;
+    let keys = ["push", "pull", "kind", "push_credentials", "credentials"];
+    let fields = reader.fields(node, place, "a registry", &keys)?;
     let push = reader.required(&fields, "push").and_then(|node| setting(reader, node, "`push`", variables));
     let pull = fields.get("pull").and_then(|node| setting(reader, node, "`pull`", variables));
-    let credentials =
-        fields.get("credentials").and_then(|node| setting(reader, node, "`credentials`", variables));
-    if let (Some(node), Some(setting)) = (fields.get("credentials"), &credentials)
+    // `credentials` is what it was called when machines had the same.
+    let key = if fields.get("push_credentials").is_some() { "push_credentials" } else { "credentials" };
+    if let (Some(_), Some(node)) = (fields.get("push_credentials"), fields.get("credentials")) {
+        let diagnostic =
+            Diagnostic::error("bad-value", "`credentials` is the old name of `push_credentials`");
+        reader.problem(diagnostic, node.span, "give one of them");
+    }
+    let ecr = match fields.get("kind") {
+        None => false,
+        Some(node) => match reader.text(node, "`kind`") {
+            Some("ecr") => true,
+            None | Some("docker") => false,
+            Some(other) => {
+                let diagnostic =
+                    Diagnostic::error("bad-value", format!("there is no kind of registry `{other}`"));
+                reader.problem(diagnostic, node.span, "write `docker` or `ecr`");
+                false
+            }
+        },
+    };
+    if let (true, Some(node)) = (ecr, fields.get(key)) {
+        let diagnostic = Diagnostic::error("bad-value", format!("a registry of ECR has no `{key}`"));
+        reader.problem(diagnostic.help("its token comes from the caller's own role"), node.span, "remove it");
+    }
+    let credentials = fields.get(key).and_then(|node| setting(reader, node, &format!("`{key}`"), variables));
+    if let (Some(node), Some(setting)) = (fields.get(key), &credentials)
         && setting.unset().is_empty()
         && !setting.shown().starts_with('/')
     {
         // It may be the secret itself, which must not reach a log.
         let file = masked(reader.file, node.span);
-        let diagnostic = Diagnostic::error("bad-value", "`credentials` must be the name of an SSM parameter")
+        let diagnostic = Diagnostic::error("bad-value", format!("`{key}` must be the name of an SSM parameter"))
             .at(&file, node.span, "it must start with `/`")
             .help("give the parameter's name, such as `/fleetwright/registry`; a secret must not be in the repository");
         reader.problems.push(diagnostic);
     }
     let push = push?;
-    Some(Registry { pull: pull.unwrap_or_else(|| push.clone()), push, credentials })
+    let push_access = match (ecr, credentials) {
+        (true, _) => RegistryKind::Ecr,
+        (false, Some(name)) => RegistryKind::Parameter(name),
+        (false, None) => RegistryKind::Open,
+    };
+    Some(Registry { pull: pull.unwrap_or_else(|| push.clone()), push, push_access })
 }
 
 /// The file with stars in place of `span`.

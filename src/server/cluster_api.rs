@@ -15,6 +15,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Json, Router};
 use axum_server::Handle;
 
+use super::limits::{self, Caps};
 use crate::driver::audit::Auditor;
 use crate::driver::standing::Standings;
 use crate::model::name::BadName;
@@ -98,11 +99,17 @@ pub async fn serve(
     tls: &TlsIdentity,
     handle: Handle<SocketAddr>,
 ) -> std::io::Result<()> {
-    axum_server::bind(address)
-        .acceptor(tls::Acceptor::new(tls)?)
-        .handle(handle)
-        .serve(router(api).into_make_service_with_connect_info::<SocketAddr>())
-        .await
+    limits::limited(
+        axum_server::bind(address).acceptor(tls::Acceptor::new(tls)?),
+        Caps::CLUSTER,
+        limits::HEADER,
+    )
+    .handle(handle)
+    .serve(
+        limits::answered_within(router(api), limits::ANSWER)
+            .into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .await
 }
 
 /// The routes: one for each operation.

@@ -263,7 +263,8 @@ pub(super) fn run(project: &str, environment: &str, run: &Run, now: DateTime<Utc
         took(run, now).map(|took| format!(", took {}", human(took))).unwrap_or_default(),
     );
     if let Some(reason) = &run.reason {
-        let class = if run.state == RunState::Failed { "notice failed" } else { "notice" };
+        let bad = matches!(run.state, RunState::Failed | RunState::Quarantined);
+        let class = if bad { "notice failed" } else { "notice" };
         let _ = write!(main, "<p class=\"{class}\">{}</p>", esc(reason));
     }
     if !run.steps.is_empty() {
@@ -324,7 +325,7 @@ fn step_row(main: &mut String, step: &RunStep, now: DateTime<Utc>) {
 fn run_state(state: RunState) -> String {
     let class = match state {
         RunState::Succeeded => "good",
-        RunState::Failed => "bad",
+        RunState::Failed | RunState::Quarantined => "bad",
         RunState::Running | RunState::Queued => "busy",
         RunState::Cancelled | RunState::Superseded => "",
     };

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use super::pages;
 use super::strict::StrictQuery;
+use crate::model::redact::{Mask, WITHHELD};
 use crate::model::run::{Run, RunId};
 use crate::model::secret::Secret;
 use crate::port::cluster::Snapshot;
@@ -45,6 +46,18 @@ pub struct Seen {
     pub lost: Option<String>,
 }
 
+impl Seen {
+    /// The same without what must not be shown.
+    fn masked(&self, mask: &Mask) -> Self {
+        let snapshot = self.snapshot.as_ref().map(|(snapshot, at)| (mask.masked(&**snapshot), *at));
+        let withheld = matches!(snapshot, Some((None, _))).then(|| format!("the snapshot is {WITHHELD}"));
+        Self {
+            snapshot: snapshot.and_then(|(snapshot, at)| Some((Arc::new(snapshot?), at))),
+            lost: self.lost.as_deref().map(|lost| mask.mask(lost)).or(withheld),
+        }
+    }
+}
+
 /// What the server needs.
 #[derive(Clone)]
 pub struct Pipelines {
@@ -58,6 +71,8 @@ pub struct Pipelines {
     pub changed: Arc<watch::Sender<u64>>,
     /// What is known of the cluster.
     pub seen: watch::Receiver<Seen>,
+    /// Masks what is sent.
+    pub mask: Mask,
     /// What a caller must bear. Other users of this machine reach the loopback, too.
     pub token: Secret<String>,
     /// Whether only this machine can reach it: then requests must name this machine.
@@ -174,7 +189,7 @@ fn no_run(id: i64) -> Response {
 
 async fn home(State(server): State<Pipelines>) -> Result<Html<String>, Unreadable> {
     let runs = server.journal.runs(&Which::Newest(RUNS))?;
-    let seen = server.seen.borrow().clone();
+    let seen = server.seen.borrow().masked(&server.mask);
     Ok(Html(pages::home(&server.project, &server.environment, &runs, &seen, Utc::now())))
 }
 
@@ -194,18 +209,18 @@ async fn runs(
     StrictQuery(query): StrictQuery<Limit>,
 ) -> Result<Json<serde_json::Value>, Unreadable> {
     let runs = server.journal.runs(&Which::Newest(query.limit.unwrap_or(RUNS).min(1000)))?;
-    Ok(Json(json!({ "version": 1, "runs": runs })))
+    Ok(Json(server.mask.json(json!({ "version": 1, "runs": runs }))))
 }
 
 async fn run(State(server): State<Pipelines>, Path(id): Path<i64>) -> Result<Response, Unreadable> {
     Ok(match server.journal.run(RunId(id))? {
-        Some(run) => Json(json!({ "version": 1, "run": run })).into_response(),
+        Some(run) => Json(server.mask.json(json!({ "version": 1, "run": run }))).into_response(),
         None => no_run(id),
     })
 }
 
 async fn snapshot(State(server): State<Pipelines>) -> Response {
-    let seen = server.seen.borrow().clone();
+    let seen = server.seen.borrow().masked(&server.mask);
     match (seen.snapshot, seen.lost) {
         (Some((snapshot, _)), _) => Json(&*snapshot).into_response(),
         (None, lost) => refusal(

@@ -1,7 +1,6 @@
 //! Diagnostics, as a compiler would draw them.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
@@ -35,9 +34,8 @@ pub fn print_check(diagnostics: &[Diagnostic], files: usize, took: Duration, col
     write(&format!("{} ({} ms).{end}\n", counts(diagnostics, files), took.as_millis()));
 }
 
-/// A closed stderr is no reason to fail.
 fn write(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    super::out::stderr(text);
 }
 
 /// `2 errors and 1 warning in 14 files`.

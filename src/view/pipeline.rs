@@ -122,7 +122,7 @@ fn rollout_words(event: &RolloutEvent) -> Option<String> {
 fn mark(state: RunState) -> (&'static str, anstyle::Style) {
     match state {
         RunState::Succeeded => ("✓", GOOD),
-        RunState::Failed => ("✗", BAD),
+        RunState::Failed | RunState::Quarantined => ("✗", BAD),
         RunState::Cancelled | RunState::Superseded => ("-", DIM),
         RunState::Queued | RunState::Running => ("…", CHANGE),
     }

@@ -13,6 +13,7 @@ mod cloud_config_convert;
 mod cloud_config_oracles;
 mod cluster_access;
 mod cluster_contract;
+mod cluster_credentials;
 mod cluster_identity;
 mod cluster_reboot;
 mod cluster_records;

@@ -12,10 +12,12 @@ use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::driver::pipeline::Ending;
+use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, look};
 use fleetwright::driver::pipeline::queue::{Configure, work_until};
-use fleetwright::driver::pipeline::run::{Connect, Mask, Parts, Wish};
+use fleetwright::driver::pipeline::run::{Connect, Parts, Wish};
 use fleetwright::event::Events;
+use fleetwright::model::redact::Mask;
 use fleetwright::model::run::{
     BuildSpec, Run, RunConfig, RunId, RunState, StepAction, StepResult, StepState,
 };
@@ -24,7 +26,6 @@ use fleetwright::model::service::{Limits, Scale, ServiceSpec, UpdatePolicy};
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::port::parameters::{Parameter, Parameters, Protection};
-use fleetwright::view::redact::Redactor;
 use tokio::sync::watch;
 
 use crate::support::cluster::{FakeCluster, Mood};
@@ -70,19 +71,6 @@ struct Connected(FakeCluster);
 impl Connect for Connected {
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError> {
         Ok(Arc::new(self.0.clone()))
-    }
-}
-
-#[derive(Default)]
-struct Masking(Mutex<Redactor>);
-
-impl Mask for Masking {
-    fn learn(&self, secrets: &[Secret<String>]) {
-        let mut redactor = self.0.lock().expect("the redactor");
-        secrets.iter().for_each(|secret| redactor.learn(secret.expose()));
-    }
-    fn mask(&self, line: &str) -> String {
-        self.0.lock().expect("the redactor").mask(line)
     }
 }
 
@@ -166,14 +154,18 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
     let source = CredentialSource::Parameter { parameters, name: "/fleetwright/registry".into() };
     // The frame's `main` does this in the real process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mask = Mask::default();
     Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
-        images: Arc::new(DockerImages::new(registry.host(), source).expect("Docker")),
+        images: Arc::new(DockerImages::new(registry.host(), source, mask.clone()).expect("Docker")),
         connect: Arc::new(Connected(cluster.clone())),
-        journal: Arc::new(SqliteJournal::open(&journal_path(home)).expect("a journal")),
+        journal: Arc::new(MaskedJournal::new(
+            SqliteJournal::open(&journal_path(home)).expect("a journal"),
+            mask.clone(),
+        )),
         locks: Arc::new(FileLocks::new(home.join("locks"))),
-        mask: Arc::new(Masking::default()),
-        events: Events::channel().0,
+        events: Events::masked(mask.clone()).0,
+        mask,
         changed: Arc::new(watch::Sender::new(0)),
     }
 }
@@ -199,6 +191,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         push: host.into(),
         pull: "registry.internal:5000".into(),
         steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
+        timeouts: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! through their page. git, Docker and the registry are real, the cluster and SSM are played.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -241,6 +242,7 @@ async fn a_server_killed_during_a_build_is_followed_by_another_and_the_run_ends_
     site.wait_for("succeeded", |run| run["state"] == "succeeded" && run["id"] == 2);
     assert_eq!(site.cluster.deployments().len(), 2);
     assert_no_secret(site.folder.path());
+    assert_private(&site.folder.path().join("home"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,6 +275,111 @@ async fn a_run_by_hand_shows_what_happens_and_ends_with_its_status() {
     assert!(!good && stderr.contains("FLEETWRIGHT_SERVE_TOKEN is not set"), "{stderr}");
     assert_eq!(site.cluster.deployments().len(), 1);
     assert_no_secret(site.folder.path());
+}
+
+/// A Dockerfile whose step takes so long that its container can be found by `mark` meanwhile.
+fn endless(mark: &str) -> String {
+    let run = format!("[\"/bin/busybox\", \"sh\", \"-c\", \"exec /bin/busybox sleep 100000000 # {mark}\"]");
+    format!("FROM scratch\nCOPY busybox /bin/busybox\nRUN {run}\n")
+}
+
+fn containers_with(mark: &str) -> usize {
+    let arguments = ["ps", "--no-trunc", "--format", "{{.Command}}"];
+    let output = Command::new("docker").args(arguments).output().expect("docker can be run");
+    String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.contains(mark)).count()
+}
+
+const GOOD: &[u8] = b"FROM scratch\nCOPY . /srv\n";
+
+/// At e1e3c77 all paths of the tree were collected, and every restart began with that again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_of_ten_billion_files_fails_its_run_and_the_server_goes_on() {
+    let site = Site::new();
+    site.origin.bomb(10, 10, &[("Dockerfile", GOOD)]);
+    let serve = site.serve();
+    let run = site.wait_for("failed", |run| run["state"] == "failed");
+    let reason = run["reason"].as_str().expect("a reason");
+    assert!(reason.contains("more than 200000 files and folders"), "{reason}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", serve.process.id())).expect("it lives");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak memory");
+    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kilobytes < 500_000, "it took {kilobytes} kB");
+    site.origin.commit("good", &[("Dockerfile", GOOD)]);
+    site.wait_for("succeeded", |run| run["state"] == "succeeded");
+}
+
+/// At e1e3c77 such a step held up its pipeline for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_never_ends_is_ended_at_its_timeout() {
+    let site = Site::new();
+    let pipeline = "web:\n  repository: web\n  steps:\n    - build: {image: demo/web, timeout: 8s}\n    - rollout: {service: web}\n";
+    std::fs::write(site.folder.path().join("pipelines/web.yaml"), pipeline).expect("written");
+    let mark = format!("endless-{}", site.registry.port);
+    site.origin.commit("endless", &[("Dockerfile", endless(&mark).as_bytes()), ("busybox*", &busybox())]);
+    let _serve = site.serve();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while containers_with(&mark) == 0 {
+        assert!(Instant::now() < limit, "the step never began");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let run = site.wait_for("failed", |run| run["state"] == "failed");
+    let reason = run["reason"].as_str().expect("a reason");
+    assert!(reason.contains("did not end within its timeout of 8 s"), "{reason}");
+    while containers_with(&mark) > 0 {
+        assert!(Instant::now() < limit, "the step's container runs on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    site.origin.commit("good", &[("Dockerfile", GOOD)]);
+    site.wait_for("succeeded", |run| run["state"] == "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_the_server_twice_is_quarantined_and_others_go_on() {
+    let site = Site::new();
+    let dockerfile = slow(20);
+    site.origin.commit("poison", &[("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox())]);
+    for _ in 0..2 {
+        let serve = site.serve();
+        site.wait_for("building", |run| step(run, 0) == "building");
+        // What it has written comes before what it begins; a second server must have begun, too.
+        let began = Instant::now() + Duration::from_secs(30);
+        while !serve.said.recv_timeout(Duration::from_secs(30)).expect("it says more").contains("Step 3/3") {
+            assert!(Instant::now() < began);
+        }
+        serve.kill();
+    }
+    let serve = site.serve();
+    let run = site.wait_for("quarantined", |run| run["state"] == "quarantined");
+    let reason = run["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("`fleetwright pipeline retry 1`") && reason.contains("build demo/web"),
+        "{reason}"
+    );
+    let page = site.client().get(format!("{}runs/1", serve.page)).send().await.expect("an answer");
+    let page = page.text().await.expect("text");
+    assert!(page.contains("quarantined") && page.contains("pipeline retry 1"), "{page}");
+    let (_, listed, _) = site.run(&["pipeline", "list"]);
+    assert!(listed.contains("quarantined"), "{listed}");
+
+    site.origin.commit("good", &[("Dockerfile", GOOD)]);
+    site.wait_for("succeeded", |run| run["state"] == "succeeded" && run["id"] == 2);
+    let (good, _, stderr) = site.run(&["pipeline", "retry", "2"]);
+    assert!(!good && stderr.contains("only a quarantined run"), "{stderr}");
+    let (good, _, stderr) = site.run(&["pipeline", "retry", "1"]);
+    assert!(good, "{stderr}");
+    assert_eq!(site.runs()[1]["state"], "succeeded");
+}
+
+/// Lists every file and folder that was left behind: they are their owner's alone.
+fn assert_private(path: &Path) {
+    let metadata = std::fs::symlink_metadata(path).expect("it is there");
+    let mode = metadata.permissions().mode() & 0o777;
+    assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    if metadata.is_dir() {
+        for entry in std::fs::read_dir(path).expect("a folder") {
+            assert_private(&entry.expect("an entry").path());
+        }
+    }
 }
 
 /// Looks into every file that was left behind.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::adapter::private_file;
 use crate::model::deployed::{DeployedStack, Phase};
 
 /// Version of the files; one of another version is not read.
@@ -53,7 +54,7 @@ impl Templates {
         let Some(state) = state(stack) else { return };
         let kept = Kept { version: VERSION, state, template: template.to_owned() };
         let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(&self.folder)?;
+            private_file::make_folder(&self.folder)?;
             // Made with mode 0600: templates may hold user data.
             let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
             file.write_all(&serde_json::to_vec(&kept)?)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Identity as ClientIdentity, Method};
 use tokio::time::Instant;
 
-use super::{ANSWER, Access, CONNECT, SILENCE, Trouble, attempt, words};
+use super::{ANSWER, Access, CONNECT, IDLE, SILENCE, Trouble, attempt, words};
 use crate::adapter::authority::{self, AuthorityError};
 use crate::adapter::issuer::cluster_id;
 use crate::model::identity::{Exchange, Issued, VERSION, hash};
@@ -236,7 +236,8 @@ impl Connected {
         silence: Option<Duration>,
     ) -> Result<Client, ClusterError> {
         // Control machines are in reach or not; a proxy between would only see addresses it can't know.
-        let mut builder = Client::builder().connect_timeout(CONNECT).no_proxy().https_only(true);
+        let mut builder =
+            Client::builder().connect_timeout(CONNECT).pool_idle_timeout(IDLE).no_proxy().https_only(true);
         if let Some(authority) = &self.authority {
             builder = builder.tls_certs_only([authority.clone()]);
         }

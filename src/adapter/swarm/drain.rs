@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use super::engine::{Change, Engine};
 use super::observe::{self, DRAIN, Observed};
 use super::spec;
+use super::{Credentials, access};
 use crate::model::name::MachineId;
 use crate::port::cluster::ClusterError;
 
@@ -43,7 +44,12 @@ enum Step {
 }
 
 /// Empties `machines`; with `force` also when that takes away what nothing can replace.
-pub async fn drain(engine: &Engine, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
+pub async fn drain(
+    engine: &Engine,
+    source: &dyn Credentials,
+    machines: &[MachineId],
+    force: bool,
+) -> Result<(), ClusterError> {
     loop {
         let observed = engine.observe().await?;
         for machine in machines {
@@ -61,7 +67,9 @@ pub async fn drain(engine: &Engine, machines: &[MachineId], force: bool) -> Resu
             Step::Move(name) => {
                 let Some(service) = observed.service(&name) else { continue };
                 let Some(wanted) = service.spec.clone().map(spec::forced_again) else { continue };
-                match engine.update_service(service, wanted, None).await {
+                // Where they go they may have to be pulled, with what the registry accepts today.
+                let credentials = access::for_service(source, service).await;
+                match engine.update_service(service, wanted, credentials).await {
                     Ok(()) | Err(Change::Outdated) => {}
                     Err(Change::Failed(error)) => return Err(error),
                 }

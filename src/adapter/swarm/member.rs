@@ -207,7 +207,7 @@ impl Membership for Swarm {
     }
 
     async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
-        super::drain::drain(&self.engine, machines, true).await
+        super::drain::drain(&self.engine, &*self.credentials, machines, true).await
     }
 
     async fn settle(&self) -> Result<(), ClusterError> {

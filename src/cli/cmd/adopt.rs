@@ -169,10 +169,8 @@ fn show(context: &Context, files: &[(PathBuf, &str)]) {
         view::json::document(&json!({"version": 1, "files": files}));
         return;
     }
-    let mut out = std::io::stdout().lock();
     for (path, text) in files {
-        // A reader that has gone away is no reason to fail.
-        let _ = write!(out, "--- {}\n{text}{}", path.display(), if text.ends_with('\n') { "" } else { "\n" });
+        print!("--- {}\n{text}{}", path.display(), if text.ends_with('\n') { "" } else { "\n" });
     }
 }
 

@@ -60,6 +60,8 @@ const ENGINE: &str = "unix:///var/run/docker.sock";
 const RETRY: Duration = Duration::from_secs(2);
 /// Time between two looks whether the registry's authority has changed.
 const REGISTRY: Duration = Duration::from_secs(120);
+/// Time between two looks whether the registry's credentials have changed.
+const CREDENTIALS: Duration = Duration::from_secs(30);
 
 /// Makes this machine a member of its cluster (run by systemd)
 #[derive(Debug, clap::Args)]
@@ -83,6 +85,9 @@ struct Config {
     cluster: ClusterName,
     role: Role,
     registry_parameter: Option<String>,
+    /// What else the registry is than one with a user and password.
+    #[serde(default)]
+    registry_kind: RegistryKind,
     /// Whether control machines keep an etcd; without effect on workers.
     #[serde(default)]
     etcd: bool,
@@ -93,6 +98,17 @@ struct Config {
     /// Where the overlay networks of the cluster lie; only its founder needs it.
     #[serde(default)]
     addresses: AddressPool,
+}
+
+/// How machines get the right to pull.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RegistryKind {
+    /// By what `registry_parameter` holds, if anything.
+    #[default]
+    Docker,
+    /// By a token of ECR that the machine's role gets.
+    Ecr,
 }
 
 /// When the machine may reboot by itself.
@@ -116,7 +132,7 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
     let filter = EnvFilter::try_from_env("FLEETWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| crate::view::out::Log)
         .with_ansi(false)
         .without_time()
         .try_init();
@@ -177,7 +193,11 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
     tracing::info!(machine = %me.instance, address = %me.address, role = me.role.word(), group = me.group, prefix, "agent");
 
     let registry = config.registry_parameter.clone();
-    let access = Arc::new(RegistryAccess::new(parameters.clone(), registry.unwrap_or_default()));
+    let access = RegistryAccess::new(parameters.clone(), registry.unwrap_or_default());
+    let access = Arc::new(match config.registry_kind {
+        RegistryKind::Docker => access,
+        RegistryKind::Ecr => access.with_ecr(aws.ecr()),
+    });
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
     let host = SystemdHost::new();
     let swarm = Swarm::new(engine(&host).await, access);
@@ -239,7 +259,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
                 let rights = rights.get_or_init(open).await;
                 let _ = agent.audit.set(rights.audit.clone());
                 let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
-                (etcd, Some(api))
+                (etcd, Some((api, Background::spawn(keep_credentials(swarm.clone())))))
             }
             Role::Worker => (None, None),
         };
@@ -313,6 +333,17 @@ async fn keep_authority(access: Arc<RegistryAccess>, wanted: bool) {
             }
         };
         sleep(pause).await;
+    }
+}
+
+/// Gives the engine the registry's credentials whenever they have changed, and tokens of ECR
+/// long before they expire.
+async fn keep_credentials(swarm: Swarm) {
+    loop {
+        if let Err(error) = swarm.refresh_credentials().await {
+            tracing::warn!(%error, "keeping the engine's credentials for the registry");
+        }
+        sleep(CREDENTIALS).await;
     }
 }
 

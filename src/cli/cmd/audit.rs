@@ -1,7 +1,5 @@
 //! `fleetwright audit`.
 
-use std::io::Write as _;
-
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -102,7 +100,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     } else {
         let text = view::audit::human_table(shown, Utc::now());
         // A reader that has gone away is no reason to fail.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        crate::view::out::stdout(&text);
     }
     Ok(Done::Ok)
 }

@@ -1,7 +1,5 @@
 //! `fleetwright completions`.
 
-use std::io::Write as _;
-
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
@@ -27,6 +25,6 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
     // Written at once: the generator itself panics when a pipe is closed.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "fleetwright", &mut script);
-    let _ = std::io::stdout().lock().write_all(&script);
+    crate::view::out::stdout(&String::from_utf8_lossy(&script));
     Ok(Done::Ok)
 }

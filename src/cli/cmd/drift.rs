@@ -1,7 +1,5 @@
 //! `fleetwright drift`.
 
-use std::io::Write as _;
-
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -65,7 +63,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     } else {
         let text = view::drift::human(&report, Paint(context.colour_out));
         // A reader that has gone away is no reason to fail.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        view::out::stdout(&text);
     }
     Ok(if report.has_drift() { Done::Changes } else { Done::Ok })
 }

@@ -2,8 +2,6 @@
 
 mod power_cycle;
 
-use std::io::Write as _;
-
 use clap::Subcommand;
 
 use crate::cli::Done;
@@ -138,7 +136,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env()
                 .unwrap_or_else(|_| "warn,fleetwright=info".into());
             let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-            let _ = log.with_writer(std::io::stderr).try_init();
+            let _ = log.with_writer(|| crate::view::out::Log).try_init();
             supervisor::run(&home, &name, release).await?;
         }
         Verb::Registry { verb } => registry(&home, &name, &verb).await?,
@@ -212,7 +210,6 @@ async fn registry(home: &Home, name: &LocalName, verb: &RegistryVerb) -> Result<
     Ok(())
 }
 
-/// Prints on stdout; a reader that went away is no failure.
 fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    crate::view::out::stdout(text);
 }

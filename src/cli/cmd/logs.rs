@@ -1,7 +1,5 @@
 //! `fleetwright logs`.
 
-use std::io::Write;
-
 use futures_util::StreamExt;
 
 use crate::cli::Done;
@@ -9,6 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
 use crate::model::name::ServiceName;
+use crate::view;
 
 /// Prints a service's logs
 #[derive(Debug, clap::Args)]
@@ -41,7 +40,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             _ = tokio::signal::ctrl_c() => return Ok(Done::Ok),
         };
         // A reader that has gone away is no reason to fail.
-        if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        if view::out::try_stdout(&format!("{line}\n")).is_err() {
             return Ok(Done::Ok);
         }
     }

@@ -1,7 +1,5 @@
 //! `fleetwright machines`.
 
-use std::io::Write;
-
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
@@ -23,7 +21,7 @@ pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
         view::json::document(&serde_json::json!({ "version": 1, "machines": snapshot.machines }));
     } else {
         let text = view::machines::machines(&snapshot.machines, &snapshot.services);
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        view::out::stdout(&text);
     }
     Ok(Done::Ok)
 }

@@ -14,7 +14,7 @@ use crate::cli::pipelines::{self, Workshop, journal_failure};
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::Ending;
 use crate::driver::pipeline::config::source;
-use crate::driver::pipeline::queue::{enqueue, work_until};
+use crate::driver::pipeline::queue::{self, enqueue, work_until};
 use crate::driver::pipeline::run::Wish;
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
@@ -26,15 +26,19 @@ use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 
-/// Runs a pipeline by hand, or lists runs
+/// Runs a pipeline by hand, lists runs, or tries a quarantined one again
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Runs share one journal with `fleetwright serve`. Runs of one pipeline go one after the other,
 whichever command started them; a run that a killed process left is gone on with.
 
+A run whose process ended twice without finishing a step is quarantined: others go on, and it waits
+for `pipeline retry`.
+
 Examples:
   fleetwright pipeline run web                     the head of its branch
   fleetwright pipeline run web --commit v1.2       a tag, a branch or a commit
+  fleetwright pipeline retry 7                     a run that was quarantined
   fleetwright pipeline list
   fleetwright pipeline list -o json")]
 pub struct Args {
@@ -52,6 +56,12 @@ enum Action {
         #[arg(long, value_name = "REF")]
         commit: Option<String>,
     },
+    /// Tries a quarantined run again where it stopped, and shows what happens, until it has ended
+    Retry {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+    },
     /// Lists the last runs, newest first
     List {
         /// How many
@@ -64,6 +74,7 @@ enum Action {
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.action {
         Action::Run { name, commit } => run_by_hand(context, &name, commit.as_deref()).await,
+        Action::Retry { run } => retry(context, RunId(run)).await,
         Action::List { limit } => list(context, limit),
     }
 }
@@ -106,8 +117,36 @@ async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Res
         subject: commit.subject,
         trigger: Trigger::Hand,
     };
+    let learnt = shop.parts.learn().await;
+    learnt.map_err(|problem| {
+        Failure::failed(problem.reason, "see that the registry's credentials can be read")
+    })?;
     let id = enqueue(&shop.parts, &new).map_err(|error| journal_failure(&error))?;
-    let ending = work_and_show(context, &shop, &pipeline.name, id).await?;
+    ended(work_and_show(context, &shop, &pipeline.name, id).await?, id)
+}
+
+/// Releases a run from quarantine and works on it.
+async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
+    let shop = Workshop::open(context).await?;
+    let failure = |error| journal_failure(&error);
+    let next = "`fleetwright pipeline list` shows what there is";
+    let Some(run) = shop.parts.journal.run(id).map_err(failure)? else {
+        return Err(Failure::usage(format!("there is no run {id}"), next));
+    };
+    if !queue::retry(&shop.parts, id).map_err(failure)? {
+        return Err(Failure::usage(
+            format!("run {id} is {}, and only a quarantined run is tried again", run.state.word()),
+            format!(
+                "`fleetwright pipeline run {} --commit {}` makes a new run",
+                run.pipeline,
+                run.commit.short()
+            ),
+        ));
+    }
+    ended(work_and_show(context, &shop, &run.pipeline, id).await?, id)
+}
+
+fn ended(ending: Ending, id: RunId) -> Result<Done, Failure> {
     match ending {
         Ending::Ended(RunState::Succeeded) => Ok(Done::Ok),
         Ending::Ended(_) => Err(Failure::Reported),

@@ -1,6 +1,5 @@
 //! `fleetwright plan`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use chrono::Utc;
@@ -84,7 +83,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
     drop(session.flush(context).await);
     if args.markdown {
-        let _ = std::io::stdout().lock().write_all(view::plan_markdown::markdown(&plan).as_bytes());
+        view::out::stdout(&view::plan_markdown::markdown(&plan));
     } else if context.json() {
         let document = view::plan::json(&plan);
         let document = document
@@ -108,7 +107,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             });
         }
         // A reader that has gone away is no reason to fail.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        view::out::stdout(&text);
     }
     match (plan.blocked().next(), plan.has_changes()) {
         (Some((stack, blocked)), _) => Err(Failure::failed(

@@ -1,7 +1,5 @@
 //! `fleetwright render`.
 
-use std::io::Write as _;
-
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -49,7 +47,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let text =
         if args.user_data { view::render::user_data(&chosen) } else { view::render::templates(&chosen) };
     // A reader that has gone away is no reason to fail.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    view::out::stdout(&text);
     Ok(Done::Ok)
 }
 

@@ -1,7 +1,6 @@
 //! `fleetwright serve`.
 
 use std::collections::BTreeMap;
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ use crate::model::name::RepositoryName;
 use crate::model::run::RunState;
 use crate::port::cluster::Cluster;
 use crate::port::journal::{JournalError, Which};
+use crate::server::limits::{self, Caps};
 use crate::server::pipeline::{Pipelines, Seen, router};
 use crate::view;
 use crate::view::paint::Paint;
@@ -65,6 +65,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
     let mut shop = Workshop::open(context).await?;
     let opens = page_token(&state_folder(shop.repository.project.as_str())?)?;
+    context.hide(opens.token.expose());
     let lock = shop.parts.locks.try_lock("serve");
     let lock = lock.map_err(|error| {
         Failure::failed(format!("locking the data folder: {error}"), "see that it can be written")
@@ -104,12 +105,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         journal: Arc::clone(&shop.parts.journal),
         changed: Arc::clone(&shop.parts.changed),
         seen: seen_now,
+        mask: shop.parts.mask.clone(),
         token: opens.token,
         loopback: args.listen.ip().is_loopback(),
     });
     // What only reads ends with the process; what works on runs is waited for.
     let mut readers = JoinSet::new();
-    readers.spawn(axum::serve(listener, app).into_future());
+    let server = listener
+        .into_std()
+        .and_then(axum_server::from_tcp)
+        .map_err(|error| Failure::failed(format!("serving on {address}: {error}"), "start it again"))?;
+    let server = limits::limited(server, Caps::PIPELINES, limits::HEADER);
+    readers.spawn(server.serve(limits::answered_within(app, limits::ANSWER).into_make_service()));
     let mut watchers = JoinSet::new();
     watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
     let mut workers: JoinSet<Result<(), JournalError>> = JoinSet::new();

@@ -1,6 +1,6 @@
 //! `fleetwright status`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use chrono::Utc;
 use futures_util::StreamExt;
@@ -97,6 +97,5 @@ fn json(snapshot: &Snapshot) -> serde_json::Value {
 
 /// Prints at once, and tells whether somebody still reads.
 fn print(text: &str) -> bool {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    view::out::try_stdout(text).is_ok()
 }

@@ -142,7 +142,10 @@ pub fn failure(error: &ClusterError) -> Failure {
 }
 
 fn token() -> Option<Credential> {
-    variable(TOKEN).map(|token| Credential::Token(Secret::new(token)))
+    variable(TOKEN).map(|token| {
+        crate::model::redact::Mask::process().learn(&token);
+        Credential::Token(Secret::new(token))
+    })
 }
 
 fn access(endpoint: &str, credential: Credential) -> Result<Access, Failure> {

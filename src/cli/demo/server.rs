@@ -17,7 +17,7 @@ const PID_FILE: &str = "serve.pid";
 /// When it can't be started.
 pub fn start(folder: &Path, mut command: Command) -> Result<(), Failure> {
     let mut run = || -> std::io::Result<()> {
-        let log = std::fs::File::create(folder.join("serve.log"))?;
+        let log = crate::adapter::private_file::create(&folder.join("serve.log"))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

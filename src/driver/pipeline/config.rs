@@ -72,6 +72,7 @@ pub fn freeze(
         push: registry.push.get()?.to_owned(),
         pull: registry.pull.get()?.to_owned(),
         steps: steps.collect::<Result<_, _>>()?,
+        timeouts: found.steps.iter().map(|step| step.timeout.map(|timeout| timeout.as_secs())).collect(),
     })
 }
 

@@ -71,8 +71,8 @@ pub async fn watch(
                 Err(problem) => {
                     pace.failures += 1;
                     if complaint.as_ref() != Some(&problem.reason) {
-                        let reason = parts.mask.mask(&problem.reason);
-                        parts.events.note(format!("repository `{}`: {reason}; trying again", watched.source.name));
+                        let (name, reason) = (&watched.source.name, &problem.reason);
+                        parts.events.note(format!("repository `{name}`: {reason}; trying again"));
                         complaint = Some(problem.reason);
                     }
                 }
@@ -98,6 +98,10 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
     };
     if parts.journal.seen(&source.name)?.as_ref() == Some(&head) {
         return Ok(Ok(Vec::new()));
+    }
+    // The commit's subject goes into the journal.
+    if let Err(problem) = parts.learn().await {
+        return Ok(Err(problem));
     }
     let fetched = match parts.git.fetch(source).await {
         Ok(()) => parts.git.commit(&source.name, head.as_str()).await,

@@ -18,6 +18,9 @@ use crate::port::journal::{JournalError, NewRun, Record, Which};
 /// How often the journal is looked at for what other processes have put there.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How often a run may end the process that works on it, without getting on in between.
+const ATTEMPTS: u32 = 2;
+
 /// Says what a run shall do, when it begins.
 pub trait Configure: Send + Sync {
     /// The run's config, frozen from then on.
@@ -114,6 +117,11 @@ async fn turn(
     let Some(_lock) = lock else { return Ok(Turn::Elsewhere) };
     // Read again: what was open before may have ended before the lock was free.
     let Some(run) = next(parts.journal.runs(&open)?) else { return Ok(Turn::Idle) };
+    // Counted on the disk before anything is begun, so that a run that ends the process is known.
+    if parts.journal.attempt(run.id)? > ATTEMPTS {
+        ended_elsewhere(quarantine(parts, &run))?;
+        return Ok(Turn::Worked);
+    }
     let config = match (configure.config(&run), &run.config) {
         (now, Some(begun_with)) => goes_on_with(begun_with, now.ok()),
         (Ok(now), None) => now,
@@ -122,7 +130,9 @@ async fn turn(
             return Ok(Turn::Worked);
         }
     };
-    ended_elsewhere(drive(parts, &run, config, wish.clone()).await.map(drop))?;
+    let driven = drive(parts, &run, config, wish.clone()).await;
+    parts.journal.leave(run.id)?;
+    ended_elsewhere(driven.map(drop))?;
     Ok(Turn::Worked)
 }
 
@@ -153,7 +163,18 @@ fn ended_elsewhere(result: Result<(), JournalError>) -> Result<(), JournalError>
     }
 }
 
-/// Ends a run that never began.
+/// Sets a run aside that ended its process each time it was worked on.
+fn quarantine(parts: &Parts, run: &Run) -> Result<(), JournalError> {
+    let step = run.steps.iter().find(|step| !step.state.is_ended());
+    let at = step.map_or_else(String::new, |step| format!(" at `{}`", step.name));
+    let reason = format!(
+        "the process that worked on it ended {ATTEMPTS} times{at}; `fleetwright pipeline retry {}` tries it again",
+        run.id
+    );
+    end(parts, run, RunState::Quarantined, reason)
+}
+
+/// Ends a run that no step of is at work.
 fn end(parts: &Parts, run: &Run, state: RunState, reason: String) -> Result<(), JournalError> {
     let event = PipelineEvent::Finished {
         run: run.id,
@@ -174,6 +195,16 @@ pub fn enqueue(parts: &Parts, run: &NewRun) -> Result<RunId, JournalError> {
     let id = parts.journal.enqueue(chrono::Utc::now(), run)?;
     announce(parts, id, run)?;
     Ok(id)
+}
+
+/// Puts a quarantined run back into the queue; `false` when it is not quarantined.
+///
+/// # Errors
+/// When the journal can't be written.
+pub fn retry(parts: &Parts, run: RunId) -> Result<bool, JournalError> {
+    let done = parts.journal.retry(run)?;
+    parts.ring();
+    Ok(done)
 }
 
 /// Says that a run was put into the queue.

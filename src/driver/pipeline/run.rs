@@ -15,8 +15,8 @@ use super::work::{self, At, Prepared};
 use super::{Action, Change, Effect, Ending, Input, Machine, Outcome, Problem};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
+use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, RunId};
-use crate::model::secret::Secret;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
@@ -29,14 +29,6 @@ const FLUSH: Duration = Duration::from_millis(100);
 const LINE_MAX: usize = 16 * 1024;
 /// The most lines of one run that are kept.
 const LINES_MAX: usize = 200_000;
-
-/// Takes what must not be shown out of lines.
-pub trait Mask: Send + Sync {
-    /// Masks these from now on.
-    fn learn(&self, secrets: &[Secret<String>]);
-    /// The line without what must not be shown.
-    fn mask(&self, line: &str) -> String;
-}
 
 /// Finds the cluster; asked again for every action, since control machines come and go.
 #[async_trait]
@@ -59,7 +51,7 @@ pub struct Parts {
     /// Locks between processes.
     pub locks: Arc<dyn Locks>,
     /// The mask of secrets.
-    pub mask: Arc<dyn Mask>,
+    pub mask: Mask,
     /// Where events go, after they are in the journal.
     pub events: Events,
     /// Raised whenever the journal has changed.
@@ -78,18 +70,17 @@ impl Parts {
             match change {
                 Change::Record(record) => records.push(record),
                 Change::Event(event) => {
+                    // Reasons may quote what a builder or registry said.
+                    let event = self.mask.masked(&event).unwrap_or_else(|| event.withheld());
                     let json = serde_json::to_string(&event).map_err(|error| JournalError::Access {
                         doing: "writing",
                         reason: error.to_string(),
                     })?;
-                    // Reasons may quote what a builder or registry said.
-                    let masked = self.mask.mask(&json);
-                    records.push(Record::Event(masked.clone()));
-                    events.push(serde_json::from_str(&masked).unwrap_or(event));
+                    records.push(Record::Event(json));
+                    events.push(event);
                 }
             }
         }
-        let records = records.into_iter().map(|record| self.masked(record)).collect::<Vec<_>>();
         self.journal.record(Utc::now(), run, &records)?;
         for event in events {
             self.events.emit(EventKind::Pipeline(event));
@@ -103,17 +94,13 @@ impl Parts {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn masked(&self, record: Record) -> Record {
-        use crate::model::run::StepState;
-        match record {
-            Record::Run { state, reason } => {
-                Record::Run { state, reason: reason.map(|reason| self.mask.mask(&reason)) }
-            }
-            Record::Step { index, state: StepState::Failed { reason } } => {
-                Record::Step { index, state: StepState::Failed { reason: self.mask.mask(&reason) } }
-            }
-            other => other,
-        }
+    /// Learns what must not be shown, before anything is written that may hold it.
+    ///
+    /// # Errors
+    /// When the registry's credentials can't be read.
+    pub async fn learn(&self) -> Result<(), Problem> {
+        self.mask.learn_all(&self.images.secrets().await?);
+        Ok(())
     }
 }
 
@@ -153,6 +140,8 @@ pub async fn drive(
     let mut input = Input::Begin;
     let mut activity = Activity::Nothing;
     let mut wished = false;
+    // The step at work, and until when it may be.
+    let mut deadline: Option<(usize, Instant)> = None;
     loop {
         lines.flush(parts)?;
         for effect in machine.handle(Utc::now(), input) {
@@ -161,6 +150,9 @@ pub async fn drive(
                 Effect::Perform { index, action } => {
                     if lock.as_ref().is_some_and(|(held_for, _)| *held_for != index) {
                         lock = None;
+                    }
+                    if deadline.is_none_or(|(limited, _)| limited != index) {
+                        deadline = Some((index, Instant::now() + machine.timeout(index)));
                     }
                     let step = machine.step_name(index).to_owned();
                     let ready = prepared.get(&index).cloned();
@@ -209,9 +201,21 @@ pub async fn drive(
                         }
                     };
                 }
+                () = until(deadline) => {
+                    deadline = None;
+                    break Input::Expired;
+                }
                 _ = flush.tick() => lines.flush(parts)?,
             }
         };
+    }
+}
+
+/// Waits for a step's deadline; never returns when there is none.
+async fn until(deadline: Option<(usize, Instant)>) {
+    match deadline {
+        Some((_, at)) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -262,7 +266,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
         Action::Inspect { build } => {
             let (git, images, journal) = (&*parts.git, &*parts.images, &*parts.journal);
             async {
-                parts.mask.learn(&images.secrets().await?);
+                parts.learn().await?;
                 let (outcome, found) = work::inspect(git, images, journal, at, build).await?;
                 prepared = Some(found);
                 Ok(outcome)

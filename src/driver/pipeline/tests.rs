@@ -55,7 +55,26 @@ pub(super) fn config() -> RunConfig {
         push: "127.0.0.1:5000".into(),
         pull: "registry.internal:5000".into(),
         steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
+        timeouts: vec![None, Some(90)],
     }
+}
+
+#[test]
+fn a_step_that_takes_too_long_fails_and_what_it_does_is_dropped() {
+    let mut machine = Machine::new(&queued_run(1), config());
+    assert_eq!(machine.timeout(0), crate::model::run::BUILD_TIMEOUT);
+    assert_eq!(machine.timeout(1), Duration::from_secs(90));
+    machine.handle(at(0), Input::Begin);
+    let effects = machine.handle(at(3600), Input::Expired);
+    assert_eq!(effects[0], Effect::Drop);
+    assert_eq!(effects.last(), Some(&Effect::End(Ending::Ended(RunState::Failed))));
+    let Effect::Record(changes) = &effects[1] else { panic!("{effects:?}") };
+    let failed = changes.iter().any(|change| {
+        matches!(change, Change::Record(Record::Step { index: 0, state: StepState::Failed { reason } })
+            if reason.contains("within its timeout of 3600 s"))
+    });
+    assert!(failed, "{changes:?}");
+    assert_eq!(machine.handle(at(3601), Input::Expired), []);
 }
 
 fn key() -> ImageKey {

@@ -147,7 +147,7 @@ pub(super) async fn inspect(
     }
     let files = entries.len();
     let pinned_text = dockerfile.pinned(&pins);
-    let entries = entries
+    let entries: Vec<ArchiveEntry> = entries
         .into_iter()
         .map(|entry| {
             let content = if entry.path == wanted {
@@ -158,6 +158,9 @@ pub(super) async fn inspect(
             ArchiveEntry { path: entry.path, kind: entry.kind, content }
         })
         .collect();
+    if known.is_none() {
+        git.weigh(at.repository, &entries).await?;
+    }
     Ok((Outcome::Inspected { key: key.clone(), files, known }, Prepared { key, dockerfile, entries }))
 }
 

@@ -51,6 +51,31 @@ impl Origin {
         id.expect("a commit").to_string()
     }
 
+    /// Commits a tree with `width` to the power of `depth` files, which takes a few kilobytes:
+    /// every folder holds the same folder many times. `files` are at its root.
+    pub fn bomb(&self, width: usize, depth: usize, files: &[(&str, &[u8])]) -> String {
+        let blob = self.repository.blob(b"x").expect("a blob");
+        let (mut id, mut mode) = (blob, 0o100_644);
+        for _ in 0..depth {
+            let mut builder = self.repository.treebuilder(None).expect("a tree");
+            for name in 0..width {
+                builder.insert(format!("{name:02}"), id, mode).expect("inserted");
+            }
+            (id, mode) = (builder.write().expect("written"), 0o040_000);
+        }
+        let mut root = self.repository.treebuilder(None).expect("a tree");
+        root.insert("bomb", id, mode).expect("inserted");
+        for (path, content) in files {
+            root.insert(path, self.repository.blob(content).expect("a blob"), 0o100_644).expect("inserted");
+        }
+        let tree = self.repository.find_tree(root.write().expect("written")).expect("the tree");
+        let author = git2::Signature::now("Test", "test@example.org").expect("a signature");
+        let parent = self.repository.head().ok().and_then(|head| head.peel_to_commit().ok());
+        let parents: Vec<_> = parent.iter().collect();
+        let id = self.repository.commit(Some("HEAD"), &author, &author, "a bomb", &tree, &parents);
+        id.expect("a commit").to_string()
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("file://{}", self.folder.path().display())

@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetwright::adapter::probe;
-use fleetwright::adapter::swarm::{Anonymous, Engine, PROBE_ON_MACHINE, Swarm};
+use fleetwright::adapter::swarm::{Anonymous, Credentials, Engine, PROBE_ON_MACHINE, Swarm};
 use fleetwright::event::Events;
 use fleetwright::local::image::{self, Release};
 use fleetwright::local::{home::Home, machines};
@@ -35,6 +35,7 @@ pub struct Lab {
     registry_port: u16,
     gateway: IpAddr,
     machines: Vec<IpAddr>,
+    guarded: Mutex<Option<Child>>,
 }
 
 impl Lab {
@@ -159,11 +160,12 @@ impl Lab {
         // The machines' engines answer the test; their registry has no certificate.
         let unit = format!(
             "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://0.0.0.0:2375 \
-             --containerd=/run/containerd/containerd.sock --insecure-registry {gateway}:{registry_port}\n"
+             --containerd=/run/containerd/containerd.sock --insecure-registry {gateway}/32\n"
         );
         std::fs::write(drop_in.join("test.conf"), unit).expect("written");
-        let registry = registry(folder.path(), registry_port);
-        let lab = Self { name, folder, registry, registry_port, gateway, machines };
+        let registry = registry(folder.path(), registry_port, None);
+        let lab =
+            Self { name, folder, registry, registry_port, gateway, machines, guarded: Mutex::default() };
         for (number, address) in lab.machines.iter().enumerate() {
             lab.start_machine(number, *address, &images[number.min(1)]);
         }
@@ -193,11 +195,16 @@ impl Lab {
     }
 
     async fn engine(&self, number: usize) -> Swarm {
+        self.swarm(number, Arc::new(Anonymous)).await
+    }
+
+    /// The swarm as a machine sees it, pulling with `credentials`.
+    pub async fn swarm(&self, number: usize, credentials: Arc<dyn Credentials>) -> Swarm {
         let endpoint = format!("tcp://{}:2375", self.machines[number]);
         let limit = Instant::now() + Duration::from_secs(60);
         loop {
             match Engine::connect(&endpoint).await {
-                Ok(engine) => return Swarm::new(engine, Arc::new(Anonymous)),
+                Ok(engine) => return Swarm::new(engine, credentials),
                 Err(error) => assert!(Instant::now() < limit, "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -206,6 +213,43 @@ impl Lab {
 
     fn machine(&self, number: usize) -> String {
         format!("{}-m{number}", self.name)
+    }
+
+    /// Sets the one user of [`Lab::guarded`].
+    pub fn protect(&self, user: &str, password: &str) {
+        let hash = bcrypt::hash(password, 5).expect("a hash");
+        let file = self.folder.path().join("htpasswd");
+        std::fs::write(file.with_extension("new"), format!("{user}:{hash}\n")).expect("written");
+        std::fs::rename(file.with_extension("new"), file).expect("renamed");
+    }
+
+    /// A second registry with the same images, which wants the user of [`Lab::protect`], as the
+    /// machines name it.
+    pub fn guarded(&self) -> String {
+        let port = free_port();
+        let child = registry(self.folder.path(), port, Some(&self.folder.path().join("htpasswd")));
+        *self.guarded.lock().expect("the registry") = Some(child);
+        format!("{}:{port}", self.gateway)
+    }
+
+    /// Keeps new work away from a machine, or lets it take work again.
+    pub fn pause(&self, machine: &MachineId, paused: bool) {
+        let id = self.node(machine);
+        let host = format!("tcp://{}:2375", self.machines[0]);
+        let arguments = ["node", "update", "--availability", if paused { "pause" } else { "active" }];
+        ok(Command::new("docker").args(["-H", &host]).args(arguments).arg(id));
+    }
+
+    /// Removes a machine as a fire would.
+    pub fn lose(&self, number: usize) {
+        ok(Command::new("docker").args(["rm", "-fv", &self.machine(number)]));
+    }
+
+    fn node(&self, machine: &MachineId) -> String {
+        let host = format!("tcp://{}:2375", self.machines[0]);
+        let filter = format!("node.label=fleetwright.instance={machine}");
+        let id = ok(Command::new("docker").args(["-H", &host, "node", "ls", "-q", "--filter", &filter]));
+        id.trim().to_owned()
     }
 
     /// The registry as the machines name it.
@@ -257,10 +301,8 @@ impl Lab {
     /// Lets a drained machine take work again, which needs the engine's own client.
     pub async fn undrain(&self, machine: &MachineId) {
         let host = format!("tcp://{}:2375", self.machines[0]);
-        let filter = format!("node.label=fleetwright.instance={machine}");
-        let id = ok(Command::new("docker").args(["-H", &host, "node", "ls", "-q", "--filter", &filter]));
         let arguments = ["node", "update", "--availability", "active", "--label-rm", "fleetwright.drain"];
-        ok(Command::new("docker").args(["-H", &host]).args(arguments).arg(id.trim()));
+        ok(Command::new("docker").args(["-H", &host]).args(arguments).arg(self.node(machine)));
     }
 }
 
@@ -268,6 +310,10 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let _ = self.registry.kill();
         let _ = self.registry.wait();
+        if let Some(mut guarded) = self.guarded.lock().ok().and_then(|mut guarded| guarded.take()) {
+            let _ = guarded.kill();
+            let _ = guarded.wait();
+        }
         for number in 0..self.machines.len() {
             let _ = Command::new("docker").args(["rm", "-fv", &self.machine(number)]).output();
         }
@@ -294,8 +340,8 @@ fn network(name: &str) -> (String, String) {
     panic!("no subnet of 10.94.0.0/18 is free");
 }
 
-fn registry(folder: &Path, port: u16) -> Child {
-    let config = folder.join("registry.yml");
+fn registry(folder: &Path, port: u16, users: Option<&Path>) -> Child {
+    let config = folder.join(format!("registry-{port}.yml"));
     let mut file = std::fs::File::create(&config).expect("a file");
     let data = folder.join("data");
     writeln!(
@@ -305,6 +351,9 @@ fn registry(folder: &Path, port: u16) -> Child {
         data.display()
     )
     .expect("written");
+    if let Some(users) = users {
+        writeln!(file, "auth: {{htpasswd: {{realm: test, path: {}}}}}", users.display()).expect("written");
+    }
     Command::new("docker-registry")
         .arg("serve")
         .arg(&config)

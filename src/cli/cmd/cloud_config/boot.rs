@@ -1,6 +1,5 @@
 //! `fleetwright cloud-config boot`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -200,7 +199,7 @@ pub async fn run(context: &Context, args: &Args) -> Result<Done, Failure> {
         let paint = Paint(context.colour_out);
         let text = view::boot::human(&lines, &units, &booted.warnings, booted.seconds, paint);
         // A reader that has gone away is no reason to fail.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        view::out::stdout(&text);
     }
     if passed { Ok(Done::Ok) } else { Err(Failure::Reported) }
 }

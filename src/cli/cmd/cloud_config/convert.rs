@@ -1,6 +1,5 @@
 //! `fleetwright cloud-config convert`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -110,8 +109,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, Failure> {
         }
         view::json::document(&json);
     } else if args.out.is_none() {
-        // A reader that has gone away is no reason to fail.
-        let _ = std::io::stdout().lock().write_all(&bytes);
+        view::out::stdout_bytes(&bytes);
     }
     Ok(Done::Ok)
 }

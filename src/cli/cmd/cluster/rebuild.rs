@@ -1,7 +1,5 @@
 //! `fleetwright cluster rebuild`.
 
-use std::io::Write as _;
-
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
@@ -58,7 +56,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         view::json::document(&view::cluster::rebuild_document(&rows, changeable));
     } else {
         let text = view::cluster::rebuild(&rows, changeable);
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        crate::view::out::stdout(&text);
     }
     if let Some(unreadable) = rows.iter().find_map(|row| row.unreadable()) {
         return Err(Failure::failed(

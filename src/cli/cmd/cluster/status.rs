@@ -1,7 +1,5 @@
 //! `fleetwright cluster status`.
 
-use std::io::Write as _;
-
 use chrono::Utc;
 
 use crate::cli::Done;
@@ -32,7 +30,7 @@ pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
         view::json::document(&view::cluster::document(&asked));
     } else {
         let text = view::cluster::status(&asked, Utc::now());
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        crate::view::out::stdout(&text);
     }
     match health {
         plan::Health::Whole | plan::Health::Fragile | plan::Health::NoMajority => Ok(Done::Ok),

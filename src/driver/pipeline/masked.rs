@@ -1,0 +1,127 @@
+//! A journal that neither keeps nor shows a secret. What is written is masked with what is
+//! known then, and what is read with what has been learnt since.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::event::pipeline::PipelineEvent;
+use crate::model::name::{CommitId, ImageKey, RepositoryName};
+use crate::model::redact::Mask;
+use crate::model::run::{Run, RunId, RunStep, StepState};
+use crate::port::journal::{Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which};
+
+/// A journal behind a mask.
+#[derive(Debug)]
+pub struct MaskedJournal<J> {
+    journal: J,
+    mask: Mask,
+}
+
+impl<J: Journal> MaskedJournal<J> {
+    /// `journal`, masked by `mask`.
+    pub fn new(journal: J, mask: Mask) -> Self {
+        Self { journal, mask }
+    }
+
+    fn new_run(&self, run: &NewRun) -> NewRun {
+        NewRun { subject: self.mask.mask(&run.subject), ..run.clone() }
+    }
+
+    /// What a run was told to do stays as it is: it is carried out, not shown.
+    fn masked(&self, run: RunId, record: &Record) -> Record {
+        match record {
+            Record::Run { state, reason } => {
+                Record::Run { state: *state, reason: reason.as_deref().map(|reason| self.mask.mask(reason)) }
+            }
+            Record::Step { index, state } => {
+                Record::Step { index: *index, state: self.step_state(state.clone()) }
+            }
+            Record::Event(event) => Record::Event(self.event(run, event)),
+            Record::Begun(_) | Record::Image { .. } => record.clone(),
+        }
+    }
+
+    fn step_state(&self, state: StepState) -> StepState {
+        match state {
+            StepState::Failed { reason } => StepState::Failed { reason: self.mask.mask(&reason) },
+            other => other,
+        }
+    }
+
+    /// An event that cannot be read, or that is no event without its secrets, is replaced.
+    fn event(&self, run: RunId, event: &str) -> String {
+        let json: Option<Value> = serde_json::from_str(event).ok();
+        let masked = json.and_then(|json| {
+            let masked = self.mask.json(json.clone());
+            let shown = masked == json || serde_json::from_value::<PipelineEvent>(masked.clone()).is_ok();
+            shown.then(|| masked.to_string())
+        });
+        // A number and two constants are always JSON.
+        masked.unwrap_or_else(|| json!(PipelineEvent::withheld_of(run)).to_string())
+    }
+
+    fn shown(&self, run: Run) -> Run {
+        let steps = run.steps.into_iter().map(|step| RunStep { state: self.step_state(step.state), ..step });
+        Run {
+            subject: self.mask.mask(&run.subject),
+            reason: run.reason.map(|reason| self.mask.mask(&reason)),
+            steps: steps.collect(),
+            ..run
+        }
+    }
+}
+
+impl<J: Journal> Journal for MaskedJournal<J> {
+    fn observe(
+        &self,
+        at: DateTime<Utc>,
+        repository: &RepositoryName,
+        commit: &CommitId,
+        runs: &[NewRun],
+    ) -> Result<Observed, JournalError> {
+        let runs: Vec<NewRun> = runs.iter().map(|run| self.new_run(run)).collect();
+        self.journal.observe(at, repository, commit, &runs)
+    }
+
+    fn seen(&self, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
+        self.journal.seen(repository)
+    }
+
+    fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {
+        self.journal.enqueue(at, &self.new_run(run))
+    }
+
+    fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError> {
+        let records: Vec<Record> = records.iter().map(|record| self.masked(run, record)).collect();
+        self.journal.record(at, run, &records)
+    }
+
+    fn attempt(&self, run: RunId) -> Result<u32, JournalError> {
+        self.journal.attempt(run)
+    }
+
+    fn leave(&self, run: RunId) -> Result<(), JournalError> {
+        self.journal.leave(run)
+    }
+
+    fn retry(&self, run: RunId) -> Result<bool, JournalError> {
+        self.journal.retry(run)
+    }
+
+    fn run(&self, id: RunId) -> Result<Option<Run>, JournalError> {
+        Ok(self.journal.run(id)?.map(|run| self.shown(run)))
+    }
+
+    fn runs(&self, which: &Which) -> Result<Vec<Run>, JournalError> {
+        Ok(self.journal.runs(which)?.into_iter().map(|run| self.shown(run)).collect())
+    }
+
+    fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        let entries = self.journal.entries(run, after, limit)?.into_iter();
+        Ok(entries.map(|entry| Entry { event: self.event(run, &entry.event), ..entry }).collect())
+    }
+
+    fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError> {
+        self.journal.image(key, name)
+    }
+}
