@@ -29,7 +29,9 @@ fn seen(changes: &[Value], by: &str) -> Vec<(String, String, String)> {
 #[test]
 fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     let lab = Lab::up();
-    let began = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    // In whole seconds, as `--since` takes it.
+    let since = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let began: chrono::DateTime<chrono::Utc> = since.parse().expect("a time");
     lab.commit(
         "A service to be changed",
         &[
@@ -46,7 +48,7 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     let worker = snapshot.machines.iter().find(|machine| machine.role == Role::Worker).expect("a worker");
     lab.ok(&["drain", worker.id.as_str()]);
 
-    let changes = audit(&lab, &["--since", &began]);
+    let changes = audit(&lab, &["--since", &since]);
     let deploys: Vec<&Value> = changes.iter().filter(|change| change["operation"] == "deploy").collect();
     assert!(deploys.len() >= 2, "{changes:#?}");
     let me = deploys[0]["by"].as_str().expect("a principal").to_owned();
@@ -61,7 +63,9 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
         assert!(mine.contains(&wanted), "{wanted:?} is not in {mine:#?}");
     }
     for change in &changes {
-        assert!(change["at"].as_str() >= Some(began.as_str()), "{change}");
+        let at: chrono::DateTime<chrono::Utc> =
+            change["at"].as_str().and_then(|at| at.parse().ok()).expect("a time");
+        assert!(at >= began, "{change}");
         if change["by"] == me.as_str() {
             assert!(change["from"].is_string(), "from where is not known: {change}");
         }
@@ -76,7 +80,7 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     assert_eq!(ids.len(), count);
 
     a_viewer_is_refused(&lab);
-    the_bucket_has_it_when_the_cluster_is_lost(&lab, &began);
+    the_bucket_has_it_when_the_cluster_is_lost(&lab, &since);
     // The next test finds the worker in use again.
     lab.terminate(worker);
     lab.until("the worker is replaced", Duration::from_secs(240), |snapshot| {
