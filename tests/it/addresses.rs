@@ -28,10 +28,10 @@ fn edit(folder: &Path, file: &str, from: &str, to: &str) {
 #[test]
 fn a_vpc_within_the_pool_is_refused_at_the_place_of_the_pool() {
     for (addresses, vpc, place) in [
-        ("", "10.203.0.0/16", "fleetwright.yaml:9:3"),
-        ("    addresses: {pool: 10.0.0.0/12}\n", "10.0.0.0/16", "fleetwright.yaml:11:23"),
-        ("    addresses:\n      pool: 192.168.0.0/16\n", "192.168.4.0/22", "fleetwright.yaml:12:13"),
-        ("    addresses: {subnet: 25}\n", "10.207.255.0/24", "fleetwright.yaml:11:16"),
+        ("", "10.203.0.0/16", "fleetwright.yaml:10:3"),
+        ("    addresses: {pool: 10.0.0.0/12}\n", "10.0.0.0/16", "fleetwright.yaml:12:23"),
+        ("    addresses:\n      pool: 192.168.0.0/16\n", "192.168.4.0/22", "fleetwright.yaml:13:13"),
+        ("    addresses: {subnet: 25}\n", "10.207.255.0/24", "fleetwright.yaml:12:16"),
     ] {
         let folder = given(addresses, vpc);
         for command in ["validate", "plan"] {
@@ -103,7 +103,7 @@ fn a_pool_that_can_t_be_used_is_refused_where_it_stands() {
         let run = fleetwright(folder.path(), &["validate"]);
         assert_eq!(run.status, Some(2), "{addresses}: {run}");
         assert!(
-            run.stderr.contains(expected) && run.stderr.contains("fleetwright.yaml:11:"),
+            run.stderr.contains(expected) && run.stderr.contains("fleetwright.yaml:12:"),
             "{addresses}: {run}"
         );
     }
