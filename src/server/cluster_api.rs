@@ -1,7 +1,7 @@
 //! The cluster's API, served by the agents of control machines: JSON over TLS. It must not
 //! know which engine is behind it.
 //!
-//! Every route is made from an [`Operation`], and every request passes [`authorise`] before its
+//! Every route is made from an [`Operation`], and every request passes `authorise` before its
 //! handler: handlers act on what was authorised and decide nothing about rights.
 
 use std::net::SocketAddr;
