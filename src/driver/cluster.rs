@@ -1,5 +1,5 @@
 //! A control machine's part in `cluster status`, `recover` and `rebuild`: it answers without the
-//! others, and goes on alone when it is told to.
+//! others, and goes on alone on request.
 
 use std::net::IpAddr;
 use std::sync::Arc;

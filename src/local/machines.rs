@@ -323,7 +323,7 @@ impl Machines {
         Ok(run.map_or(PowerCut::Done, |run| note.on(&run.boot, chrono::Utc::now())))
     }
 
-    /// Kills the container of a machine. Nothing in it is told.
+    /// Kills the container of a machine. Nothing in it is notified.
     ///
     /// # Errors
     /// When Docker refuses; one that has ended already is no error.

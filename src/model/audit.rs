@@ -23,7 +23,7 @@ const LONGEST: usize = 300;
 pub struct Begun {
     /// [`AUDIT_VERSION`].
     pub version: u32,
-    /// What tells the change from any other.
+    /// Distinguishes the change from any other.
     pub id: String,
     /// When it was about to be carried out.
     pub at: DateTime<Utc>,

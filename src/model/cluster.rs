@@ -123,7 +123,7 @@ impl View {
     }
 }
 
-/// What came of asking one control machine.
+/// The result of asking one control machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Its view.

@@ -114,7 +114,7 @@ impl Document {
 /// What the bucket holds of a service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// What tells this writing of the object from any other.
+    /// Distinguishes this write of the object from any other.
     pub tag: String,
     /// The document, or why it can't be read.
     pub document: Result<Document, String>,

@@ -30,7 +30,7 @@ pub enum Membership {
     /// It belongs to no cluster.
     Out,
     /// It is about to be a member: it joins for the first time, or it was a member before its engine
-    /// was restarted and waits for a leader. What it has on disk tells which.
+    /// was restarted and waits for a leader. What it has on disk shows which.
     Pending,
     /// It is in.
     In {

@@ -110,7 +110,7 @@ pub struct Registry {
     pub push_access: RegistryKind,
 }
 
-/// How a registry is told who pushes.
+/// How a push identifies itself to a registry.
 #[derive(Debug, Clone)]
 pub enum RegistryKind {
     /// It wants nobody.

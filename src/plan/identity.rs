@@ -202,7 +202,7 @@ pub enum NotKnown {
     },
     /// The group does not say which IAM role its machines have.
     #[error(
-        "group {group} has no tag `{IAM_ROLE_TAG}`, so nobody can tell its machines from others. Apply its stack with the current template"
+        "group {group} has no tag `{IAM_ROLE_TAG}`, so its machines can't be distinguished from others. Apply its stack with the current template"
     )]
     NoRole {
         /// The group.

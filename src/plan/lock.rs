@@ -24,7 +24,7 @@ pub enum Verdict {
     Held,
 }
 
-/// Whether `found` may be taken by a process of `host`, where `lives` tells whether a process
+/// Whether `found` may be taken by a process of `host`, where `lives` reports whether a process
 /// that began then still runs.
 pub fn verdict(
     found: &LockRecord,

@@ -94,7 +94,7 @@ impl Survivor for Swarm {
                 return Err(ClusterError::Unreachable {
                     endpoint: "this machine's engine".to_owned(),
                     reason: format!(
-                        "it does not lead {} s after it was told to go on alone: {}",
+                        "it does not lead {} s after it was started alone: {}",
                         LEAD.as_secs(),
                         view.message.unwrap_or_else(|| "it gives no reason".to_owned())
                     ),

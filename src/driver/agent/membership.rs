@@ -45,8 +45,8 @@ pub(super) struct Doubt {
     log: Option<(Log, Instant)>,
     /// The length of the log, and since when it has been that.
     length: Option<(u64, Instant)>,
-    /// What the journal was told last, so that it gets everything once.
-    told: String,
+    /// What was logged last, so that the journal gets everything once.
+    said_last: String,
 }
 
 impl Doubt {
@@ -60,22 +60,22 @@ impl Doubt {
             asked: None,
             log: None,
             length: None,
-            told: String::new(),
+            said_last: String::new(),
         }
     }
 
     fn tell(&mut self, text: String) {
-        if self.told != text {
+        if self.said_last != text {
             tracing::warn!("{text}");
-            self.told = text;
+            self.said_last = text;
         }
     }
 
     /// The same for what is part of every beginning.
     fn mention(&mut self, text: String) {
-        if self.told != text {
+        if self.said_last != text {
             tracing::info!("{text}");
-            self.told = text;
+            self.said_last = text;
         }
     }
 
@@ -250,7 +250,7 @@ impl Agent {
             let looked = self.look(&mut doubt, false).await;
             match looked.action {
                 Action::Stay => {
-                    doubt.told.clear();
+                    doubt.said_last.clear();
                     if self.me.role == Role::Control
                         && let Err(error) = self.write_down(looked.own.as_ref()).await
                     {

@@ -27,7 +27,7 @@ impl<J: Journal> MaskedJournal<J> {
         NewRun { subject: self.mask.mask(&run.subject), ..run.clone() }
     }
 
-    /// What a run was told to do stays as it is: it is carried out, not shown.
+    /// A run's instructions stay as they are: they are carried out, not shown.
     fn masked(&self, run: RunId, record: &Record) -> Record {
         match record {
             Record::Run { state, reason } => {

@@ -88,7 +88,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A claim by the process that `record` tells of, whose id nobody else has or had.
+    /// A claim by the process that `record` names, whose id nobody else has or had.
     pub fn new(record: LockRecord, pace: Pace) -> Self {
         Self { record, pace, sent: Vec::new(), watched: None }
     }
@@ -115,7 +115,7 @@ impl Claim {
         }
     }
 
-    /// Takes what was read. `lives` tells whether a process of this host that began then still runs.
+    /// Takes what was read. `lives` reports whether a process of this host that began then still runs.
     pub fn read(&mut self, now: Now, found: Found, lives: impl Fn(u32, u64) -> bool) -> ClaimStep {
         let Some((found, tag)) = found else { return self.write(now, None) };
         if found.id == self.record.id && !found.released {
