@@ -34,8 +34,8 @@ pub struct Auditor {
     known: Mutex<BTreeMap<Known, DateTime<Utc>>>,
 }
 
-/// Who got an identity, and from which address.
-type Known = (String, Option<IpAddr>);
+/// Who got which identity, and from which address.
+type Known = (String, String, Option<IpAddr>);
 
 /// Who asks for what, on what.
 type Series = (String, String, String);
@@ -102,14 +102,15 @@ impl Auditor {
         self.end(draft, &id, end, draft.at)
     }
 
-    /// Records that the principal of `draft` got an identity: every command of a person asks for
-    /// one, so it is recorded once an hour for each principal and address.
+    /// Records that the principal of `draft` got an identity or a certificate: every command of a person
+    /// asks for one, and machines renew theirs, so it is recorded once an hour for each principal and
+    /// address.
     ///
     /// # Errors
     /// When it can't be stored.
     pub fn issued(&self, draft: &Draft) -> Result<(), AuditError> {
         {
-            let key = (draft.by.clone(), draft.from);
+            let key = (draft.by.clone(), draft.operation.clone(), draft.from);
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|_, last| draft.at - *last < KNOWN);
             if known.contains_key(&key) {

@@ -20,13 +20,14 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::Register
         | Operation::RebootAsk
         | Operation::RebootReturn
-        | Operation::EtcdClient
         | Operation::TokenCreate
         | Operation::TokenRevoke
         | Operation::ClusterRecover
         | Operation::ClusterRestore
         | Operation::Turn => true,
-        Operation::Snapshot
+        // Agents ask for access to etcd every 30 s. That they have it is recorded as identities are.
+        Operation::EtcdClient
+        | Operation::Snapshot
         | Operation::Watch
         | Operation::Logs
         | Operation::RebootState

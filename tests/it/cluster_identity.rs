@@ -59,12 +59,12 @@ fn the_command_line_is_the_user_whose_credentials_it_has() {
     };
     let snapshot = lab.snapshot().expect("the status");
     let worker = snapshot.machines.iter().find(|one| one.role == Role::Worker).expect("a worker");
-    assert!(as_user("eve", &["status"]).status.success());
-    assert!(as_user("eve", &["drain", worker.id.as_str()]).status.success());
-    let audit = as_user("eve", &["audit", "--output", "json"]);
+    assert!(as_user("deployer", &["status"]).status.success());
+    assert!(as_user("deployer", &["drain", worker.id.as_str()]).status.success());
+    let audit = as_user("deployer", &["audit", "--output", "json"]);
     let audit: Value = serde_json::from_slice(&audit.stdout).expect("a document");
     let text = audit.to_string();
-    assert!(text.contains("user/eve") && text.contains(worker.id.as_str()), "{text}");
+    assert!(text.contains("user/deployer") && text.contains(worker.id.as_str()), "{text}");
     // Her keys do not open what another signed: the secret is the user's own.
     let forged = lab
         .command(&["status"])

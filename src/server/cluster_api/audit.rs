@@ -84,10 +84,15 @@ pub(super) async fn denied(
     }
 }
 
-/// Records that somebody became known. That is no change of the cluster, so it is not held up
+/// Records that somebody became known, or got a certificate. That is no change of the cluster, so it is not held up
 /// when it can't be recorded.
-pub(super) async fn issued(api: &Api, principal: &Principal, peer: std::net::SocketAddr) {
-    let mut draft = draft(principal, None, Operation::Identify, &Target::Cluster);
+pub(super) async fn issued(
+    api: &Api,
+    principal: &Principal,
+    operation: Operation,
+    peer: std::net::SocketAddr,
+) {
+    let mut draft = draft(principal, None, operation, &Target::Cluster);
     draft.from = Some(peer.ip().to_canonical());
     let auditor = api.audit.clone();
     if let Err(error) = blocking(move || auditor.issued(&draft)).await {

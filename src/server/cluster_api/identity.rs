@@ -12,7 +12,7 @@ use super::super::strict::Strict;
 use super::{Api, Problem, audit};
 use crate::driver::members::Members;
 use crate::model::identity::{Exchange, Issued, VERSION};
-use crate::model::principal::Principal;
+use crate::model::principal::{Operation, Principal};
 use crate::plan::identity::{Expected, NotKnown, check, known_person, machine};
 use crate::port::cluster::ClusterError;
 use crate::port::identity::{AskError, CallerIdentity, IssueError, Issuer};
@@ -92,7 +92,7 @@ pub(super) async fn identify(
     Strict(exchange): Strict<Exchange>,
 ) -> Result<Json<Issued>, Problem> {
     let (principal, issued) = api.identities.exchange(&exchange).await?;
-    audit::issued(&api, &principal, peer).await;
+    audit::issued(&api, &principal, Operation::Identify, peer).await;
     Ok(Json(issued))
 }
 

@@ -7,9 +7,9 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 
 use super::super::strict::Strict;
-use super::{Api, Authorised, Problem};
+use super::{Api, Authorised, Problem, audit};
 use crate::model::feature::feature_labels;
-use crate::model::principal::{Level, Target};
+use crate::model::principal::{Level, Operation, Target};
 use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
@@ -77,7 +77,9 @@ pub(super) async fn etcd_client(
     let Some(etcd) = &api.etcd else {
         return Err(ClusterError::NotFound { what: "etcd", name: id.to_string() }.into());
     };
-    Ok(Json(etcd.client(id, &request.public_key).await?))
+    let client = etcd.client(id, &request.public_key).await?;
+    audit::issued(&api, &authorised.principal, Operation::EtcdClient, authorised.peer).await;
+    Ok(Json(client))
 }
 
 pub(super) async fn unhealthy(
