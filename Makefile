@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-power test-mixed test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-power test-releases test-mixed test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
 	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
 	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
+	@echo 'make test-releases the shipped documents booted on Debian 13, about 5 minutes'
 	@echo 'make test-mixed   the tests of clusters on Debian 12 and 13 together, about 40 minutes'
 	@echo 'make fuzz         every parser with 100,000 texts made at random'
 	@echo 'make test-aws     the contract tests on AWS itself, in the region FLEETWRIGHT_TEST_AWS'
@@ -47,7 +48,7 @@ test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
 
-# The full form of a test that `make test` runs in one order and without pauses.
+# Two of these tests `make test` runs, one of them in one order only and without pauses.
 test-outages:
 	@scripts/setup test
 	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage/)'
@@ -65,7 +66,7 @@ test-models:
 	@scripts/setup test
 	FLEETWRIGHT_MODELS=10000 cargo nextest run --locked --no-capture -E 'test(/^cloud_config_oracles/)'
 
-# The full form of tests that `make test` runs once: the power of all machines is cut 20 times, each
+# What `make test` leaves out: the power of all machines is cut 20 times, each
 # time with delays of its own, and Docker of the control machines is started in each of the 6 orders.
 test-power: export FLEETWRIGHT_POWER ?= 20
 test-power:
@@ -73,6 +74,11 @@ test-power:
 	@$(call remove-cloud,test)
 	@result=0; cargo nextest run --locked --profile long --no-capture -E 'test(/^faults_power/)' || result=$$?; \
 	  $(call remove-cloud,test); exit $$result
+
+# The shipped documents, booted on Debian 13; `make test` boots them on Debian 12.
+test-releases:
+	@scripts/setup test
+	cargo nextest run --locked --profile long -E 'test(/^boot::.*debian_13/)'
 
 # The tests of clusters, with control machines of one release and workers of the other, both ways round.
 MIXED = test(/^(cluster|faults|announce)/)
