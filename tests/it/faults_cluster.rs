@@ -30,15 +30,22 @@ fn status(lab: &Lab) -> Option<serde_json::Value> {
     serde_json::from_slice(&output.stdout).ok()
 }
 
-/// Waits until the bucket has everything that is settled.
+/// Waits until the bucket has the revision that runs, which the leader's journal says.
 fn kept(lab: &Lab) {
+    let snapshot = lab.snapshot().expect("a cluster");
+    let (number, _) = current(&snapshot).expect("a revision that runs");
+    let wanted = format!("service=web number={number}");
+    let control = of_role(&snapshot, Role::Control);
     let done = poll(Duration::from_secs(90), || {
-        let output = lab.run(&["cluster", "rebuild", "--output", "json"]);
-        let document: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-        let services = document["services"].as_array()?;
-        (output.status.code() == Some(0) && services.iter().any(|one| one["service"] == "web")).then_some(())
+        let written = control.iter().any(|machine| {
+            let (name, unit) = (lab.container(machine), "fleetwright-agent");
+            let journal = ["exec", &name, "journalctl", "-u", unit, "-o", "cat", "--no-pager"];
+            tool("docker", &journal).lines().any(|line| line.ends_with(&wanted))
+        });
+        written.then_some(())
     });
-    assert!(done.is_some(), "the bucket has no document of web: {:?}", status(lab));
+    assert!(done.is_some(), "the bucket has no revision {number} of web: {:?}", status(lab));
+    assert!(lab.run(&["cluster", "rebuild"]).status.success(), "there is nothing to restore");
 }
 
 /// The newest revision that runs: its number and digest.
