@@ -22,6 +22,7 @@ def apply() -> None:
     _patch_parameters()
     _patch_replacement()
     _patch_describer()
+    _patch_template()
 
 
 def _patch_parameters() -> None:
@@ -111,3 +112,25 @@ def _changes(delta) -> bool:
     if before is None or after is None:
         return True
     return any(before.get(name) != after.get(name) for name in CONTENT)
+
+
+def _patch_template() -> None:
+    from localstack.aws.api.cloudformation import TemplateStage
+    from localstack.services.cloudformation.stores import get_cloudformation_store
+    from localstack.services.cloudformation.v2.provider import CloudformationProviderV2, find_change_set_v2
+
+    @patch(CloudformationProviderV2.get_template)
+    def get_template(fn, self, context, stack_name=None, change_set_name=None, template_stage=None, **rest):
+        answer = fn(
+            self,
+            context,
+            stack_name=stack_name,
+            change_set_name=change_set_name,
+            template_stage=template_stage,
+            **rest,
+        )
+        if change_set_name and template_stage != TemplateStage.Processed:
+            store = get_cloudformation_store(context.account_id, context.region)
+            change_set = find_change_set_v2(store, change_set_name, stack_name=stack_name)
+            answer["TemplateBody"] = change_set.template_body
+        return answer
