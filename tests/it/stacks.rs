@@ -237,7 +237,7 @@ fn stacks_go_from_nothing_through_changes_and_failures_to_nothing() {
     let refused = stacks.ends(&["destroy", "-y"], 1);
     holder.kill().expect("killed");
     holder.wait().expect("it ended");
-    has(&refused, &["has changed `local` for", "with `fleetwright destroy`", "within a minute"]);
+    has(&refused, &["has changed `local` for", "with `fleetwright destroy`", "try again after a minute"]);
     stacks.ends(&["destroy", "-y"], 0);
     has(&stacks.ends(&["destroy", "-y"], 0), &["nothing to delete"]);
 }
