@@ -203,7 +203,9 @@ impl Session {
             Ok(false) => self.events.note(
                 "the lock was lost: it could not be renewed for a minute, so what was not begun was left",
             ),
-            Err(error) => self.events.note(format!("the lock ends by itself within a minute: {error}")),
+            Err(error) => {
+                self.events.note(format!("the lock was not released and expires in about a minute: {error}"))
+            }
         }
     }
 
