@@ -15,6 +15,7 @@ use super::access::PublishedAccess;
 use super::context::Context;
 use super::context::cluster::prefix;
 use super::failure::Failure;
+use crate::adapter::aws::Aws;
 use crate::adapter::hooks::ChildProcesses;
 use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
 use crate::driver::apply::Shell;
@@ -27,6 +28,7 @@ use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::name::StackName;
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
+use crate::plan::secret::{self, GivenSecret};
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
@@ -66,29 +68,54 @@ pub struct Session {
     /// Cancelled by the first signal.
     pub stop: CancellationToken,
     printer: JoinHandle<()>,
+    aws: Aws,
+    attending: Attending,
+}
+
+/// What says that a call takes long; it ends with this value.
+struct Attending(JoinHandle<()>);
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Session {
     /// Reads and renders the repository, and gets the cloud's clients ready.
     pub async fn begin(context: &Context) -> Result<Self, Failure> {
-        Self::over(context, Context::rendered_for_use, true).await
+        Self::begin_with(context, &[]).await
+    }
+
+    /// Like [`Session::begin`], with values that a person gave for `NoEcho` parameters.
+    pub async fn begin_with(context: &Context, secrets: &[GivenSecret]) -> Result<Self, Failure> {
+        Self::over(context, Context::rendered_for_use, true, secrets).await
     }
 
     /// Like [`Session::begin`], for what never asks the cloud: variables may be unset.
     pub async fn offline(context: &Context) -> Result<Self, Failure> {
-        Self::over(context, Context::rendered, false).await
+        Self::over(context, Context::rendered, false, &[]).await
     }
 
-    async fn over(context: &Context, render: Render, asks: bool) -> Result<Self, Failure> {
+    async fn over(
+        context: &Context,
+        render: Render,
+        asks: bool,
+        secrets: &[GivenSecret],
+    ) -> Result<Self, Failure> {
+        secrets.iter().for_each(|given| context.hide(given.value.expose()));
         let repository = context.repository()?;
         let environment = context.environment(&repository)?;
-        let rendered = render(context, &repository, environment)?;
+        let mut rendered = render(context, &repository, environment)?;
+        secret::set(&mut rendered, environment.region.shown(), secrets)
+            .map_err(|error| Failure::usage(error.to_string(), error.next()))?;
         let wanted = Arc::new(wanted(&repository, environment, rendered)?);
         let aws = context.aws(environment).await?;
+        let (events, printer) = printer(context, &wanted);
+        let attending = attend(context, &aws, &events);
         if asks {
             context.check_account(&aws, environment).await?;
         }
-        let (events, printer) = printer(context, &wanted);
         let store = aws.store(&repository.project);
         let known = Home::from_env().ok().map(|home| home.root().join("templates"));
         let (cloud, repair, groups) =
@@ -111,6 +138,8 @@ impl Session {
             events,
             stop,
             printer,
+            aws,
+            attending,
         })
     }
 
@@ -232,12 +261,45 @@ impl Session {
     /// Waits until every event is shown, and begins a new stream: so that what is printed
     /// next stands below.
     pub async fn flush(self, context: &Context) -> Self {
-        let Self { events, printer: old, .. } = self;
-        drop(events);
+        let Self { events, printer: old, attending, .. } = self;
+        drop((events, attending));
         let _ = old.await;
         let (events, printer) = printer(context, &self.wanted);
-        Self { events, printer, ..self }
+        let attending = attend(context, &self.aws, &events);
+        Self { events, printer, attending, ..self }
     }
+}
+
+/// After how long a call that has not ended is told of, and how often from then on.
+const SILENT_MOST: Duration = Duration::from_secs(5);
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Says what is waited for where a call takes long, so that nobody looks at an empty screen.
+fn attend(context: &Context, aws: &Aws, events: &Events) -> Attending {
+    let (aws, events, json) = (aws.clone(), events.clone(), context.json());
+    Attending(tokio::spawn(async move {
+        let mut next = SILENT_MOST;
+        loop {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            let Some(call) = aws.under_way().filter(|call| call.time >= SILENT_MOST) else {
+                next = SILENT_MOST;
+                continue;
+            };
+            if call.time < next {
+                continue;
+            }
+            next = call.time + TOLD_EVERY;
+            let text = view::words::waiting(
+                &call.address,
+                &call.operation,
+                call.time,
+                call.attempts,
+                call.last.as_deref(),
+            );
+            // A query in JSON gives one document and nothing else on stdout.
+            if json { eprintln!("{text}") } else { events.note(text) }
+        }
+    }))
 }
 
 /// A stream of events and what shows them; it ends by itself when the last sender is gone.
@@ -334,6 +396,10 @@ pub fn plan_failure(error: PlanError) -> Failure {
         PlanError::Rejected { .. } => Failure::failed(
             error.to_string(),
             "correct the template or the stack's parameters, then plan again",
+        ),
+        PlanError::Refused { .. } => Failure::failed(
+            error.to_string(),
+            "correct the output that it comes from, or the parameter's declaration, then plan again",
         ),
         PlanError::NoTemplate { stack } => Failure::failed(
             format!("the rendered template of stack `{stack}` is not a CloudFormation template"),

@@ -6,6 +6,7 @@ use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, NOTE, Paint};
 use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::nested::shown;
+use crate::plan::secret::{Handling, Uncompared};
 use crate::plan::stack::{
     Claim, Consequence, LeftStack, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan, UserDataEffect,
 };
@@ -36,6 +37,11 @@ pub fn human(plan: &Plan, paint: Paint) -> String {
     let quiet: Vec<&StackPlan> = plan.stacks.iter().filter(|stack| is_quiet(stack)).collect();
     for stack in &quiet {
         let _ = writeln!(out, "{:width$}   {}   no change", stack.stack, plan.region);
+        for open in &stack.uncompared {
+            let _ = writeln!(out, "  {} {}", paint.paint(DIM, "?"), uncompared(open));
+            let name = format!("{}.{}", stack.stack, open.parameter);
+            let _ = writeln!(out, "    `--set-secret {name}` sets it");
+        }
     }
     if !quiet.is_empty() {
         out.push('\n');
@@ -93,6 +99,9 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
         };
         let _ = writeln!(out, "  {sign} parameter {:longest$}   {values}", parameter.name);
     }
+    for open in &stack.uncompared {
+        let _ = writeln!(out, "  {} {}", paint.paint(DIM, "?"), uncompared(open));
+    }
     for tag in &stack.tags {
         let _ = writeln!(out, "  {} tag {}   {}", sign_of(tag, paint), tag.path, values(tag));
     }
@@ -117,6 +126,16 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
         let text = consequence_text(consequence, stack);
         let _ = writeln!(out, "  {} {text}", paint.paint(NOTE, "!"));
     }
+}
+
+/// A parameter that was not compared, and what apply does with it.
+pub(super) fn uncompared(open: &Uncompared) -> String {
+    let apply = match open.apply {
+        Handling::Keeps => "the stack keeps the value it has",
+        Handling::Sends => "the update sends the value that the repository has",
+        Handling::Defaults => "the update sets it to the template's default",
+    };
+    format!("parameter {}   not compared (NoEcho): {apply}", open.parameter)
 }
 
 pub(super) fn headline(stack: &StackPlan) -> String {
@@ -304,6 +323,11 @@ pub fn summary(plan: &Plan) -> String {
         }
         format!("Plan: {}.", parts.join(", "))
     };
+    let open: usize = plan.stacks.iter().map(|stack| stack.uncompared.len()).sum();
+    if open > 0 {
+        let (values, were) = (count(open, "value"), if open == 1 { "was" } else { "were" });
+        let _ = write!(text, " {values} of NoEcho parameters {were} not compared.");
+    }
     if machines > 0 {
         let _ = write!(text, " {} would be replaced by a roll.", count(machines, "machine"));
     }

@@ -7,6 +7,8 @@ mod calls;
 mod failures;
 mod killed;
 mod recovery;
+mod rights;
+mod secrets;
 mod words;
 
 use std::process::{Child, Command, Stdio};

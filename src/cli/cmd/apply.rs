@@ -10,6 +10,7 @@ use crate::adapter::plan_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::secrets;
 use crate::cli::stacks::{Session, ask, cloud_failure, plan_failure};
 use crate::driver::apply::{Report, apply, settle};
 use crate::driver::follow::Pace;
@@ -33,6 +34,8 @@ Examples:
   fleetwright apply
   fleetwright apply plan.json            what `plan --out plan.json` has shown, or nothing
   fleetwright apply --prune              also delete stacks that the repository no longer has
+  fleetwright apply --set-secret db.Password      asks for the value of a NoEcho parameter, and sets it
+  fleetwright apply --set-secret db.Password=file:secret.txt
   fleetwright apply -y                   without asking, for scripts
   fleetwright apply -y -o json           one event a line")]
 pub struct Args {
@@ -52,6 +55,9 @@ pub struct Args {
     /// Do not take the environment's lock, which lies in the project's bucket
     #[arg(long)]
     no_lock: bool,
+
+    #[command(flatten)]
+    secrets: secrets::SecretArgs,
 }
 
 /// Runs the command.
@@ -61,16 +67,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         Some(saved) => of_environment(context, saved)?,
         None => context.clone(),
     };
-    let session = Session::begin(context).await?;
+    let session = Session::begin_with(context, &args.secrets.read()?).await?;
     let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
     if settled.was_stopped() {
         drop(session.flush(context).await);
         return Err(interrupted(&settled));
     }
     let (found, access) = (session.look().await?, session.access.look().await?);
+    secrets::complete(&session.wanted, &found)?;
     let promise = match saved {
         Some(saved) => {
             fits(&saved, &session)?;
+            secrets::same(&saved.plan.stacks, &session.wanted)?;
             holds(&saved, &session, &found, access.as_ref())?;
             saved
         }
