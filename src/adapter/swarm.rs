@@ -210,6 +210,7 @@ impl Swarm {
                     return Ok(current);
                 }
             }
+            self.mark_nodes(&observed).await?;
             let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
             let config = Record::create(deployment, number).map_err(|error| broken(&error))?;
             let Some(config) = self.engine.create_config(config).await? else { continue };

@@ -30,6 +30,8 @@ use super::state::Ports;
 use super::{HOST_NAME, REGION};
 
 const LABEL_CLOUD: &str = "fleetwright.local";
+/// The cloud's folder: a cloud of the same name under another FLEETWRIGHT_HOME is another cloud.
+const LABEL_FOLDER: &str = "fleetwright.local.folder";
 const LABEL_INSTANCE: &str = "fleetwright.local.instance";
 const LABEL_VPC: &str = "fleetwright.local.vpc";
 
@@ -104,12 +106,19 @@ impl Machines {
     }
 
     fn labels(&self, more: &[(&str, &str)]) -> HashMap<String, String> {
-        let own = [(LABEL_CLOUD, self.name.as_str())];
+        let folder = self.files.dir().to_string_lossy();
+        let own = [(LABEL_CLOUD, self.name.as_str()), (LABEL_FOLDER, &*folder)];
         own.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     fn filter(&self) -> HashMap<String, Vec<String>> {
         HashMap::from([("label".to_owned(), vec![format!("{LABEL_CLOUD}={}", self.name)])])
+    }
+
+    /// Whether an object with this cloud's name belongs to this cloud. Versions before this label
+    /// existed did not record the folder.
+    fn is_own(&self, labels: &HashMap<String, String>) -> bool {
+        labels.get(LABEL_FOLDER).is_none_or(|folder| Path::new(folder) == self.files.dir())
     }
 
     /// What is there now. Networks of this cloud are listed with their VPC.
@@ -126,7 +135,9 @@ impl Machines {
         let volumes =
             self.docker.list_volumes(Some(options)).await.map_err(LocalError::docker("listing volumes"))?;
         for volume in volumes.volumes.unwrap_or_default() {
-            if let Some(instance) = volume.labels.get(LABEL_INSTANCE) {
+            if self.is_own(&volume.labels)
+                && let Some(instance) = volume.labels.get(LABEL_INSTANCE)
+            {
                 machines.insert(instance.clone(), None);
             }
         }
@@ -134,7 +145,9 @@ impl Machines {
         let containers = self.docker.list_containers(Some(options)).await;
         for container in containers.map_err(LocalError::docker("listing machines"))? {
             let labels = container.labels.unwrap_or_default();
-            let Some(instance) = labels.get(LABEL_INSTANCE) else { continue };
+            let Some(instance) = labels.get(LABEL_INSTANCE).filter(|_| self.is_own(&labels)) else {
+                continue;
+            };
             use ContainerSummaryStateEnum as S;
             let state = match container.state.unwrap_or(S::EMPTY) {
                 S::CREATED => ContainerState::Created,
@@ -162,7 +175,8 @@ impl Machines {
         let listed = self.docker.list_networks(Some(options)).await;
         let mut networks = Vec::new();
         for network in listed.map_err(LocalError::docker("listing networks"))? {
-            let vpc = network.labels.unwrap_or_default().remove(LABEL_VPC);
+            let mut labels = network.labels.unwrap_or_default();
+            let vpc = labels.remove(LABEL_VPC).filter(|_| self.is_own(&labels));
             let subnet = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
             let subnet = subnet.into_iter().find_map(|config| config.subnet?.parse::<Ipv4Net>().ok());
             if let (Some(vpc), Some(cidr)) = (vpc, subnet) {

@@ -46,12 +46,10 @@ pub fn right(operation: Operation) -> Option<Right> {
         | Operation::TokenRevoke
         | Operation::ClusterRecover
         | Operation::ClusterRestore => people(Level::Admin),
-        // A machine in doubt is no member as far as the engine knows. It learns whether it is one, and
-        // gets a turn, which ends on its own.
-        Operation::Standing => Right { machines: Machines::Any, former_workers: Machines::Any, ..machines },
-        Operation::Turn => Right { former_workers: Machines::Any, ..machines },
+        // A machine that the engine does not list asks whether it is still a member.
+        Operation::Standing => Right { machines: Machines::Any, ..machines },
         Operation::Drain => Right { people: Some(Level::Deployer), ..leaving },
-        Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
+        Operation::Turn | Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
     })
 }

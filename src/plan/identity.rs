@@ -30,7 +30,7 @@ pub const ROLE_TAG: &str = "fleetwright:role";
 /// What tags of a group begin with that placement can ask for.
 pub const METADATA_TAG: &str = "fleetwright:metadata:";
 /// Labels that tags can't give: what the control machines themselves say of a machine.
-const RESERVED: &[&str] = &["instance", "address", "group", "role", "zone", "drain", "reboot"];
+const RESERVED: &[&str] = &["instance", "address", "group", "role", "zone", "drain", "reboot", "registered"];
 
 /// What a proof must be made for.
 #[derive(Debug, Clone, Copy)]

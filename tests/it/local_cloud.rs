@@ -399,3 +399,28 @@ fn kill(pid: i64) {
     let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(status.is_ok_and(|status| status.success()));
 }
+
+#[test]
+fn a_cloud_of_the_same_name_under_another_home_is_left_alone() {
+    let cloud = Cloud::new("it-home");
+    let create = |name: &str, labels: &[String]| {
+        let labels = labels.iter().flat_map(|label| ["--label", label.as_str()]);
+        docker(&["volume", "create"].into_iter().chain(labels).chain([name]).collect::<Vec<_>>());
+    };
+    let of = |name: &str| {
+        vec!["fleetwright.local=it-home".to_owned(), format!("fleetwright.local.instance={name}")]
+    };
+    let folder = |path: &str| format!("fleetwright.local.folder={path}");
+    create("fleetwright-it-home-i-unmarked", &of("i-unmarked"));
+    let own = cloud.dir().display().to_string();
+    create("fleetwright-it-home-i-own", &[of("i-own"), vec![folder(&own)]].concat());
+    create(
+        "fleetwright-it-home-i-other",
+        &[of("i-other"), vec![folder("/elsewhere/local/it-home")]].concat(),
+    );
+
+    cloud.ok(&["down"]);
+    let left = docker(&["volume", "ls", "-q", "--filter", "label=fleetwright.local=it-home"]);
+    docker(&["volume", "rm", "-f", "fleetwright-it-home-i-other"]);
+    assert_eq!(left.trim(), "fleetwright-it-home-i-other");
+}

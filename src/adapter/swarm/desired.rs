@@ -44,6 +44,7 @@ impl Holder for Swarm {
             reason,
         })?;
         let credentials = self.pull_credentials(&deployment).await?;
+        self.mark_nodes(&observed).await?;
         let spec = spec::service_spec(&deployment, wanted.number, OnFailure::RollBack);
         let changed = match service {
             Some(service) => self.engine.update_service(service, spec, credentials).await,

@@ -17,8 +17,8 @@ use futures_util::{StreamExt, stream};
 
 use super::Swarm;
 use super::engine::Change;
-use super::observe::{self, INSTANCE};
-use super::spec::{FEATURE, NODE};
+use super::observe::{self, INSTANCE, Observed};
+use super::spec::{FEATURE, NODE, REGISTERED, YES};
 use crate::model::address::AddressPool;
 use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
@@ -184,6 +184,7 @@ impl Membership for Swarm {
             for (key, value) in labels {
                 changed |= known.insert(format!("{NODE}{key}"), value.clone()).as_ref() != Some(value);
             }
+            changed |= mark_registered(known);
             changed
         })
         .await
@@ -256,7 +257,33 @@ impl Membership for Swarm {
     }
 }
 
+/// Marks a node as registered; whether it was not marked before.
+fn mark_registered(labels: &mut HashMap<String, String>) -> bool {
+    labels.insert(REGISTERED.to_owned(), YES.to_owned()).as_deref() != Some(YES)
+}
+
 impl Swarm {
+    /// Marks the nodes that control machines of the version before registered without a mark, so that
+    /// a service which asks for the mark finds them.
+    pub(super) async fn mark_nodes(&self, observed: &Observed) -> Result<(), ClusterError> {
+        let is_unmarked = |node: &&bollard::models::Node| {
+            observe::label(node, INSTANCE).is_some() && observe::label(node, REGISTERED).is_none()
+        };
+        for id in observed.nodes.iter().filter(is_unmarked).filter_map(|node| node.id.as_deref()) {
+            let marked = self
+                .change(id, |spec| {
+                    let labels = spec.labels.get_or_insert_default();
+                    labels.contains_key(INSTANCE) && mark_registered(labels)
+                })
+                .await;
+            match marked {
+                Ok(()) | Err(ClusterError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Changes a node's specification; `edit` says whether it changed anything.
     pub(super) async fn change(
         &self,

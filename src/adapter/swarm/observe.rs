@@ -272,7 +272,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         .into_iter()
         .flatten()
         .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
-        .filter(|(key, _)| !["instance", "address", "drain", "reboot"].contains(&key.as_str()))
+        .filter(|(key, _)| !["instance", "address", "drain", "reboot", "registered"].contains(&key.as_str()))
         .filter(|(key, _)| !key.starts_with(spec::FEATURE))
         .collect();
     let drains = label(node, DRAIN).is_some();

@@ -24,9 +24,13 @@ pub const SERVICE: &str = "fleetwright.service";
 pub const REVISION: &str = "fleetwright.revision";
 /// What the labels of a machine begin with.
 pub const NODE: &str = "fleetwright.";
+/// The label of nodes whose machine a control machine has registered. The engine's constraints know
+/// only equality, so "has any instance id" needs a label of its own.
+pub const REGISTERED: &str = "fleetwright.registered";
+/// The value of labels that are either set or absent.
+pub const YES: &str = "yes";
 
-/// What follows [`NODE`] in the labels that hold what a machine's agent can do, one for each feature:
-/// the engine's constraints know only equality.
+/// What follows [`NODE`] in the labels that hold what a machine's agent can do, one for each feature.
 pub const FEATURE: &str = "feature.";
 
 /// Where the agent puts the health probe on every machine.
@@ -198,21 +202,23 @@ fn resources(deployment: &Deployment) -> TaskSpecResources {
     }
 }
 
-/// What a deployment's placement asks for, and what its machines must be able to do.
+/// What a deployment's placement asks for, and what its machines must be able to do. Nothing is ever
+/// placed on a node that joined with a stolen join token, which is never registered.
 fn placement(deployment: &Deployment) -> Vec<String> {
-    let mut found = constraints(&deployment.spec.placement);
+    let mut found = vec![format!("node.labels.{REGISTERED} == {YES}")];
+    found.extend(constraints(&deployment.spec.placement));
     found.extend(Needs::of(deployment).machines.iter().map(needs));
     found
 }
 
 /// The constraint that keeps instances off machines whose agent lacks `feature`.
 fn needs(feature: Feature) -> String {
-    format!("node.labels.{NODE}{FEATURE}{feature} == yes")
+    format!("node.labels.{NODE}{FEATURE}{feature} == {YES}")
 }
 
 /// The features in a node's labels.
 pub fn features(labels: Option<&HashMap<String, String>>) -> Features {
-    let words = labels.into_iter().flatten().filter(|(_, value)| value.as_str() == "yes");
+    let words = labels.into_iter().flatten().filter(|(_, value)| value.as_str() == YES);
     words
         .filter_map(|(key, _)| key.strip_prefix(NODE)?.strip_prefix(FEATURE)?.parse::<Feature>().ok())
         .collect()
@@ -322,6 +328,15 @@ pub(super) mod tests {
         assert!(fits(&wanted, &new) && !fits(&wanted, &labels(&["carried-records"])));
         assert!(!fits(&wanted, &HashMap::new()), "one that publishes nothing");
         assert_eq!(features(Some(&new)), [Feature::StrictRequests].into_iter().collect());
+    }
+
+    #[test]
+    fn a_node_that_no_control_machine_registered_gets_no_instance() {
+        let mut anywhere = deployment("web", 'a');
+        anywhere.spec.placement.clear();
+        let constraints = placement(&anywhere);
+        assert!(!fits(&constraints, &HashMap::new()));
+        assert!(fits(&constraints, &HashMap::from([(REGISTERED.to_owned(), YES.to_owned())])));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::models::{LocalNodeState, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmSpec};
+use bollard::models::{LocalNodeState, Node, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmSpec};
 use bollard::query_parameters::{DeleteNodeOptions, ListNodesOptions};
+use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Swarm;
@@ -67,6 +68,7 @@ impl Survivor for Swarm {
     }
 
     async fn go_on_alone(&self, address: IpAddr) -> Result<(), ClusterError> {
+        let begun = Utc::now();
         let before = Survivor::view(self).await;
         if before.state != EngineState::Manager {
             // An empty specification leaves the cluster's own as it is.
@@ -88,7 +90,7 @@ impl Survivor for Swarm {
         loop {
             let view = Survivor::view(self).await;
             if view.state == EngineState::Manager && view.managers.iter().any(|one| one.leader) {
-                return self.remove_others(view.node.as_deref().unwrap_or_default()).await;
+                return self.remove_others(view.node.as_deref().unwrap_or_default(), begun).await;
             }
             if start.elapsed() > LEAD {
                 return Err(ClusterError::Unreachable {
@@ -128,23 +130,77 @@ impl Swarm {
             .collect())
     }
 
-    /// Takes every other manager off the list. Their agents find that they were removed, and join again.
-    async fn remove_others(&self, own: &str) -> Result<(), ClusterError> {
+    /// Removes the managers that were given up. Their agents notice, and join again.
+    async fn remove_others(&self, own: &str, begun: DateTime<Utc>) -> Result<(), ClusterError> {
         let nodes = self
             .engine
             .docker()
             .list_nodes(None::<ListNodesOptions>)
             .await
             .map_err(|error| self.engine.error("reading the nodes", error))?;
-        for node in nodes {
-            let manager = node.spec.as_ref().and_then(|spec| spec.role) == Some(NodeSpecRoleEnum::MANAGER);
-            let Some(id) = node.id.filter(|id| manager && id != own) else { continue };
+        for id in
+            nodes.iter().filter(|node| is_given_up(node, own, begun)).filter_map(|node| node.id.as_deref())
+        {
             let options = Some(DeleteNodeOptions { force: true });
-            match self.engine.docker().delete_node(&id, options).await {
+            match self.engine.docker().delete_node(id, options).await {
                 Ok(()) | Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
                 Err(error) => return Err(self.engine.error(format!("removing node {id}"), error)),
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a node is a manager that the new cluster started without.
+///
+/// A replacement may join as soon as this machine leads, before the nodes are listed. Such a node
+/// is a member of the new cluster, or was created after `begun`; the engine that leads, which is
+/// this machine's, stamps that time. The engine refuses to remove a member.
+fn is_given_up(node: &Node, own: &str, begun: DateTime<Utc>) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.role) == Some(NodeSpecRoleEnum::MANAGER)
+        && node.id.as_deref() != Some(own)
+        && node.manager_status.is_none()
+        && node.created_at.is_some_and(|created| created < begun)
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{ManagerStatus, NodeSpec};
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    fn node(id: &str, role: NodeSpecRoleEnum, created: DateTime<Utc>, status: Option<Reachability>) -> Node {
+        Node {
+            id: Some(id.to_owned()),
+            created_at: Some(created),
+            spec: Some(NodeSpec { role: Some(role), ..Default::default() }),
+            manager_status: status
+                .map(|reachability| ManagerStatus { reachability: Some(reachability), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_managers_that_the_new_cluster_started_without_are_removed() {
+        use NodeSpecRoleEnum::{MANAGER, WORKER};
+        let begun = DateTime::from_timestamp(1_700_000_000, 0).expect("a moment");
+        let (before, since) = (begun - TimeDelta::days(3), begun + TimeDelta::seconds(1));
+        let nodes = [
+            node("own", MANAGER, before, Some(Reachability::REACHABLE)),
+            node("lost", MANAGER, before, None),
+            node("lost-too", MANAGER, before, None),
+            node("worker", WORKER, before, None),
+            node("replacement", MANAGER, since, Some(Reachability::REACHABLE)),
+            node("joining", MANAGER, since, None),
+            node("member", MANAGER, before, Some(Reachability::UNREACHABLE)),
+            Node { created_at: None, ..node("undated", MANAGER, before, None) },
+        ];
+        let removed: Vec<_> = nodes
+            .iter()
+            .filter(|node| is_given_up(node, "own", begun))
+            .filter_map(|node| node.id.as_deref())
+            .collect();
+        assert_eq!(removed, ["lost", "lost-too"]);
     }
 }
