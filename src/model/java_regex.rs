@@ -487,7 +487,7 @@ impl Parser {
             return None;
         }
         let within = |test: fn(&u8) -> bool| {
-            Set::of((0..128_u8).filter(|b| test(b)).map(|b| (u32::from(b), u32::from(b))).collect())
+            Set::of((0..128_u8).filter(test).map(|b| (u32::from(b), u32::from(b))).collect())
         };
         let posix = match name.as_str() {
             "Lower" => Some(within(u8::is_ascii_lowercase)),

@@ -48,13 +48,13 @@ fn scalar(
         let Some((name, rest)) = reference[2..reference.len() - 1].split_once('.') else { continue };
         let (message, help) = if name == "env" {
             let help = "write the value itself; `${env.NAME}` is for fleetwright.yaml and for `values`, `parameters` and `tags` of stacks";
-            (format!("`{reference}` is not filled in in {what}: it would stay as it is"), help)
+            (format!("`{reference}` would stay as it is: no reference is resolved in {what}"), help)
         } else if stacks.contains(&name)
             && rest.bytes().all(|b| b.is_ascii_alphanumeric())
             && !rest.is_empty()
         {
             let help = "outputs of stacks can be used in `parameters` of a stack only";
-            (format!("`{reference}` is not filled in in {what}: it would stay as it is"), help)
+            (format!("`{reference}` would stay as it is: no reference is resolved in {what}"), help)
         } else {
             continue;
         };

@@ -63,6 +63,10 @@ where
                 None => strange(doing, address, raw),
             }
         }
+        SdkError::ResponseError(response) if is_cut(response.raw()) => CloudError::Unreachable {
+            doing,
+            reason: format!("{address}: it closed the connection in the middle of its answer"),
+        },
         SdkError::ResponseError(response) => strange(doing, address, response.raw()),
         SdkError::TimeoutError(_) => {
             CloudError::Unreachable { doing, reason: format!("{address} does not answer in time") }
@@ -148,6 +152,12 @@ const WRONG_CREDENTIALS: &[&str] = &[
 fn strange(doing: String, address: String, raw: &HttpResponse) -> CloudError {
     let kind = raw.headers().get("content-type");
     page(doing, address, raw.status().as_u16(), raw.body().bytes().unwrap_or_default(), kind)
+}
+
+/// Whether an answer ended before all of it was there: then none of its body is.
+fn is_cut(raw: &HttpResponse) -> bool {
+    let promised = raw.headers().get("content-length").and_then(|length| length.parse::<u64>().ok());
+    promised.is_some_and(|length| length > 0) && raw.body().bytes().is_none_or(<[u8]>::is_empty)
 }
 
 /// The same, from its parts.
@@ -282,6 +292,8 @@ fn connection(error: &(dyn std::error::Error + 'static)) -> String {
         || has("close_notify")
     {
         "it closed the connection without an answer"
+    } else if has("invalid http") || has("parse error") || has("parsed") {
+        "what answers there does not speak HTTP"
     } else if has("timed out") || has("timeout") {
         "it does not answer in time"
     } else {

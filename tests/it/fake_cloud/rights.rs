@@ -9,7 +9,7 @@ use crate::support::fake_aws::When;
 /// The IAM action that allows a call.
 fn right(call: &str) -> String {
     let service = match call {
-        "HeadBucket" => return "s3:ListBucket".to_owned(),
+        "HeadBucket" | "ListObjectsV2" => return "s3:ListBucket".to_owned(),
         "PutBucketEncryption" => return "s3:PutEncryptionConfiguration".to_owned(),
         "PutPublicAccessBlock" => return "s3:PutBucketPublicAccessBlock".to_owned(),
         "GetObject" | "PutObject" | "CreateBucket" | "GetBucketPolicy" | "PutBucketPolicy" => "s3",
@@ -132,9 +132,28 @@ fn every_command_calls_what_the_document_says_and_nothing_else() {
     lab.ends(&["apply", "-y"], 0);
     lab.write("stacks/all.yaml", "{}\n");
     tried(&mut found, &lab, &["apply", "-y", "--prune"]);
+    // Where neither the bucket nor anything known of the stack is there yet.
+    for command in [&["destroy", "-y"][..], &["plan"], &["apply", "-y"]] {
+        let lab = self::lab();
+        lab.ends(&["apply", "-y", "--no-lock"], 0);
+        lab.edit("DelaySeconds: 5", "DelaySeconds: 6");
+        if command[0] == "plan" {
+            lab.edit("Outputs:", &format!("{large}Outputs:"));
+        } else if command[0] == "apply" {
+            lab.write("stacks/all.yaml", POLICY);
+        }
+        tried(&mut found, &lab, command);
+    }
+    let lab = self::lab();
+    lab.aws.plant("shop-local-db", "CREATE_FAILED");
+    tried(&mut found, &lab, &[&["recover", "db", "-y"][..], &CONFIRM[..]].concat());
+    let lab = self::lab();
+    lab.aws.plant("shop-local-db", "REVIEW_IN_PROGRESS");
+    tried(&mut found, &lab, &["apply", "-y"]);
+
     // What exists is taken into a stack: the fake AWS serves no import beyond its first calls.
     let lab = self::lab();
-    lab.ends(&["apply", "-y"], 0);
+    lab.ends(&["apply", "-y", "--no-lock"], 0);
     lab.edit("Outputs:", "  Taken:\n    Type: AWS::SNS::Topic\n    DeletionPolicy: Retain\nOutputs:");
     tried(&mut found, &lab, &["import", "db", "-y", "Taken=arn:aws:sns:eu-west-1:123456789012:t"]);
 
@@ -158,15 +177,26 @@ fn every_command_calls_what_the_document_says_and_nothing_else() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Rights that the fake AWS has no use for: change sets never fail there, and no import is carried out.
-const UNTRIED: &[(&str, &str)] =
-    &[("plan", "cloudformation:DescribeEvents"), ("adopt", "cloudformation:DescribeEvents")];
+/// Rights that the fake AWS has no use for: change sets never fail there for a reason that only `DescribeEvents` gives,
+/// drift detection is not served, and no import is carried out.
+const UNTRIED: &[(&str, &str)] = &[
+    ("adopt", "cloudformation:DescribeEvents"),
+    ("apply", "cloudformation:DescribeEvents"),
+    ("destroy", "cloudformation:DescribeEvents"),
+    ("drift", "cloudformation:DescribeStackDriftDetectionStatus"),
+    ("drift", "cloudformation:DescribeStackResourceDrifts"),
+    ("import", "cloudformation:DeleteChangeSet"),
+    ("import", "cloudformation:DescribeEvents"),
+    ("plan", "cloudformation:DescribeEvents"),
+    ("recover", "cloudformation:DescribeEvents"),
+];
 
-/// Calls that only machines make, `serve`, or commands on clusters.
+/// Calls that only machines and `audit` make, or that only make a message say more.
 const OF_OTHERS: &[&str] = &[
     "autoscaling:CompleteLifecycleAction",
     "autoscaling:DescribeLifecycleHooks",
     "autoscaling:RecordLifecycleActionHeartbeat",
+    "s3:ListBucket",
     "ssm:GetParametersByPath",
 ];
 
