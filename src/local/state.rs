@@ -13,6 +13,10 @@ use super::process::ProcessId;
 /// The version of the file; another version is not taken over.
 pub const STATE_VERSION: u32 = 1;
 
+/// What a supervisor provides, in steps: 1 answers STS as well. `local up` replaces a supervisor that
+/// provides less than this program's commands and machines need. Its parts keep running.
+pub const SERVES: u32 = 1;
+
 /// The ports of a local cloud, on 127.0.0.1 and on the machines' gateways alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
@@ -83,6 +87,9 @@ pub struct Problem {
 pub struct State {
     /// [`STATE_VERSION`] of the writer.
     pub version: u32,
+    /// What it provides: [`SERVES`] of the writer.
+    #[serde(default)]
+    pub serves: u32,
     /// The supervisor.
     pub supervisor: ProcessId,
     /// Whether everything was started.

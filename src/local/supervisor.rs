@@ -30,7 +30,7 @@ use super::power;
 use super::process::{ProcessId, Running};
 use super::reconcile::{Action, Network, reconcile};
 use super::registry::{self, Credentials};
-use super::state::{Part, Ports, Problem, STATE_VERSION, State};
+use super::state::{Part, Ports, Problem, SERVES, STATE_VERSION, State};
 use super::sts::Sts;
 
 /// How long the emulator may take until it answers.
@@ -112,6 +112,7 @@ pub async fn run(home: &Home, name: &LocalName, release: Release) -> Result<(), 
     let since = Utc::now();
     let state = State {
         version: STATE_VERSION,
+        serves: SERVES,
         supervisor: ProcessId::of(pid, since).unwrap_or(ProcessId { pid, ticks: 0, since }),
         ready: false,
         ports,

@@ -16,7 +16,7 @@ use super::error::LocalError;
 use super::home::{CloudFiles, Home, last_words, make_dir, open_log, remove_dir};
 use super::image::{self, Release};
 use super::machines::{self, Machines};
-use super::state::State;
+use super::state::{SERVES, State};
 use super::{executable, venv};
 
 /// How a cloud came to be up.
@@ -44,6 +44,9 @@ pub async fn up(
     make_dir(files.dir())?;
     // A newly built program is what new machines shall fetch, also when all else is up.
     executable::ensure(home, &files).await?;
+    if State::is_supervised(&files) {
+        replace_older_supervisor(&files).await;
+    }
     if State::is_supervised(&files) {
         if !releases.is_empty() {
             images(home, releases, events).await?;
@@ -90,6 +93,16 @@ fn unless_broken(name: &LocalName, up: Up, state: State) -> Result<(Up, State), 
     match &state.broken {
         Some(reason) => Err(LocalError::Broken { name: name.to_string(), reason: reason.clone() }),
         None => Ok((up, state)),
+    }
+}
+
+/// Ends a supervisor of an earlier version that lacks what this program needs. It gets no chance to
+/// stop its parts: they hold the cloud's state, and the next supervisor takes them over.
+async fn replace_older_supervisor(files: &CloudFiles) {
+    let Some(state) = State::read(files).filter(|state| state.serves < SERVES) else { return };
+    let _ = kill(Pid::from_raw(state.supervisor.pid), Signal::SIGKILL);
+    while State::is_supervised(files) && state.supervisor.is_alive() {
+        sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -302,6 +302,13 @@ async fn every_operation_that_changes_something_leaves_a_record() {
     }
     assert_eq!(
         denied_to_both,
-        [Operation::Register, Operation::ReportUnhealthy, Operation::RebootAsk, Operation::EtcdClient]
+        [
+            Operation::Register,
+            Operation::ReportUnhealthy,
+            Operation::RebootAsk,
+            Operation::Standing,
+            Operation::Turn,
+            Operation::EtcdClient,
+        ]
     );
 }

@@ -375,6 +375,14 @@ fn a_dead_supervisor_is_taken_over_and_a_dead_emulator_is_told() {
     let kept = runtime.block_on(clients.parameters.get_parameter().name("/it/note").send());
     assert_eq!(kept.expect("it is kept").parameter.and_then(|p| p.value).as_deref(), Some("kept"));
 
+    // One of an earlier version that provides less is replaced in the same way.
+    let (older, file) = (pid(0), cloud.dir().join("state.json"));
+    let text = std::fs::read_to_string(&file).expect("the state");
+    std::fs::write(&file, text.replace("\"serves\": 1", "\"serves\": 0")).expect("written");
+    cloud.ok(&["up"]);
+    assert_eq!(pid(1), emulator);
+    assert_ne!(pid(0), older);
+
     // The registry is restarted; its storage is on disk.
     let registry = pid(2);
     kill(registry);
