@@ -476,7 +476,11 @@ pub fn gateway(cidr: Ipv4Net) -> Ipv4Addr {
 
 /// Gives each boot of a machine an id of its own, where Linux has it: the host's is the same for
 /// all machines and all their boots, and the journal and the agent tell boots apart by it.
-const BOOT_ID: &str = "cat /proc/sys/kernel/random/uuid > /run/boot-id && \
+///
+/// Docker 26 starts no container in a network whose IPv6 it can't switch off, and Docker mounts
+/// /proc/sys read-only: only the settings of the machine's own network become writable.
+const BOOT: &str = "mount --bind /proc/sys/net /proc/sys/net && \
+    mount -o remount,bind,rw /proc/sys/net && cat /proc/sys/kernel/random/uuid > /run/boot-id && \
     mount --bind /run/boot-id /proc/sys/kernel/random/boot_id && exec /sbin/init";
 
 /// How a machine gets its control groups: with version 1 it shares the host's tree (nested
@@ -484,11 +488,11 @@ const BOOT_ID: &str = "cat /proc/sys/kernel/random/uuid > /run/boot-id && \
 /// read-only. Version 2 has not been run yet.
 pub(super) fn cgroup_settings() -> (HostConfigCgroupnsModeEnum, Option<&'static str>, Vec<String>) {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        let script = format!("mount -o remount,bind,rw /sys/fs/cgroup && {BOOT_ID}");
+        let script = format!("mount -o remount,bind,rw /sys/fs/cgroup && {BOOT}");
         (HostConfigCgroupnsModeEnum::PRIVATE, None, vec!["sh".into(), "-c".into(), script])
     } else {
         let mount = Some("/sys/fs/cgroup:/sys/fs/cgroup:rw");
-        (HostConfigCgroupnsModeEnum::HOST, mount, vec!["sh".into(), "-c".into(), BOOT_ID.into()])
+        (HostConfigCgroupnsModeEnum::HOST, mount, vec!["sh".into(), "-c".into(), BOOT.into()])
     }
 }
 

@@ -80,11 +80,14 @@ impl Survivor for Swarm {
                 spec: Some(SwarmSpec::default()),
                 ..Default::default()
             };
-            self.engine
-                .docker()
-                .init_swarm(request)
-                .await
-                .map_err(|error| self.engine.error("going on as the only manager", error))?;
+            match self.engine.docker().init_swarm(request).await {
+                Ok(_) => {}
+                // A busy engine needs longer than a call may take, and continues: what it reports decides.
+                Err(bollard::errors::Error::RequestTimeoutError) => {
+                    tracing::warn!("the engine has not yet answered whether it leads");
+                }
+                Err(error) => return Err(self.engine.error("going on as the only manager", error)),
+            }
         }
         let start = Instant::now();
         loop {

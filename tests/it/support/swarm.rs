@@ -186,7 +186,10 @@ impl Lab {
         run.args(["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-v", "/var/lib/docker"]);
         let drop_in = self.folder.path().join("docker.service.d");
         run.args(["-v", &format!("{}:/etc/systemd/system/docker.service.d:ro", drop_in.display())]);
-        ok(run.args([tag, "/sbin/init"]));
+        // As the local cloud starts its machines: Docker 26 must be able to switch IPv6 off.
+        let boot = "mount --bind /proc/sys/net /proc/sys/net && \
+                    mount -o remount,bind,rw /proc/sys/net && exec /sbin/init";
+        ok(run.args([tag, "sh", "-c", boot]));
         let file = self.folder.path().join("probe");
         probe::install(&file).expect("the probe");
         ok(Command::new("docker").args(["exec", &name, "mkdir", "-p", "/var/lib/fleetwright"]));
