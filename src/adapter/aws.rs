@@ -11,7 +11,7 @@ pub mod ecr;
 mod groups;
 mod parameters;
 mod patience;
-mod records;
+pub mod records;
 mod sts;
 mod templates;
 
