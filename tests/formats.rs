@@ -22,7 +22,7 @@ struct Format {
 const FORMATS: &[Format] = &[
     Format {
         name: "revision",
-        types: &["adapter/swarm/history.rs Stored"],
+        types: &["adapter/swarm/history.rs Stored", "adapter/swarm/history.rs StoredFailure"],
         loader: "adapter/swarm/history.rs",
     },
     Format { name: "labels", types: &[], loader: "adapter/swarm/observe/tests.rs" },

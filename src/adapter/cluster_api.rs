@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::model::feature::{self, Needs};
 use crate::model::name::{MachineId, ServiceName};
-use crate::model::service::Deployment;
+use crate::model::service::{Deployment, Symptoms};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
     Changed, DrainRequest, Drained, Endpoint, ErrorBody, EtcdClient, EtcdClientRequest, Line, Registration,
@@ -120,9 +120,9 @@ impl Control for ClusterApi {
         self.0.call(Method::PUT, &path, Some(registration), Again::Always).await.map(|_: Option<()>| ())
     }
 
-    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
+    async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError> {
         let path = format!("tasks/{task}/unhealthy");
-        let body = Unhealthy { output: output.to_owned() };
+        let body = Unhealthy { output: seen.probe.clone().unwrap_or_default(), ended: seen.ended.clone() };
         self.0.call(Method::POST, &path, Some(&body), Again::Always).await.map(|_: Option<()>| ())
     }
 

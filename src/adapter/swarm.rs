@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::secret::Secret;
-use crate::model::service::Deployment;
+use crate::model::service::{Deployment, Symptoms};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 
 mod access;
@@ -29,7 +29,9 @@ mod observe;
 mod reboot;
 mod spec;
 mod survivor;
+mod symptoms;
 mod turn;
+mod verdict;
 mod watch;
 
 pub use engine::Engine;
@@ -116,6 +118,12 @@ impl Swarm {
         let Some(service) = service else { return Ok(()) };
         let now = observed.now(service);
         let mut failed = None;
+        if now.is_overdue()
+            && let Some(record) = records.iter().find(|record| record.number == now.current && !record.ran)
+        {
+            self.give_up(service, record, &now).await?;
+            return Ok(());
+        }
         for record in history::to_settle(&records, &now) {
             if let Err(error) = self.write(&record).await {
                 failed.get_or_insert(error);
@@ -127,6 +135,23 @@ impl Swarm {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Goes back from an update that has taken too long. The reason is recorded first, because the
+    /// engine's own would only say that somebody asked for it.
+    async fn give_up(
+        &self,
+        service: &Service,
+        record: &Record,
+        now: &history::Now,
+    ) -> Result<(), ClusterError> {
+        let reason = history::reason(record, now);
+        tracing::info!(service = record.service, revision = record.number, ?reason, "rolling back");
+        self.write(&Record { reason, ..record.clone() }).await?;
+        match self.engine.roll_back(service).await {
+            Ok(()) | Err(Change::Outdated) => Ok(()),
+            Err(Change::Failed(error)) => Err(error),
+        }
     }
 
     /// Takes a service away whose removal is recorded.
@@ -149,11 +174,11 @@ impl Swarm {
         Ok(())
     }
 
-    /// Notes the first failure that a machine saw of a task, as the reason its revision gets if it fails.
+    /// Records the first failure that a machine saw of a revision, as the reason if it fails.
     ///
     /// # Errors
     /// When the state can't be read or written.
-    pub async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
+    pub async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError> {
         let observed = self.engine.observe().await?;
         let Some(task) = observed.tasks.iter().find(|known| known.id.as_deref() == Some(task)) else {
             return Ok(());
@@ -162,16 +187,12 @@ impl Swarm {
         let Some(name) = service.and_then(observe::name_of) else { return Ok(()) };
         let revision = observe::task_revision(task);
         let record = observed.records(name).into_iter().find(|record| Some(record.number) == revision);
-        let Some(mut record) = record.filter(|record| record.failure.is_none() && !record.ran) else {
-            return Ok(());
-        };
-        let output: String = output.trim().chars().filter(|c| !c.is_control()).take(200).collect();
-        let name = match task.slot {
-            Some(slot) if slot > 0 => format!("{name}@{slot}"),
-            _ => name.to_owned(),
-        };
-        record.failure = Some(format!("{name} never became healthy: {output}"));
-        self.write(&record).await
+        let failed = observed.failed(task, name, seen);
+        let instance = observe::task_name(task, name);
+        match record.and_then(|record| record.noting(&instance, seen.probe.as_deref(), failed)) {
+            Some(record) => self.write(&record).await,
+            None => Ok(()),
+        }
     }
 
     async fn write(&self, record: &Record) -> Result<(), ClusterError> {

@@ -218,14 +218,15 @@ impl Agent {
         }
     }
 
-    /// Reports why tasks on this machine are unhealthy, for their revision's history.
+    /// Reports how tasks on this machine fail, for their revision's history.
     async fn report(&self) {
         loop {
             let mut failures = self.engine.unhealthy();
-            while let Some((task, output)) = failures.next().await {
-                tracing::info!(task, output, "a task is unhealthy");
-                if let Err(error) = self.control.report_unhealthy(&task, &output).await {
-                    tracing::warn!(%error, task, "reporting an unhealthy task");
+            while let Some((task, seen)) = failures.next().await {
+                let exit = seen.ended.as_ref().map(|ended| ended.exit);
+                tracing::info!(task, probe = seen.probe, exit, "a task is unhealthy, or has ended");
+                if let Err(error) = self.control.report_unhealthy(&task, &seen).await {
+                    tracing::warn!(%error, task, "reporting a task");
                 }
             }
             sleep(RETRY).await;

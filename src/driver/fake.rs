@@ -577,6 +577,7 @@ impl Cluster for FakeFleet {
             addresses: Vec::new(),
             state: InstanceState::Healthy,
             digest: None,
+            restarts: 0,
             message: None,
             since: DateTime::UNIX_EPOCH,
         });

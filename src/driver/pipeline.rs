@@ -485,7 +485,8 @@ impl Machine {
                         self.succeed(now, index, StepResult::Rollout { service, revision }, out);
                     }
                     RevisionState::Replaced => {
-                        let reason = format!("something newer replaced revision {revision} of `{service}`");
+                        let reason =
+                            format!("something newer replaced revision {revision} of `{service}`{because}");
                         self.skip_rest(now, Some(reason.clone()), out);
                         self.finish(now, RunState::Superseded, Some(reason), out);
                     }

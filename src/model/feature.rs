@@ -25,12 +25,19 @@ pub enum Feature {
     DurableServices,
     /// Answers `cluster status` and `cluster recover` without a majority.
     ClusterRecovery,
+    /// Ends rollouts at a deadline.
+    RolloutDeadlines,
 }
 
 impl Feature {
     /// All of them, oldest first.
-    pub const ALL: [Self; 4] =
-        [Self::StrictRequests, Self::CarriedRecords, Self::DurableServices, Self::ClusterRecovery];
+    pub const ALL: [Self; 5] = [
+        Self::StrictRequests,
+        Self::CarriedRecords,
+        Self::DurableServices,
+        Self::ClusterRecovery,
+        Self::RolloutDeadlines,
+    ];
 
     /// The word in labels and messages.
     pub fn word(self) -> &'static str {
@@ -39,6 +46,7 @@ impl Feature {
             Self::CarriedRecords => "carried-records",
             Self::DurableServices => "durable-services",
             Self::ClusterRecovery => "cluster-recovery",
+            Self::RolloutDeadlines => "rollout-deadlines",
         }
     }
 
@@ -175,6 +183,7 @@ const FIELDS: &[Field] = &[
     first("/spec/limits"),
     first("/spec/placement"),
     first("/spec/update"),
+    Field { path: "/spec/update/deadline", control: Some(Feature::RolloutDeadlines), machines: None },
     first("/spec/drain"),
 ];
 
@@ -258,8 +267,13 @@ mod tests {
         for field in &fields {
             assert!(FIELDS.iter().any(|known| known.path == field), "`{field}` is not in FIELDS");
         }
-        assert_eq!(fields.len(), FIELDS.len());
-        assert_eq!(Needs::of(&deployment), Needs::default(), "the first version can run it");
+        // Fields that were added to a field of the first version have a row of their own.
+        let added = |field: &&Field| written.pointer(field.path).is_some() && field.control.is_some();
+        assert_eq!(fields.len() + FIELDS.iter().filter(added).count(), FIELDS.len());
+        assert_eq!(Needs::of(&deployment).control, [Feature::RolloutDeadlines].into_iter().collect());
+        let first: Value = serde_json::from_str(&samples[0].1).expect("JSON");
+        let first: Deployment = serde_json::from_value(first["deployment"].clone()).expect("a deployment");
+        assert_eq!(Needs::of(&first), Needs::default(), "the first version can run it");
     }
 
     #[test]

@@ -81,6 +81,9 @@ pub struct UpdatePolicy {
     pub parallel: u32,
     /// How long a new instance is watched after it became healthy.
     pub monitor: Duration,
+    /// How long a rollout may take; `None` derives it from the other settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Duration>,
 }
 
 /// A service as its file in the repository describes it.
@@ -153,6 +156,72 @@ struct AnyOrigin {
     subject: String,
 }
 
+/// What a machine saw of an instance that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Symptoms {
+    /// What its health check answered last.
+    pub probe: Option<String>,
+    /// How it ended; `None` while it still runs.
+    pub ended: Option<Ended>,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// Its exit status.
+    pub exit: i64,
+    /// Why the engine could not start it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether the kernel killed it because it used more memory than it may.
+    pub out_of_memory: bool,
+    /// The last lines of its log, oldest first.
+    pub lines: Vec<String>,
+}
+
+/// The first instance of a revision that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedInstance {
+    /// Its name, `web@1`.
+    pub name: String,
+    /// Where it ran.
+    pub machine: Option<MachineId>,
+    /// When this was reported.
+    pub at: DateTime<Utc>,
+    /// Its exit status.
+    pub exit: i64,
+    /// Why the engine could not start it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether the kernel killed it because it used more memory than it may.
+    pub out_of_memory: bool,
+    /// What its health check answered last.
+    pub probe: Option<String>,
+    /// The last lines of its log, oldest first; none for those who may not read logs.
+    pub lines: Vec<String>,
+}
+
+impl FailedInstance {
+    /// How it ended, in a few words.
+    pub fn cause(&self) -> String {
+        match (&self.error, &self.probe, self.out_of_memory) {
+            (Some(error), _, _) => format!("could not start: {error}"),
+            (None, _, true) => "was killed because it used more memory than `limits.memory`".to_owned(),
+            (None, Some(probe), false) => format!("failed its health check: {probe}"),
+            (None, None, false) => format!("exited with status {}", self.exit),
+        }
+    }
+
+    /// How it ended and what it printed last, a line each.
+    pub fn report(&self) -> impl Iterator<Item = String> {
+        let place = self.machine.as_ref().map_or_else(String::new, |machine| format!(" on {machine}"));
+        let more = if self.lines.is_empty() { "" } else { "; it printed last:" };
+        let head = format!("{}{place} {}{more}", self.name, self.cause());
+        std::iter::once(head).chain(self.lines.iter().map(|line| format!("  | {line}")))
+    }
+}
+
 /// A revision of a service, numbered from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
@@ -167,6 +236,9 @@ pub struct Revision {
     pub state: RevisionState,
     /// Why, when there is something to say.
     pub reason: Option<String>,
+    /// The first of its instances that failed, unless it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedInstance>,
     /// When its rollout began.
     pub since: DateTime<Utc>,
 }
@@ -249,12 +321,20 @@ pub struct Instance {
     pub addresses: Vec<SocketAddr>,
     /// Its state.
     pub state: InstanceState,
+    /// How often this instance of the present revision has failed, as far as the engine remembers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
     /// Its image.
     pub digest: Option<Digest>,
     /// Why it waits or failed.
     pub message: Option<String>,
     /// Since when it is in that state.
     pub since: DateTime<Utc>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A service as observed.

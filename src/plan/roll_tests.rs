@@ -97,6 +97,7 @@ impl World {
             addresses: Vec::new(),
             state: if at.is_some() { InstanceState::Healthy } else { InstanceState::Pending },
             digest: None,
+            restarts: 0,
             message: None,
             since: DateTime::UNIX_EPOCH,
         });

@@ -11,6 +11,7 @@ use crate::model::cluster::LogEnd;
 use crate::model::feature::Features;
 use crate::model::name::{BootId, MachineId, ServiceName};
 use crate::model::reboot::Mark;
+use crate::model::service::Ended;
 
 /// The port on which control machines serve the API.
 pub const PORT: u16 = 7443;
@@ -83,12 +84,15 @@ pub struct Registration {
     pub features: Features,
 }
 
-/// What a failed health check said.
+/// How an instance failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unhealthy {
-    /// The check's output.
+    /// What its health check answered; empty when it has none.
     pub output: String,
+    /// How it ended, if it has. Agents of the version before send only the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
 }
 
 /// A machine's wish to reboot, from its own agent.

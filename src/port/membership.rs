@@ -12,6 +12,7 @@ use crate::model::address::AddressPool;
 use crate::model::member::{Identity, JoinTokens, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
+use crate::model::service::Symptoms;
 
 /// The engine of this machine. Every method may be called again after any failure; those
 /// about other machines need this one to be a manager.
@@ -61,11 +62,11 @@ pub trait Membership: Send + Sync {
     /// The node that runs a task; `None` when there is no such task, or it has no node yet.
     async fn node_of_task(&self, task: &str) -> Result<Option<String>, ClusterError>;
 
-    /// Notes why a task's health check failed.
-    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError>;
+    /// Records why a task failed, unless it was meant to stop.
+    async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError>;
 
-    /// Tasks on this machine whose health check begins to fail: their ids, and what the check said.
-    fn unhealthy(&self) -> BoxStream<'static, (String, String)>;
+    /// Tasks on this machine whose health check begins to fail, or whose container has ended.
+    fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)>;
 }
 
 /// The cluster, as an agent reaches it through the API of any control machine.
@@ -74,8 +75,8 @@ pub trait Control: Send + Sync {
     /// Says which machine a node is.
     async fn register(&self, machine: &MachineId, registration: &Registration) -> Result<(), ClusterError>;
 
-    /// Says why a task is unhealthy.
-    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError>;
+    /// Reports why a task is unhealthy, or how it ended.
+    async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError>;
 
     /// Empties machines; with `force` also when that takes away what nothing can replace.
     async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError>;

@@ -73,7 +73,7 @@ fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Service>
     let placement = fields.get("placement").map(|node| reader.texts(node, "`placement`")).unwrap_or_default();
     let update = match fields.get("update") {
         Some(node) => update(reader, node),
-        None => Some(UpdatePolicy { parallel: 1, monitor: MONITOR }),
+        None => Some(UpdatePolicy { parallel: 1, monitor: MONITOR, deadline: None }),
     };
     let drain = fields.get("drain").map_or(Some(DRAIN), |node| reader.duration(node, "`drain`"));
     let spec = ServiceSpec {
@@ -235,9 +235,13 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
 }
 
 fn update(reader: &mut Reader<'_>, node: &Node) -> Option<UpdatePolicy> {
-    let fields = reader.fields(node, node.span, "an update policy", &["parallel", "monitor"])?;
+    let fields = reader.fields(node, node.span, "an update policy", &["parallel", "monitor", "deadline"])?;
     let parallel =
         fields.get("parallel").map_or(Some(1), |node| reader.integer(node, "`parallel`", 1, REPLICAS_MOST));
     let monitor = fields.get("monitor").map_or(Some(MONITOR), |node| reader.duration(node, "`monitor`"));
-    Some(UpdatePolicy { parallel: parallel?, monitor: monitor? })
+    let deadline = match fields.get("deadline") {
+        Some(node) => Some(reader.duration(node, "`deadline`")?),
+        None => None,
+    };
+    Some(UpdatePolicy { parallel: parallel?, monitor: monitor?, deadline })
 }

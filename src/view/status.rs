@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::table::table;
 use super::time;
-use crate::model::service::{Instance, Origin, Revision, RevisionState, ServiceStatus};
+use crate::model::service::{FailedInstance, Instance, Origin, Revision, RevisionState, ServiceStatus};
 
 /// All services, one line each.
 pub fn services(services: &[ServiceStatus], now: DateTime<Utc>) -> String {
@@ -63,7 +63,20 @@ pub fn service(service: &ServiceStatus, now: DateTime<Utc>) -> String {
         text.push_str("\nHISTORY\n");
         text.push_str(&history(&service.history, now));
     }
+    // Older failures are in the history; the newest is what people are about to mend.
+    if let Some((revision, failed)) = newest_failure(service) {
+        let _ = writeln!(text, "\nWHY REVISION {} FAILED ({})", revision.number, ago(failed.at, now));
+        for line in failed.report() {
+            let _ = writeln!(text, "{line}");
+        }
+    }
     text
+}
+
+/// How the newest revision failed, if it did.
+pub fn newest_failure(service: &ServiceStatus) -> Option<(&Revision, &FailedInstance)> {
+    let newest = service.history.first()?;
+    Some((newest, newest.failed.as_ref()?))
 }
 
 /// The revision that runs, or is on its way.
@@ -81,8 +94,18 @@ fn instance(one: &Instance, now: DateTime<Utc>) -> Vec<String> {
         one.state.word().to_owned(),
         one.digest.as_ref().map_or_else(|| "-".to_owned(), crate::model::name::Digest::short),
         since(one.since, now),
-        one.message.clone().unwrap_or_default(),
+        remark(one),
     ]
+}
+
+/// Why an instance waits or failed, and whether that is not the first time.
+fn remark(one: &Instance) -> String {
+    let restarts = match one.restarts {
+        0 => None,
+        1 => Some("restarted once".to_owned()),
+        times => Some(format!("restarted {times} times")),
+    };
+    restarts.into_iter().chain(one.message.clone()).collect::<Vec<_>>().join("; ")
 }
 
 fn history(revisions: &[Revision], now: DateTime<Utc>) -> String {
@@ -161,6 +184,7 @@ mod tests {
             },
             state,
             reason: reason.map(str::to_owned),
+            failed: None,
             since: at(seconds),
         }
     }
@@ -173,6 +197,7 @@ mod tests {
             addresses: vec![format!("10.0.1.{slot}:20001").parse().expect("an address")],
             state,
             digest: revision(1, RevisionState::Running, 0, None).digest,
+            restarts: 0,
             message: message.map(str::to_owned),
             since: at(60),
         };
@@ -186,16 +211,28 @@ mod tests {
             desired: 3,
             instances: vec![
                 instance(1, "i-0d3c", InstanceState::Healthy, None),
-                instance(2, "i-0f11", InstanceState::Stopping, None),
+                Instance { restarts: 3, ..instance(2, "i-0f11", InstanceState::Stopping, None) },
                 pending,
             ],
             history: vec![
-                revision(
-                    12,
-                    RevisionState::RolledBack,
-                    100,
-                    Some("web@1 never became healthy: 500 from /health"),
-                ),
+                Revision {
+                    failed: Some(FailedInstance {
+                        name: "web@1".into(),
+                        machine: Some("i-0d3c".parse().expect("a machine")),
+                        at: at(120),
+                        exit: 137,
+                        error: None,
+                        out_of_memory: false,
+                        probe: Some("500 from /health".into()),
+                        lines: vec!["listening on 8080".into(), "no database: connection refused".into()],
+                    }),
+                    ..revision(
+                        12,
+                        RevisionState::RolledBack,
+                        100,
+                        Some("web@1 never became healthy: 500 from /health"),
+                    )
+                },
                 revision(11, RevisionState::Running, 0, None),
                 revision(9, RevisionState::Replaced, -7_000, None),
             ],

@@ -33,7 +33,7 @@ fn deployment() -> Deployment {
             health: None,
             limits: Limits::default(),
             placement: BTreeMap::new(),
-            update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1) },
+            update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
             drain: Duration::from_secs(1),
         },
         registry: "registry.example.com".to_owned(),

@@ -228,13 +228,13 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
     .await;
 }
 
-async fn ended(cluster: &dyn Cluster, service: &ServiceName, revision: u64) -> Outcome {
+pub async fn ended(cluster: &dyn Cluster, service: &ServiceName, revision: u64) -> Outcome {
     let outcome = within(follow(cluster, service, revision)).await.expect("followed");
     println!("{service} revision {revision}: {outcome:?}");
     outcome
 }
 
-async fn status(cluster: &dyn Cluster, service: &ServiceName) -> ServiceStatus {
+pub async fn status(cluster: &dyn Cluster, service: &ServiceName) -> ServiceStatus {
     let snapshot = cluster.snapshot().await.expect("a snapshot");
     snapshot.services.into_iter().find(|known| known.name == *service).expect("the service")
 }
@@ -248,7 +248,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// The agent of a leading manager does this.
-async fn settle(swarm: Swarm) {
+pub async fn settle(swarm: Swarm) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let _ = Membership::settle(&swarm).await;
@@ -256,11 +256,11 @@ async fn settle(swarm: Swarm) {
 }
 
 /// The agent of every machine does this.
-async fn report(machine: Swarm, swarm: Swarm) {
+pub async fn report(machine: Swarm, swarm: Swarm) {
     let mut failures = machine.unhealthy();
-    while let Some((task, output)) = failures.next().await {
-        println!("unhealthy: {task}: {output}");
-        Membership::report_unhealthy(&swarm, &task, &output).await.expect("reported");
+    while let Some((task, seen)) = failures.next().await {
+        println!("{task}: {seen:?}");
+        Membership::report_unhealthy(&swarm, &task, &seen).await.expect("reported");
     }
 }
 
@@ -353,7 +353,7 @@ pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Dep
             }),
             limits: Limits { memory_bytes: Some(64 << 20), cpu_millis: Some(250) },
             placement: BTreeMap::new(),
-            update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1) },
+            update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
             drain: Duration::from_secs(3),
         },
         registry: registry.to_owned(),

@@ -33,7 +33,7 @@ use fleetwright::model::name::{MachineId, ServiceName};
 use fleetwright::model::principal::Operation;
 use fleetwright::model::reboot::{Leave, Mark};
 use fleetwright::model::secret::Secret;
-use fleetwright::model::service::Deployment;
+use fleetwright::model::service::{Deployment, Symptoms};
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::cluster_routes::route;
@@ -278,12 +278,12 @@ impl Membership for World {
         Ok(task.strip_prefix('t').map(|number| format!("n{number}")))
     }
 
-    async fn report_unhealthy(&self, task: &str, _: &str) -> Result<(), ClusterError> {
+    async fn report_unhealthy(&self, task: &str, _: &Symptoms) -> Result<(), ClusterError> {
         self.did(format!("unhealthy {task}"));
         Ok(())
     }
 
-    fn unhealthy(&self) -> BoxStream<'static, (String, String)> {
+    fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::pending().boxed()
     }
 }
@@ -629,7 +629,7 @@ async fn a_machine_proves_itself_and_gets_what_its_group_says() {
         "register n2 address=127.0.0.1 disk=ssd group=workers instance=i-2 role=worker zone=eu-west-1a";
     assert_eq!(lab.world.done(), [wanted], "no label is taken from the machine");
     worker.empty(&[id("i-2")], false).await.expect("its own machine");
-    worker.report_unhealthy("t2", "no answer").await.expect("its own task");
+    worker.report_unhealthy("t2", &Symptoms::default()).await.expect("its own task");
     worker.client(&id("i-2"), "PEM").await.expect("its own access to etcd");
     assert_eq!(lab.world.done(), ["drain [MachineId(\"i-2\")]", "unhealthy t2", "etcd i-2"]);
 }

@@ -17,6 +17,7 @@ mod cluster_credentials;
 mod cluster_identity;
 mod cluster_reboot;
 mod cluster_records;
+mod cluster_verdicts;
 mod contract;
 mod docs;
 mod etcd;

@@ -14,7 +14,7 @@ use fleetwright::adapter::locks::FileLocks;
 use fleetwright::driver::pipeline::Ending;
 use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, look};
-use fleetwright::driver::pipeline::queue::{Configure, work_until};
+use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work, work_until};
 use fleetwright::driver::pipeline::run::{Connect, Parts, Wish};
 use fleetwright::event::Events;
 use fleetwright::model::redact::Mask;
@@ -183,7 +183,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         health: None,
         limits: Limits::default(),
         placement: BTreeMap::new(),
-        update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1) },
+        update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
         drain: Duration::from_secs(1),
     };
     RunConfig {
@@ -346,6 +346,77 @@ async fn bases_come_from_the_environments_registry_by_digest_and_ignored_files_s
     let run = finish.await;
     assert_eq!(run.state, RunState::Succeeded, "{:?}", run.reason);
     assert!(bench.log(&parts, id).contains("\"retrying\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_commit_takes_over_from_a_rollout_that_is_not_healthy() {
+    let bench = Bench::new(&[]);
+    bench.cluster.set_mood(Mood::Slow);
+    bench.origin.commit("broken", &[("Dockerfile", SCRATCH), ("index.html", b"v1\n")]);
+    let parts = bench.parts();
+    let broken = look(&parts, &bench.watched()).await.expect("works").expect("works")[0];
+    let (_wish, wish) = watch::channel(Wish::GoOn);
+    let (pipeline, configure) = ("web".parse().expect("a name"), Fixed(bench.config.clone()));
+    let worker = work(&parts, &configure, &pipeline, wish);
+    let fix = async {
+        let state = |id| parts.journal.run(id).expect("read").expect("a run").state;
+        let follows = |id| {
+            let run = parts.journal.run(id).expect("read").expect("a run");
+            matches!(run.steps.get(1).map(|step| &step.state), Some(StepState::Following { .. }))
+        };
+        until(|| follows(broken)).await;
+        bench.origin.commit("fixed", &[("Dockerfile", SCRATCH), ("index.html", b"v2\n")]);
+        let fixed = look(&parts, &bench.watched()).await.expect("works").expect("works")[0];
+        until(|| follows(fixed)).await;
+        assert_eq!(state(broken), RunState::Superseded);
+        // A rollout that nothing replaces is followed to its end.
+        bench.cluster.settle(true);
+        until(|| state(fixed).is_ended()).await;
+        assert_eq!(state(fixed), RunState::Succeeded);
+        let reason = parts.journal.run(broken).expect("read").expect("a run").reason.expect("a reason");
+        assert!(reason.contains(&format!("run {fixed}")), "{reason}");
+    };
+    tokio::select! {
+        ended = worker => panic!("the worker ended: {ended:?}"),
+        () = fix => {}
+    }
+    let deployed = bench.cluster.deployments();
+    let subjects: Vec<_> = deployed.iter().map(|one| one.origin.subject.as_str()).collect();
+    assert_eq!(subjects, ["broken", "fixed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_cancelled_while_another_process_works_on_it() {
+    let bench = Bench::new(&[]);
+    let slow = b"FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sleep\", \"60\"]\n";
+    bench.origin.commit("slow", &[("Dockerfile", slow), ("busybox*", &busybox())]);
+    let (server, hand) = (bench.parts(), bench.parts());
+    let id = look(&server, &bench.watched()).await.expect("works").expect("works")[0];
+    let builds = || {
+        let run = hand.journal.run(id).expect("read").expect("a run");
+        matches!(run.steps.first().map(|step| &step.state), Some(StepState::Building { .. }))
+    };
+    let cancelled = async {
+        until(builds).await;
+        cancel(&hand, id, "cancelled by hand").expect("the journal works")
+    };
+    let (run, cancelled) = tokio::join!(bench.finish(&server, id), cancelled);
+    assert_eq!(cancelled, Cancelled::Done { rolls_out: false });
+    assert_eq!((run.state, run.reason.as_deref()), (RunState::Cancelled, Some("cancelled by hand")));
+    assert!(run.steps.iter().all(|step| step.state == StepState::Skipped), "{:?}", run.steps);
+    assert!(bench.cluster.deployments().is_empty());
+    let again = cancel(&hand, id, "again").expect("the journal works");
+    assert_eq!(again, Cancelled::Ended(RunState::Cancelled));
+}
+
+/// Waits until something holds.
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time");
 }
 
 #[tokio::test(flavor = "multi_thread")]

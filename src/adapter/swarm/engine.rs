@@ -8,6 +8,7 @@ use bollard::query_parameters::{
     ListServicesOptions, UpdateConfigOptions, UpdateNodeOptions, UpdateServiceOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
+use chrono::Utc;
 
 use super::observe::Observed;
 use crate::port::cluster::ClusterError;
@@ -78,7 +79,7 @@ impl Engine {
         let configs = self.docker.list_configs(None::<bollard::query_parameters::ListConfigsOptions>);
         let (services, tasks, nodes, configs) = tokio::try_join!(services, tasks, nodes, configs)
             .map_err(|error| self.error("reading the swarm's state", error))?;
-        Ok(Observed { nodes, services, tasks, configs })
+        Ok(Observed { at: Utc::now(), nodes, services, tasks, configs })
     }
 
     /// Changes a service, if it is still as `seen`.
@@ -104,6 +105,27 @@ impl Engine {
             .await
             .map(|_| ())
             .map_err(|error| self.change("updating a service", error))
+    }
+
+    /// Takes a service back to its specification before the last update, if it is still as `seen`.
+    ///
+    /// # Errors
+    /// `Change::Outdated` when somebody else changed it first.
+    pub async fn roll_back(&self, seen: &Service) -> Result<(), Change> {
+        let (Some(id), Some(version), Some(spec)) = (&seen.id, index(&seen.version), seen.spec.clone())
+        else {
+            return Err(Change::Outdated);
+        };
+        let options = UpdateServiceOptions {
+            version: i32::try_from(version).unwrap_or(i32::MAX),
+            registry_auth_from: "previous-spec".to_owned(),
+            rollback: Some("previous".to_owned()),
+        };
+        self.docker
+            .update_service(id, spec, options, None)
+            .await
+            .map(|_| ())
+            .map_err(|error| self.change("rolling a service back", error))
     }
 
     /// Changes a node, if it is still as `seen`.

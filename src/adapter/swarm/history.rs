@@ -16,10 +16,13 @@ use bollard::models::{Config, ConfigSpec, ServiceUpdateStatusStateEnum as Update
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::observe::short;
 use super::spec::{REVISION, SERVICE};
+use super::verdict::Verdict;
 use crate::model::desired::Kept;
+use crate::model::duration::human;
 use crate::model::name::Digest;
-use crate::model::service::{Deployment, Origin, Revision, RevisionState};
+use crate::model::service::{Deployment, FailedInstance, Origin, Revision, RevisionState};
 
 /// The label that holds what became of a revision.
 const OUTCOME: &str = "fleetwright.outcome";
@@ -30,6 +33,8 @@ const REASON: &str = "fleetwright.reason";
 /// The label that holds the first failure a machine reported of it.
 const FAILURE: &str = "fleetwright.failure";
 
+/// The label that holds the first instance that failed, as JSON: a [`StoredFailure`].
+const FAILED: &str = "fleetwright.failed";
 /// The label that holds when a restored revision's rollout began, in RFC 3339. The object itself
 /// is as old as the cluster that it was restored to.
 const SINCE: &str = "fleetwright.since";
@@ -49,6 +54,13 @@ pub const KEPT: usize = 15;
 struct Stored {
     version: u32,
     deployment: Deployment,
+}
+
+/// The data of the label [`FAILED`].
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredFailure {
+    version: u32,
+    instance: FailedInstance,
 }
 
 /// What a record deploys.
@@ -98,6 +110,8 @@ pub struct Record {
     pub reason: Option<String>,
     /// The first failure that a machine reported.
     pub failure: Option<String>,
+    /// The first of its instances that ended.
+    pub failed: Option<FailedInstance>,
     /// When its rollout began.
     pub since: DateTime<Utc>,
 }
@@ -121,6 +135,12 @@ impl Record {
             ran: labels.contains_key(RAN),
             reason: labels.get(REASON).cloned(),
             failure: labels.get(FAILURE).cloned(),
+            // One of another version is not shown, and carried.
+            failed: labels
+                .get(FAILED)
+                .and_then(|text| serde_json::from_str::<StoredFailure>(text).ok())
+                .filter(|stored| stored.version == STORED_VERSION)
+                .map(|stored| stored.instance),
             since: restored.map(|at| at.with_timezone(&Utc)).or(config.created_at)?,
             spec: spec.clone(),
         })
@@ -179,6 +199,32 @@ impl Record {
         })
     }
 
+    /// The record with what a machine saw of an instance, if that is the first failure: what fails
+    /// later may only be what the first caused. A revision that ran once keeps no failures.
+    pub fn noting(
+        mut self,
+        instance: &str,
+        probe: Option<&str>,
+        failed: Option<FailedInstance>,
+    ) -> Option<Self> {
+        if self.ran {
+            return None;
+        }
+        let before = (self.failure.clone(), self.failed.clone());
+        if self.failure.is_none() {
+            self.failure = match (&failed, probe) {
+                (Some(failed), _) if failed.out_of_memory || failed.error.is_some() => {
+                    Some(format!("{instance} {}", failed.cause()))
+                }
+                (_, Some(probe)) => Some(format!("{instance} never became healthy: {}", short(probe))),
+                (Some(failed), None) => Some(format!("{instance} {}", failed.cause())),
+                (None, None) => None,
+            };
+        }
+        self.failed = self.failed.or(failed);
+        (before != (self.failure.clone(), self.failed.clone())).then_some(self)
+    }
+
     /// Whether the record says that the service was removed.
     pub fn is_removal(&self) -> bool {
         self.content == Content::Removed
@@ -213,6 +259,10 @@ impl Record {
         if let Some(failure) = &self.failure {
             labels.insert(FAILURE.to_owned(), failure.clone());
         }
+        let stored = self.failed.clone().map(|instance| StoredFailure { version: STORED_VERSION, instance });
+        if let Some(text) = stored.and_then(|stored| serde_json::to_string(&stored).ok()) {
+            labels.insert(FAILED.to_owned(), text);
+        }
         spec
     }
 
@@ -224,7 +274,16 @@ impl Record {
             Content::Unreadable(one) => (one.digest.clone(), one.origin.clone(), Some(one.reason.clone())),
             Content::Removed => (None, Origin::by_hand(), None),
         };
-        Revision { number: self.number, digest, origin, state, reason: reason.or(unread), since: self.since }
+        let failed = self.failed.clone().filter(|_| state != RevisionState::Running && !self.ran);
+        Revision {
+            number: self.number,
+            digest,
+            origin,
+            state,
+            reason: reason.or(unread),
+            failed,
+            since: self.since,
+        }
     }
 }
 
@@ -296,6 +355,37 @@ pub struct Now {
     pub whole: bool,
     /// Why instances of a revision failed, by its number.
     pub failures: HashMap<u64, String>,
+    /// What the instances of the current revision say about its rollout.
+    pub verdict: Verdict,
+    /// An instance of it that is not healthy, and why.
+    pub waiting: Option<String>,
+    /// Whether the engine goes back when the update fails.
+    pub rolls_back: bool,
+}
+
+impl Now {
+    /// Whether the engine still works on an update whose deadline has passed, and can go back.
+    pub fn is_overdue(&self) -> bool {
+        self.update == Some(Update::UPDATING)
+            && matches!(self.verdict, Verdict::Expired { .. })
+            && self.rolls_back
+    }
+
+    /// Why the rollout of the current revision failed.
+    fn verdict_reason(&self, failure: Option<String>) -> Option<String> {
+        match self.verdict {
+            Verdict::Open | Verdict::Succeeded => failure,
+            Verdict::KeepsFailing { times } => Some(format!(
+                "{} ({times} times)",
+                failure.unwrap_or_else(|| "an instance failed".to_owned())
+            )),
+            Verdict::Expired { deadline } => {
+                let detail = self.waiting.clone().or(failure);
+                let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
+                Some(format!("it was not healthy within {}{detail}", human(deadline)))
+            }
+        }
+    }
 }
 
 /// What became of each revision, newest first.
@@ -312,17 +402,20 @@ pub fn derive(records: &[Record], now: &Now) -> Vec<(Record, RevisionState)> {
             let gone_wrong = matches!(state, RevisionState::RolledBack | RevisionState::Failed);
             let going_back = state == RevisionState::RollingOut && record.number > now.current;
             if (gone_wrong || going_back) && record.reason.is_none() {
-                record.reason = record
-                    .failure
-                    .clone()
-                    .or_else(|| now.failures.get(&record.number).cloned())
-                    .or_else(|| now.update_message.clone());
+                record.reason = reason(&record, now);
             }
             Some((record, state))
         })
         .collect();
     derived.sort_by_key(|(record, _)| std::cmp::Reverse(record.number));
     derived
+}
+
+/// Why the rollout of a revision failed.
+pub fn reason(record: &Record, now: &Now) -> Option<String> {
+    let failure = record.failure.clone().or_else(|| now.failures.get(&record.number).cloned());
+    let judged = if record.number == now.current { now.verdict_reason(failure) } else { failure };
+    judged.or_else(|| now.update_message.clone())
 }
 
 fn state_of(record: &Record, now: &Now) -> Option<RevisionState> {
@@ -349,14 +442,18 @@ fn state_of(record: &Record, now: &Now) -> Option<RevisionState> {
         return Some(RevisionState::Running);
     }
     Some(match now.update {
+        Some(Update::UPDATING) if matches!(now.verdict, Verdict::Expired { .. }) && !now.rolls_back => {
+            RevisionState::Failed
+        }
         Some(Update::UPDATING | Update::ROLLBACK_STARTED) => RevisionState::RollingOut,
         Some(Update::PAUSED | Update::ROLLBACK_PAUSED) => RevisionState::Failed,
-        Some(Update::COMPLETED | Update::ROLLBACK_COMPLETED | Update::EMPTY) | None if now.whole => {
-            RevisionState::Running
-        }
-        Some(Update::COMPLETED | Update::ROLLBACK_COMPLETED | Update::EMPTY) | None => {
-            RevisionState::RollingOut
-        }
+        // The engine has watched every instance for `monitor` already.
+        Some(Update::COMPLETED | Update::ROLLBACK_COMPLETED) if now.whole => RevisionState::Running,
+        Some(Update::COMPLETED | Update::ROLLBACK_COMPLETED | Update::EMPTY) | None => match now.verdict {
+            Verdict::Open => RevisionState::RollingOut,
+            Verdict::Succeeded => RevisionState::Running,
+            Verdict::KeepsFailing { .. } | Verdict::Expired { .. } => RevisionState::Failed,
+        },
     })
 }
 
@@ -447,6 +544,7 @@ mod tests {
             ran: false,
             reason: None,
             failure: None,
+            failed: None,
             since: DateTime::from_timestamp(1_700_000_000, 0).expect("a time"),
         }
     }
@@ -494,6 +592,8 @@ mod tests {
             let record = Record::read(&config).expect("a record");
             let deployment = record.deployment().unwrap_or_else(|reason| panic!("{name}: {reason}"));
             assert_eq!((record.number, deployment.spec.ports[0].container), (2, 8080), "{name}");
+            let exit = record.failed.map(|failed| failed.exit);
+            assert_eq!(exit, (record.outcome == Some(RevisionState::Failed)).then_some(3), "{name}");
         }
     }
 
@@ -561,7 +661,7 @@ mod tests {
         let records = [record(2), removal];
         assert_eq!(super::removal(&records).map(|one| one.number), Some(3));
         assert_eq!(
-            states(&records, &Now { current: 2, whole: true, ..Now::default() }),
+            states(&records, &Now { current: 2, whole: true, verdict: Verdict::Succeeded, ..Now::default() }),
             [(2, RevisionState::Running)]
         );
         assert!(super::removal(&[record(4), records[1].clone()]).is_none(), "deployed again");
@@ -586,7 +686,81 @@ mod tests {
         let mut now = Now { current: 1, ..Now::default() };
         assert_eq!(states(&[record(1)], &now), [(1, RevisionState::RollingOut)]);
         now.whole = true;
+        assert_eq!(states(&[record(1)], &now), [(1, RevisionState::RollingOut)], "it is watched for a while");
+        now.verdict = Verdict::Succeeded;
         assert_eq!(states(&[record(1)], &now), [(1, RevisionState::Running)]);
+    }
+
+    #[test]
+    fn a_first_revision_that_keeps_failing_has_failed_and_may_still_recover() {
+        let failures = HashMap::from([(1, "web@1 failed: non-zero exit (1)".to_owned())]);
+        let mut now =
+            Now { current: 1, failures, verdict: Verdict::KeepsFailing { times: 3 }, ..Now::default() };
+        let settled = to_settle(&[record(1)], &now);
+        assert_eq!(settled[0].outcome, Some(RevisionState::Failed));
+        assert_eq!(settled[0].reason.as_deref(), Some("web@1 failed: non-zero exit (1) (3 times)"));
+        now.verdict = Verdict::Open;
+        assert_eq!(states(&settled, &now), [(1, RevisionState::Failed)], "the next attempt changes nothing");
+        (now.verdict, now.whole) = (Verdict::Succeeded, true);
+        assert_eq!(states(&settled, &now), [(1, RevisionState::Running)]);
+    }
+
+    #[test]
+    fn a_rollout_that_takes_too_long_has_failed() {
+        let expired = Verdict::Expired { deadline: std::time::Duration::from_secs(300) };
+        let waiting = Some("web@1 has no machine: no suitable node".to_owned());
+        let mut now = Now { current: 2, verdict: expired, waiting, ..Now::default() };
+        for update in [None, Some(Update::COMPLETED)] {
+            now.update = update;
+            let settled = to_settle(&[record(2)], &now);
+            assert_eq!(settled[0].outcome, Some(RevisionState::Failed), "{update:?}");
+            assert_eq!(
+                settled[0].reason.as_deref(),
+                Some("it was not healthy within 5 min: web@1 has no machine: no suitable node")
+            );
+        }
+        // An update that the engine can undo is undone; one that is itself a way back is not.
+        now.update = Some(Update::UPDATING);
+        assert_eq!(states(&[record(2)], &now), [(2, RevisionState::Failed)]);
+        now.rolls_back = true;
+        assert!(now.is_overdue());
+        assert_eq!(states(&[record(2)], &now), [(2, RevisionState::RollingOut)]);
+    }
+
+    #[test]
+    fn the_first_failure_is_kept_with_its_last_lines() {
+        let at = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
+        let failed = |exit, lines: &[&str]| FailedInstance {
+            name: "web@1".into(),
+            machine: "i-1".parse().ok(),
+            at,
+            exit,
+            error: None,
+            out_of_memory: false,
+            probe: None,
+            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let first =
+            record(2).noting("web@1", None, Some(failed(3, &["no database"]))).expect("something new");
+        assert_eq!(first.failure.as_deref(), Some("web@1 exited with status 3"));
+        assert!(
+            first.clone().noting("web@1", None, Some(failed(4, &[]))).is_none(),
+            "it is the first that counts"
+        );
+        let read = Record::read(&config(first.updated())).expect("a record");
+        assert_eq!(read.failed, Some(failed(3, &["no database"])));
+        let now = Now { current: 2, verdict: Verdict::KeepsFailing { times: 3 }, ..Now::default() };
+        let shown = shown(derive(std::slice::from_ref(&read), &now));
+        assert_eq!(shown[0].failed.as_ref().map(|failed| failed.exit), Some(3));
+        // An unhealthy instance is reported before it ends, and its lines arrive with its end.
+        let unhealthy = record(2).noting("web@1", Some("404 from /health"), None).expect("something new");
+        let ended = unhealthy
+            .noting("web@1", Some("404 from /health"), Some(failed(137, &["served"])))
+            .expect("its end");
+        assert_eq!(ended.failure.as_deref(), Some("web@1 never became healthy: 404 from /health"));
+        assert_eq!(ended.failed.map(|failed| failed.lines), Some(vec!["served".to_owned()]));
+        // What ran once has not failed.
+        assert!(Record { ran: true, ..read }.noting("web@1", None, Some(failed(1, &[]))).is_none());
     }
 
     #[test]

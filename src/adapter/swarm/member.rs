@@ -10,19 +10,20 @@ use bollard::models::{
     LocalNodeState, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmJoinRequest, SwarmSpec,
     SwarmSpecDispatcher, SwarmSpecOrchestration,
 };
-use bollard::query_parameters::{DeleteNodeOptions, EventsOptions, LeaveSwarmOptions};
+use bollard::query_parameters::{DeleteNodeOptions, LeaveSwarmOptions, UpdateSwarmOptions};
 use chrono::Utc;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, stream};
 
 use super::Swarm;
 use super::engine::Change;
 use super::observe::{self, INSTANCE, Observed};
 use super::spec::{FEATURE, NODE, REGISTERED, YES};
+use super::symptoms;
 use crate::model::address::AddressPool;
 use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::secret::Secret;
+use crate::model::service::Symptoms;
 use crate::port::cluster::ClusterError;
 use crate::port::membership::Membership;
 
@@ -30,8 +31,8 @@ use crate::port::membership::Membership;
 pub(super) const PORT: u16 = 2377;
 /// Time between two signs of life of a node; it counts as down after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// How many ended tasks are kept for each slot: enough to say why the last one failed.
-const TASK_HISTORY: i64 = 2;
+/// How many tasks are kept for each slot: enough to count the attempts after which a rollout has failed.
+const TASK_HISTORY: i64 = 5;
 
 #[async_trait]
 impl Membership for Swarm {
@@ -212,6 +213,7 @@ impl Membership for Swarm {
     }
 
     async fn settle(&self) -> Result<(), ClusterError> {
+        self.keep_history().await?;
         Swarm::settle(self).await
     }
 
@@ -223,37 +225,12 @@ impl Membership for Swarm {
         }
     }
 
-    async fn report_unhealthy(&self, task: &str, output: &str) -> Result<(), ClusterError> {
-        Swarm::report_unhealthy(self, task, output).await
+    async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError> {
+        Swarm::report_unhealthy(self, task, seen).await
     }
 
-    fn unhealthy(&self) -> BoxStream<'static, (String, String)> {
-        let filters = HashMap::from([
-            ("type".to_owned(), vec!["container".to_owned()]),
-            ("event".to_owned(), vec!["health_status".to_owned()]),
-        ]);
-        let options = EventsOptions { filters: Some(filters), ..Default::default() };
-        let docker = self.engine.docker().clone();
-        let asked = docker.clone();
-        stream::once(async move { docker.events(Some(options)).boxed() })
-            .flatten()
-            // An engine that is started again ends the stream; the caller opens it anew.
-            .take_while(|event| std::future::ready(event.is_ok()))
-            .filter_map(move |event| {
-                let docker = asked.clone();
-                async move {
-                    let event = event.ok()?;
-                    if !event.action?.ends_with("unhealthy") {
-                        return None;
-                    }
-                    let actor = event.actor?;
-                    let task = actor.attributes?.get("com.docker.swarm.task.id")?.clone();
-                    let container = docker.inspect_container(&actor.id?, None).await.ok()?;
-                    let output = container.state?.health?.log?.pop()?.output?;
-                    Some((task, output))
-                }
-            })
-            .boxed()
+    fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
+        symptoms::stream(self.engine.docker())
     }
 }
 
@@ -263,6 +240,25 @@ fn mark_registered(labels: &mut HashMap<String, String>) -> bool {
 }
 
 impl Swarm {
+    /// Makes a swarm that the version before founded keep as many tasks as this one counts.
+    async fn keep_history(&self) -> Result<(), ClusterError> {
+        let failed = |error| self.engine.error("reading the swarm's settings", error);
+        let swarm = self.engine.docker().inspect_swarm().await.map_err(failed)?;
+        let version = swarm.version.as_ref().and_then(|version| version.index);
+        let (Some(mut spec), Some(version)) = (swarm.spec, version) else { return Ok(()) };
+        let history = spec.orchestration.get_or_insert_default();
+        if history.task_history_retention_limit.is_some_and(|limit| limit >= TASK_HISTORY) {
+            return Ok(());
+        }
+        history.task_history_retention_limit = Some(TASK_HISTORY);
+        let options =
+            UpdateSwarmOptions { version: i64::try_from(version).unwrap_or(i64::MAX), ..Default::default() };
+        match self.engine.docker().update_swarm(spec, options).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.engine.error("changing the swarm's settings", error)),
+        }
+    }
+
     /// Marks the nodes that control machines of the version before registered without a mark, so that
     /// a service which asks for the mark finds them.
     pub(super) async fn mark_nodes(&self, observed: &Observed) -> Result<(), ClusterError> {

@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bollard::models::{
-    Config, Node, NodeSpecAvailabilityEnum as Availability, NodeState, Service, Task, TaskState,
+    Config, Node, NodeSpecAvailabilityEnum as Availability, NodeState, Service,
+    ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
 };
 use chrono::{DateTime, Utc};
 
 use super::history::{self, Now, Record};
 use super::spec::{self, NODE, SERVICE};
+use super::verdict::{Limits, Progress, Verdict, judge};
 use crate::model::machine::{Machine, MachineState, Role};
 use crate::model::member::the_one;
 use crate::model::name::MachineId;
 use crate::model::reboot::Mark;
-use crate::model::service::{Instance, InstanceState, RevisionState, ServiceStatus};
+use crate::model::service::{
+    FailedInstance, Instance, InstanceState, RevisionState, ServiceStatus, Symptoms,
+};
 
 /// The label that holds a machine's instance id.
 pub const INSTANCE: &str = "fleetwright.instance";
@@ -29,6 +34,8 @@ pub const REBOOT: &str = "fleetwright.reboot";
 /// All that was read from the engine at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
+    /// When it was read.
+    pub at: DateTime<Utc>,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// The services, ours and others'.
@@ -101,20 +108,80 @@ impl Observed {
                 *first = (at, text);
             }
         }
-        let healthy = self
+        let of_current: BTreeSet<&str> = self
             .tasks_of(service)
             .filter(|task| task_revision(task) == current)
-            .filter(|task| {
-                instances.iter().any(|i| task.id.as_ref() == Some(&i.id) && i.state == InstanceState::Healthy)
-            })
-            .count();
+            .filter_map(|task| task.id.as_deref())
+            .collect();
+        let ours = || instances.iter().filter(|instance| of_current.contains(instance.id.as_str()));
+        let healthy: Vec<Duration> = ours()
+            .filter(|instance| instance.state == InstanceState::Healthy)
+            .map(|instance| since(self.at, instance.since))
+            .collect();
+        let waiting = ours().find(|instance| instance.state != InstanceState::Healthy);
+        let desired = self.desired(service);
+        let current = current.unwrap_or(0);
+        let whole = healthy.len() >= desired as usize;
+        let progress = Progress {
+            age: Duration::ZERO,
+            desired,
+            healthy,
+            failures: self.failures_by_slot(service, current).into_values().max().unwrap_or(0),
+        };
+        let records = self.records(name_of(service).unwrap_or_default());
+        let record = records.iter().find(|record| record.number == current);
+        let verdict = record.and_then(|record| {
+            let spec = &record.deployment().ok()?.spec;
+            let progress = Progress { age: since(self.at, record.since), ..progress };
+            Some(judge(&progress, Limits::of(spec, desired)))
+        });
         Now {
-            current: current.unwrap_or(0),
+            current,
             update: update.and_then(|update| update.state),
             update_message: update.and_then(|update| update.message.clone()),
-            whole: healthy >= self.desired(service) as usize,
+            whole,
             failures: failures.into_iter().map(|(revision, (_, text))| (revision, text)).collect(),
+            // A record that can't be read has no limits: the engine alone decides.
+            verdict: verdict.unwrap_or(if whole { Verdict::Succeeded } else { Verdict::Open }),
+            waiting: waiting.map(waits),
+            rolls_back: rolls_back(service),
         }
+    }
+
+    /// How often each instance of a revision has failed, as far as the engine remembers.
+    fn failures_by_slot(&self, service: &Service, revision: u64) -> HashMap<Slot, u32> {
+        let mut found = HashMap::new();
+        for task in self.tasks_of(service) {
+            let state = task.status.as_ref().and_then(|status| status.state);
+            // One that the engine stopped would be `shutdown`: these ended on their own.
+            let failed = matches!(state, Some(TaskState::FAILED | TaskState::REJECTED | TaskState::COMPLETE));
+            if failed && task_revision(task) == Some(revision) {
+                *found.entry(slot(task)).or_default() += 1;
+            }
+        }
+        found
+    }
+
+    /// A task that failed, as its machine saw it; `None` while it runs, and for one that was meant to stop.
+    pub fn failed(&self, task: &Task, service: &str, seen: &Symptoms) -> Option<FailedInstance> {
+        let ended = seen.ended.as_ref()?;
+        let state = task.status.as_ref().and_then(|status| status.state);
+        // The engine changes what it wants of a task before it stops it, and again after one failed.
+        let own = matches!(state, Some(TaskState::FAILED | TaskState::REJECTED | TaskState::COMPLETE));
+        if !own && matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE)) {
+            return None;
+        }
+        let node = self.nodes.iter().find(|node| node.id.is_some() && node.id == task.node_id);
+        Some(FailedInstance {
+            name: task_name(task, service),
+            machine: node.and_then(|node| label(node, INSTANCE)).and_then(|id| id.parse().ok()),
+            at: self.at,
+            exit: ended.exit,
+            error: ended.error.as_deref().map(short),
+            out_of_memory: ended.out_of_memory,
+            probe: seen.probe.as_deref().map(short),
+            lines: ended.lines.clone(),
+        })
     }
 
     /// The tasks of a service.
@@ -162,11 +229,24 @@ impl Observed {
             .and_then(|spec| spec.endpoint_spec.as_ref())
             .and_then(|endpoint| endpoint.ports.as_ref())
             .map_or(0, Vec::len);
+        let current = spec::revision_of(service.spec.as_ref().and_then(|spec| spec.labels.as_ref()));
+        let failures = self.failures_by_slot(service, current.unwrap_or(0));
+        let trial = trial(service);
         let mut instances: Vec<Instance> = Vec::new();
         let mut failed: BTreeMap<String, Instance> = BTreeMap::new();
         for task in self.tasks_of(service) {
             let node = task.node_id.as_deref().and_then(|id| nodes.get(id).copied());
-            let Some(instance) = instance(task, name, node, ports) else { continue };
+            let Some(mut instance) = instance(task, name, node, ports) else { continue };
+            if task_revision(task) == current {
+                instance.restarts = failures.get(&slot(task)).copied().unwrap_or(0);
+            }
+            // Without a check, a program that crashes again and again would be healthy in between.
+            if instance.state == InstanceState::Healthy
+                && instance.restarts > 0
+                && trial.is_some_and(|trial| since(self.at, instance.since) < trial)
+            {
+                instance.state = InstanceState::Starting;
+            }
             if instance.state == InstanceState::Failed {
                 let newer = failed.get(&instance.name).is_none_or(|known| known.since < instance.since);
                 if newer {
@@ -187,6 +267,53 @@ impl Observed {
         instances.sort_by(|a, b| (natural(&a.name), &a.id).cmp(&(natural(&b.name), &b.id)));
         instances
     }
+}
+
+/// What the engine starts again in place of a task: a slot, or the service's task on a node.
+type Slot = (i64, Option<String>);
+
+fn slot(task: &Task) -> Slot {
+    match task.slot {
+        Some(slot) if slot > 0 => (slot, None),
+        _ => (0, task.node_id.clone()),
+    }
+}
+
+/// How long an instance that has failed must run until it counts as healthy, where no check says.
+fn trial(service: &Service) -> Option<Duration> {
+    let spec = service.spec.as_ref()?;
+    let check = spec.task_template.as_ref()?.container_spec.as_ref()?.health_check.as_ref();
+    let none = |test: &Vec<String>| test.first().is_none_or(|word| word == "NONE");
+    if check.is_some_and(|check| check.test.as_ref().is_some_and(|test| !none(test))) {
+        return None;
+    }
+    let monitor = spec.update_config.as_ref()?.monitor?;
+    Some(Duration::from_nanos(u64::try_from(monitor).ok()?))
+}
+
+/// Whether the engine goes back to the revision before when an update fails.
+fn rolls_back(service: &Service) -> bool {
+    let update = service.spec.as_ref().and_then(|spec| spec.update_config.as_ref());
+    update.and_then(|update| update.failure_action)
+        == Some(ServiceSpecUpdateConfigFailureActionEnum::ROLLBACK)
+}
+
+/// Why an instance is not healthy, for a rollout that has taken too long.
+fn waits(instance: &Instance) -> String {
+    let state = match instance.state {
+        InstanceState::Pending => "has no machine",
+        InstanceState::Starting => "has not become healthy",
+        InstanceState::Healthy => "is healthy",
+        InstanceState::Stopping => "is stopping",
+        InstanceState::Failed => "failed",
+    };
+    let more = instance.message.as_deref().map_or_else(String::new, |message| format!(": {message}"));
+    format!("{} {state}{more}", instance.name)
+}
+
+/// The time between two moments; none when the clocks say it is negative.
+fn since(now: DateTime<Utc>, then: DateTime<Utc>) -> Duration {
+    (now - then).to_std().unwrap_or_default()
 }
 
 /// Sorts `web@10` behind `web@9`.
@@ -371,24 +498,37 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
             .and_then(|spec| spec.container_spec.as_ref())
             .and_then(|container| container.image.as_deref())
             .and_then(spec::digest_of),
+        restarts: 0,
         message,
         since: status.timestamp.or(task.updated_at).or(task.created_at)?,
     })
 }
 
+/// The name of a task's instance in messages: `web@1`, or `web` where there is one on every machine.
+pub fn task_name(task: &Task, service: &str) -> String {
+    match task.slot {
+        Some(slot) if slot > 0 => format!("{service}@{slot}"),
+        _ => service.to_owned(),
+    }
+}
+
+/// What a health check said, short enough for a message.
+pub fn short(output: &str) -> String {
+    output.trim().chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
 /// Which revision a task failed for, when, and why.
 fn failure(task: &Task, service: &str) -> Option<(u64, DateTime<Utc>, String)> {
     let status = task.status.as_ref()?;
-    if !matches!(status.state?, TaskState::FAILED | TaskState::REJECTED) {
+    if !matches!(status.state?, TaskState::FAILED | TaskState::REJECTED | TaskState::COMPLETE) {
         return None;
     }
-    let name = match task.slot {
-        Some(slot) if slot > 0 => format!("{service}@{slot}"),
-        _ => service.to_owned(),
-    };
+    let name = task_name(task, service);
     let error = status.err.as_deref().unwrap_or_default();
     let text = if error.contains("unhealthy container") {
         format!("{name} never became healthy")
+    } else if status.state == Some(TaskState::COMPLETE) {
+        format!("{name} ended with exit status 0; a service's program must keep running")
     } else if error.is_empty() {
         format!("{name} failed")
     } else {

@@ -277,7 +277,7 @@ pub(super) mod tests {
                 }),
                 limits: Limits { memory_bytes: Some(64 << 20), cpu_millis: Some(250) },
                 placement: BTreeMap::from([("role".into(), "worker".into())]),
-                update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(3) },
+                update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(3), deadline: None },
                 drain: Duration::from_secs(3),
             },
             registry: "registry.internal:5000".into(),

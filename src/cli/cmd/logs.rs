@@ -29,6 +29,15 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let cluster = context.cluster().await?;
+    // The engine removes the container of a failed instance, and its log with it.
+    let snapshot = cluster.snapshot().await.map_err(|error| failure(&error))?;
+    let service = snapshot.services.iter().find(|service| service.name == args.service);
+    if let Some((revision, failed)) = service.and_then(view::status::newest_failure) {
+        eprintln!("revision {} failed:", revision.number);
+        for line in failed.report() {
+            eprintln!("{line}");
+        }
+    }
     let mut lines =
         cluster.logs(&args.service, args.tail, args.follow).await.map_err(|error| failure(&error))?;
     loop {

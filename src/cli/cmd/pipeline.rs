@@ -14,7 +14,7 @@ use crate::cli::pipelines::{self, Workshop, journal_failure};
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::Ending;
 use crate::driver::pipeline::config::source;
-use crate::driver::pipeline::queue::{self, enqueue, work_until};
+use crate::driver::pipeline::queue::{self, Cancelled, enqueue, work_until};
 use crate::driver::pipeline::run::Wish;
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
@@ -26,7 +26,7 @@ use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 
-/// Runs a pipeline by hand, lists runs, or tries a quarantined one again
+/// Runs a pipeline by hand, lists and cancels runs, or tries a quarantined one again
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Runs share one journal with `fleetwright serve`. Runs of one pipeline go one after the other,
@@ -39,6 +39,7 @@ Examples:
   fleetwright pipeline run web                     the head of its branch
   fleetwright pipeline run web --commit v1.2       a tag, a branch or a commit
   fleetwright pipeline retry 7                     a run that was quarantined
+  fleetwright pipeline cancel 7                    a run that waits, or that another process works on
   fleetwright pipeline list
   fleetwright pipeline list -o json")]
 pub struct Args {
@@ -62,6 +63,12 @@ enum Action {
         #[arg(value_name = "RUN")]
         run: i64,
     },
+    /// Ends a run; a rollout that has begun continues in the cluster
+    Cancel {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+    },
     /// Lists the last runs, newest first
     List {
         /// How many
@@ -75,6 +82,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.action {
         Action::Run { name, commit } => run_by_hand(context, &name, commit.as_deref()).await,
         Action::Retry { run } => retry(context, RunId(run)).await,
+        Action::Cancel { run } => cancel(context, RunId(run)).await,
         Action::List { limit } => list(context, limit),
     }
 }
@@ -144,6 +152,35 @@ async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
         ));
     }
     ended(work_and_show(context, &shop, &run.pipeline, id).await?, id)
+}
+
+/// Ends a run, whoever works on it.
+async fn cancel(context: &Context, id: RunId) -> Result<Done, Failure> {
+    let shop = Workshop::open(context).await?;
+    match queue::cancel(&shop.parts, id, "cancelled by hand").map_err(|error| journal_failure(&error))? {
+        Cancelled::Unknown => Err(Failure::usage(
+            format!("there is no run {id}"),
+            "`fleetwright pipeline list` shows what there is",
+        )),
+        Cancelled::Ended(state) => Err(Failure::failed(
+            format!("run {id} had ended before: it is {}", state.word()),
+            "`fleetwright pipeline list` shows the others",
+        )),
+        Cancelled::Done { rolls_out } => {
+            if context.json() {
+                view::json::document(
+                    &json!({ "version": 1, "run": id, "state": "cancelled", "rollout_continues": rolls_out }),
+                );
+            } else if rolls_out {
+                println!(
+                    "Run {id} is cancelled. Its rollout continues in the cluster; `fleetwright status` shows it."
+                );
+            } else {
+                println!("Run {id} is cancelled.");
+            }
+            Ok(Done::Ok)
+        }
+    }
 }
 
 fn ended(ending: Ending, id: RunId) -> Result<Done, Failure> {

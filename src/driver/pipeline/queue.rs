@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::run::{Parts, Wish, drive};
-use super::{Change, Ending};
+use super::{Change, Effect, Ending, Input, Machine};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::PipelineName;
-use crate::model::run::{Run, RunConfig, RunId, RunState};
+use crate::model::run::{Run, RunConfig, RunId, RunState, RunStep, StepState};
 use crate::port::journal::{JournalError, NewRun, Record, Which};
 
 /// How often the journal is looked at for what other processes have put there.
@@ -205,6 +205,57 @@ pub fn retry(parts: &Parts, run: RunId) -> Result<bool, JournalError> {
     let done = parts.journal.retry(run)?;
     parts.ring();
     Ok(done)
+}
+
+/// The result of cancelling a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It has ended now. A rollout that had begun continues in the cluster.
+    Done {
+        /// Whether the cluster had been asked for a rollout.
+        rolls_out: bool,
+    },
+    /// It had ended before.
+    Ended(RunState),
+    /// There is no such run.
+    Unknown,
+}
+
+/// Ends a run, whether it waits or another process works on it. That process notices at its next look.
+///
+/// # Errors
+/// When the journal can't be read or written.
+pub fn cancel(parts: &Parts, id: RunId, reason: &str) -> Result<Cancelled, JournalError> {
+    let Some(run) = parts.journal.run(id)? else { return Ok(Cancelled::Unknown) };
+    if run.state.is_ended() {
+        return Ok(Cancelled::Ended(run.state));
+    }
+    let cancelled = match &run.config {
+        None => end(parts, &run, RunState::Cancelled, reason.to_owned()),
+        Some(config) => {
+            let cancel = Input::Cancel { reason: reason.to_owned() };
+            let effects = Machine::new(&run, config.clone()).handle(chrono::Utc::now(), cancel);
+            let changes = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Record(changes) => Some(changes),
+                _ => None,
+            });
+            parts.record(id, changes.flatten().collect())
+        }
+    };
+    match cancelled {
+        Ok(()) => {
+            let begun = |step: &RunStep| {
+                matches!(step.state, StepState::Deploying { .. } | StepState::Following { .. })
+            };
+            Ok(Cancelled::Done { rolls_out: run.steps.iter().any(begun) })
+        }
+        // It ended while it was read.
+        Err(JournalError::Ended { .. }) => {
+            let now = parts.journal.run(id)?;
+            Ok(now.map_or(Cancelled::Unknown, |run| Cancelled::Ended(run.state)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Says that a run was put into the queue.

@@ -20,11 +20,13 @@ use crate::model::run::{Run, RunConfig, RunId};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
-use crate::port::journal::{Journal, JournalError, Record};
+use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
 
 /// How often what a builder says is written down.
 const FLUSH: Duration = Duration::from_millis(100);
+/// How often the journal is read for whether somebody has cancelled the run.
+const LOOK: Duration = Duration::from_millis(500);
 /// The most of one line that is kept, in bytes.
 const LINE_MAX: usize = 16 * 1024;
 /// The most lines of one run that are kept.
@@ -137,6 +139,8 @@ pub async fn drive(
     let mut lock: Option<(usize, Guard)> = None;
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut input = Input::Begin;
     let mut activity = Activity::Nothing;
     let mut wished = false;
@@ -204,6 +208,13 @@ pub async fn drive(
                 () = until(deadline) => {
                     deadline = None;
                     break Input::Expired;
+                }
+                _ = look.tick() => {
+                    let now = parts.journal.run(run.id)?.map(|now| now.state);
+                    if let Some(state) = now.filter(|state| state.is_ended()) {
+                        // Somebody cancelled it; what the action says from here on has no place.
+                        return Ok(Ending::Ended(state));
+                    }
                 }
                 _ = flush.tick() => lines.flush(parts)?,
             }
@@ -298,12 +309,20 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                     lock = Some((index, service_lock(&parts, &run, service, &say).await?));
                 }
                 let cluster = parts.connect.cluster().await?;
-                work::follow(cluster, service, *revision, digest, &tell).await
+                let newer = || newer(&parts, &run);
+                let rollout = work::Following { service, revision: *revision, digest, newer: &newer };
+                work::follow(cluster, rollout, &tell, &say).await
             }
             .await
         }
     };
     Finished { index, result, prepared, lock }
+}
+
+/// The run of a newer commit that waits for `run` to end.
+fn newer(parts: &Parts, run: &Run) -> Option<RunId> {
+    let open = parts.journal.runs(&Which::Open(run.pipeline.clone())).unwrap_or_default();
+    open.iter().filter(|other| other.id > run.id && other.commit != run.commit).map(|other| other.id).max()
 }
 
 /// Waits until no other run rolls the service out.

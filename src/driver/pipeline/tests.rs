@@ -41,7 +41,7 @@ pub(super) fn config() -> RunConfig {
         health: None,
         limits: Limits::default(),
         placement: Default::default(),
-        update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1) },
+        update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
         drain: Duration::from_secs(1),
     };
     let build = BuildSpec {

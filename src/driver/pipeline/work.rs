@@ -13,8 +13,8 @@ use super::{Outcome, Patience, Problem};
 use crate::event::rollout::RolloutEvent;
 use crate::model::image::EntryKind;
 use crate::model::name::{CommitId, Digest, ImageKey, RepositoryName, ServiceName};
-use crate::model::run::BuildSpec;
-use crate::model::service::{Deployment, InstanceState, RevisionState, ServiceStatus};
+use crate::model::run::{BuildSpec, RunId};
+use crate::model::service::{Deployment, FailedInstance, InstanceState, RevisionState, ServiceStatus};
 use crate::plan::dockerfile::Dockerfile;
 use crate::plan::dockerignore::Dockerignore;
 use crate::plan::image_key::{self, Inputs};
@@ -25,6 +25,8 @@ use crate::port::journal::{Journal, JournalError};
 
 /// A rollout in which nothing changes for this long is given up; the engine goes on with it.
 const STANDSTILL: Duration = Duration::from_secs(30 * 60);
+/// How often a rollout's run looks whether a newer one waits.
+const NEWER: Duration = Duration::from_millis(500);
 /// How far the clocks of the cluster's machines may be behind ours.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
 
@@ -269,21 +271,45 @@ pub(super) async fn deploy(
     Ok(Outcome::Deployed { revision })
 }
 
-/// Waits until the cluster is done with a revision.
+/// A rollout to follow.
+pub(super) struct Following<'a> {
+    pub(super) service: &'a ServiceName,
+    pub(super) revision: u64,
+    pub(super) digest: &'a Digest,
+    /// The run of a newer commit that waits for this one to end, if there is one.
+    pub(super) newer: &'a (dyn Fn() -> Option<RunId> + Send + Sync),
+}
+
+/// Waits until the cluster is done with a revision, or until a newer commit waits to replace it
+/// before all instances are healthy.
 pub(super) async fn follow(
     cluster: Arc<dyn Cluster>,
-    service: &ServiceName,
-    revision: u64,
-    digest: &Digest,
+    rollout: Following<'_>,
     tell: &(dyn Fn(RolloutEvent) + Send + Sync),
+    say: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Outcome, Problem> {
+    let Following { service, revision, digest, newer } = rollout;
     let mut watch = cluster.watch().await?;
     let mut progressed = false;
     let mut last = None;
     let mut limit = Instant::now() + STANDSTILL;
     let lost = |reason: String, progressed| Problem { reason, patience: Patience::Long, progressed };
+    let mut look = tokio::time::interval(NEWER);
     loop {
-        let snapshot = match timeout_at(limit, watch.next()).await {
+        let next = tokio::select! {
+            next = timeout_at(limit, watch.next()) => next,
+            _ = look.tick() => {
+                // Before the first answer it is not known whether the rollout has ended already.
+                match newer().filter(|_| matches!(last, Some((RevisionState::RollingOut, _)))) {
+                    Some(run) => {
+                        let reason = format!("run {run} of a newer commit takes over");
+                        return Ok(Outcome::Followed { state: RevisionState::Replaced, reason: Some(reason) });
+                    }
+                    None => continue,
+                }
+            }
+        };
+        let snapshot = match next {
             Err(_) => {
                 let minutes = STANDSTILL.as_secs() / 60;
                 return Err(Problem::lasting(format!(
@@ -319,7 +345,12 @@ pub(super) async fn follow(
         }
         match found.state {
             RevisionState::RollingOut => {}
-            state => return Ok(Outcome::Followed { state, reason: found.reason.clone() }),
+            state => {
+                for line in found.failed.iter().flat_map(FailedInstance::report) {
+                    say(&line);
+                }
+                return Ok(Outcome::Followed { state, reason: found.reason.clone() });
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use super::super::strict::Strict;
 use super::{Api, Authorised, Problem, audit};
 use crate::model::feature::feature_labels;
 use crate::model::principal::{Level, Operation, Target};
+use crate::model::service::Symptoms;
 use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
@@ -88,7 +89,8 @@ pub(super) async fn unhealthy(
     Strict(report): Strict<Unhealthy>,
 ) -> Result<StatusCode, Problem> {
     if let Target::Task { id, .. } = &authorised.target {
-        api.membership.report_unhealthy(id, &report.output).await?;
+        let probe = Some(report.output).filter(|output| !output.trim().is_empty());
+        api.membership.report_unhealthy(id, &Symptoms { probe, ended: report.ended }).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,29 +1,52 @@
 //! Services: what runs, and changes of it.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::{Extension, Json};
 use futures_util::StreamExt;
 use serde::Deserialize;
 
 use super::super::strict::{Strict, StrictQuery};
 use super::lines::lines;
-use super::{Api, Problem};
+use super::{Api, Authorised, Problem};
 use crate::model::name::ServiceName;
+use crate::model::principal::Operation;
 use crate::model::service::Deployment;
+use crate::plan::authorise::right;
 use crate::port::cluster::Snapshot;
 use crate::port::cluster_wire::{Changed, Line};
 
 /// How many log lines are given when the caller doesn't say.
 const TAIL: u32 = 100;
 
-pub(super) async fn snapshot(State(api): State<Api>) -> Result<Json<Snapshot>, Problem> {
-    Ok(Json(api.cluster.snapshot().await?))
+pub(super) async fn snapshot(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+) -> Result<Json<Snapshot>, Problem> {
+    let snapshot = api.cluster.snapshot().await?;
+    Ok(Json(visible(snapshot, &authorised)))
 }
 
-pub(super) async fn watch(State(api): State<Api>) -> Result<Response, Problem> {
-    Ok(lines(api.cluster.watch().await?.map(|item| item.map(Line::Snapshot)).boxed()))
+pub(super) async fn watch(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+) -> Result<Response, Problem> {
+    let items = api.cluster.watch().await?;
+    Ok(lines(items.map(move |item| item.map(|one| Line::Snapshot(visible(one, &authorised)))).boxed()))
+}
+
+/// A snapshot without what its reader may not see: the lines of logs.
+fn visible(mut snapshot: Snapshot, reader: &Authorised) -> Snapshot {
+    let needed = right(Operation::Logs).and_then(|right| right.people);
+    let logs = needed.is_some_and(|needed| reader.level.is_some_and(|level| level >= needed));
+    if !logs {
+        let revisions = snapshot.services.iter_mut().flat_map(|service| &mut service.history);
+        for failed in revisions.filter_map(|revision| revision.failed.as_mut()) {
+            failed.lines.clear();
+        }
+    }
+    snapshot
 }
 
 pub(super) async fn deploy(
@@ -72,4 +95,34 @@ pub(super) async fn logs(
     let name: ServiceName = name.parse()?;
     let stream = api.cluster.logs(&name, query.tail.unwrap_or(TAIL), query.follow).await?;
     Ok(lines(stream.map(|item| item.map(Line::Log)).boxed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::principal::{Level, Principal, Target};
+    use crate::source::samples;
+
+    #[test]
+    fn lines_of_logs_are_for_those_who_may_read_logs() {
+        let (name, text) = samples::of("answers").pop().expect("a sample");
+        let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let snapshot: Snapshot = serde_json::from_value(document["snapshot"].clone()).expect("a snapshot");
+        let lines = |level: Option<Level>| {
+            let address = "10.0.0.1".parse().expect("an address");
+            let reader = Authorised {
+                principal: Principal::FormerWorker { instance: None, address },
+                level,
+                operation: Operation::Snapshot,
+                target: Target::Cluster,
+                peer: (address, 4711).into(),
+                nodes: Vec::new(),
+            };
+            let seen = visible(snapshot.clone(), &reader);
+            let failed = seen.services[0].history[0].failed.clone();
+            failed.unwrap_or_else(|| panic!("{name} has a failed instance")).lines.len()
+        };
+        assert_eq!([None, Some(Level::Viewer)].map(&lines), [0, 0]);
+        assert_eq!([Level::Deployer, Level::Admin].map(Some).map(&lines), [1, 1]);
+    }
 }

@@ -126,6 +126,7 @@ impl Cluster for FakeCluster {
                         addresses: vec!["10.77.1.4:20001".parse().expect("an address")],
                         state: InstanceState::Starting,
                         digest: None,
+                        restarts: 0,
                         message: None,
                         since: Utc::now(),
                     });
@@ -153,6 +154,7 @@ impl Cluster for FakeCluster {
                     origin: deployment.origin.clone(),
                     state: RevisionState::RollingOut,
                     reason: None,
+                    failed: None,
                     since: Utc::now(),
                 },
             );

@@ -22,6 +22,7 @@ use fleetwright::model::machine::Role;
 use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::MachineId;
 use fleetwright::model::secret::Secret;
+use fleetwright::model::service::Symptoms;
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::ClusterError;
 use fleetwright::port::cluster_wire::Endpoint;
@@ -490,11 +491,11 @@ impl Membership for Around {
         Err(not_asked())
     }
 
-    async fn report_unhealthy(&self, _task: &str, _output: &str) -> Result<(), ClusterError> {
+    async fn report_unhealthy(&self, _task: &str, _output: &Symptoms) -> Result<(), ClusterError> {
         Err(not_asked())
     }
 
-    fn unhealthy(&self) -> BoxStream<'static, (String, String)> {
+    fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::pending().boxed()
     }
 }

@@ -22,6 +22,7 @@ use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node,
 use fleetwright::model::name::{BootId, MachineId, ServiceName};
 use fleetwright::model::reboot::{Leave, Mark};
 use fleetwright::model::secret::Secret;
+use fleetwright::model::service::Symptoms;
 use fleetwright::model::standing::HeldTurn;
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError};
@@ -170,10 +171,10 @@ impl Membership for Engine {
     async fn node_of_task(&self, _: &str) -> Result<Option<String>, ClusterError> {
         Ok(None)
     }
-    async fn report_unhealthy(&self, _: &str, _: &str) -> Result<(), ClusterError> {
+    async fn report_unhealthy(&self, _: &str, _: &Symptoms) -> Result<(), ClusterError> {
         Ok(())
     }
-    fn unhealthy(&self) -> BoxStream<'static, (String, String)> {
+    fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::empty().boxed()
     }
 }

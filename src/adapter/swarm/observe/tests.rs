@@ -49,3 +49,54 @@ fn every_recorded_node_is_understood() {
         assert_eq!(metadata, ["disk", "group", "role", "zone"], "{name}");
     }
 }
+
+/// A service of one instance without a health check, watched for five seconds, in revision 4.
+fn unchecked() -> Service {
+    let labels =
+        HashMap::from([(SERVICE.to_owned(), "web".to_owned()), (spec::REVISION.to_owned(), "4".to_owned())]);
+    let json = serde_json::json!({
+        "ID": "s1",
+        "Spec": {
+            "Name": "web",
+            "Labels": labels,
+            "Mode": { "Replicated": { "Replicas": 1 } },
+            "TaskTemplate": { "ContainerSpec": { "Image": "web", "Healthcheck": { "Test": ["NONE"] } } },
+            "UpdateConfig": { "Monitor": 5_000_000_000_i64, "FailureAction": "rollback" },
+        },
+    });
+    serde_json::from_value(json).expect("a service")
+}
+
+/// The task that is `number` in time: its state began then.
+fn task(number: i64, state: &str, wanted: &str) -> Task {
+    let json = serde_json::json!({
+        "ID": format!("t{number}"),
+        "ServiceID": "s1",
+        "Slot": 1,
+        "Spec": { "ContainerSpec": { "Labels": { spec::REVISION: "4" } } },
+        "Status": { "State": state, "Timestamp": moment(number).to_rfc3339(), "Err": "task: non-zero exit (1)" },
+        "DesiredState": wanted,
+    });
+    serde_json::from_value(json).expect("a task")
+}
+
+fn moment(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_514_400 + second, 0).expect("a time")
+}
+
+#[test]
+fn a_program_that_crashes_again_and_again_is_not_healthy_in_between() {
+    let seen = |tasks: Vec<Task>, at: i64| {
+        let observed = Observed { at: moment(at), services: vec![unchecked()], tasks, ..Observed::default() };
+        let status = observed.service_statuses().remove(0);
+        let one = status.instances.last().cloned().expect("an instance");
+        (one.state, one.restarts, status.is_whole())
+    };
+    let running = |second| task(second, "running", "running");
+    let failed = |second| task(second, "failed", "shutdown");
+    assert_eq!(seen(vec![running(0)], 1), (InstanceState::Healthy, 0, true), "the first start is believed");
+    assert_eq!(seen(vec![failed(0), running(6)], 8), (InstanceState::Starting, 1, false));
+    assert_eq!(seen(vec![failed(0), running(6)], 11), (InstanceState::Healthy, 1, true));
+    let complete = task(12, "complete", "shutdown");
+    assert_eq!(seen(vec![failed(0), failed(6), complete, running(18)], 20).1, 3);
+}

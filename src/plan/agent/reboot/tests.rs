@@ -55,6 +55,7 @@ pub(super) fn service(desired: u32, on: &[usize]) -> ServiceStatus {
         addresses: vec![],
         state: InstanceState::Healthy,
         digest: None,
+        restarts: 0,
         message: None,
         since,
     });
@@ -72,6 +73,7 @@ pub(super) fn service(desired: u32, on: &[usize]) -> ServiceStatus {
             },
             state: RevisionState::Running,
             reason: None,
+            failed: None,
             since,
         }],
     }
