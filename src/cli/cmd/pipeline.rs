@@ -156,7 +156,7 @@ async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
 
 /// Ends a run, whoever works on it.
 async fn cancel(context: &Context, id: RunId) -> Result<Done, Failure> {
-    let shop = Workshop::open(context).await?;
+    let shop = Workshop::open(context, &format!("fleetwright pipeline cancel {id}")).await?;
     match queue::cancel(&shop.parts, id, "cancelled by hand").map_err(|error| journal_failure(&error))? {
         Cancelled::Unknown => Err(Failure::usage(
             format!("there is no run {id}"),

@@ -16,7 +16,7 @@ fn lab() -> Lab {
 #[test]
 fn a_protected_environment_is_changed_only_where_it_is_named() {
     let lab = lab();
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 18] = [
         &["apply", "-y"],
         &["apply", "-y", "db"],
         &["apply", "-y", "--prune"],
@@ -30,6 +30,7 @@ fn a_protected_environment_is_changed_only_where_it_is_named() {
         &["serve", "--listen", "127.0.0.1:0"],
         &["pipeline", "run", "web"],
         &["pipeline", "retry", "1"],
+        &["pipeline", "cancel", "1"],
         &["cluster", "recover", "--yes", "main"],
         &["cluster", "rebuild", "--yes", "main"],
         &["cluster", "token", "create", "--name", "ci", "--level", "viewer", "--expires", "1h"],
