@@ -223,9 +223,9 @@ impl Swarm {
                     .and_then(|record| record.deployment().ok())
                     .is_some_and(|one| same(one, deployment))
                 {
-                    if let Some(credentials) =
-                        credentials.as_ref().filter(|_| !access::at_work(&observed, service))
-                    {
+                    if let Some(credentials) = credentials.as_ref().filter(|_| {
+                        access::all_heard(&observed.nodes) && !access::at_work(&observed, service)
+                    }) {
                         self.give(&self.engine, service, credentials).await?;
                     }
                     return Ok(current);

@@ -78,7 +78,7 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
 
     // The engine gets the new password, and replaces nothing for it.
     rotate(&lab, &parameter, "second");
-    swarm.refresh_credentials().await.expect("refreshed");
+    refresh(&swarm).await;
     swarm.deploy(&one("web", &registry, &web)).await.expect("the same again");
     assert_eq!(healthy_on(&swarm, "web", "i-worker").await, instance, "its instance was replaced");
 
@@ -95,9 +95,19 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
     healthy_on(&swarm, "late", "i-worker").await;
     swarm.settle().await.expect("settled");
     rotate(&lab, &parameter, "fourth");
-    swarm.refresh_credentials().await.expect("refreshed");
+    refresh(&swarm).await;
     lab.pause(&control, false);
     lab.lose(1);
     healthy_on(&swarm, "late", "i-control").await;
     drop(open);
+}
+
+/// Refreshes the credentials as the agent does, which takes a leader that has led for a while.
+async fn refresh(swarm: &Swarm) {
+    let work = async {
+        while !swarm.refresh_credentials().await.expect("refreshed") {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("in time");
 }

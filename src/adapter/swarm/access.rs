@@ -3,32 +3,65 @@
 //! The engine keeps the credentials that came with the last change of a service and gives them to
 //! each machine that pulls for it. They are replaced when they have changed, by an update with the same
 //! specification: the engine then replaces no instance (seen with 20.10.24), and the next machine that
-//! pulls uses the new ones.
+//! pulls uses the new ones. That holds for a leader that knows its machines: one that had just begun to
+//! lead after a long loss of the majority replaced every instance.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
-use bollard::models::{Service, ServiceUpdateStatusStateEnum as Update};
+use bollard::models::{Node, NodeState, Service, ServiceUpdateStatusStateEnum as Update};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::engine::{Change, Engine};
 use super::observe::{self, Observed};
 use super::{Credentials, Swarm, history};
 use crate::port::cluster::ClusterError;
 
+/// How long a leader must have led. Its machines report to it within seconds.
+const SETTLED: Duration = Duration::from_secs(20);
+
 /// What was last given to the engine for a service, by its id; hashed, since nobody needs it.
 #[derive(Clone, Default)]
-pub(super) struct Given(Arc<Mutex<HashMap<String, [u8; 32]>>>);
+pub(super) struct Given(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    hashes: HashMap<String, [u8; 32]>,
+    leads_since: Option<Instant>,
+}
 
 impl Given {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is(&self, service: &str, hash: [u8; 32]) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(service) == Some(&hash)
+        self.known().hashes.get(service) == Some(&hash)
     }
 
     fn note(&self, service: &str, hash: [u8; 32]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(service.to_owned(), hash);
+        self.known().hashes.insert(service.to_owned(), hash);
     }
+
+    /// For how long this machine has led without a break, as far as it was asked.
+    fn leads_for(&self, leads: bool, now: Instant) -> Option<Duration> {
+        let mut known = self.known();
+        let since = known.leads_since.filter(|_| leads).or(leads.then_some(now));
+        known.leads_since = since;
+        since.map(|since| now - since)
+    }
+}
+
+/// Whether the leader has heard from every machine, or knows that it is down. Before that, a change
+/// of a service that must move nothing may move it.
+pub(super) fn all_heard(nodes: &[Node]) -> bool {
+    nodes.iter().all(|node| {
+        let state = node.status.as_ref().and_then(|status| status.state);
+        !matches!(state, None | Some(NodeState::UNKNOWN))
+    })
 }
 
 /// The credentials for `registry`, as the engine takes them.
@@ -93,13 +126,14 @@ pub(super) fn at_work(observed: &Observed, service: &Service) -> bool {
 
 impl Swarm {
     /// Gives the engine the registry's present credentials for every service whose last ones were
-    /// others. Only the leading manager does; elsewhere nothing is done. A service that is being
+    /// others. Only the leading manager does, once it has led for a while; otherwise nothing is done, and
+    /// `false` is returned. A service that is being
     /// rolled out is left for the next time: its rollout brought credentials of its own.
     ///
     /// # Errors
     /// When the engine does not answer, or the credentials of a registry can't be read; services of
     /// other registries have got theirs.
-    pub async fn refresh_credentials(&self) -> Result<(), ClusterError> {
+    pub async fn refresh_credentials(&self) -> Result<bool, ClusterError> {
         let info = self.engine.docker().info().await;
         let info = info.map_err(|error| self.engine.error("asking which node this is", error))?;
         let me = info.swarm.and_then(|swarm| swarm.node_id);
@@ -107,8 +141,9 @@ impl Swarm {
         let leads = observed.nodes.iter().any(|node| {
             node.id == me && node.manager_status.as_ref().is_some_and(|status| status.leader == Some(true))
         });
-        if !leads {
-            return Ok(());
+        let leads_for = self.given.leads_for(leads, Instant::now());
+        if !leads_for.is_some_and(|time| time >= SETTLED) || !all_heard(&observed.nodes) {
+            return Ok(false);
         }
         let mut known: HashMap<String, Option<DockerCredentials>> = HashMap::new();
         let mut failed = None;
@@ -128,7 +163,7 @@ impl Swarm {
                 self.give(&self.engine, service, credentials).await?;
             }
         }
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(true), Err)
     }
 
     /// Gives the engine these credentials for a service, unless it has them.
@@ -183,6 +218,25 @@ mod tests {
         };
         assert_eq!(registry(&service("r.internal:5000/a/b@sha256:1")), Some("r.internal:5000"));
         assert_eq!(registry(&service("a/b@sha256:1")), None);
+    }
+
+    #[test]
+    fn a_leader_that_has_just_begun_changes_no_service() {
+        let node = |state| Node {
+            status: Some(bollard::models::NodeStatus { state: Some(state), ..Default::default() }),
+            ..Default::default()
+        };
+        let (ready, down, unknown) =
+            (node(NodeState::READY), node(NodeState::DOWN), node(NodeState::UNKNOWN));
+        assert!(all_heard(&[ready.clone(), down]));
+        assert!(!all_heard(&[ready.clone(), unknown]));
+        assert!(!all_heard(&[ready, Node::default()]));
+        let (given, start) = (Given::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(given.leads_for(true, at(0)), Some(Duration::ZERO));
+        assert_eq!(given.leads_for(true, at(90)), Some(Duration::from_secs(90)));
+        assert_eq!(given.leads_for(false, at(91)), None);
+        assert_eq!(given.leads_for(true, at(95)), Some(Duration::ZERO), "it begins again");
     }
 
     #[test]
