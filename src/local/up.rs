@@ -135,8 +135,10 @@ async fn wait_until_ready(
     let end = Instant::now() + Duration::from_secs(150);
     loop {
         let supervised = State::is_supervised(files);
+        // What the supervisor before this one wrote says nothing of this one.
         if supervised
             && let Some(state) = State::read(files)
+            && state.supervisor.is_alive()
             && (state.ready || state.broken.is_some())
         {
             return Ok(state);
