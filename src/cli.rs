@@ -18,6 +18,7 @@ pub mod explain;
 pub mod failure;
 mod page_token;
 pub mod pipelines;
+pub mod protect;
 pub mod read;
 pub mod secrets;
 pub mod span;
@@ -47,8 +48,8 @@ pub struct Global {
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub repo: Option<PathBuf>,
 
-    /// The environment; by default the first in fleetwright.yaml
-    #[arg(short, long, global = true, value_name = "NAME", env = "FLEETWRIGHT_ENVIRONMENT")]
+    /// The environment; by default FLEETWRIGHT_ENVIRONMENT, or else the first in fleetwright.yaml
+    #[arg(short, long, global = true, value_name = "NAME")]
     pub environment: Option<String>,
 
     /// How to print: for people, or JSON (one document for a query, one event a line for an action)

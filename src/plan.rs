@@ -18,6 +18,7 @@ pub mod identity;
 pub mod image_key;
 pub mod import;
 pub mod lock;
+pub mod owner;
 pub mod predict;
 pub mod recover;
 pub mod replacement;

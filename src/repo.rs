@@ -21,6 +21,7 @@ mod files;
 mod graph;
 mod interpolate;
 mod merge_keys;
+mod names;
 mod nested;
 mod origin;
 mod parameters;
@@ -102,9 +103,12 @@ pub fn check(root: &Path) -> (Vec<Diagnostic>, usize) {
 pub fn check_with(root: &Path, variables: Variables<'_>) -> (Vec<Diagnostic>, usize) {
     let Loaded { repository, mut problems } = load_with(root, variables);
     let renderer = rendering::Renderer::new(&repository, &mut problems);
-    for environment in &repository.environments {
-        renderer.render(environment, &mut problems);
-    }
+    let rendered: Vec<_> = repository
+        .environments
+        .iter()
+        .map(|environment| (environment, renderer.render(environment, &mut problems)))
+        .collect();
+    names::check_rendered(&repository, &rendered, &mut problems);
     (sorted(problems), repository.files)
 }
 

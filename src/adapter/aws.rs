@@ -13,7 +13,7 @@ mod groups;
 mod parameters;
 mod patience;
 mod profile;
-mod records;
+pub mod records;
 mod sts;
 mod templates;
 mod watch;

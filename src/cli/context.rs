@@ -15,8 +15,10 @@ use crate::model::setting::Setting;
 /// How the process was called, read once.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The global options.
+    /// The global options; the environment may come from FLEETWRIGHT_ENVIRONMENT.
     pub global: Global,
+    /// The environment that was named with `-e`.
+    pub named: Option<String>,
     /// Whether results may be coloured: stdout is a terminal and NO_COLOR is not set.
     pub colour_out: bool,
     /// Whether progress and diagnostics may be coloured.
@@ -29,14 +31,19 @@ pub struct Context {
 
 impl Context {
     /// Reads the environment.
-    pub fn new(global: Global) -> Self {
+    pub fn new(mut global: Global) -> Self {
+        let named = global.environment.clone();
+        if named.is_none() {
+            global.environment =
+                std::env::var("FLEETWRIGHT_ENVIRONMENT").ok().filter(|name| !name.is_empty());
+        }
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         let out = std::io::stdout().is_terminal();
         let err = std::io::stderr().is_terminal();
         let ci = std::env::var_os("CI").is_some();
         let (colour_out, colour_err, live) = (out && !plain, err && !plain, err && !ci && !plain);
-        Self { global, colour_out, colour_err, live, mask: Mask::process() }
+        Self { global, named, colour_out, colour_err, live, mask: Mask::process() }
     }
 
     /// Never shows `value` from now on.

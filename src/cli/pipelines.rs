@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::protect::may_change;
 use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
 use crate::adapter::journal::{SqliteJournal, journal_path};
@@ -45,14 +46,15 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Puts it together; neither Docker nor registry nor cluster is asked anything yet.
+    /// Puts it together for `command`; neither Docker nor registry nor cluster is asked anything yet.
     ///
     /// # Errors
     /// When the repository is not right, has no registry, or needs a variable that is not set.
-    pub async fn open(context: &Context) -> Result<Self, Failure> {
+    pub async fn open(context: &Context, command: &str) -> Result<Self, Failure> {
         let root = context.root()?;
         let repository = context.repository()?;
         let environment = context.environment(&repository)?.clone();
+        may_change(context, &environment, command)?;
         let unset = |unset: Unset| Failure::Invalid {
             diagnostics: vec![unset.diagnostic()],
             files: repository.files,
@@ -84,7 +86,9 @@ impl Workshop {
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.
         umask(Mode::S_IRWXG | Mode::S_IRWXO);
-        let journal = SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))?;
+        let journal = journal_folder(&folder, &repository, &environment);
+        let journal =
+            SqliteJournal::open(&journal_path(&journal)).map_err(|error| journal_failure(&error))?;
         let (events, receiver) = Events::channel();
         let parts = Parts {
             git: Arc::new(Mirrors::new(folder.join("repos"))),
@@ -108,7 +112,8 @@ impl Workshop {
 pub fn journal(context: &Context) -> Result<MaskedJournal<SqliteJournal>, Failure> {
     let repository = context.repository()?;
     let folder = state_folder(repository.project.as_str())?;
-    let journal = SqliteJournal::open(&journal_path(&folder)).map_err(|error| journal_failure(&error))?;
+    let journal = journal_folder(&folder, &repository, context.environment(&repository)?);
+    let journal = SqliteJournal::open(&journal_path(&journal)).map_err(|error| journal_failure(&error))?;
     Ok(MaskedJournal::new(journal, context.mask()))
 }
 
@@ -131,6 +136,17 @@ pub(crate) fn state_folder(project: &str) -> Result<PathBuf, Failure> {
     let home = Home::from_env()
         .map_err(|error| Failure::usage(error.to_string(), "set FLEETWRIGHT_HOME to a folder"))?;
     Ok(home.root().join("serve").join(project))
+}
+
+/// Where the journal of an environment is: a run of one is no run of another. The one that lies beside those of
+/// the environments was written by a version that had one for all of them; it stays the default environment's.
+fn journal_folder(folder: &Path, repository: &Repository, environment: &Environment) -> PathBuf {
+    let own = folder.join("environments").join(environment.name.as_str());
+    let is_default = repository.environments.first().is_some_and(|first| first.name == environment.name);
+    if is_default && journal_path(folder).exists() && !journal_path(&own).exists() {
+        return folder.to_owned();
+    }
+    own
 }
 
 struct Connected(Arc<dyn Cluster>);

@@ -172,7 +172,7 @@ fn asked(stack: &str, parameter: &str) -> std::io::Result<String> {
 /// # Errors
 /// With the variables that are not set.
 pub fn complete(wanted: &Wanted, found: &Found) -> Result<(), Failure> {
-    let missing = missing(wanted.stacks.iter().map(|wanted| &wanted.stack), &found.stacks);
+    let missing = missing(wanted.chosen().map(|wanted| &wanted.stack), &found.stacks);
     if missing.is_empty() {
         return Ok(());
     }

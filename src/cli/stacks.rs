@@ -15,6 +15,7 @@ use super::access::PublishedAccess;
 use super::context::Context;
 use super::context::cluster::prefix;
 use super::failure::Failure;
+use super::protect::may_change;
 use crate::adapter::aws::Aws;
 use crate::adapter::hooks::ChildProcesses;
 use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
@@ -40,8 +41,16 @@ use crate::view;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
 
-/// How a command renders: with or without variables that are not set.
-type Render = fn(&Context, &Repository, &Environment) -> Result<Vec<RenderedStack>, Failure>;
+/// What a command asks of the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks<'c> {
+    /// Nothing.
+    Nothing,
+    /// How things are.
+    Reads,
+    /// To change something; with the command, as a person calls it.
+    Changes(&'c str),
+}
 
 /// One run of a command on stacks.
 pub struct Session {
@@ -84,36 +93,63 @@ impl Drop for Attending {
 impl Session {
     /// Reads and renders the repository, and gets the cloud's clients ready.
     pub async fn begin(context: &Context) -> Result<Self, Failure> {
-        Self::begin_with(context, &[]).await
+        Self::over(context, &[], Asks::Reads, &[]).await
     }
 
-    /// Like [`Session::begin`], with values that a person gave for `NoEcho` parameters.
-    pub async fn begin_with(context: &Context, secrets: &[GivenSecret]) -> Result<Self, Failure> {
-        Self::over(context, Context::rendered_for_use, true, secrets).await
+    /// Like [`Session::begin`], to look at the stacks that are named and at those that they depend on; at all
+    /// where none is named. With values that a person gave for `NoEcho` parameters.
+    pub async fn reading(
+        context: &Context,
+        names: &[String],
+        secrets: &[GivenSecret],
+    ) -> Result<Self, Failure> {
+        Self::over(context, names, Asks::Reads, secrets).await
     }
 
-    /// Like [`Session::begin`], for what never asks the cloud: variables may be unset.
-    pub async fn offline(context: &Context) -> Result<Self, Failure> {
-        Self::over(context, Context::rendered, false, &[]).await
+    /// Like [`Session::reading`], for `command`, which changes the environment: a protected one must be named.
+    pub async fn changing(context: &Context, names: &[String], command: &str) -> Result<Self, Failure> {
+        Self::changing_with(context, names, command, &[]).await
+    }
+
+    /// Like [`Session::changing`], with values that a person gave for `NoEcho` parameters.
+    pub async fn changing_with(
+        context: &Context,
+        names: &[String],
+        command: &str,
+        secrets: &[GivenSecret],
+    ) -> Result<Self, Failure> {
+        Self::over(context, names, Asks::Changes(command), secrets).await
+    }
+
+    /// Like [`Session::reading`], for what never asks the cloud: variables may be unset.
+    pub async fn offline(context: &Context, names: &[String]) -> Result<Self, Failure> {
+        Self::over(context, names, Asks::Nothing, &[]).await
     }
 
     async fn over(
         context: &Context,
-        render: Render,
-        asks: bool,
+        names: &[String],
+        asks: Asks<'_>,
         secrets: &[GivenSecret],
     ) -> Result<Self, Failure> {
         secrets.iter().for_each(|given| context.hide(given.value.expose()));
         let repository = context.repository()?;
         let environment = context.environment(&repository)?;
-        let mut rendered = render(context, &repository, environment)?;
+        if let Asks::Changes(command) = asks {
+            may_change(context, environment, command)?;
+        }
+        let mut rendered = context.rendered(&repository, environment)?;
         secret::set(&mut rendered, environment.region.shown(), secrets)
             .map_err(|error| Failure::usage(error.to_string(), error.next()))?;
-        let wanted = Arc::new(wanted(&repository, environment, rendered)?);
+        let wanted = Arc::new(wanted(&repository, environment, rendered, names)?);
+        all_chosen(&wanted, secrets)?;
+        if asks != Asks::Nothing {
+            all_set(&repository, &wanted)?;
+        }
         let aws = context.aws(environment).await?;
         let (events, printer) = printer(context, &wanted);
         let attending = attend(context, &aws, &events);
-        if asks {
+        if asks != Asks::Nothing {
             context.check_account(&aws, environment).await?;
         }
         let store = aws.store(&repository.project);
@@ -156,18 +192,7 @@ impl Session {
     /// # Errors
     /// When there is none; with what may have been meant.
     pub fn find(&self, given: &str) -> Result<(StackName, String), Failure> {
-        let stacks = self.wanted.stacks.iter().map(|wanted| &wanted.stack);
-        if let Some(stack) =
-            stacks.clone().find(|stack| stack.name.as_str() == given || stack.cloud_name == given)
-        {
-            return Ok((stack.name.clone(), stack.cloud_name.clone()));
-        }
-        let names: Vec<&str> = stacks.map(|stack| stack.name.as_str()).collect();
-        let next = match suggest(given, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the repository has `{}`", names.join("`, `")),
-        };
-        Err(Failure::usage(format!("there is no stack `{given}`"), next))
+        named(&self.wanted.stacks, given)
     }
 
     /// Takes the environment's lock for `command`; the session stops when it is lost.
@@ -305,7 +330,7 @@ fn attend(context: &Context, aws: &Aws, events: &Events) -> Attending {
 /// A stream of events and what shows them; it ends by itself when the last sender is gone.
 fn printer(context: &Context, wanted: &Wanted) -> (Events, JoinHandle<()>) {
     let (events, mut receiver) = Events::channel();
-    let names = wanted.stacks.iter().map(|stack| stack.stack.name.as_str());
+    let names = wanted.chosen().map(|stack| stack.stack.name.as_str());
     let mut live = Live::new(names, Paint(context.colour_err), context.live, context.json());
     let printer = tokio::spawn(async move {
         while let Some(event) = receiver.recv().await {
@@ -316,10 +341,58 @@ fn printer(context: &Context, wanted: &Wanted) -> (Events, JoinHandle<()>) {
     (events, printer)
 }
 
+/// The stack that a person named, by either of its names, and both of them.
+fn named(stacks: &[WantedStack], given: &str) -> Result<(StackName, String), Failure> {
+    let stacks = stacks.iter().map(|wanted| &wanted.stack);
+    if let Some(stack) =
+        stacks.clone().find(|stack| stack.name.as_str() == given || stack.cloud_name == given)
+    {
+        return Ok((stack.name.clone(), stack.cloud_name.clone()));
+    }
+    let names: Vec<&str> = stacks.map(|stack| stack.name.as_str()).collect();
+    let next = match suggest(given, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the repository has `{}`", names.join("`, `")),
+    };
+    Err(Failure::usage(format!("there is no stack `{given}`"), next))
+}
+
+/// Every variable that the stacks to be worked on need must be set; others may do without.
+fn all_set(repository: &Repository, wanted: &Wanted) -> Result<(), Failure> {
+    let unset = wanted.chosen().flat_map(|wanted| &wanted.stack.unset);
+    let mut diagnostics: Vec<_> = unset.map(|unset| unset.diagnostic()).collect();
+    if diagnostics.is_empty() {
+        return Ok(());
+    }
+    diagnostics.dedup();
+    Err(Failure::Invalid { diagnostics, files: repository.files })
+}
+
+/// A secret for a stack that is not worked on would be set by nobody.
+fn all_chosen(wanted: &Wanted, secrets: &[GivenSecret]) -> Result<(), Failure> {
+    let is_chosen = |given: &GivenSecret| {
+        wanted.chosen().any(|chosen| {
+            let stack = &chosen.stack;
+            stack.name.as_str() == given.stack || stack.cloud_name == given.stack
+        })
+    };
+    match secrets.iter().find(|given| !is_chosen(given)) {
+        None => Ok(()),
+        Some(given) => Err(Failure::usage(
+            format!(
+                "`--set-secret {}.{}` is for a stack that was not asked for",
+                given.stack, given.parameter
+            ),
+            format!("name `{}` as well, or leave the secret out", given.stack),
+        )),
+    }
+}
+
 fn wanted(
     repository: &Repository,
     environment: &Environment,
     rendered: Vec<RenderedStack>,
+    names: &[String],
 ) -> Result<Wanted, Failure> {
     let region = environment.region.get().map_err(|unset| Failure::Invalid {
         diagnostics: vec![unset.diagnostic()],
@@ -329,11 +402,20 @@ fn wanted(
         let source = repository.templates.iter().find(|file| file.name() == stack.template_file).cloned();
         WantedStack::new(stack, source).map_err(plan_failure)
     });
+    let stacks: Vec<WantedStack> = stacks.collect::<Result<_, _>>()?;
+    let mut selected = Vec::new();
+    for given in names {
+        let (name, _) = named(&stacks, given)?;
+        if !selected.contains(&name) {
+            selected.push(name);
+        }
+    }
     Ok(Wanted {
         project: repository.project.clone(),
         environment: environment.name.clone(),
         region: region.to_owned(),
-        stacks: stacks.collect::<Result<_, _>>()?,
+        stacks,
+        selected,
     })
 }
 

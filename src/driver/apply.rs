@@ -21,6 +21,7 @@ use crate::model::name::StackName;
 use crate::model::stack::Moment;
 use crate::plan::cause::first_cause;
 use crate::plan::document;
+use crate::plan::owner::{Purpose, refusal};
 use crate::plan::stack::{Outputs, ParameterValue, Plan, StackAction, StackPlan, resolve};
 use crate::plan::within::beyond;
 use crate::port::cloud::{Cloud, CloudError};
@@ -109,7 +110,11 @@ impl Report {
             | Outcome::Imported
             | Outcome::Unchanged
             | Outcome::Settled => true,
-            Outcome::Failed | Outcome::Skipped | Outcome::NotBegun | Outcome::LeftRunning => false,
+            Outcome::Failed
+            | Outcome::Blocked
+            | Outcome::Skipped
+            | Outcome::NotBegun
+            | Outcome::LeftRunning => false,
         })
     }
 
@@ -138,10 +143,11 @@ pub(super) struct Ended {
 pub async fn settle(shell: &Shell, wanted: &Wanted) -> Result<Report, CloudError> {
     let all = shell.cloud.stacks().await?;
     let mut work = JoinSet::new();
-    for wanted in &wanted.stacks {
+    for wanted in wanted.chosen() {
         let name = wanted.stack.name.clone();
         let Some(stack) = all.iter().find(|stack| stack.name == wanted.stack.cloud_name) else { continue };
-        if stack.phase() != Phase::Busy {
+        // Somebody else's stack will not be worked on, so nothing is gained by waiting for it.
+        if stack.phase() != Phase::Busy || refusal(&wanted.stack, stack, Purpose::Change).is_some() {
             continue;
         }
         let (shell, stack) = (shell.clone(), stack.clone());
@@ -167,11 +173,20 @@ pub async fn settle(shell: &Shell, wanted: &Wanted) -> Result<Report, CloudError
 
 /// Carries `plan` out.
 pub async fn apply(shell: &Shell, wanted: Arc<Wanted>, plan: Arc<Plan>, found: Arc<Found>) -> Report {
-    let edges = plan.stacks.iter().map(|stack| (stack.stack.clone(), stack.depends_on.clone())).collect();
-    let mut graph = Graph::new(edges);
     let mut work: JoinSet<Ended> = JoinSet::new();
     let mut outputs: BTreeMap<StackName, Outputs> = BTreeMap::new();
     let mut outcomes: BTreeMap<StackName, Outcome> = BTreeMap::new();
+    for (stack, blocked) in plan.blocked() {
+        let failure = Failure { cause: blocked.why.clone(), at: None, next: blocked.next.clone() };
+        shell.finished(&stack.stack, Outcome::Blocked, Instant::now(), Some(failure));
+        outcomes.insert(stack.stack.clone(), Outcome::Blocked);
+        // What depends on it and goes on is unchanged, and was planned with the outputs that it has.
+        let existing = found.stacks.get(&stack.stack).map(|stack| stack.outputs.clone());
+        outputs.insert(stack.stack.clone(), existing.unwrap_or_default());
+    }
+    // What depends on a blocked stack and would change is blocked itself.
+    let go_on = plan.stacks.iter().filter(|stack| !outcomes.contains_key(&stack.stack));
+    let mut graph = Graph::new(go_on.map(|s| (s.stack.clone(), s.depends_on.clone())).collect());
     loop {
         if shell.stop.is_cancelled() {
             for name in graph.abandon() {

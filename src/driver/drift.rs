@@ -13,7 +13,8 @@ use crate::event::Events;
 use crate::model::deployed::{DeployedStack, Phase};
 use crate::model::drift::{Detection, ResourceDrift};
 use crate::model::name::StackName;
-use crate::plan::drift::{self, DRIFT_VERSION, DriftReport, NO_DETECTION, Seen, StackDrift};
+use crate::plan::drift::{self, DRIFT_VERSION, DriftReport, NO_DETECTION, NotOurs, Seen, StackDrift};
+use crate::plan::owner::{Purpose, refusal};
 use crate::port::cloud::CloudError;
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
@@ -50,7 +51,17 @@ impl Looker {
         names: &[StackName],
     ) -> Result<Option<DriftReport>, CloudError> {
         let asked = |name: &StackName| names.is_empty() || names.contains(name);
-        let all = wanted.stacks.iter().map(|wanted| &wanted.stack.name).filter(|name| asked(name));
+        let mut not_ours = Vec::new();
+        for wanted in wanted.stacks.iter().filter(|wanted| asked(&wanted.stack.name)) {
+            let stack = found.stacks.get(&wanted.stack.name);
+            if let Some(blocked) = stack.and_then(|stack| refusal(&wanted.stack, stack, Purpose::Change)) {
+                let stack = wanted.stack.name.clone();
+                not_ours.push(NotOurs { stack, why: blocked.why, next: blocked.next });
+            }
+        }
+        let is_ours = |name: &StackName| not_ours.iter().all(|other| other.stack != *name);
+        let all = wanted.stacks.iter().map(|wanted| &wanted.stack.name);
+        let all = all.filter(|name| asked(name) && is_ours(name));
         let (there, absent): (Vec<&StackName>, Vec<&StackName>) = all
             .partition(|name| found.stacks.get(*name).is_some_and(|stack| stack.phase() != Phase::InReview));
         let looks = there.iter().map(|name| self.one(name, wanted, found));
@@ -64,6 +75,7 @@ impl Looker {
             region: wanted.region.clone(),
             stacks,
             absent: absent.into_iter().cloned().collect(),
+            not_ours,
         }))
     }
 

@@ -1,7 +1,7 @@
 //! Making a plan: what is deployed is looked at, what differs is asked of CloudFormation,
 //! and nothing is left behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -17,9 +17,10 @@ use crate::model::group::Group;
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
 use crate::model::parameter::Given;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG};
+use crate::plan::owner::{Purpose, refusal};
 use crate::plan::stack::{
-    self, CHANGE_SET_PREFIX, Desired, Existing, LeftStack, Outputs, PLAN_VERSION, ParameterValue, Plan,
-    StackPlan,
+    self, Blocked, CHANGE_SET_PREFIX, Desired, Existing, LeftStack, Outputs, PLAN_VERSION, ParameterValue,
+    Plan, StackAction, StackPlan,
 };
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
@@ -28,6 +29,9 @@ use crate::source::SourceFile;
 
 /// How many calls that read are under way at once.
 const CALLS_AT_ONCE: usize = 8;
+
+/// The status of a stack that does not exist, in a plan that blocks it.
+const NOT_CREATED: &str = "not created";
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,8 @@ pub struct Wanted {
     pub region: String,
     /// Its stacks, each after those it depends on.
     pub stacks: Vec<WantedStack>,
+    /// The stacks that were asked for; empty where all were.
+    pub selected: Vec<StackName>,
 }
 
 /// One stack that is wanted.
@@ -109,12 +115,32 @@ impl WantedStack {
 }
 
 impl Wanted {
-    /// Each stack as it is wanted, and as it was found.
+    /// The stacks to be worked on: all of them, or those that were asked for and all that these depend on.
+    pub fn chosen(&self) -> impl Iterator<Item = &WantedStack> {
+        let names = self.chosen_names();
+        self.stacks.iter().filter(move |wanted| names.contains(&wanted.stack.name))
+    }
+
+    fn chosen_names(&self) -> BTreeSet<StackName> {
+        if self.selected.is_empty() {
+            return self.stacks.iter().map(|wanted| wanted.stack.name.clone()).collect();
+        }
+        let mut names: BTreeSet<StackName> = self.selected.iter().cloned().collect();
+        // Each stack stands after those it depends on, so one pass from the last reaches all of them.
+        for wanted in self.stacks.iter().rev() {
+            if names.contains(&wanted.stack.name) {
+                names.extend(wanted.stack.depends_on.iter().cloned());
+            }
+        }
+        names
+    }
+
+    /// Each stack to be worked on as it is wanted, and as it was found.
     pub fn beside<'a>(
         &'a self,
         found: &'a Found,
     ) -> impl Iterator<Item = (Desired<'a>, Option<Existing<'a>>)> {
-        self.stacks.iter().map(|wanted| (wanted.desired(), found.existing(&wanted.stack.name)))
+        self.chosen().map(|wanted| (wanted.desired(), found.existing(&wanted.stack.name)))
     }
 
     /// The stack of that name.
@@ -157,7 +183,7 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
     let tags = [(PROJECT_TAG, wanted.project.as_str()), (ENVIRONMENT_TAG, wanted.environment.as_str())];
     let (stacks, groups) = tokio::try_join!(cloud.stacks(), groups.groups(&tags))?;
     let mut found = Found::default();
-    for wanted in &wanted.stacks {
+    for wanted in wanted.chosen() {
         let name = &wanted.stack.name;
         if let Some(stack) = stacks.iter().find(|stack| stack.name == wanted.stack.cloud_name) {
             found.stacks.insert(name.clone(), stack.clone());
@@ -167,7 +193,9 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
         }
     }
     let ours = |stack: &&DeployedStack| {
+        // A stack that fleetwright made says which of the repository's it is; others may have copied the rest.
         tags.iter().all(|(key, value)| stack.tags.get(*key).is_some_and(|v| v == value))
+            && stack.tags.contains_key(STACK_TAG)
     };
     let is_wanted = |stack: &DeployedStack| wanted.stacks.iter().any(|w| w.stack.cloud_name == stack.name);
     // What a stack of ours has nested in it has its tags, and goes with it. Not everybody says that it is
@@ -179,18 +207,28 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
     };
     let left = stacks.iter().filter(ours);
     let left = left.filter(|stack| !stack.nested && !is_wanted(stack) && !is_within(stack));
-    found.left = left.cloned().collect();
+    // What was not asked for is not looked at either.
+    found.left = left.filter(|_| wanted.selected.is_empty()).cloned().collect();
     found.left.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.name.cmp(&b.name)));
+    let is_ours = |name: &StackName, stack: &DeployedStack| {
+        let refusal = wanted.stack(name).and_then(|w| refusal(&w.stack, stack, Purpose::Change));
+        refusal.is_none()
+    };
     let templates = found.stacks.iter().map(async |(name, stack)| {
-        // What is in review has no template yet.
-        let text =
-            if stack.status == "REVIEW_IN_PROGRESS" { String::new() } else { cloud.template(stack).await? };
+        // What is in review has no template yet, and that of somebody else's stack is not ours to read.
+        let text = if stack.status == "REVIEW_IN_PROGRESS" || !is_ours(name, stack) {
+            String::new()
+        } else {
+            cloud.template(stack).await?
+        };
         let document = document::read(&text);
         Ok::<_, CloudError>((name.clone(), (text, document)))
     });
     let policies = found.stacks.iter().filter(|(name, stack)| {
         let wanted = wanted.stack(name);
-        stack.phase() != Phase::InReview && wanted.is_some_and(|wanted| wanted.stack.policy.is_some())
+        stack.phase() != Phase::InReview
+            && is_ours(name, stack)
+            && wanted.is_some_and(|wanted| wanted.stack.policy.is_some())
     });
     let policies =
         policies.map(async |(name, stack)| Ok::<_, CloudError>((name.clone(), cloud.policy(stack).await?)));
@@ -220,31 +258,49 @@ pub async fn plan(
 ) -> Result<Plan, PlanError> {
     let mut planned: BTreeMap<StackName, StackPlan> = BTreeMap::new();
     let mut outputs: BTreeMap<StackName, Outputs> = BTreeMap::new();
-    while planned.len() < wanted.stacks.len() {
+    let chosen: Vec<&WantedStack> = wanted.chosen().collect();
+    while planned.len() < chosen.len() {
         // Everything whose dependencies are planned, at the same time.
-        let wave: Vec<&WantedStack> = wanted
-            .stacks
+        let wave: Vec<&WantedStack> = chosen
             .iter()
+            .copied()
             .filter(|w| !planned.contains_key(&w.stack.name))
             .filter(|w| {
                 w.stack.depends_on.iter().all(|d| planned.contains_key(d) || wanted.stack(d).is_none())
             })
             .collect();
         let plans = wave.iter().map(|wanted| {
-            let outputs = &outputs;
-            async move { one(cloud, wanted, found, outputs, events, pace, stop).await }
+            let (outputs, behind) = (&outputs, behind(wanted, &planned));
+            async move {
+                match behind {
+                    Some(blocked) => Ok(held_up(wanted, found, outputs, blocked)),
+                    None => one(cloud, wanted, found, outputs, events, pace, stop).await,
+                }
+            }
         });
         // Every future is driven to its end, so that none leaves its change set behind.
         let plans: Vec<Result<StackPlan, PlanError>> = join_all(plans).await;
         for (wanted, plan) in wave.iter().zip(plans) {
-            let plan = plan?;
+            let plan = match plan {
+                // The others can go on without it.
+                Err(PlanError::Rejected { reason, .. }) => rejected(wanted, found, &outputs, &reason),
+                Err(error @ PlanError::Refused { .. }) => {
+                    let next = "correct the output that it comes from, or the parameter's declaration, then plan again";
+                    block(predicted(wanted, found, &outputs), found, error.to_string(), next.to_owned())
+                }
+                plan => plan?,
+            };
             let name = wanted.stack.name.clone();
             let known = stack::known_outputs(&plan, wanted.desired(), found.existing(&name));
             outputs.insert(name.clone(), known);
             planned.insert(name, plan);
         }
     }
-    let stacks = wanted.stacks.iter().filter_map(|w| planned.remove(&w.stack.name)).collect();
+    let stacks: Vec<StackPlan> = chosen.iter().filter_map(|w| planned.remove(&w.stack.name)).collect();
+    // What is left may still be used by a stack that can't be brought up to date.
+    let prune = prune && !stacks.iter().any(|plan| matches!(plan.action, StackAction::Blocked(_)));
+    let not_selected = wanted.stacks.iter().map(|w| &w.stack.name);
+    let not_selected = not_selected.filter(|name| chosen.iter().all(|w| w.stack.name != **name));
     let left = found.left.iter().map(|stack| LeftStack {
         cloud_name: stack.name.clone(),
         id: stack.id.clone(),
@@ -259,8 +315,59 @@ pub async fn plan(
         project: wanted.project.clone(),
         environment: wanted.environment.clone(),
         region: wanted.region.clone(),
+        selected: wanted.selected.clone(),
+        not_selected: not_selected.cloned().collect(),
         stacks,
     })
+}
+
+/// The first stack that `wanted` depends on and that is blocked.
+fn behind<'p>(wanted: &WantedStack, planned: &'p BTreeMap<StackName, StackPlan>) -> Option<&'p StackName> {
+    let before = wanted.stack.depends_on.iter().filter_map(|name| planned.get(name));
+    before.filter(|plan| matches!(plan.action, StackAction::Blocked(_))).map(|plan| &plan.stack).next()
+}
+
+/// The plan of a stack that waits for a blocked one. One that is as the repository says waits for nothing.
+fn held_up(
+    wanted: &WantedStack,
+    found: &Found,
+    outputs: &BTreeMap<StackName, Outputs>,
+    blocked: &StackName,
+) -> StackPlan {
+    let plan = predicted(wanted, found, outputs);
+    match plan.action {
+        StackAction::Create | StackAction::Update => {}
+        StackAction::Unchanged | StackAction::Blocked(_) => return plan,
+    }
+    let why = format!("it depends on `{blocked}`, which is blocked");
+    let next = format!("its turn comes when `{blocked}` is no longer blocked");
+    block(plan, found, why, next)
+}
+
+/// The plan of a stack whose change CloudFormation refuses to compute.
+fn rejected(
+    wanted: &WantedStack,
+    found: &Found,
+    outputs: &BTreeMap<StackName, Outputs>,
+    reason: &str,
+) -> StackPlan {
+    let why = format!("CloudFormation refuses the change: {reason}");
+    let next = "correct the template or the stack's parameters, then plan again".to_owned();
+    block(predicted(wanted, found, outputs), found, why, next)
+}
+
+fn predicted(wanted: &WantedStack, found: &Found, outputs: &BTreeMap<StackName, Outputs>) -> StackPlan {
+    let name = &wanted.stack.name;
+    let parameters = stack::resolve(&wanted.stack, outputs);
+    stack::predict(wanted.desired(), found.existing(name), &parameters, found.groups.get(name))
+}
+
+fn block(mut plan: StackPlan, found: &Found, why: String, next: String) -> StackPlan {
+    let existing = found.stacks.get(&plan.stack);
+    let status = existing.map_or_else(|| NOT_CREATED.to_owned(), |stack| stack.status.clone());
+    plan.consequences.clear();
+    plan.action = StackAction::Blocked(Blocked { status, why, next });
+    plan
 }
 
 /// The plan of one stack, given the outputs of those it depends on.
@@ -301,7 +408,7 @@ async fn confirmed(
     }
     events.note(format!("asking CloudFormation what the change of {name} does"));
     let request = request(&wanted.stack, known, false);
-    let id = cloud.create_change_set(&request).await?;
+    let id = cloud.create_change_set(&request).await.map_err(|error| about_stack(name, error))?;
     let mut change_set = computed(cloud, &id, pace, stop).await;
     if let Ok(Some(ChangeSet { state: ChangeSetState::Failed { reason }, .. })) = &mut change_set {
         *reason = refused(cloud, &request.stack, &id, reason).await;
@@ -336,6 +443,21 @@ fn judged(stack: &RenderedStack, parameters: &BTreeMap<String, ParameterValue>) 
         }
     }
     Ok(())
+}
+
+/// What CloudFormation finds wrong with one stack does not stop the plan of the others.
+fn about_stack(stack: &StackName, error: CloudError) -> PlanError {
+    match error {
+        CloudError::Refused { code, reason, .. } if !is_overload(&code) => {
+            PlanError::Rejected { stack: stack.clone(), reason: format!("{reason} ({code})") }
+        }
+        error => PlanError::Cloud(error),
+    }
+}
+
+/// Whether a refusal says that there were too many calls.
+fn is_overload(code: &str) -> bool {
+    ["Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown"].iter().any(|word| code.contains(word))
 }
 
 /// The values, if all of them are known.

@@ -8,8 +8,11 @@ use super::follow::Still;
 use crate::event::stack::{Failure, Outcome, Work};
 use crate::model::deployed::{DeployedStack, StackResource};
 use crate::model::name::StackName;
+use crate::model::stack::RenderedStack;
 use crate::plan::cause::first_cause;
+use crate::plan::owner::{Purpose, refusal};
 use crate::plan::recover::{Allowed, Recovery, recovery};
+use crate::plan::stack::Blocked;
 use crate::port::cloud::CloudError;
 use crate::port::repair::Repair;
 
@@ -48,23 +51,38 @@ pub struct Recover {
     pub shell: Shell,
     /// CloudFormation's means of repair.
     pub repair: Arc<dyn Repair>,
-    /// The stack, as the repository names it.
-    pub name: StackName,
-    /// Its name in CloudFormation.
-    pub cloud_name: String,
+    /// The stack, as the repository wants it.
+    pub wanted: RenderedStack,
 }
 
 impl Recover {
+    /// The stack, as the repository names it.
+    pub fn name(&self) -> &StackName {
+        &self.wanted.name
+    }
+
     /// Looks at the stack.
     ///
     /// # Errors
     /// When the cloud can't be asked.
     pub async fn look(&self, allowed: &Allowed) -> Result<Look, CloudError> {
-        let Some(stack) = self.shell.cloud.stack(&self.cloud_name).await? else {
+        let Some(stack) = self.shell.cloud.stack(&self.wanted.cloud_name).await? else {
             return Ok(Look { stack: None, recovery: Recovery::Nothing });
         };
+        let foreign = |purpose| refusal(&self.wanted, &stack, purpose);
+        let left_alone = |blocked: Blocked| Recovery::Person { why: blocked.why, next: blocked.next };
+        if let Some(blocked) = foreign(Purpose::Change) {
+            return Ok(Look { recovery: left_alone(blocked), stack: Some(stack) });
+        }
         let resources: Vec<StackResource> = self.repair.resources(&stack.id).await?;
-        let recovery = recovery(&stack, &resources, allowed);
+        let recovery = match recovery(&stack, &resources, allowed) {
+            // `cloud_name` allows to mend it, but not to delete what others may still need.
+            Recovery::Delete { .. } => match foreign(Purpose::Delete) {
+                Some(blocked) => left_alone(blocked),
+                None => recovery(&stack, &resources, allowed),
+            },
+            recovery => recovery,
+        };
         Ok(Look { stack: Some(stack), recovery })
     }
 
@@ -82,7 +100,7 @@ impl Recover {
             Recovery::Discard { .. } | Recovery::Delete { .. } => (Work::Delete, true),
             Recovery::RollBack | Recovery::ContinueRollback { .. } => (Work::Update, true),
         };
-        self.shell.started(&self.name, work, None);
+        self.shell.started(self.name(), work, None);
         match &look.recovery {
             Recovery::RollBack => self.repair.roll_back(&stack.id).await?,
             Recovery::ContinueRollback { skip, .. } => self.repair.continue_rollback(&stack.id, skip).await?,
@@ -94,9 +112,9 @@ impl Recover {
             }
             Recovery::Nothing | Recovery::Wait | Recovery::Person { .. } => {}
         }
-        let follower = self.shell.follower(&self.name, &self.cloud_name, &stack.id, after);
+        let follower = self.shell.follower(self.name(), &self.wanted.cloud_name, &stack.id, after);
         let Some(Still { stack: now, events }) = follower.follow(begun, &self.shell.stop).await? else {
-            self.shell.finished(&self.name, Outcome::LeftRunning, since, None);
+            self.shell.finished(self.name(), Outcome::LeftRunning, since, None);
             return Ok(Stepped::Stopped);
         };
         let deleting = matches!(look.recovery, Recovery::Delete { .. });
@@ -109,7 +127,7 @@ impl Recover {
             (Some(_), false) => Outcome::Failed,
         };
         let failure = (outcome == Outcome::Failed).then(|| Failure {
-            cause: first_cause(&self.cloud_name, &events).map_or_else(
+            cause: first_cause(&self.wanted.cloud_name, &events).map_or_else(
                 || format!("it is {} now, and CloudFormation gives no reason", status(now.as_ref())),
                 |cause| match cause.resource {
                     Some(resource) => format!("{resource}: {}", cause.reason),
@@ -119,7 +137,7 @@ impl Recover {
             at: None,
             next: next(&look.recovery),
         });
-        self.shell.finished(&self.name, outcome, since, failure);
+        self.shell.finished(self.name(), outcome, since, failure);
         Ok(if outcome == Outcome::Failed { Stepped::Failed } else { Stepped::Moved })
     }
 }

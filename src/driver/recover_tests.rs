@@ -56,8 +56,8 @@ async fn recovered(cloud: Arc<FakeCloud>, allowed: &Allowed) -> (Option<String>,
     let (stop, slots) = (CancellationToken::new(), Arc::new(tokio::sync::Semaphore::new(1)));
     let hooks = Arc::new(FakeHooks::default());
     let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop, hooks, slots };
-    let name = "db".parse().expect("a name");
-    let recover = Recover { shell, repair: Arc::clone(&cloud) as _, name, cloud_name: NAME.to_owned() };
+    let wanted = crate::driver::tests::stack("db", &[], 1).stack;
+    let recover = Recover { shell, repair: Arc::clone(&cloud) as _, wanted };
     let mut ended = Stepped::Moved;
     for _ in 0..6 {
         let look = recover.look(allowed).await.expect("the cloud answers");

@@ -22,7 +22,7 @@ use crate::model::group::{Capacity, Group, GroupInstance, LaunchTemplate, Lifecy
 use crate::model::machine::Role;
 use crate::model::setting::Place;
 use crate::model::stack::{
-    ENVIRONMENT_TAG, Hook, Moment, PROJECT_TAG, ParameterValue, Piece, Reference, RenderedStack,
+    ENVIRONMENT_TAG, Hook, Moment, PROJECT_TAG, ParameterValue, Piece, Reference, RenderedStack, STACK_TAG,
 };
 use crate::model::stack_policy::{Chosen, StackPolicy, Statement};
 use crate::plan::roll::{INTENT_TAG, Options};
@@ -51,6 +51,9 @@ pub(super) fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
     let rendered = RenderedStack {
         name: name.parse().expect("a name"),
         cloud_name: format!("demo-local-{name}"),
+        is_named: false,
+        values: Vec::new(),
+        overridden: Vec::new(),
         template: template.to_string(),
         template_file: source.name().to_owned(),
         parameters,
@@ -79,6 +82,7 @@ pub(super) fn wanted(stacks: Vec<WantedStack>) -> Arc<Wanted> {
         environment: "local".parse().expect("a name"),
         region: "eu-west-1".to_owned(),
         stacks,
+        selected: Vec::new(),
     })
 }
 
@@ -221,7 +225,8 @@ async fn a_failure_names_its_first_cause_and_skips_only_what_is_behind_it() {
     assert_eq!(failures[0].at.as_deref(), Some("templates/cloudformation/t.yaml:2"));
     assert!(failures[0].next.contains("`fleetwright recover control`"), "{}", failures[0].next);
     let (plan, _) = stage.plan(&wanted).await;
-    assert_eq!(plan.blocked().count(), 1);
+    let blocked: Vec<&str> = plan.blocked().map(|(stack, _)| stack.stack.as_str()).collect();
+    assert_eq!(blocked, ["control", "late"], "what depends on it waits with it, and nothing else");
 }
 
 #[tokio::test]
@@ -371,6 +376,7 @@ async fn a_stack_that_left_the_repository_is_kept_until_it_is_asked_for() {
             stack.tags = BTreeMap::from([
                 (PROJECT_TAG.to_owned(), "demo".to_owned()),
                 (ENVIRONMENT_TAG.to_owned(), environment.to_owned()),
+                (STACK_TAG.to_owned(), "old".to_owned()),
             ]);
             stack.nested = nested;
         });
@@ -378,6 +384,8 @@ async fn a_stack_that_left_the_repository_is_kept_until_it_is_asked_for() {
     tagged("demo-local-old", "local", false);
     tagged("demo-local-older-Inner", "local", true);
     tagged("demo-local-eu-web", "local-eu", false);
+    tagged("demo-local-copied", "local", false);
+    cloud.meddle("demo-local-copied", |stack, _| drop(stack.tags.remove(STACK_TAG)));
     cloud.stand("demo-local-strange", "UPDATE_COMPLETE", None, Vec::new());
     let stage = Stage::new(Arc::clone(&cloud));
     let wanted = three(1);

@@ -36,6 +36,8 @@ pub enum Outcome {
     Settled,
     /// It failed.
     Failed,
+    /// Nothing was done: the plan says that a person has to do something first.
+    Blocked,
     /// Nothing was done, since a stack it depends on failed.
     Skipped,
     /// Nothing was done, since a signal came first.

@@ -20,8 +20,10 @@ pub fn substitution(project: &str, region: &str) -> String {
 
 fn beginning(project: &str, region: &str) -> String {
     let name = format!("fleetwright-{project}");
+    // A project that is called like a hash gets one too: so no name is a hash of another.
+    let is_like_hash = project.len() == 16 && project.bytes().all(|byte| byte.is_ascii_hexdigit());
     // Two hyphens, the account and the region follow.
-    if name.len() + 2 + ACCOUNT + region.len() <= LONGEST {
+    if !is_like_hash && name.len() + 2 + ACCOUNT + region.len() <= LONGEST {
         return name;
     }
     let hash: String = Sha256::digest(project).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -38,6 +40,13 @@ mod tests {
         let long = name(&"x".repeat(40), "123456789012", "ap-southeast-1");
         assert!(long.len() <= LONGEST && long.ends_with("-123456789012-ap-southeast-1"), "{long}");
         assert_ne!(long, name(&"y".repeat(40), "123456789012", "ap-southeast-1"));
+    }
+
+    #[test]
+    fn a_project_called_like_the_hash_of_another_has_another_bucket() {
+        let long = name(&"x".repeat(40), "123456789012", "ap-southeast-1");
+        let hash = long.strip_prefix("fleetwright-").and_then(|rest| rest.split('-').next()).expect("a hash");
+        assert_ne!(name(hash, "123456789012", "ap-southeast-1"), long);
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub struct Environment {
     pub registry: Option<Registry>,
     /// Who may do what on its cluster: its own `access`, or else the project's.
     pub access: Option<Policy>,
+    /// Whether it is changed only where it is named, and nothing of it is destroyed by `-y` alone.
+    pub protect: bool,
     /// Where it stands.
     pub place: Place,
 }

@@ -88,6 +88,11 @@ impl Setting {
         }
     }
 
+    /// Whether it is the same wherever the repository is read: no variable is in it.
+    pub fn is_fixed(&self) -> bool {
+        self.variables.is_empty()
+    }
+
     /// The text for people, with `<unset NAME>` where a variable is not set.
     pub fn shown(&self) -> &str {
         &self.shown

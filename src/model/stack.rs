@@ -39,10 +39,67 @@ pub struct Stack {
     pub policy: Option<StackPolicy>,
     /// What is run before and after it is changed.
     pub hooks: Vec<Hook>,
+    /// What is different in single environments, in the file's order.
+    pub overrides: Vec<Override>,
     /// Its names in CloudFormation where they are others than [`RenderedStack::cloud_name`] says, by environment.
     pub cloud_names: Vec<CloudName>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// What is different of a stack in one environment.
+#[derive(Debug, Clone)]
+pub struct Override {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Variables for the template, each with the place of its name; they go over the stack's own by their keys.
+    pub values: Vec<(String, Value, Place)>,
+    /// CloudFormation parameters, which go over the stack's own by their names.
+    pub parameters: Vec<Parameter>,
+    /// Where the environment is named.
+    pub place: Place,
+}
+
+impl Stack {
+    /// What its file says of `environment` alone, such as `values.machines` and `parameters.ImageId`.
+    pub fn overridden(&self, environment: &EnvironmentName) -> Vec<String> {
+        let own = self.overrides.iter().filter(|own| own.environment == *environment);
+        own.flat_map(|own| {
+            let values = own.values.iter().map(|(name, ..)| format!("values.{name}"));
+            values.chain(own.parameters.iter().map(|parameter| format!("parameters.{}", parameter.name)))
+        })
+        .collect()
+    }
+
+    /// The stack as it is in `environment`: with what its file says of that one, and of no other.
+    #[must_use]
+    pub fn in_environment(&self, environment: &EnvironmentName) -> Self {
+        let mut stack = self.clone();
+        for own in std::mem::take(&mut stack.overrides).into_iter().filter(|o| o.environment == *environment)
+        {
+            for (name, value, _) in own.values {
+                put(&mut stack.values, name, value);
+            }
+            for parameter in own.parameters {
+                match stack.parameters.iter_mut().find(|known| known.name == parameter.name) {
+                    Some(known) => *known = parameter,
+                    None => stack.parameters.push(parameter),
+                }
+            }
+        }
+        stack
+    }
+}
+
+/// Puts `value` over what is there: a mapping over a mapping by its keys, anything else in its place.
+fn put(values: &mut Vec<(String, Value)>, name: String, value: Value) {
+    match (values.iter_mut().find(|(known, _)| *known == name), value) {
+        (Some((_, Value::Map(known))), Value::Map(more)) => {
+            more.into_iter().for_each(|(name, value)| put(known, name, value));
+        }
+        (Some((_, known)), value) => *known = value,
+        (None, value) => values.push((name, value)),
+    }
 }
 
 /// The name of a stack in CloudFormation that was chosen by somebody else.
@@ -231,10 +288,17 @@ pub struct RenderedStack {
     pub name: StackName,
     /// The name by which CloudFormation knows it: PROJECT-ENVIRONMENT-STACK, unless its file says another.
     pub cloud_name: String,
+    /// Whether its file gives that name for this environment (`cloud_name`): then the repository means this very
+    /// stack, whoever made it.
+    pub is_named: bool,
     /// The template's text as CloudFormation gets it.
     pub template: String,
     /// The file it was rendered from, relative to the repository's root.
     pub template_file: String,
+    /// The template's variables, as they are in this environment.
+    pub values: Vec<(String, serde_json::Value)>,
+    /// What its file says of this environment alone, such as `values.machines` and `parameters.ImageId`.
+    pub overridden: Vec<String>,
     /// The parameters, in the file's order.
     pub parameters: Vec<(String, ParameterValue)>,
     /// The parameters whose values are never shown (`NoEcho`).

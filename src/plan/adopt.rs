@@ -42,14 +42,13 @@ pub fn name(cloud_name: &str, prefix: &str) -> String {
 }
 
 /// The files for a deployed stack with this template, which the repository will call `name` and which is
-/// deployed for `environment`. `usual` is the name that CloudFormation would have for it.
+/// deployed for `environment`.
 ///
 /// # Errors
 /// When it can't be written down.
 pub fn files(
     name: &StackName,
     environment: &EnvironmentName,
-    usual: &str,
     stack: &DeployedStack,
     template: &str,
     tree: &Value,
@@ -59,9 +58,8 @@ pub fn files(
     let mut variables = Vec::new();
     let mut text =
         format!("# Adopted from the stack {}.\n{name}:\n  template: {template_name}\n", stack.name);
-    if stack.name != usual {
-        let _ = write!(text, "  cloud_name:\n    {environment}: {}\n", stack.name);
-    }
+    // Also where it is the usual one: a stack without fleetwright's tags is taken over only when it is named.
+    let _ = write!(text, "  cloud_name:\n    {environment}: {}\n", stack.name);
     let parameters = parameters(name, stack, tree, &mut variables);
     if !parameters.is_empty() {
         text.push_str("  parameters:\n");
@@ -97,7 +95,11 @@ fn parameters(
     let mut lines = Vec::new();
     for (key, value) in &stack.parameters {
         if document::is_hidden(tree, key) {
-            let variable = format!("{name}_{key}").replace('-', "_").to_ascii_uppercase();
+            let mut variable = format!("{name}_{key}").replace('-', "_").to_ascii_uppercase();
+            // Parameters that differ in case alone come to the same name.
+            while variables.contains(&variable) {
+                variable.push('_');
+            }
             lines.push(format!("{}: ${{env.{variable}}}", scalar(key)));
             variables.push(variable);
         } else if document::parameter_default(tree, key).as_ref() != Some(value) {
@@ -146,14 +148,7 @@ mod tests {
 
     fn adopted(stack: &DeployedStack, template: &str, tree: &Value) -> Result<Adopted, AdoptError> {
         let environment = "production".parse().expect("a name");
-        files(
-            &"legacy-data".parse().expect("a name"),
-            &environment,
-            "shop-production-legacy-data",
-            stack,
-            template,
-            tree,
-        )
+        files(&"legacy-data".parse().expect("a name"), &environment, stack, template, tree)
     }
 
     #[test]

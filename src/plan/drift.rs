@@ -47,6 +47,19 @@ pub struct DriftReport {
     pub stacks: Vec<StackDrift>,
     /// Stacks of the repository that do not exist.
     pub absent: Vec<StackName>,
+    /// Stacks of the repository whose name somebody else's stack has; those are not looked at.
+    pub not_ours: Vec<NotOurs>,
+}
+
+/// A stack of the repository whose name somebody else's stack has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotOurs {
+    /// The stack, as the repository names it.
+    pub stack: StackName,
+    /// Whose it is.
+    pub why: String,
+    /// What to do.
+    pub next: String,
 }
 
 impl DriftReport {

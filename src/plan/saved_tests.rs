@@ -16,6 +16,9 @@ fn rendered(template: &serde_json::Value) -> RenderedStack {
     RenderedStack {
         name: "db".parse().expect("a name"),
         cloud_name: "demo-local-db".to_owned(),
+        is_named: false,
+        values: Vec::new(),
+        overridden: Vec::new(),
         template: template.to_string(),
         template_file: "templates/cloudformation/db.yaml".to_owned(),
         parameters: vec![("Size".to_owned(), text("2")), ("Password".to_owned(), text("hunter2hunter2"))],
@@ -72,6 +75,8 @@ fn moved(existing: bool, change: impl FnOnce(&mut RenderedStack, &mut Option<Dep
             deployed.as_ref().map(|stack| Existing { stack, template: &text, document: Some(&document) });
         let plan = predict(desired, there, &resolve(&stack, &BTreeMap::new()), None);
         let plan = Plan {
+            selected: Vec::new(),
+            not_selected: Vec::new(),
             access: None,
             version: PLAN_VERSION,
             project: "demo".parse().expect("a name"),

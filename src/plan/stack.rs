@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::access::AccessChange;
 use super::document::{self, Reference};
+use super::owner::{self, Purpose};
 use super::secret::{Uncompared, uncompared};
 use super::{guard, predict};
 use crate::model::deployed::{Action, ChangeSet, ChangeSetState, DeployedStack, Phase, PropertyChange};
@@ -38,6 +39,13 @@ pub struct Plan {
     pub environment: EnvironmentName,
     /// Its region.
     pub region: String,
+    /// The stacks that were asked for; empty where all of the environment were. The plan is of them and of what
+    /// they depend on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selected: Vec<StackName>,
+    /// The stacks that the plan leaves out, since they were not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_selected: Vec<StackName>,
     /// The stacks, each after those it depends on.
     pub stacks: Vec<StackPlan>,
     /// Stacks of the environment that the repository no longer has.
@@ -74,6 +82,22 @@ impl Plan {
         self.access.is_some()
             || self.deleted().next().is_some()
             || self.stacks.iter().any(|stack| !matches!(stack.action, StackAction::Unchanged))
+    }
+
+    /// Whether apply would delete or replace a resource, or may.
+    pub fn destroys(&self) -> bool {
+        let updated = self.stacks.iter().filter(|stack| stack.action == StackAction::Update);
+        updated.flat_map(|stack| &stack.resources).any(|resource| match resource.action {
+            Action::Create | Action::Update => false,
+            Action::MaybeReplace | Action::Replace | Action::Delete => true,
+        })
+    }
+
+    /// Whether apply can change anything: what is blocked, it leaves as it is.
+    pub fn has_work(&self) -> bool {
+        self.access.is_some()
+            || self.deleted().next().is_some()
+            || self.stacks.iter().any(|s| matches!(s.action, StackAction::Create | StackAction::Update))
     }
 
     /// The stacks that can't be planned.
@@ -403,6 +427,11 @@ pub fn predict(
         plan.resources = predict::created(desired.document);
         return plan;
     };
+    if let Some(blocked) = owner::refusal(desired.stack, existing.stack, Purpose::Change) {
+        (plan.protect, plan.policy) = (None, None);
+        plan.action = StackAction::Blocked(blocked);
+        return plan;
+    }
     match blocked(&desired.stack.name, existing.stack) {
         Standing::Settled => {}
         Standing::OursInReview => return predict(desired, None, parameters, group),

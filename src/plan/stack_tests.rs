@@ -19,6 +19,9 @@ fn rendered(document: &Value) -> RenderedStack {
     RenderedStack {
         name: name("workers"),
         cloud_name: "demo-local-workers".to_owned(),
+        is_named: false,
+        values: Vec::new(),
+        overridden: Vec::new(),
         template: document.to_string(),
         template_file: "templates/cloudformation/group.yaml".to_owned(),
         parameters: vec![

@@ -85,7 +85,7 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys = ["region", "account", "role", "cluster", "registry", "access"];
+    let keys = ["region", "account", "role", "cluster", "registry", "access", "protect"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region = reader.required(&fields, "region").and_then(|node| {
         let region = setting(reader, node, "`region`", variables)?;
@@ -126,6 +126,7 @@ fn environment(
         cluster: cluster?,
         registry,
         access,
+        protect: fields.get("protect").and_then(|node| reader.boolean(node, "`protect`")).unwrap_or(false),
         place: Place::new(reader.file, key.span),
     })
 }

@@ -90,7 +90,21 @@ pub fn assemble(
     check_stacks(&all_stacks, &declared, problems);
     service_ports::check(&all_services, problems);
     check_registries(&project, &all_pipelines, problems);
-    graph::check_cycles(&all_stacks, problems);
+    check_overrides(&all_stacks, &project, &declared, files, problems);
+    // An environment can have references of its own, and each must have an order.
+    let each = project.environments.iter().map(|environment| {
+        all_stacks.iter().map(|stack| stack.in_environment(&environment.name)).collect::<Vec<_>>()
+    });
+    let mut circles = Vec::new();
+    each.for_each(|stacks| graph::check_cycles(&stacks, &mut circles));
+    if project.environments.is_empty() {
+        graph::check_cycles(&all_stacks, &mut circles);
+    }
+    for circle in circles {
+        if !problems.contains(&circle) {
+            problems.push(circle);
+        }
+    }
     Repository {
         root: root.to_owned(),
         // A repository without a name has an error and is never handed out.
@@ -221,10 +235,52 @@ fn check_registries(project: &project::Project, pipelines: &[Pipeline], problems
     }
 }
 
+/// What stacks say of single environments: of those that there are, and nothing that no template asks for.
+fn check_overrides(
+    stacks: &[Stack],
+    project: &project::Project,
+    declared: &Declared,
+    files: &Files,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let environments: Vec<&str> = project.environments.iter().map(|e| e.name.as_str()).collect();
+    let used = |name: &str| files.templates.iter().any(|file| has_word(file.text(), name));
+    for own in stacks.iter().flat_map(|stack| &stack.overrides) {
+        let name = own.environment.as_str();
+        if !environments.contains(&name) && !declared.unread.contains(&PROJECT_FILE) {
+            let diagnostic =
+                Diagnostic::error("unknown-environment", format!("there is no environment `{name}`"));
+            let (Place { file, span }, what) = (&own.place, format!("`environments` of {PROJECT_FILE}"));
+            problems.push(with_suggestion(diagnostic, file, *span, name, &environments, &what));
+        }
+    }
+    for stack in stacks {
+        let known: Vec<&str> = stack.values.iter().map(|(name, _)| name.as_str()).collect();
+        let own = stack.overrides.iter().flat_map(|own| &own.values);
+        // One that stands nowhere else is fine where a template asks for it.
+        for (name, _, place) in own.filter(|(name, ..)| !known.contains(&name.as_str()) && !used(name)) {
+            let message =
+                format!("`values` of stack `{}` have no `{name}`, and no template uses it", stack.name);
+            let (diagnostic, what) = (Diagnostic::error("unknown-key", message), "`values` of the stack");
+            problems.push(with_suggestion(diagnostic, &place.file, place.span, name, &known, what));
+        }
+    }
+}
+
+/// Whether `word` stands in `text` as a name of its own.
+fn has_word(text: &str, word: &str) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(part_of_name) && !text[at + word.len()..].starts_with(part_of_name)
+    })
+}
+
 fn check_stacks(stacks: &[Stack], declared: &Declared, problems: &mut Vec<Diagnostic>) {
     let known = names(&declared.stacks);
     for stack in stacks {
-        for (reference, place) in stack.parameters.iter().flat_map(|parameter| &parameter.references) {
+        let own = stack.overrides.iter().flat_map(|own| &own.parameters);
+        let parameters = stack.parameters.iter().chain(own);
+        for (reference, place) in parameters.flat_map(|parameter| &parameter.references) {
             let name = reference.stack.as_str();
             if !known.contains(&name) && !declared.unread.contains(&"stacks") {
                 let message =

@@ -7,7 +7,7 @@ use tera::Context;
 use super::cloudformation::{Body, Child, read};
 use super::exports::{self, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
-use super::{graph, parameters, with_suggestion};
+use super::{graph, names, parameters, with_suggestion};
 use crate::model::bucket;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
@@ -33,14 +33,16 @@ impl<'r> Renderer<'r> {
         let templates = Templates::parse(&repository.templates, problems);
         let renderer = Self { repository, templates };
         renderer.check_names(problems);
-        renderer.check_cloud_names(problems);
+        names::check(repository, problems);
         renderer
     }
 
     /// Renders the stacks of `environment`, in the order of their dependency; those with
     /// problems are left out.
     pub fn render(&self, environment: &Environment, problems: &mut Vec<Diagnostic>) -> Vec<RenderedStack> {
-        let stacks = &self.repository.stacks;
+        let stacks: Vec<Stack> =
+            self.repository.stacks.iter().map(|stack| stack.in_environment(&environment.name)).collect();
+        let stacks = stacks.as_slice();
         let mut bodies: HashMap<usize, (Body, Vec<MadeUserData>)> = HashMap::new();
         for (index, stack) in stacks.iter().enumerate() {
             if let Some(body) = self.body(environment, stack, problems) {
@@ -49,15 +51,15 @@ impl<'r> Renderer<'r> {
         }
         let by_name: HashMap<&str, &Body> =
             bodies.iter().map(|(index, (body, _))| (stacks[*index].name.as_str(), body)).collect();
-        let trades = self.trades(environment, &bodies);
+        let trades = self.trades(environment, stacks, &bodies);
         self.check_exports(&bodies, &trades, problems);
         let order = graph::order_with(stacks, &|index| exports::needed(&trades, index));
         if order.len() < graph::order(stacks).len() {
-            self.circle(&order, &trades, problems);
+            Self::circle(stacks, &order, &trades, problems);
         }
         let mut rendered = Vec::new();
         for &index in &order {
-            let stack = &stacks[index];
+            let (stack, original) = (&stacks[index], &self.repository.stacks[index]);
             let Some((body, made)) = bodies.get(&index) else { continue };
             parameters::check(stack, body, environment.region.get().ok(), problems);
             check_outputs(stack, &by_name, problems);
@@ -69,15 +71,16 @@ impl<'r> Renderer<'r> {
                 references.any(|reference| reference.stack == *name) || imported.contains(other)
             };
             let depends_on = order.iter().filter(needed).map(|&other| stacks[other].name.clone()).collect();
-            rendered.push(self.finish(environment, stack, body, made, depends_on, problems));
+            let mut finished = self.finish(environment, stack, body, made, depends_on, problems);
+            finished.overridden = original.overridden(&environment.name);
+            rendered.push(finished);
         }
         self.check_addresses(environment, &rendered, problems);
         rendered
     }
 
     /// Says which stacks wait for each other's exports; references alone were judged before.
-    fn circle(&self, order: &[usize], trades: &[Trade], problems: &mut Vec<Diagnostic>) {
-        let stacks = &self.repository.stacks;
+    fn circle(stacks: &[Stack], order: &[usize], trades: &[Trade], problems: &mut Vec<Diagnostic>) {
         let whole = graph::order(stacks);
         let left: Vec<usize> = whole.into_iter().filter(|index| !order.contains(index)).collect();
         let importer = left.iter().find(|index| !exports::needed(trades, **index).is_empty());
@@ -90,40 +93,6 @@ impl<'r> Renderer<'r> {
                 .at(&stack.place.file, stack.place.span, "imports what one of the others exports")
                 .help("break the circle: one of these values must come from somewhere else"),
         );
-    }
-
-    /// Names that stacks were given in CloudFormation: for environments that are there, each once.
-    fn check_cloud_names(&self, problems: &mut Vec<Diagnostic>) {
-        let environments: Vec<&str> = self.repository.environments.iter().map(|e| e.name.as_str()).collect();
-        let all = || self.repository.stacks.iter();
-        for chosen in all().flat_map(|stack| &stack.cloud_names) {
-            let place = &chosen.place;
-            let Some(environment) = self.repository.environment(chosen.environment.as_str()) else {
-                let message = format!("there is no environment `{}`", chosen.environment);
-                let diagnostic = Diagnostic::error("unknown-environment", message);
-                let (name, known) = (chosen.environment.as_str(), environments.as_slice());
-                problems.push(with_suggestion(
-                    diagnostic,
-                    &place.file,
-                    place.span,
-                    name,
-                    known,
-                    "`environments` of fleetwright.yaml",
-                ));
-                continue;
-            };
-            let same = all().find(|stack| {
-                self.cloud_name(environment, stack) == chosen.name
-                    && stack.cloud_names.iter().all(|own| own.place != chosen.place)
-            });
-            if let Some(other) = same {
-                let message = format!(
-                    "`{}` is also what stack `{}` is called in `{}`",
-                    chosen.name, other.name, environment.name
-                );
-                problems.push(Diagnostic::error("duplicate-name", message).at(&place.file, place.span, ""));
-            }
-        }
     }
 
     /// Stacks naming templates that are not there.
@@ -262,15 +231,6 @@ impl<'r> Renderer<'r> {
         tags
     }
 
-    /// The stack's name in CloudFormation.
-    fn cloud_name(&self, environment: &Environment, stack: &Stack) -> String {
-        let chosen = stack.cloud_names.iter().find(|chosen| chosen.environment == environment.name);
-        match chosen {
-            Some(chosen) => chosen.name.clone(),
-            None => self.repository.cloud_name(&environment.name, &stack.name),
-        }
-    }
-
     fn finish(
         &self,
         environment: &Environment,
@@ -318,7 +278,10 @@ impl<'r> Renderer<'r> {
         unset.extend(stack.tags.iter().flat_map(|(_, tag)| tag.unset().to_vec()));
         RenderedStack {
             name: stack.name.clone(),
-            cloud_name: self.cloud_name(environment, stack),
+            cloud_name: names::cloud_name(self.repository, environment, stack),
+            is_named: stack.cloud_names.iter().any(|chosen| chosen.environment == environment.name),
+            overridden: Vec::new(),
+            values: stack.values.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
             template: body.text.clone(),
             template_file: stack.template.clone(),
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),

@@ -4,7 +4,9 @@ use super::decode::Reader;
 use super::interpolate::{Filled, Variables, fill, setting};
 use super::stack_policy;
 use crate::model::setting::{Place, Setting};
-use crate::model::stack::{CloudName, Hook, Moment, Parameter, ParameterValue, Stack, Value, Written};
+use crate::model::stack::{
+    CloudName, Hook, Moment, Override, Parameter, ParameterValue, Stack, Value, Written,
+};
 use crate::source::Diagnostic;
 use crate::yaml::{Kind, Node, Scalar};
 
@@ -23,32 +25,27 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
 
 fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables<'_>) -> Option<Stack> {
     let name = reader.name(key);
-    let keys = ["template", "values", "parameters", "tags", "protect", "policy", "hooks", "cloud_name"];
+    let keys = [
+        "template",
+        "values",
+        "parameters",
+        "tags",
+        "protect",
+        "policy",
+        "hooks",
+        "cloud_name",
+        "environments",
+    ];
     let fields = reader.fields(value, key.span, "a stack", &keys)?;
     let template = reader.required(&fields, "template").and_then(|node| {
         let text = reader.text(node, "`template`")?;
         Some((format!("{TEMPLATES}{text}"), reader.place(node)))
     });
-    let mut values = Vec::new();
-    if let Some(node) = fields.get("values") {
-        for (key, value) in reader.entries(node, "`values`") {
-            let Some(name) = key.text() else { continue };
-            if GIVEN.contains(&name) {
-                let diagnostic =
-                    Diagnostic::error("reserved-name", format!("`{name}` is given to every template"));
-                reader.problem(diagnostic, key.span, "choose another name");
-            } else {
-                // What can't be used is nothing, so that templates don't miss it as well.
-                values.push((name.to_owned(), convert(reader, value, variables).unwrap_or(Value::Null)));
-            }
-        }
-    }
-    let mut parameters = Vec::new();
-    if let Some(node) = fields.get("parameters") {
-        for (key, value) in reader.entries(node, "`parameters`") {
-            parameters.extend(parameter(reader, key, value, variables));
-        }
-    }
+    let values = values(reader, fields.get("values"), variables);
+    let values = values.into_iter().map(|(name, value, _)| (name, value)).collect();
+    let parameters = parameters(reader, fields.get("parameters"), variables);
+    let overrides =
+        fields.get("environments").map(|node| overrides(reader, node, variables)).unwrap_or_default();
     let mut tags = Vec::new();
     if let Some(node) = fields.get("tags") {
         for (key, value) in reader.entries(node, "`tags`") {
@@ -73,9 +70,56 @@ fn stack(reader: &mut Reader<'_>, key: &Node, value: &Node, variables: Variables
         protect,
         policy,
         hooks,
+        overrides,
         cloud_names,
         place,
     })
+}
+
+/// `values`: variables of the template, each with the place of its name.
+fn values(
+    reader: &mut Reader<'_>,
+    node: Option<&Node>,
+    variables: Variables<'_>,
+) -> Vec<(String, Value, Place)> {
+    let Some(node) = node else { return Vec::new() };
+    let mut values = Vec::new();
+    for (key, value) in reader.entries(node, "`values`") {
+        let Some(name) = key.text() else { continue };
+        if GIVEN.contains(&name) {
+            let diagnostic =
+                Diagnostic::error("reserved-name", format!("`{name}` is given to every template"));
+            reader.problem(diagnostic, key.span, "choose another name");
+        } else {
+            // What can't be used is nothing, so that templates don't miss it as well.
+            let value = convert(reader, value, variables).unwrap_or(Value::Null);
+            values.push((name.to_owned(), value, reader.place(key)));
+        }
+    }
+    values
+}
+
+fn parameters(reader: &mut Reader<'_>, node: Option<&Node>, variables: Variables<'_>) -> Vec<Parameter> {
+    let Some(node) = node else { return Vec::new() };
+    let entries = reader.entries(node, "`parameters`");
+    entries.iter().filter_map(|(key, value)| parameter(reader, key, value, variables)).collect()
+}
+
+/// `environments`: what is different in single environments.
+fn overrides(reader: &mut Reader<'_>, node: &Node, variables: Variables<'_>) -> Vec<Override> {
+    let mut overrides = Vec::new();
+    for (key, value) in reader.entries(node, "`environments`") {
+        let (environment, place) = (reader.name(key), reader.place(key));
+        if value.scalar() == Some(Scalar::Null) {
+            continue;
+        }
+        let what = "an environment of a stack";
+        let Some(fields) = reader.fields(value, key.span, what, &["values", "parameters"]) else { continue };
+        let values = values(reader, fields.get("values"), variables);
+        let parameters = parameters(reader, fields.get("parameters"), variables);
+        overrides.extend(environment.map(|environment| Override { environment, values, parameters, place }));
+    }
+    overrides
 }
 
 /// `hooks`: for each moment a list of commands, each a list itself, so that no shell is needed to tell

@@ -24,12 +24,17 @@ pub fn json(report: &DriftReport) -> Result<serde_json::Value, serde_json::Error
 pub fn human(report: &DriftReport, paint: Paint) -> String {
     let mut out = String::new();
     let names = report.stacks.iter().map(|stack| &stack.stack).chain(&report.absent);
+    let names = names.chain(report.not_ours.iter().map(|other| &other.stack));
     let width = names.map(|name| name.as_str().len()).max().unwrap_or(0);
     for stack in &report.stacks {
         one(&mut out, stack, &report.region, width, paint);
     }
     for name in &report.absent {
         let _ = writeln!(out, "{name:width$}   {}   does not exist", report.region);
+    }
+    for other in &report.not_ours {
+        let _ = writeln!(out, "{:width$}   {}   not checked: {}", other.stack, report.region, other.why);
+        let _ = writeln!(out, "{:width$}     next: {}", "", other.next);
     }
     let _ = writeln!(out, "\n{}", summary(report));
     out

@@ -84,6 +84,7 @@ fn report() -> DriftReport {
             ),
         ],
         absent: vec!["edge".parse().expect("a name")],
+        not_ours: Vec::new(),
     }
 }
 

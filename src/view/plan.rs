@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, NOTE, Paint};
 use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
+use crate::model::name::StackName;
 use crate::model::nested::shown;
 use crate::plan::secret::{Handling, Uncompared};
 use crate::plan::stack::{
@@ -328,10 +329,19 @@ pub fn summary(plan: &Plan) -> String {
         let (values, were) = (count(open, "value"), if open == 1 { "was" } else { "were" });
         let _ = write!(text, " {values} of NoEcho parameters {were} not compared.");
     }
+    if !plan.not_selected.is_empty() {
+        let _ = write!(text, " {}", not_selected(&plan.not_selected));
+    }
     if machines > 0 {
         let _ = write!(text, " {} would be replaced by a roll.", count(machines, "machine"));
     }
     text
+}
+
+/// What a plan or an apply of some stacks leaves out.
+pub fn not_selected(stacks: &[StackName]) -> String {
+    let names: Vec<String> = stacks.iter().map(|name| format!("`{name}`")).collect();
+    format!("Not asked for: {}.", list(&names))
 }
 
 #[cfg(test)]

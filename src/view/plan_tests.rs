@@ -53,6 +53,8 @@ fn resource(name: &str, kind: &str, action: Action, claim: Claim) -> ResourcePla
 
 fn plan(stacks: Vec<StackPlan>) -> Plan {
     Plan {
+        selected: Vec::new(),
+        not_selected: Vec::new(),
         access: None,
         version: PLAN_VERSION,
         project: "demo".parse().expect("a name"),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::model::stack::RenderedStack;
+use crate::model::stack::{ENVIRONMENT_TAG, RenderedStack};
 
 /// Version of the JSON document, raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -19,6 +19,9 @@ pub fn templates(stacks: &[&RenderedStack]) -> String {
         let _ = write!(text, "---\n# {}, from {}\n", stack.cloud_name, stack.template_file);
         for (name, value) in parameters(stack) {
             let _ = writeln!(text, "# {name}: {value}");
+        }
+        for line in overridden(stack) {
+            let _ = writeln!(text, "# {line}");
         }
         text.push_str(&ended(&stack.template));
     }
@@ -45,6 +48,19 @@ pub fn user_data(stacks: &[&RenderedStack]) -> String {
         );
     }
     text
+}
+
+/// What a stack's file says of this environment alone, a line each: the key, and the value that comes of it.
+pub fn overridden(stack: &RenderedStack) -> impl Iterator<Item = String> {
+    let environment = stack.tags.get(ENVIRONMENT_TAG).map_or("this environment", String::as_str);
+    stack.overridden.iter().map(move |key| {
+        let name = key.split_once('.').map_or(key.as_str(), |(_, name)| name);
+        let value = match key.strip_prefix("values.") {
+            Some(name) => stack.values.iter().find(|(known, _)| known == name).map(|(_, v)| v.to_string()),
+            None => parameters(stack).find(|(known, _)| *known == name).map(|(_, value)| value),
+        };
+        format!("{key} of {environment}: {}", value.unwrap_or_default())
+    })
 }
 
 /// The parameters with their values, `NoEcho` ones hidden.
@@ -77,7 +93,7 @@ fn stack_json(stack: &RenderedStack) -> serde_json::Value {
         .iter()
         .map(|data| json!({ "resource": data.resource, "file": data.file, "text": data.text }))
         .collect();
-    json!({
+    let mut document = json!({
         "name": stack.name,
         "cloud_name": stack.cloud_name,
         "template_file": stack.template_file,
@@ -88,5 +104,11 @@ fn stack_json(stack: &RenderedStack) -> serde_json::Value {
         "outputs": stack.outputs,
         "user_data": user_data,
         "unset": unset,
-    })
+    });
+    if let (false, Some(map)) = (stack.overridden.is_empty(), document.as_object_mut()) {
+        let values: serde_json::Map<_, _> = stack.values.iter().cloned().collect();
+        map.insert("values".to_owned(), values.into());
+        map.insert("overridden".to_owned(), stack.overridden.clone().into());
+    }
+    document
 }

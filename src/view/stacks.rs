@@ -149,6 +149,7 @@ impl Board {
             Outcome::Imported => (GOOD, "✓", "imported"),
             Outcome::Settled => (GOOD, "✓", "at rest"),
             Outcome::Failed => (BAD, "✗", "failed"),
+            Outcome::Blocked => (BAD, "✗", "blocked"),
             Outcome::Skipped => (DIM, "-", "skipped: what it depends on failed"),
             Outcome::NotBegun => (DIM, "-", "not begun"),
             Outcome::LeftRunning => (DIM, "…", "left to CloudFormation, which goes on with it"),
@@ -156,7 +157,9 @@ impl Board {
         let name = self.paint.paint(BOLD, &format!("{stack:w$}", w = self.width));
         let sign = self.paint.paint(style, sign);
         let line = match outcome {
-            Outcome::Skipped | Outcome::NotBegun | Outcome::LeftRunning => format!("{name}  {sign} {words}"),
+            Outcome::Blocked | Outcome::Skipped | Outcome::NotBegun | Outcome::LeftRunning => {
+                format!("{name}  {sign} {words}")
+            }
             Outcome::Created
             | Outcome::Updated
             | Outcome::Deleted
@@ -208,6 +211,7 @@ pub fn summary(outcomes: &[Outcome], took: Duration) -> String {
         Outcome::Imported => "imported",
         Outcome::Settled => "at rest",
         Outcome::Failed => "failed",
+        Outcome::Blocked => "blocked",
         Outcome::Skipped => "skipped",
         Outcome::NotBegun => "not begun",
         Outcome::LeftRunning => "left running",

@@ -6,9 +6,12 @@ mod bucket;
 mod calls;
 mod failures;
 mod killed;
+mod owners;
+mod protected;
 mod recovery;
 mod rights;
 mod secrets;
+mod selected;
 mod words;
 
 use std::process::{Child, Command, Stdio};
@@ -87,10 +90,19 @@ impl Lab {
         environment
     }
 
+    pub fn path(&self, file: &str) -> std::path::PathBuf {
+        self.folder.path().join(file)
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Run {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same with more variables.
+    pub fn run_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Run {
         let environment = self.environment();
-        let environment: Vec<(&str, &str)> =
-            environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let own = environment.iter().map(|(name, value)| (*name, value.as_str()));
+        let environment: Vec<(&str, &str)> = own.chain(more.iter().copied()).collect();
         fleetwright_with(self.folder.path(), arguments, &environment)
     }
 
@@ -116,6 +128,22 @@ impl Lab {
         let text = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "it printed:\n{text}");
         text
+    }
+
+    /// Somebody makes a stack of that name with these tags, and not with fleetwright.
+    pub fn stranger(&self, stack: &str, tags: &[(&str, &str)]) {
+        let name = [("StackName", stack), ("ChangeSetName", "by-hand")];
+        let mut fields = vec![("ChangeSetType", "CREATE"), ("TemplateBody", TEMPLATE)];
+        let keys: Vec<[String; 2]> = (1..=tags.len())
+            .map(|number| ["Key", "Value"].map(|part| format!("Tags.member.{number}.{part}")))
+            .collect();
+        for ([key, value], tag) in keys.iter().zip(tags) {
+            fields.extend([(key.as_str(), tag.0), (value.as_str(), tag.1)]);
+        }
+        self.aws.ask("CreateChangeSet", &[&name[..], &fields].concat());
+        self.aws.ask("DescribeChangeSet", &name);
+        self.aws.ask("ExecuteChangeSet", &name);
+        self.aws.wait_until("it is made", |world| world.stack(stack).status == "CREATE_COMPLETE");
     }
 
     pub fn status(&self) -> Option<String> {

@@ -32,6 +32,7 @@ mod init;
 mod journey;
 mod links;
 mod local_cloud;
+mod names;
 mod pipeline_images;
 mod pipeline_serve;
 mod render;

@@ -16,8 +16,8 @@ use super::templates::{Part, Templates};
 use super::{failure, is_missing, refusal};
 use crate::model::changes::differences;
 use crate::model::deployed::{
-    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import, PropertyChange,
-    ResourceChange, ResourceEvent, StackResource,
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import, Phase,
+    PropertyChange, ResourceChange, ResourceEvent, StackResource,
 };
 use crate::model::nested;
 use crate::port::cloud::{Cloud, CloudError};
@@ -43,7 +43,31 @@ impl CloudFormation {
 }
 
 impl CloudFormation {
-    /// Adds the change sets that wait for a stack in review: the stack itself does not tell whose it is.
+    /// Adds what a stack whose creation did not end does not tell itself: the change sets that wait for it,
+    /// and the tags it is to have, by which its owner is known.
+    async fn unfinished(&self, stack: &mut DeployedStack) -> Result<(), CloudError> {
+        self.waiting(stack).await?;
+        let set = match stack.phase() {
+            Phase::InReview => stack.waiting.first().cloned(),
+            Phase::FailedCreate | Phase::Busy => stack.change_set.clone(),
+            Phase::Settled | Phase::Stuck | Phase::Gone => None,
+        };
+        let Some(set) = set.filter(|_| stack.tags.is_empty()) else { return Ok(()) };
+        let request = self.client.describe_change_set().change_set_name(&set);
+        // An id is enough for itself; a name is one of its stack's.
+        let request = if set.starts_with("arn:") { request } else { request.stack_name(&stack.name) };
+        match request.send().await {
+            Ok(answer) => stack.tags = tags(answer.tags),
+            // It may have been executed or deleted a moment ago.
+            Err(error) => match refusal(&error) {
+                Some(("ChangeSetNotFound" | "ChangeSetNotFoundException" | "ValidationError", _)) => {}
+                _ => return Err(failure(format!("reading change set `{set}`"), error)),
+            },
+        }
+        Ok(())
+    }
+
+    /// Adds the change sets that wait for a stack in review.
     async fn waiting(&self, stack: &mut DeployedStack) -> Result<(), CloudError> {
         if stack.status != "REVIEW_IN_PROGRESS" {
             return Ok(());
@@ -148,7 +172,7 @@ impl Cloud for CloudFormation {
         }
         found.retain(|stack| stack.status != "DELETE_COMPLETE");
         for stack in &mut found {
-            self.waiting(stack).await?;
+            self.unfinished(stack).await?;
         }
         Ok(found)
     }
@@ -160,7 +184,7 @@ impl Cloud for CloudFormation {
                 let mut found = answer.stacks.unwrap_or_default().into_iter().filter_map(deployed);
                 let mut found = found.find(|stack| by_id || stack.status != "DELETE_COMPLETE");
                 if let Some(stack) = &mut found {
-                    self.waiting(stack).await?;
+                    self.unfinished(stack).await?;
                 }
                 Ok(found)
             }
@@ -520,8 +544,12 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         nested: from.parent_id.is_some(),
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
-        tags: map(from.tags, |t| Some((t.key?, t.value?))),
+        tags: tags(from.tags),
     })
+}
+
+fn tags(list: Option<Vec<Tag>>) -> BTreeMap<String, String> {
+    list.unwrap_or_default().into_iter().filter_map(|t| Some((t.key?, t.value?))).collect()
 }
 
 fn state(status: Option<ChangeSetStatus>, reason: String) -> ChangeSetState {

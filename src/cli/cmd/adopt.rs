@@ -16,6 +16,7 @@ use crate::event::Events;
 use crate::model::deployed::{DeployedStack, Phase};
 use crate::model::name::StackName;
 use crate::plan::adopt::{self, Adopted};
+use crate::plan::owner::{self, Purpose};
 use crate::plan::stack::{PLAN_VERSION, Plan};
 use crate::repo::document;
 use crate::view;
@@ -127,8 +128,7 @@ async fn adopted(session: &Session, args: &Args) -> Result<(StackName, Adopted),
             "give this one another name with `--as NAME`",
         ));
     }
-    let usual = session.repository.cloud_name(environment, &name);
-    let adopted = adopt::files(&name, environment, &usual, &stack, &text, &tree).map_err(|error| {
+    let adopted = adopt::files(&name, environment, &stack, &text, &tree).map_err(|error| {
         Failure::failed(
             error.to_string(),
             "write its template by hand, with `cloud_name` in its file under stacks/",
@@ -140,6 +140,15 @@ async fn adopted(session: &Session, args: &Args) -> Result<(StackName, Adopted),
 fn can_be(session: &Session, stack: &DeployedStack) -> Result<(), Failure> {
     let name = &stack.name;
     if let Some(known) = session.wanted.stacks.iter().find(|wanted| wanted.stack.cloud_name == *name) {
+        if let Some(blocked) = owner::refusal(&known.stack, stack, Purpose::Change) {
+            return Err(Failure::usage(
+                format!(
+                    "{}, and the repository's stack `{}` would have the same name",
+                    blocked.why, known.stack.name
+                ),
+                blocked.next,
+            ));
+        }
         return Err(Failure::usage(
             format!("`{name}` is the repository's stack `{}` already", known.stack.name),
             "there is nothing to adopt",
@@ -199,6 +208,8 @@ async fn preview(context: &Context, name: &StackName) -> Result<(), Failure> {
         project: session.wanted.project.clone(),
         environment: session.wanted.environment.clone(),
         region: session.wanted.region.clone(),
+        selected: Vec::new(),
+        not_selected: Vec::new(),
         stacks: vec![stack.map_err(plan_failure)?],
         left: Vec::new(),
     };

@@ -10,6 +10,7 @@ use crate::adapter::plan_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::protect::{Consent, may_destroy};
 use crate::cli::secrets;
 use crate::cli::stacks::{Session, ask, cloud_failure, plan_failure};
 use crate::driver::apply::{Report, apply, settle};
@@ -17,6 +18,7 @@ use crate::driver::follow::Pace;
 use crate::driver::plan::{Found, plan};
 use crate::driver::prune::prune;
 use crate::event::stack::Outcome;
+use crate::model::stack::Stack;
 use crate::plan::access::{AccessChange, moved as access_moved};
 use crate::plan::saved::{SAVED_VERSION, SavedPlan};
 use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
@@ -28,10 +30,12 @@ use crate::view::paint::Paint;
 #[command(after_long_help = "\
 Makes the plan, shows it, asks, and carries it out: a stack begins as soon as those it depends on
 are done, independent ones at the same time. A change that would go beyond the plan is refused.
+A blocked stack keeps back itself and what depends on it; the others are applied, and the status is 1.
 Stopped by Ctrl-C or killed, it can be run again and goes on.
 
 Examples:
   fleetwright apply
+  fleetwright apply workers              this stack, and what it depends on
   fleetwright apply plan.json            what `plan --out plan.json` has shown, or nothing
   fleetwright apply --prune              also delete stacks that the repository no longer has
   fleetwright apply --set-secret db.Password      asks for the value of a NoEcho parameter, and sets it
@@ -43,13 +47,18 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
 
-    /// A plan that `fleetwright plan --out FILE` wrote: exactly that is applied, and nothing if
-    /// anything it rests on has moved since
-    #[arg(value_name = "FILE")]
-    plan: Option<PathBuf>,
+    /// PROJECT-ENVIRONMENT, in place of typing it: where something is deleted or replaced in a protected
+    /// environment, `-y` alone is not enough
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
+
+    /// Only these stacks, and those they depend on; or a plan that `fleetwright plan --out FILE` wrote:
+    /// exactly that is applied, and nothing if anything it rests on has moved since
+    #[arg(value_name = "STACK|FILE")]
+    targets: Vec<String>,
 
     /// Also delete stacks that the repository no longer has, after everything else
-    #[arg(long, conflicts_with = "plan")]
+    #[arg(long, conflicts_with = "targets")]
     prune: bool,
 
     /// Do not take the environment's lock, which lies in the project's bucket
@@ -62,18 +71,22 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let saved = args.plan.as_deref().map(saved).transpose()?;
-    let context = &match &saved {
-        Some(saved) => of_environment(context, saved)?,
-        None => context.clone(),
+    let saved = saved_plan(context, &args.targets)?.map(|path| self::saved(&path)).transpose()?;
+    let (context, stacks) = &match &saved {
+        Some(saved) => {
+            (of_environment(context, saved)?, saved.plan.selected.iter().map(ToString::to_string).collect())
+        }
+        None => (context.clone(), args.targets.clone()),
     };
-    let session = Session::begin_with(context, &args.secrets.read()?).await?;
+    let command =
+        format!("fleetwright apply{}", args.targets.iter().map(|t| format!(" {t}")).collect::<String>());
+    let session = Session::changing_with(context, stacks, &command, &args.secrets.read()?).await?;
     let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
     if settled.was_stopped() {
         drop(session.flush(context).await);
         return Err(interrupted(&settled));
     }
-    let (found, access) = (session.look().await?, session.access.look().await?);
+    let (found, access) = (session.look().await?, access(&session).await?);
     secrets::complete(&session.wanted, &found)?;
     let promise = match saved {
         Some(saved) => {
@@ -97,7 +110,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         shown.map_values(|value| mask.mask(value));
         eprint!("{}", view::plan::human(&shown, Paint(context.colour_err)));
     }
-    if let Some((stack, blocked)) = plan.blocked().next() {
+    if let Some((stack, blocked)) = plan.blocked().next().filter(|_| !plan.has_work()) {
         let what = format!("stack `{}` is {}: {}", stack.stack, blocked.status, blocked.why);
         return Err(Failure::failed(what, blocked.next.clone()));
     }
@@ -122,6 +135,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         let outcomes: Vec<Outcome> =
             report.stacks.iter().map(|(_, outcome)| *outcome).chain(pruned.iter().copied()).collect();
         eprintln!("\n{}", view::stacks::summary(&outcomes, since.elapsed()));
+        if !plan.not_selected.is_empty() {
+            eprintln!("{}", view::plan::not_selected(&plan.not_selected));
+        }
     }
     if report.was_stopped() {
         return Err(interrupted(&report));
@@ -148,7 +164,7 @@ async fn under_lock(
     locked: bool,
 ) -> Result<(Report, Vec<Outcome>), Failure> {
     let found = if locked { session.look().await? } else { found };
-    let access = session.access.look().await?;
+    let access = access(session).await?;
     holds(promise, session, &found, access.as_ref())?;
     // Before the stacks, so that control machines that are new find it.
     if let Some(change) = &access {
@@ -162,6 +178,38 @@ async fn under_lock(
     Ok((report, pruned))
 }
 
+/// How access to the cluster is to change. It is the environment's, and no part of any stack.
+async fn access(session: &Session) -> Result<Option<AccessChange>, Failure> {
+    if session.wanted.selected.is_empty() { session.access.look().await } else { Ok(None) }
+}
+
+/// The file of a saved plan, where that is what was given. What the repository has a stack of that name for is
+/// the stack; `./NAME` is always a file.
+fn saved_plan(context: &Context, targets: &[String]) -> Result<Option<PathBuf>, Failure> {
+    // No name of a stack has these in it, here or in CloudFormation.
+    let names_file = |target: &&String| target.contains(['/', '.']);
+    match targets {
+        [only] if names_file(&only) => Ok(Some(PathBuf::from(only))),
+        [only] if Path::new(only).is_file() => {
+            let repository = context.repository()?;
+            let named = |stack: &Stack| {
+                stack.name.as_str() == only || stack.cloud_names.iter().any(|chosen| chosen.name == *only)
+            };
+            let is_stack = repository.stacks.iter().any(named);
+            Ok((!is_stack).then(|| PathBuf::from(only)))
+        }
+        several => match several.iter().find(names_file) {
+            None => Ok(None),
+            Some(file) => Err(Failure::usage(
+                format!("`{file}` is a file, and a saved plan is applied as a whole"),
+                format!(
+                    "`fleetwright apply {file}` alone; which stacks are in it was chosen when it was made"
+                ),
+            )),
+        },
+    }
+}
+
 /// Asks; for the project's and environment's name where stacks are deleted, after naming what they hold.
 async fn confirm(context: &Context, args: &Args, session: &Session, plan: &Plan) -> Result<(), Failure> {
     let interrupted = || Failure::Interrupted { left: "nothing was changed".to_owned() };
@@ -171,10 +219,20 @@ async fn confirm(context: &Context, args: &Args, session: &Session, plan: &Plan)
             eprintln!("{}", view::recover::deleted(&left.cloud_name, &held));
         }
     }
-    if args.yes || !plan.has_changes() {
+    if !plan.has_changes() {
         return Ok(());
     }
-    if plan.deleted().next().is_some() {
+    let environment = session.environment()?;
+    let destroys = plan.deleted().next().is_some() || (environment.protect && plan.destroys());
+    if !destroys && args.yes {
+        return Ok(());
+    }
+    if destroys {
+        let of = (&session.wanted.project, environment);
+        let command = if args.prune { "fleetwright apply --prune" } else { "fleetwright apply" };
+        if may_destroy(of, args.yes, args.confirm.as_deref(), command)? == Consent::Given {
+            return Ok(());
+        }
         let name = format!("{}-{}", session.wanted.project, session.wanted.environment);
         let question = format!("Type `{name}` to apply this, and to delete what stands above:");
         let answer = ask(&question, "fleetwright apply", &session.stop).await?;

@@ -6,12 +6,14 @@ use std::time::Instant;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::protect::{Consent, may_destroy};
 use crate::cli::stacks::{Session, ask, cloud_failure};
 use crate::driver::apply::{Report, settle};
 use crate::driver::destroy::destroy;
 use crate::driver::plan::Found;
 use crate::event::stack::Outcome;
 use crate::model::deployed::DeployedStack;
+use crate::plan::owner::{self, Purpose};
 use crate::view;
 use crate::view::stacks::Loss;
 
@@ -23,11 +25,17 @@ stacks: what uses something goes before it, independent ones at the same time.
 
 Examples:
   fleetwright destroy
-  fleetwright destroy -y                 without asking, for scripts")]
+  fleetwright destroy -y                 without asking, for scripts
+  fleetwright destroy -e production -y --confirm shop-production
+                                         where the environment is protected")]
 pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    /// PROJECT-ENVIRONMENT, in place of typing it: in a protected environment `-y` alone is not enough
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
 
     /// Do not take the environment's lock, which lies in the project's bucket
     #[arg(long)]
@@ -36,7 +44,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let session = Session::begin(context).await?;
+    let session = Session::changing(context, &[], "fleetwright destroy").await?;
     let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
     let session = session.flush(context).await;
     if settled.was_stopped() {
@@ -50,6 +58,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         }
         return Ok(Done::Ok);
     }
+    not_ours(&session, &found)?;
     let protected: Vec<String> = found
         .stacks
         .iter()
@@ -81,7 +90,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     if !context.json() {
         eprint!("{}", view::stacks::losses(&name, &session.wanted.region, &losses));
     }
-    if !args.yes {
+    let of = (&session.wanted.project, session.environment()?);
+    if may_destroy(of, args.yes, args.confirm.as_deref(), "fleetwright destroy")? == Consent::Ask {
         let question = format!("Type `{name}` to delete all of it:");
         match ask(&question, "fleetwright destroy", &session.stop).await? {
             Some(answer) if answer == name => {}
@@ -108,10 +118,27 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     if report.is_complete() { Ok(Done::Ok) } else { Err(Failure::Reported) }
 }
 
+/// Refuses when a stack that has one of the repository's names is not the repository's: it may be what somebody
+/// else lives on.
+fn not_ours(session: &Session, found: &Found) -> Result<(), Failure> {
+    let refused = session.wanted.stacks.iter().find_map(|wanted| {
+        let stack = found.stacks.get(&wanted.stack.name)?;
+        Some((&wanted.stack.name, owner::refusal(&wanted.stack, stack, Purpose::Delete)?))
+    });
+    match refused {
+        None => Ok(()),
+        Some((name, blocked)) => Err(Failure::failed(
+            format!("stack `{name}`: {}; nothing was deleted", blocked.why),
+            blocked.next,
+        )),
+    }
+}
+
 /// Deletes what was named, if that is what is there: stacks may have come or been protected while
 /// the question stood there.
 async fn under_lock(session: &Session, named: &Found) -> Result<Report, Failure> {
     let now = session.look().await?;
+    not_ours(session, &now)?;
     // What has gone meanwhile needs no deleting.
     let was_named = |stack: &DeployedStack| named.stacks.values().any(|known| known.id == stack.id);
     if now.stacks.values().any(|stack| stack.protected || !was_named(stack)) {

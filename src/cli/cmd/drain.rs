@@ -28,8 +28,8 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let cluster = context.cluster().await?;
     let names: Vec<_> = args.machines.iter().map(MachineId::as_str).collect();
+    let cluster = context.cluster_to_change(&format!("fleetwright drain {}", names.join(" "))).await?;
     let names = names.join(", ");
     let start = Instant::now();
     let mut tell = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);

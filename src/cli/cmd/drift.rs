@@ -65,5 +65,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         // A reader that has gone away is no reason to fail.
         view::out::stdout(&text);
     }
+    if !report.not_ours.is_empty() {
+        // They are said above, and nobody may take the rest for all there is.
+        return Err(Failure::Reported);
+    }
     Ok(if report.has_drift() { Done::Changes } else { Done::Ok })
 }

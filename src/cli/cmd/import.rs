@@ -13,6 +13,7 @@ use crate::event::stack::Outcome;
 use crate::model::deployed::{Import, Phase};
 use crate::model::name::StackName;
 use crate::plan::import::{Given, imports, template};
+use crate::plan::owner::{self, Purpose};
 use crate::plan::stack::{ParameterValue, resolve};
 use crate::view;
 
@@ -61,7 +62,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         })
     });
     let given = given.collect::<Result<Vec<_>, _>>()?;
-    let session = Session::begin(context).await?;
+    let command = format!("fleetwright import {} {}", args.stack, args.resources.join(" "));
+    let session = Session::changing(context, &[], &command).await?;
     let (name, cloud_name) = session.find(&args.stack)?;
     let found = session.look().await?;
     let Some(wanted) = session.wanted.stack(&name) else {
@@ -116,6 +118,9 @@ struct Prepared {
 fn prepare(wanted: &WantedStack, found: &Found, given: &[Given]) -> Result<Prepared, Failure> {
     let name = &wanted.stack.name;
     let existing = found.stacks.get(name).filter(|stack| stack.phase() != Phase::InReview);
+    if let Some(blocked) = existing.and_then(|stack| owner::refusal(&wanted.stack, stack, Purpose::Change)) {
+        return Err(Failure::failed(format!("stack `{name}`: {}", blocked.why), blocked.next));
+    }
     if let Some(existing) = existing.filter(|stack| stack.phase() != Phase::Settled) {
         return Err(Failure::failed(
             format!("stack `{name}` is {}, and nothing can be imported into it", existing.status),

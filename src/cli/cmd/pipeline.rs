@@ -99,7 +99,7 @@ fn list(context: &Context, limit: u32) -> Result<Done, Failure> {
 }
 
 async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Result<Done, Failure> {
-    let shop = Workshop::open(context).await?;
+    let shop = Workshop::open(context, &format!("fleetwright pipeline run {name}")).await?;
     let names: Vec<&str> = shop.repository.pipelines.iter().map(|known| known.name.as_str()).collect();
     let found = shop.repository.pipelines.iter().find(|known| known.name.as_str() == name);
     let Some(pipeline) = found else {
@@ -135,7 +135,7 @@ async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Res
 
 /// Releases a run from quarantine and works on it.
 async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
-    let shop = Workshop::open(context).await?;
+    let shop = Workshop::open(context, &format!("fleetwright pipeline retry {id}")).await?;
     let failure = |error| journal_failure(&error);
     let next = "`fleetwright pipeline list` shows what there is";
     let Some(run) = shop.parts.journal.run(id).map_err(failure)? else {
@@ -156,7 +156,7 @@ async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
 
 /// Ends a run, whoever works on it.
 async fn cancel(context: &Context, id: RunId) -> Result<Done, Failure> {
-    let shop = Workshop::open(context).await?;
+    let shop = Workshop::open(context, &format!("fleetwright pipeline cancel {id}")).await?;
     match queue::cancel(&shop.parts, id, "cancelled by hand").map_err(|error| journal_failure(&error))? {
         Cancelled::Unknown => Err(Failure::usage(
             format!("there is no run {id}"),

@@ -32,12 +32,17 @@ Exit status: 0 no change, 3 changes, 1 failed or blocked, 2 invalid input.
 Examples:
   fleetwright plan
   fleetwright plan -e production
+  fleetwright plan workers               this stack, and what it depends on
   fleetwright plan --out plan.json       and `fleetwright apply plan.json` applies exactly this
   fleetwright plan --markdown            for a comment in a pull request
   fleetwright plan --set-secret db.Password=env:DB_PASSWORD    a NoEcho value, which can't be compared
   fleetwright plan --offline             predicted from the templates alone
   fleetwright plan -o json               one document, described in docs/json.md")]
 pub struct Args {
+    /// Only these stacks, and those they depend on
+    #[arg(value_name = "STACK", conflicts_with = "prune")]
+    stacks: Vec<String>,
+
     /// Predict from the templates alone, as if nothing were deployed; asks nobody anything
     #[arg(long)]
     offline: bool,
@@ -62,9 +67,9 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let (session, found) = if args.offline {
-        (Session::offline(context).await?, Found::default())
+        (Session::offline(context, &args.stacks).await?, Found::default())
     } else {
-        let session = Session::begin_with(context, &args.secrets.read()?).await?;
+        let session = Session::reading(context, &args.stacks, &args.secrets.read()?).await?;
         let found = session.look().await?;
         secrets::complete(&session.wanted, &found)?;
         (session, found)
@@ -77,7 +82,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let mut plan = plan(cloud, &session.wanted, &found, events, pace, args.prune, &session.stop)
         .await
         .map_err(plan_failure)?;
-    plan.access = if args.offline { session.access.offline() } else { session.access.look().await? };
+    // Access is the environment's, and no part of any stack.
+    plan.access = match args.stacks.as_slice() {
+        [] if args.offline => session.access.offline(),
+        [] => session.access.look().await?,
+        _ => None,
+    };
+    let named = session.environment()?;
+    // A protected one is changed only where it is named.
+    let named = if named.protect { format!(" -e {}", named.name) } else { String::new() };
     let mask = context.mask();
     plan.map_values(|value| mask.mask(value));
     if let Some(path) = args.out.as_ref().filter(|_| plan.blocked().next().is_none()) {
@@ -103,11 +116,14 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                     "Predicted as if nothing were deployed. Nothing was changed.\n".to_owned()
                 }
                 None if args.prune => {
-                    "Apply it with `fleetwright apply --prune`. Nothing was changed.\n".to_owned()
+                    format!("Apply it with `fleetwright apply{named} --prune`. Nothing was changed.\n")
                 }
-                None => "Apply it with `fleetwright apply`. Nothing was changed.\n".to_owned(),
+                None => format!(
+                    "Apply it with `fleetwright apply{named}{}`. Nothing was changed.\n",
+                    args.stacks.iter().map(|stack| format!(" {stack}")).collect::<String>()
+                ),
                 Some(path) => format!(
-                    "Apply exactly this with `fleetwright apply {}` (valid until something it rests on changes).\n",
+                    "Apply exactly this with `fleetwright apply{named} {}` (valid until something it rests on changes).\n",
                     path.display()
                 ),
             });
@@ -116,10 +132,17 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         view::out::stdout(&text);
     }
     match (plan.blocked().next(), plan.has_changes()) {
-        (Some((stack, blocked)), _) => Err(Failure::failed(
-            format!("stack `{}` is {}: {}", stack.stack, blocked.status, blocked.why),
-            blocked.next.clone(),
-        )),
+        (Some((stack, blocked)), _) => {
+            let mut next = blocked.next.clone();
+            if plan.has_work() {
+                next.push_str("; `fleetwright apply` brings the other stacks up to date meanwhile");
+            }
+            if args.out.is_some() {
+                next.push_str("; no plan was written, since it could not be carried out whole");
+            }
+            let what = format!("stack `{}` is {}: {}", stack.stack, blocked.status, blocked.why);
+            Err(Failure::failed(what, next))
+        }
         (None, true) => Ok(Done::Changes),
         (None, false) => Ok(Done::Ok),
     }

@@ -60,16 +60,19 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let mut session = Session::begin(context).await?;
+    let mut session = if args.dry_run {
+        Session::begin(context).await?
+    } else {
+        Session::changing(context, &[], &format!("fleetwright recover {}", args.stack)).await?
+    };
     let (name, cloud_name) = session.find(&args.stack)?;
+    let Some(wanted) = session.wanted.stack(&name).map(|wanted| wanted.stack.clone()) else {
+        return Err(Failure::usage(format!("there is no stack `{name}`"), "name one of the repository"));
+    };
     let allowed = Allowed { skip: args.skip.clone(), retain: args.retain.clone() };
     for _ in 0..STEPS_MOST {
-        let recover = Recover {
-            shell: session.shell(),
-            repair: session.repair.clone(),
-            name: name.clone(),
-            cloud_name: cloud_name.clone(),
-        };
+        let recover =
+            Recover { shell: session.shell(), repair: session.repair.clone(), wanted: wanted.clone() };
         let look = recover.look(&allowed).await.map_err(cloud_failure)?;
         if args.dry_run {
             say(context, &cloud_name, &look);
@@ -113,7 +116,7 @@ async fn under_lock(recover: &Recover, confirmed: &Look, allowed: &Allowed) -> R
     let now = recover.look(allowed).await.map_err(cloud_failure)?;
     if !now.is_like(confirmed) {
         return Err(Failure::failed(
-            format!("stack `{}` was changed meanwhile; nothing was done", recover.name),
+            format!("stack `{}` was changed meanwhile; nothing was done", recover.name()),
             "`fleetwright recover` again: it looks anew",
         ));
     }

@@ -6,6 +6,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
+use crate::cli::protect::{Consent, may_change, may_destroy};
 use crate::cli::stacks::{ask, signals};
 use crate::model::name::ServiceName;
 use crate::view;
@@ -25,17 +26,32 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    /// PROJECT-ENVIRONMENT, in place of typing the service's name: in a protected environment `-y` alone is
+    /// not enough
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    let command = format!("fleetwright remove {}", args.service);
+    let consent = match context.repository_if_any()? {
+        Some(repository) => {
+            let environment = context.environment(&repository)?;
+            may_change(context, environment, &command)?;
+            may_destroy((&repository.project, environment), args.yes, args.confirm.as_deref(), &command)?
+        }
+        None if args.yes => Consent::Given,
+        None => Consent::Ask,
+    };
     let cluster = context.cluster().await?;
-    if !args.yes {
+    if consent == Consent::Ask {
         let question = format!(
             "This stops every instance of `{0}` and forgets its revisions. Type `{0}` to go on:",
             args.service
         );
-        let answer = ask(&question, &format!("fleetwright remove {}", args.service), &signals()).await?;
+        let answer = ask(&question, &command, &signals()).await?;
         if answer.as_deref() != Some(args.service.as_str()) {
             return Err(Failure::usage(
                 "the name was not typed; nothing was removed",

@@ -44,6 +44,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         view::json::document(&view::render::json(environment.name.as_str(), &chosen));
         return Ok(Done::Ok);
     }
+    if let [only] = chosen.as_slice() {
+        // Its text alone is printed, as it is sent; several carry this with them.
+        view::render::overridden(only).for_each(|line| eprintln!("{line}"));
+    }
     let text =
         if args.user_data { view::render::user_data(&chosen) } else { view::render::templates(&chosen) };
     // A reader that has gone away is no reason to fail.

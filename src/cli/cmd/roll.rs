@@ -10,6 +10,7 @@ use crate::driver::follow::Pace;
 use crate::driver::roll::{Roll, RollFailure};
 use crate::model::group::Group;
 use crate::model::machine::Role;
+use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG};
 use crate::plan::roll::{Options, RollError, candidates, intent};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::source::suggest;
@@ -50,7 +51,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let session = Session::begin(context).await?;
+    let session = Session::changing(context, &[], &format!("fleetwright roll {}", args.group)).await?;
     let group = find(&session, &args.group).await?;
     let role = role(&group)?;
     let undecided = |error: RollError| failure(&args.group, RollFailure::Undecided(error));
@@ -107,12 +108,36 @@ async fn find(session: &Session, name: &str) -> Result<Group, Failure> {
         return Err(Failure::usage(format!("there is no stack `{name}`"), next));
     };
     let cloud_name = &wanted.stack.cloud_name;
-    session.groups.group(cloud_name).await.map_err(cloud_failure)?.ok_or_else(|| {
+    let group = session.groups.group(cloud_name).await.map_err(cloud_failure)?.ok_or_else(|| {
         Failure::usage(
             format!("stack `{name}` has no autoscaling group `{cloud_name}`"),
             "name the stack of a group; if it is one, `fleetwright apply` creates it",
         )
-    })
+    })?;
+    ours(session, &group)?;
+    Ok(group)
+}
+
+/// Refuses a group of that name that is not this environment's.
+fn ours(session: &Session, group: &Group) -> Result<(), Failure> {
+    let wanted = [
+        (PROJECT_TAG, session.wanted.project.as_str()),
+        (ENVIRONMENT_TAG, session.wanted.environment.as_str()),
+    ];
+    let other = wanted.iter().find_map(|(key, value)| match group.tags.get(*key) {
+        Some(tag) if tag == value => None,
+        Some(tag) => Some(format!("its tag `{key}` is `{tag}`, not `{value}`")),
+        None => Some(format!("it has no tag `{key}`")),
+    });
+    match other {
+        None => Ok(()),
+        Some(why) => Err(Failure::failed(
+            format!("group `{}` is not this environment's: {why}; nothing was changed", group.name),
+            format!(
+                "if it is to be, give it the tags `{PROJECT_TAG}` and `{ENVIRONMENT_TAG}` in its template, and apply"
+            ),
+        )),
+    }
 }
 
 fn role(group: &Group) -> Result<Role, Failure> {

@@ -36,7 +36,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let cluster = context.cluster().await?;
+    let cluster = context.cluster_to_change(&format!("fleetwright rollback {}", args.service)).await?;
     let revision = cluster.rollback(&args.service).await.map_err(|error| failure(&error))?;
     let (events, mut heard) = Events::channel();
     let tell = |kind: EventKind, heard: &mut UnboundedReceiver<Event>| {

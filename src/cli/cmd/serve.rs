@@ -63,7 +63,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             format!("set {VARIABLE} to a long random text, or listen on 127.0.0.1"),
         ));
     }
-    let mut shop = Workshop::open(context).await?;
+    let mut shop = Workshop::open(context, "fleetwright serve").await?;
     let opens = page_token(&state_folder(shop.repository.project.as_str())?)?;
     context.hide(opens.token.expose());
     let lock = shop.parts.locks.try_lock("serve");

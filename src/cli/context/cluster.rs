@@ -7,6 +7,7 @@ use super::Context;
 use crate::adapter::aws::Aws;
 use crate::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
 use crate::cli::failure::Failure;
+use crate::cli::protect::may_change;
 use crate::cli::read::plain;
 use crate::model::name::ClusterName;
 use crate::model::project::{Environment, Repository};
@@ -28,6 +29,36 @@ impl Context {
     /// When the repository is not right, or a variable that this needs is not set.
     pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
         Ok(self.cluster_api().await?)
+    }
+
+    /// Like [`Context::cluster`], for `command`, which changes something of it: a protected environment must be
+    /// named.
+    ///
+    /// # Errors
+    /// Also when it was not.
+    pub async fn cluster_to_change(&self, command: &str) -> Result<Arc<dyn Cluster>, Failure> {
+        Ok(self.cluster_api_to_change(command).await?)
+    }
+
+    /// Like [`Context::cluster_api`], for `command`, which changes something of it.
+    ///
+    /// # Errors
+    /// Also when the environment is protected and was not named.
+    pub async fn cluster_api_to_change(&self, command: &str) -> Result<Arc<ClusterApi>, Failure> {
+        // With an address of its own a command needs no repository, and then there is none to ask.
+        if variable(ENDPOINT).is_none() || self.root().is_ok() {
+            self.may_change(command)?;
+        }
+        self.cluster_api().await
+    }
+
+    /// Refuses `command` where the environment is protected and was not named.
+    ///
+    /// # Errors
+    /// When it is, or the repository is not right.
+    pub fn may_change(&self, command: &str) -> Result<(), Failure> {
+        let repository = self.repository()?;
+        may_change(self, self.environment(&repository)?, command)
     }
 
     /// The API of the cluster of the environment that was asked for. Nothing is asked of it yet.

@@ -49,6 +49,14 @@ impl Context {
         self.repository_at(&self.root()?)
     }
 
+    /// The repository, where there is one: some commands need none.
+    ///
+    /// # Errors
+    /// Every error in it.
+    pub fn repository_if_any(&self) -> Result<Option<Repository>, Failure> {
+        self.root().ok().map(|root| self.repository_at(&root)).transpose()
+    }
+
     fn repository_at(&self, root: &Path) -> Result<Repository, Failure> {
         let loaded = repo::load(root);
         let files = loaded.files();
@@ -85,7 +93,7 @@ impl Context {
     }
 
     /// The stacks of `environment`, rendered, in the order of their dependency. Variables
-    /// that are not set may be missing in them: see [`Context::rendered_for_use`].
+    /// that are not set may be missing in them.
     ///
     /// # Errors
     /// Every error found.
@@ -98,24 +106,5 @@ impl Context {
             .map_err(|diagnostics| Failure::Invalid { diagnostics, files: repository.files })?;
         stacks.iter().flat_map(RenderedStack::hidden_values).for_each(|value| self.hide(&value));
         Ok(stacks)
-    }
-
-    /// Like [`Context::rendered`], for commands that go on to the cloud.
-    ///
-    /// # Errors
-    /// Also when a variable that a stack needs is not set.
-    pub fn rendered_for_use(
-        &self,
-        repository: &Repository,
-        environment: &Environment,
-    ) -> Result<Vec<RenderedStack>, Failure> {
-        let stacks = self.rendered(repository, environment)?;
-        let unset: Vec<_> = stacks.iter().flat_map(|stack| &stack.unset).collect();
-        if unset.is_empty() {
-            return Ok(stacks);
-        }
-        let mut diagnostics: Vec<_> = unset.into_iter().map(|unset| unset.diagnostic()).collect();
-        diagnostics.dedup();
-        Err(Failure::Invalid { diagnostics, files: repository.files })
     }
 }

@@ -7,6 +7,7 @@ use crate::model::project::Environment;
 use crate::model::stack::Stack;
 use crate::repo::cloudformation::Body;
 use crate::repo::exports::{self, Export, Names, Trade};
+use crate::repo::names;
 use crate::repo::templates::MadeUserData;
 use crate::source::Diagnostic;
 
@@ -14,7 +15,7 @@ type Bodies = HashMap<usize, (Body, Vec<MadeUserData>)>;
 
 impl Renderer<'_> {
     /// What the stacks export to each other; empty when none does.
-    pub(super) fn trades(&self, environment: &Environment, bodies: &Bodies) -> Vec<Trade> {
+    pub(super) fn trades(&self, environment: &Environment, stacks: &[Stack], bodies: &Bodies) -> Vec<Trade> {
         let trades = |body: &Body| body.tree.is_some() || !body.children.is_empty();
         if !bodies.values().any(|(body, _)| trades(body)) {
             return Vec::new();
@@ -22,11 +23,11 @@ impl Renderer<'_> {
         let region = environment.region.shown();
         let trade = |(index, stack): (usize, &Stack)| {
             let Some((body, _)) = bodies.get(&index) else { return Trade::default() };
-            let names = Names::of(stack, &self.cloud_name(environment, stack), region);
+            let names = Names::of(stack, &names::cloud_name(self.repository, environment, stack), region);
             let given: Vec<&str> = stack.parameters.iter().map(|p| p.name.as_str()).collect();
             of(body, names, &given, region)
         };
-        self.repository.stacks.iter().enumerate().map(trade).collect()
+        stacks.iter().enumerate().map(trade).collect()
     }
 
     /// CloudFormation refuses an export whose name another stack of the account and region has.

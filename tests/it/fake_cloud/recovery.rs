@@ -45,13 +45,21 @@ fn rollback_failed_names_what_is_left_and_deletes_it() {
     assert_eq!(lab.status(), None);
 }
 
+/// The tags by which the stack is known as ours.
+const TAGS: [(&str, &str); 6] = [
+    ("Tags.member.1.Key", "fleetwright:project"),
+    ("Tags.member.1.Value", "shop"),
+    ("Tags.member.2.Key", "fleetwright:environment"),
+    ("Tags.member.2.Value", "local"),
+    ("Tags.member.3.Key", "fleetwright:stack"),
+    ("Tags.member.3.Value", "db"),
+];
+
 /// Somebody makes the stack, or changes it, so that what fails is left as it is.
 fn by_hand(lab: &Lab, kind: &str, template: &str) {
     let name = [("StackName", DB), ("ChangeSetName", "by-hand")];
-    lab.aws.ask(
-        "CreateChangeSet",
-        &[&name[..], &[("ChangeSetType", kind), ("TemplateBody", template)]].concat(),
-    );
+    let fields = [("ChangeSetType", kind), ("TemplateBody", template)];
+    lab.aws.ask("CreateChangeSet", &[&name[..], &fields, &TAGS].concat());
     lab.aws.ask("DescribeChangeSet", &name);
     lab.aws.ask("ExecuteChangeSet", &[&name[..], &[("DisableRollback", "true")]].concat());
     lab.aws.wait_until("it stands still", |world| !world.stack(DB).is_busy());
@@ -162,7 +170,9 @@ fn a_stranger_s_review_is_discarded_only_by_its_name() {
 #[test]
 fn import_rollback_failed_is_left_to_a_person() {
     let lab = Lab::new();
-    lab.aws.plant(DB, "IMPORT_ROLLBACK_FAILED");
+    lab.ends(&["apply", "-y"], 0);
+    lab.aws.take_calls();
+    lab.aws.put_into(DB, "IMPORT_ROLLBACK_FAILED");
     let refused = lab.recover(&CONFIRM, 1);
     has(&refused, &["an import could not be undone", "describe-stack-events --stack-name shop-local-db"]);
     has(&lab.ends(&["apply", "-y"], 1), &["IMPORT_ROLLBACK_FAILED"]);

@@ -180,3 +180,21 @@ fn an_adopted_stack_keeps_the_secret_that_nobody_tells() {
     ends(&lab, &["apply", "-y", "--set-secret", "taken.Password=-"], &[], NEW, 0);
     assert_eq!(deployed(&lab), NEW);
 }
+
+#[test]
+fn the_secrets_of_a_stack_that_is_not_asked_for_are_not_needed_and_can_t_be_set() {
+    let lab = lab();
+    lab.write("templates/cloudformation/web.yaml", super::TEMPLATE);
+    lab.write(
+        "stacks/all.yaml",
+        "db:\n  template: db.yaml\n  parameters:\n    Password: ${env.DB_PASSWORD}\nweb:\n  template: web.yaml\n",
+    );
+    for command in ["plan", "apply"] {
+        let refused = ends(&lab, &[command, "web", "--set-secret", "db.Password=-"], &[], NEW, 2);
+        has(&refused, &["`--set-secret db.Password` is for a stack that was not asked for", "name `db`"]);
+    }
+    assert_eq!(lab.aws.calls("CreateChangeSet"), 0);
+    has(&ends(&lab, &["apply", "-y", "web"], &[], "", 0), &["✓ created", "Not asked for: `db`."]);
+    has(&ends(&lab, &["apply", "-y", "db", "--set-secret", "db.Password=-"], &[], NEW, 0), &["✓ created"]);
+    assert_eq!(deployed(&lab), NEW);
+}

@@ -59,6 +59,8 @@ pub struct Failing {
 struct Refusing {
     /// The action; `*` is any but S3's.
     action: String,
+    /// The stack it is about, where it is about one.
+    stack: Option<String>,
     /// What is said.
     refusal: Refusal,
     /// How many more times.
@@ -217,8 +219,15 @@ impl FakeAws {
         (protections.to_vec(), objects)
     }
 
+    /// Refuses the next `count` calls of `action` for `stack`, as CloudFormation does when it finds the request wrong.
+    pub fn refuse_of(&self, stack: &str, action: &str, reason: &str, count: u32) {
+        let (action, stack) = (action.to_owned(), Some(stack.to_owned()));
+        let refusal = Refusal::validation(reason);
+        self.world().refusing.push(Refusing { action, stack, refusal, left: count, done: false });
+    }
+
     fn refuse(&self, action: &str, refusal: Refusal, left: u32, done: bool) {
-        self.world().refusing.push(Refusing { action: action.to_owned(), refusal, left, done });
+        self.world().refusing.push(Refusing { action: action.to_owned(), stack: None, refusal, left, done });
     }
 
     /// Lets no time pass for stacks, until [`FakeAws::go_on`].
@@ -278,13 +287,12 @@ impl FakeAws {
         answer.unwrap_or_else(|refusal| panic!("{action} is refused: {refusal:?}"))
     }
 
-    /// Leaves a stack there in a status that nothing done to this AWS leads to.
-    pub fn plant(&self, stack: &str, status: &str) {
+    /// Puts a stack into a status that nothing done to this AWS leads to.
+    pub fn put_into(&self, stack: &str, status: &str) {
         let mut world = self.world();
-        let serial = world.next();
-        let mut stack = Stack::new(stack, status, serial);
-        stack.stack_event(status, "");
-        world.stacks.push(stack);
+        let at = world.find(stack).expect("the stack exists");
+        status.clone_into(&mut world.stacks[at].status);
+        world.stacks[at].stack_event(status, "");
     }
 
     /// How often `action` was called.
@@ -347,7 +355,10 @@ impl World {
             *self.calls.entry("throttled".to_owned()).or_default() += 1;
             return Err(Refusal::new("Throttling", "Rate exceeded"));
         }
-        let fits = |r: &&mut Refusing| (r.action == action || r.action == "*") && r.left > 0;
+        let fits = |r: &&mut Refusing| {
+            let of = r.stack.is_none() || r.stack.as_deref() == form.get("StackName");
+            (r.action == action || r.action == "*") && of && r.left > 0
+        };
         let Some(refusing) = self.refusing.iter_mut().find(fits) else { return self.answer(action, form) };
         refusing.left -= 1;
         let (refusal, done) = (refusing.refusal.clone(), refusing.done);

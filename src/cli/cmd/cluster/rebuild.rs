@@ -34,6 +34,9 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let name = context.cluster_name()?;
+    if args.yes.is_some() {
+        context.may_change(&format!("fleetwright cluster rebuild --yes {name}"))?;
+    }
     let bucket = context
         .records()
         .await?

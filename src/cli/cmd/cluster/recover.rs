@@ -49,6 +49,9 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let name = context.cluster_name()?;
+    if !args.dry_run {
+        context.may_change(&format!("fleetwright cluster recover --yes {name}"))?;
+    }
     let cluster = context.cluster_api().await?;
     let asked = cluster.ask_all().await.map_err(|error| failure(&error))?;
     let etcd = plan::recover_etcd(&asked);

@@ -90,7 +90,8 @@ async fn create(
             "give another `--expires`, such as `--expires 30d`",
         ));
     }
-    let cluster = context.cluster_api().await?;
+    let command = format!("fleetwright cluster token create --name {name} --level {}", level.word());
+    let cluster = context.cluster_api_to_change(&command).await?;
     let new = NewToken { name, level, valid_s: expires.as_secs() };
     let created = cluster.create(&new).await.map_err(|error| failure(&error))?;
     let info = &created.info;
@@ -135,7 +136,8 @@ async fn list(context: &Context) -> Result<Done, Failure> {
 }
 
 async fn revoke(context: &Context, name: &TokenName) -> Result<Done, Failure> {
-    context.cluster_api().await?.revoke(name).await.map_err(|error| failure(&error))?;
+    let command = format!("fleetwright cluster token revoke {name}");
+    context.cluster_api_to_change(&command).await?.revoke(name).await.map_err(|error| failure(&error))?;
     if context.json() {
         view::json::document(&json!({ "version": TOKENS_VERSION, "revoked": name }));
     } else {
