@@ -142,7 +142,7 @@ impl Swarm {
             node.id == me && node.manager_status.as_ref().is_some_and(|status| status.leader == Some(true))
         });
         let leads_for = self.given.leads_for(leads, Instant::now());
-        if !leads_for.is_some_and(|time| time >= SETTLED) || !all_heard(&observed.nodes) {
+        if leads_for.is_none_or(|time| time < SETTLED) || !all_heard(&observed.nodes) {
             return Ok(false);
         }
         let mut known: HashMap<String, Option<DockerCredentials>> = HashMap::new();
