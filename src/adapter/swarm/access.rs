@@ -134,6 +134,15 @@ impl Swarm {
     /// When the engine does not answer, or the credentials of a registry can't be read; services of
     /// other registries have got theirs.
     pub async fn refresh_credentials(&self) -> Result<bool, ClusterError> {
+        let refreshed = self.refresh().await;
+        if refreshed.is_err() {
+            // Without an answer it may have led no longer: a leader that comes back has just begun.
+            self.given.leads_for(false, Instant::now());
+        }
+        refreshed
+    }
+
+    async fn refresh(&self) -> Result<bool, ClusterError> {
         let info = self.engine.docker().info().await;
         let info = info.map_err(|error| self.engine.error("asking which node this is", error))?;
         let me = info.swarm.and_then(|swarm| swarm.node_id);
