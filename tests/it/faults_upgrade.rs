@@ -29,6 +29,7 @@ fn a_fleet_of_the_previous_version_is_upgraded_by_roll() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("too old"), "{refused:?}");
 
     lab.ok(&["roll", "control"]);
+    lab.forget_token();
     lab.until("control machines of this version", Duration::from_secs(120), |snapshot| {
         let mut control = snapshot.machines.iter().filter(|machine| machine.role == Role::Control);
         let all = control.all(|machine| machine.features == Features::own());
