@@ -40,7 +40,7 @@ fn a_resource_that_exists_becomes_part_of_a_new_stack_and_then_of_one_that_is_th
             &["data does not exist yet", "+ Entry   AWS::SSM::Parameter   Name /", "1 resource imported"],
         );
         assert_eq!(lab.status("data"), "IMPORT_COMPLETE");
-        // Its tags and outputs come with the next apply, and nothing else.
+        // Its outputs come with the next apply, and nothing else.
         let plan = lab.plan_json(3);
         assert!(
             plan["stacks"][0]["resources"]
