@@ -183,12 +183,6 @@ async fn access(session: &Session) -> Result<Option<AccessChange>, Failure> {
     if session.wanted.selected.is_empty() { session.access.look().await } else { Ok(None) }
 }
 
-/// Whether there is something that would have to be read as a file, a pipe or a device included: the
-/// reader refuses those by name.
-fn is_a_file(path: &Path) -> bool {
-    path.exists() && !path.is_dir()
-}
-
 /// The file of a saved plan, where that is what was given. What the repository has a stack of that name for is
 /// the stack; `./NAME` is always a file.
 fn saved_plan(context: &Context, targets: &[String]) -> Result<Option<PathBuf>, Failure> {
@@ -196,7 +190,8 @@ fn saved_plan(context: &Context, targets: &[String]) -> Result<Option<PathBuf>, 
     let names_file = |target: &&String| target.contains(['/', '.']);
     match targets {
         [only] if names_file(&only) => Ok(Some(PathBuf::from(only))),
-        [only] if is_a_file(Path::new(only)) => {
+        // A folder, a pipe or a device included: the reader refuses those by name.
+        [only] if Path::new(only).exists() => {
             let repository = context.repository()?;
             let named = |stack: &Stack| {
                 stack.name.as_str() == only || stack.cloud_names.iter().any(|chosen| chosen.name == *only)
