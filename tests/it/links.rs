@@ -171,11 +171,12 @@ fn files_that_a_person_names_are_files() {
             "cloud-config convert --target cloud-init-22.4 FILE",
             "cloud-config convert --target cloud-init-22.4 --multipart --part FILE good.yaml",
             "cloud-config boot --expect FILE good.yaml",
-            "apply FILE",
+            // A bare word may be a stack.
+            "apply ./FILE",
             "agent --config FILE",
         ] {
-            let arguments: Vec<&str> =
-                command.split(' ').map(|word| if word == "FILE" { file } else { word }).collect();
+            let command = command.replace("FILE", file);
+            let arguments: Vec<&str> = command.split(' ').collect();
             let (status, text) = run(folder.path(), &arguments);
             assert_eq!(status, Some(2), "{arguments:?}: {text}");
             assert!(text.contains(expected), "{arguments:?}: {text}");
