@@ -171,11 +171,13 @@ fn files_that_a_person_names_are_files() {
             "cloud-config convert --target cloud-init-22.4 FILE",
             "cloud-config convert --target cloud-init-22.4 --multipart --part FILE good.yaml",
             "cloud-config boot --expect FILE good.yaml",
-            // A bare word may be a stack.
-            "apply ./FILE",
+            "apply FILE",
             "agent --config FILE",
         ] {
-            let command = command.replace("FILE", file);
+            // A bare word may be a stack.
+            let is_bare = command.starts_with("apply") && !file.contains('/');
+            let command =
+                command.replace("FILE", &if is_bare { format!("./{file}") } else { file.to_owned() });
             let arguments: Vec<&str> = command.split(' ').collect();
             let (status, text) = run(folder.path(), &arguments);
             assert_eq!(status, Some(2), "{arguments:?}: {text}");
