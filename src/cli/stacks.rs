@@ -295,7 +295,7 @@ impl Session {
     }
 }
 
-/// After how long a call that has not ended is told of, and how often from then on.
+/// After how long a call that has not ended is reported, and how often after that.
 const SILENT_MOST: Duration = Duration::from_secs(5);
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use super::profile;
 use crate::port::cloud::CloudError;
 
-/// How much of an answer that is none of AWS's is quoted.
+/// How much of an answer that does not come from AWS is quoted.
 const QUOTED_MOST: usize = 80;
 
 /// The services that were asked, and their addresses: errors of connections do not hold any.
@@ -148,7 +148,7 @@ const WRONG_CREDENTIALS: &[&str] = &[
     "InvalidToken",
 ];
 
-/// An answer that is none of AWS's: a proxy's page, most often.
+/// An answer that does not come from AWS: most often a proxy's page.
 fn strange(doing: String, address: String, raw: &HttpResponse) -> CloudError {
     let kind = raw.headers().get("content-type");
     page(doing, address, raw.status().as_u16(), raw.body().bytes().unwrap_or_default(), kind)
