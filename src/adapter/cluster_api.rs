@@ -126,6 +126,12 @@ impl Control for ClusterApi {
         self.0.call(Method::POST, &path, Some(&body), Again::Always).await.map(|_: Option<()>| ())
     }
 
+    async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError> {
+        let method = if gone { Method::PUT } else { Method::DELETE };
+        let path = format!("machines/{machine}/engine-gone");
+        self.0.call(method, &path, None::<&()>, Again::Always).await.map(|_: Option<()>| ())
+    }
+
     async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
         let body = DrainRequest { machines: machines.to_vec(), force };
         loop {

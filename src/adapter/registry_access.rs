@@ -148,6 +148,16 @@ impl Credentials for RegistryAccess {
 mod tests {
     use super::*;
 
+    /// People write the parameter themselves: what the document shows them must be taken.
+    #[test]
+    fn the_documented_parameter_loads() {
+        let text = include_str!("../../docs/engines.md");
+        let shown =
+            text.lines().find(|line| line.trim_start().starts_with("{\"username\"")).expect("it is shown");
+        let read: Document = serde_json::from_str(shown).expect("a document");
+        assert_eq!((read.hosts.len(), read.ca_pem.is_some()), (1, true));
+    }
+
     #[test]
     fn every_recorded_parameter_loads() {
         for (name, text) in crate::source::samples::of("registry-credentials") {

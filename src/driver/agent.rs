@@ -29,6 +29,7 @@ use crate::port::parameters::{Parameters, Protection};
 use crate::port::standing::{AskStanding, Restore};
 
 pub mod desired;
+mod engine_watch;
 mod identity;
 mod membership;
 mod reboot;
@@ -203,6 +204,7 @@ impl Agent {
             () = self.lead() => Ended::Outside,
             () = self.keep_desired() => Ended::Outside,
             () = self.report() => Ended::Outside,
+            () = self.watch_engine() => Ended::Outside,
             () = self.reboot_when_wanted() => Ended::Outside,
         }
     }

@@ -111,6 +111,10 @@ operations! {
     Register => "register a node",
     /// Report why a task is unhealthy.
     ReportUnhealthy => "report a task as unhealthy",
+    /// Say that the engine of a machine has stopped.
+    EngineGone => "say that a machine's engine has stopped",
+    /// Say that the engine of a machine runs again.
+    EngineBack => "say that a machine's engine runs again",
     /// Read what is known of a machine's reboot.
     RebootState => "read a machine's leave to reboot",
     /// Ask for leave to reboot.

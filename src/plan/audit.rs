@@ -32,6 +32,8 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::Logs
         | Operation::RebootState
         | Operation::ReportUnhealthy
+        | Operation::EngineGone
+        | Operation::EngineBack
         | Operation::Audit
         | Operation::ClusterStatus
         | Operation::Standing
@@ -108,6 +110,8 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         | Operation::Logs
         | Operation::RebootState
         | Operation::ReportUnhealthy
+        | Operation::EngineGone
+        | Operation::EngineBack
         | Operation::Audit
         | Operation::ClusterStatus
         | Operation::ClusterRestore

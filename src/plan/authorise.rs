@@ -49,7 +49,12 @@ pub fn right(operation: Operation) -> Option<Right> {
         // A machine that the engine does not list asks whether it is still a member.
         Operation::Standing => Right { machines: Machines::Any, ..machines },
         Operation::Drain => Right { people: Some(Level::Deployer), ..leaving },
-        Operation::Turn | Operation::Register | Operation::RebootAsk | Operation::EtcdClient => machines,
+        Operation::Turn
+        | Operation::Register
+        | Operation::EngineGone
+        | Operation::EngineBack
+        | Operation::RebootAsk
+        | Operation::EtcdClient => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
     })
 }

@@ -26,6 +26,8 @@ pub fn route(operation: Operation) -> Route {
         Operation::ClusterRestore => ("POST", "/v1/cluster/restore"),
         Operation::Drain => ("POST", "/v1/drain"),
         Operation::Register => ("PUT", "/v1/machines/{id}"),
+        Operation::EngineGone => ("PUT", "/v1/machines/{id}/engine-gone"),
+        Operation::EngineBack => ("DELETE", "/v1/machines/{id}/engine-gone"),
         Operation::RebootState => ("GET", "/v1/machines/{id}/reboot"),
         Operation::RebootAsk => ("PUT", "/v1/machines/{id}/reboot"),
         Operation::RebootReturn => ("DELETE", "/v1/machines/{id}/reboot"),

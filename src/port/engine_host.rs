@@ -9,8 +9,10 @@ use crate::model::member::Stored;
 /// The engine's unit in the machine's init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineUnit {
-    /// It runs, or is being started.
+    /// It runs.
     Running,
+    /// It is being started or stopped.
+    Changing,
     /// It ended with a failure and is not started again by itself.
     Failed,
     /// Somebody stopped it, or it does not exist.
@@ -31,6 +33,12 @@ pub trait EngineHost: Send + Sync {
     /// # Errors
     /// When the machine's init does not answer.
     async fn unit(&self) -> io::Result<EngineUnit>;
+
+    /// Whether the whole machine is being shut down.
+    ///
+    /// # Errors
+    /// When the machine's init does not answer.
+    async fn is_shutting_down(&self) -> io::Result<bool>;
 
     /// Restarts the engine, also after it failed too often in a row. Returns before it answers again.
     ///

@@ -26,6 +26,11 @@ pub trait Membership: Send + Sync {
         Ok(self.report().await?.state)
     }
 
+    /// Whether the engine is there, however busy it may be.
+    async fn answers(&self) -> bool {
+        self.report().await.is_ok()
+    }
+
     /// Starts a cluster with this machine as its only manager. Its overlay networks get their addresses
     /// from `pool`, which the engine never changes afterwards.
     async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError>;
@@ -65,6 +70,10 @@ pub trait Membership: Send + Sync {
     /// Records why a task failed, unless it was meant to stop.
     async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError>;
 
+    /// Writes down whether the engine of a machine has stopped, as its own agent saw it: its instances
+    /// are not given out from then on, before the managers miss it.
+    async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError>;
+
     /// Tasks on this machine whose health check begins to fail, or whose container has ended.
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)>;
 }
@@ -77,6 +86,9 @@ pub trait Control: Send + Sync {
 
     /// Reports why a task is unhealthy, or how it ended.
     async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError>;
+
+    /// Says whether the engine of this machine has stopped.
+    async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError>;
 
     /// Empties machines; with `force` also when that takes away what nothing can replace.
     async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError>;

@@ -149,6 +149,8 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
         Operation::Turn => put(standing::turn),
         Operation::EtcdClient => post(machines::etcd_client),
         Operation::ReportUnhealthy => post(machines::unhealthy),
+        Operation::EngineGone => put(machines::engine_gone),
+        Operation::EngineBack => delete(machines::engine_back),
         Operation::RebootState => get(reboot::state),
         Operation::RebootAsk => put(reboot::ask),
         Operation::RebootReturn => delete(reboot::give_back),

@@ -305,6 +305,8 @@ async fn every_operation_that_changes_something_leaves_a_record() {
         [
             Operation::Register,
             Operation::ReportUnhealthy,
+            Operation::EngineGone,
+            Operation::EngineBack,
             Operation::RebootAsk,
             Operation::Standing,
             Operation::Turn,

@@ -191,3 +191,100 @@ fn a_registry_away_for_ten_seconds_moves_nothing() {
     assert_eq!(lab.until("the service is whole", Duration::from_secs(10), instances), before);
     deploy(&lab, &unique("registry is back"));
 }
+
+/// Its managers would give its addresses out until they miss it.
+#[test]
+fn a_machine_whose_engine_stops_says_so_itself() {
+    let lab = Lab::up();
+    let commit = deploy(&lab, &unique("engine stops"));
+    let (machine, manager) = lab.until("an instance is healthy", Duration::from_secs(60), |snapshot| {
+        let web = service(snapshot, "web")?;
+        let id = web.instances.iter().find(|i| i.state == InstanceState::Healthy)?.machine.clone()?;
+        let manager = snapshot.machines.iter().find(|m| m.role == Role::Control)?;
+        Some((snapshot.machines.iter().find(|m| m.id == id)?.clone(), lab.container(manager)))
+    });
+    let container = lab.container(&machine);
+    let inside = |command: &[&str]| tool("docker", &[&["exec", &container], command].concat());
+    let told = || {
+        let of = format!("node.label=fleetwright.instance={}", machine.id);
+        let script = format!(
+            "docker node ls -q --filter {of} | xargs docker node inspect --format '{{{{json .Spec.Labels}}}}'"
+        );
+        tool("docker", &["exec", &manager, "sh", "-c", &script]).contains("fleetwright.engine-gone")
+    };
+    assert!(!told());
+    let given_out = |snapshot: &Snapshot| {
+        let instances = snapshot.services.iter().flat_map(|service| &service.instances);
+        let mut healthy = instances.filter(|instance| instance.state == InstanceState::Healthy);
+        healthy.any(|instance| instance.machine.as_ref() == Some(&machine.id))
+    };
+    let begun = Instant::now();
+    inside(&["systemctl", "stop", "--no-block", "docker.socket", "docker.service"]);
+    poll(Duration::from_secs(30), || told().then_some(())).expect("its agent says so");
+    println!("told after {:.1} s", begun.elapsed().as_secs_f64());
+    let snapshot = lab.snapshot().expect("a cluster");
+    assert!(!given_out(&snapshot), "{snapshot:#?}");
+    inside(&["systemctl", "start", "docker.socket", "docker.service"]);
+    lab.until("the machine is back", Duration::from_secs(90), |snapshot| {
+        (ready(snapshot, Role::Worker) >= 2 && running(snapshot, &commit) && !told()).then_some(())
+    });
+
+    // A machine that shuts down says so before its engine stops.
+    inside(&["systemctl", "reboot", "--no-block"]);
+    poll(Duration::from_secs(30), || told().then_some(())).expect("its agent says so");
+    lab.until("the machine is back", Duration::from_secs(120), |snapshot| {
+        (ready(snapshot, Role::Worker) >= 2 && running(snapshot, &commit) && !told()).then_some(())
+    });
+}
+
+/// Other managers pass what they are asked on to the leader, until another one leads.
+#[test]
+fn status_is_answered_while_the_leader_is_stopped() {
+    let lab = Lab::up();
+    let leader = lab.until("a leader", Duration::from_secs(60), |snapshot| {
+        (ready(snapshot, Role::Control) == 3).then_some(())?;
+        snapshot.machines.iter().find(|machine| machine.leader).cloned()
+    });
+    let container = lab.container(&leader);
+    tool("docker", &["pause", &container]);
+    let begun = Instant::now();
+    let answered = lab.run(&["status"]);
+    tool("docker", &["unpause", &container]);
+    println!("answered after {:.1} s", begun.elapsed().as_secs_f64());
+    assert!(answered.status.success(), "{answered:?}");
+    lab.until("all control machines are back", Duration::from_secs(90), |snapshot| {
+        (ready(snapshot, Role::Control) == 3).then_some(())
+    });
+}
+
+/// The server builds and rolls out a fix while the cluster still waits for what it mends.
+#[test]
+fn a_fix_takes_over_from_a_version_that_is_not_healthy() {
+    let lab = Lab::up();
+    deploy(&lab, &unique("before the fault"));
+    let log = lab.infra.path().join("serve.log");
+    let _serve = lab.spawn(&["serve", "--listen", "127.0.0.1:0"], &log);
+    let commit = |what: &str, more: &str| {
+        let (text, dockerfile) = (unique(what), format!("{DOCKERFILE}{more}"));
+        let index = format!("{text}\n");
+        let files = [("Dockerfile", dockerfile.as_str()), ("www/index.html", &index), ("www/health", "ok\n")];
+        lab.commit(&text, &files)
+    };
+    let reaches = |commit: &str| {
+        let begun = Instant::now();
+        lab.until("a commit is running", Duration::from_secs(180), |snapshot| {
+            running(snapshot, commit).then_some(())
+        });
+        begun.elapsed().as_secs_f64()
+    };
+    let plain = reaches(&commit("plain", ""));
+    let broken = commit("broken", "RUN rm /www/health\n");
+    lab.until("the broken version rolls out", Duration::from_secs(120), |snapshot| {
+        let web = service(snapshot, "web")?;
+        web.history.iter().any(|one| one.origin.commit == broken).then_some(())
+    });
+    let fixed = reaches(&commit("fixed", ""));
+    println!("commit to healthy: {plain:.1} s plain, {fixed:.1} s as a fix");
+    let told = lab.ok(&["status", "web"]);
+    assert!(told.contains("running"), "{told}");
+}

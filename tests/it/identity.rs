@@ -283,6 +283,11 @@ impl Membership for World {
         Ok(())
     }
 
+    async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError> {
+        self.did(format!("engine of {machine} {}", if gone { "gone" } else { "back" }));
+        Ok(())
+    }
+
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::pending().boxed()
     }
@@ -575,6 +580,8 @@ impl Lab {
             | Operation::Rollback
             | Operation::Remove
             | Operation::Logs
+            | Operation::EngineGone
+            | Operation::EngineBack
             | Operation::RebootState
             | Operation::RebootReturn => json!(null),
         };
@@ -630,8 +637,19 @@ async fn a_machine_proves_itself_and_gets_what_its_group_says() {
     assert_eq!(lab.world.done(), [wanted], "no label is taken from the machine");
     worker.empty(&[id("i-2")], false).await.expect("its own machine");
     worker.report_unhealthy("t2", &Symptoms::default()).await.expect("its own task");
+    worker.engine_gone(&id("i-2"), true).await.expect("its own engine");
+    worker.engine_gone(&id("i-2"), false).await.expect("its own engine");
     worker.client(&id("i-2"), "PEM").await.expect("its own access to etcd");
-    assert_eq!(lab.world.done(), ["drain [MachineId(\"i-2\")]", "unhealthy t2", "etcd i-2"]);
+    assert_eq!(
+        lab.world.done(),
+        [
+            "drain [MachineId(\"i-2\")]",
+            "unhealthy t2",
+            "engine of i-2 gone",
+            "engine of i-2 back",
+            "etcd i-2"
+        ]
+    );
 }
 
 #[tokio::test]

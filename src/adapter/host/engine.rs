@@ -145,6 +145,10 @@ impl EngineHost for SystemdHost {
         Ok(state(&Self::systemctl(&["show", "--property=ActiveState", "--", UNITS[0]]).await?))
     }
 
+    async fn is_shutting_down(&self) -> io::Result<bool> {
+        Ok(Self::systemctl(&["show", "--property=SystemState"]).await?.trim() == "SystemState=stopping")
+    }
+
     async fn restart(&self) -> io::Result<()> {
         // A unit that failed too often in a row is not started before that is forgotten. One that
         // never failed has nothing to forget, which systemctl calls a failure.
@@ -156,7 +160,8 @@ impl EngineHost for SystemdHost {
 fn state(properties: &str) -> EngineUnit {
     match properties.trim().strip_prefix("ActiveState=") {
         Some("failed") => EngineUnit::Failed,
-        Some("active" | "activating" | "reloading" | "deactivating") => EngineUnit::Running,
+        Some("active" | "reloading") => EngineUnit::Running,
+        Some("activating" | "deactivating") => EngineUnit::Changing,
         _ => EngineUnit::Stopped,
     }
 }
@@ -238,7 +243,8 @@ mod tests {
     fn the_unit_s_state_is_read() {
         assert_eq!(state("ActiveState=failed\n"), EngineUnit::Failed);
         assert_eq!(state("ActiveState=active\n"), EngineUnit::Running);
-        assert_eq!(state("ActiveState=activating\n"), EngineUnit::Running);
+        assert_eq!(state("ActiveState=activating\n"), EngineUnit::Changing);
+        assert_eq!(state("ActiveState=deactivating\n"), EngineUnit::Changing);
         assert_eq!(state("ActiveState=inactive\n"), EngineUnit::Stopped);
         assert_eq!(state(""), EngineUnit::Stopped);
     }

@@ -59,6 +59,13 @@ impl Membership for Swarm {
         Ok(Report { state, cluster })
     }
 
+    async fn answers(&self) -> bool {
+        match self.engine.docker().ping().await {
+            Ok(_) | Err(Error::DockerResponseServerError { .. } | Error::RequestTimeoutError) => true,
+            Err(_) => false,
+        }
+    }
+
     async fn init(&self, address: IpAddr, pool: &AddressPool) -> Result<(), ClusterError> {
         let request = SwarmInitRequest {
             listen_addr: Some(format!("{address}:{PORT}")),
@@ -182,6 +189,8 @@ impl Membership for Swarm {
                 Some(own) if key.starts_with(&features) => labels.contains_key(own),
                 Some(_) | None => true,
             });
+            // It registers a node that its engine has just told it.
+            known.remove(observe::GONE);
             let mut changed = known.len() != before;
             for (key, value) in labels {
                 changed |= known.insert(format!("{NODE}{key}"), value.clone()).as_ref() != Some(value);
@@ -228,6 +237,22 @@ impl Membership for Swarm {
 
     async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError> {
         Swarm::report_unhealthy(self, task, seen).await
+    }
+
+    async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError> {
+        let observed = self.engine.observe().await?;
+        let node = observed.node(machine).and_then(|node| node.id.as_deref());
+        let node =
+            node.ok_or_else(|| ClusterError::NotFound { what: "machine", name: machine.to_string() })?;
+        self.change(node, |spec| {
+            let labels = spec.labels.get_or_insert_default();
+            if gone {
+                labels.insert(observe::GONE.to_owned(), YES.to_owned()).is_none()
+            } else {
+                labels.remove(observe::GONE).is_some()
+            }
+        })
+        .await
     }
 
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {

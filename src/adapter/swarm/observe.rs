@@ -32,6 +32,9 @@ pub const DRAIN: &str = "fleetwright.drain";
 /// The label that holds the [`Mark`] of a machine that is to reboot.
 pub const REBOOT: &str = "fleetwright.reboot";
 
+/// The label of a machine whose agent has seen its engine stop.
+pub const GONE: &str = "fleetwright.engine-gone";
+
 /// All that was read from the engine at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
@@ -360,8 +363,12 @@ pub fn is_alive(task: &Task) -> bool {
 
 /// Whether a node answers its manager. A manager that has just become the leader takes every
 /// node for `unknown` until it hears from it, and for `down` when it does not for a while: what
-/// runs there goes on running, and the engine moves nothing until then.
+/// runs there goes on running, and the engine moves nothing until then. One whose agent has seen its
+/// engine stop does not answer, whatever its manager still believes.
 pub fn is_up(node: &Node) -> bool {
+    if label(node, GONE).is_some() {
+        return false;
+    }
     match node.status.as_ref().and_then(|status| status.state) {
         Some(NodeState::READY | NodeState::UNKNOWN) => true,
         Some(NodeState::DOWN | NodeState::DISCONNECTED) | None => false,
@@ -401,7 +408,9 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         .into_iter()
         .flatten()
         .filter_map(|(key, value)| Some((key.strip_prefix(NODE)?.to_owned(), value.clone())))
-        .filter(|(key, _)| !["instance", "address", "drain", "reboot", "registered"].contains(&key.as_str()))
+        .filter(|(key, _)| {
+            !["instance", "address", "drain", "reboot", "registered", "engine-gone"].contains(&key.as_str())
+        })
         .filter(|(key, _)| !key.starts_with(spec::FEATURE))
         .collect();
     let drains = label(node, DRAIN).is_some();

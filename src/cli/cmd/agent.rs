@@ -141,12 +141,17 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
     let window = config.window().map_err(|error| bad_config(&args.config, &error))?;
     let mut stop = signal(SignalKind::terminate())
         .map_err(|error| Failure::failed(format!("listening for signals: {error}"), "report this"))?;
+    let agent = OnceLock::new();
     tokio::select! {
-        result = live(&config, window) => result.map(|()| Done::Ok),
+        result = live(&config, window, &agent) => return result.map(|()| Done::Ok),
         // Membership is the engine's and outlives the agent: it is taken up again at the next start.
-        _ = stop.recv() => Ok(Done::Ok),
-        _ = tokio::signal::ctrl_c() => Ok(Done::Ok),
+        _ = stop.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
+    if let Some(agent) = agent.get() {
+        agent.farewell().await;
+    }
+    Ok(Done::Ok)
 }
 
 fn config(path: &Path) -> Result<Config, Failure> {
@@ -159,7 +164,8 @@ fn bad_config(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(format!("reading {}: {error}", path.display()), next)
 }
 
-async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
+/// `made` gets the agent once there is one.
+async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -> Result<(), Failure> {
     probe::install(Path::new(PROBE_ON_MACHINE)).map_err(|error| {
         Failure::failed(format!("writing {PROBE_ON_MACHINE}: {error}"), "see the machine's disk")
     })?;
@@ -217,7 +223,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         let records = aws.records(&config.project, config.environment.as_str(), config.cluster.as_str());
         Arc::new(Desired::new(Arc::new(swarm.clone()), records))
     });
-    let agent = Agent {
+    let agent = made.get_or_init(|| Agent {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         prefix,
@@ -237,7 +243,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
         }),
-    };
+    });
     // Opened once, before or after this machine is a member: the audit log has one writer.
     let rights = OnceCell::new();
     let open = || Rights::open(&aws, config, &agent.prefix, &agent.me.instance);
@@ -245,7 +251,7 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         // A manager that waits for a majority must answer `cluster status` and `recover`.
         let entered = tokio::select! {
             entered = agent.enter() => entered,
-            never = serve_early(&agent, &aws, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
+            never = serve_early(agent, &aws, &swarm, &cluster, async || rights.get_or_init(open).await) => match never {},
         };
         let node = match entered {
             Ok(node) => node,
@@ -254,17 +260,17 @@ async fn live(config: &Config, window: Option<Window>) -> Result<(), Failure> {
         tracing::info!(node, "a member of the cluster");
         let (etcd, api) = match agent.me.role {
             Role::Control => {
-                let authority = authority(&agent, &cluster).await;
-                let etcd = if config.etcd { Some(etcd::keeper(&agent, &authority.0).await) } else { None };
+                let authority = authority(agent, &cluster).await;
+                let etcd = if config.etcd { Some(etcd::keeper(agent, &authority.0).await) } else { None };
                 let rights = rights.get_or_init(open).await;
                 let _ = agent.audit.set(rights.audit.clone());
-                let api = serve(&agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
+                let api = serve(agent, &aws, &swarm, authority, etcd.as_ref(), rights).await;
                 (etcd, Some((api, Background::spawn(keep_credentials(swarm.clone())))))
             }
             Role::Worker => (None, None),
         };
         let access = etcd.as_ref().map_or(control.clone() as Arc<dyn EtcdAccess>, |kept| kept.access.clone());
-        let client = etcd::client(&agent, access);
+        let client = etcd::client(agent, access);
         let keeper = etcd.as_ref().map(|kept| kept.keeper.as_ref());
         let ended = tokio::select! {
             ended = agent.stay() => ended,

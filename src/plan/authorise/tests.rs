@@ -64,6 +64,8 @@ fn a_machine_does_what_concerns_itself_and_nothing_else() {
         Operation::Drain,
         Operation::Register,
         Operation::ReportUnhealthy,
+        Operation::EngineGone,
+        Operation::EngineBack,
         Operation::RebootState,
         Operation::RebootAsk,
         Operation::RebootReturn,
@@ -117,6 +119,8 @@ fn people_need_the_level_of_the_operation() {
         | Operation::Turn
         | Operation::Register
         | Operation::ReportUnhealthy
+        | Operation::EngineGone
+        | Operation::EngineBack
         | Operation::RebootState
         | Operation::RebootAsk
         | Operation::RebootReturn

@@ -191,6 +191,8 @@ async fn read_target(
             Target::Service(parameter("name").parse()?)
         }
         Operation::Register
+        | Operation::EngineGone
+        | Operation::EngineBack
         | Operation::RebootState
         | Operation::RebootAsk
         | Operation::RebootReturn

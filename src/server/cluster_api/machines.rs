@@ -94,3 +94,19 @@ pub(super) async fn unhealthy(
     }
     Ok(StatusCode::NO_CONTENT)
 }
+
+pub(super) async fn engine_gone(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+) -> Result<StatusCode, Problem> {
+    api.membership.engine_gone(authorised.machine()?, true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn engine_back(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+) -> Result<StatusCode, Problem> {
+    api.membership.engine_gone(authorised.machine()?, false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

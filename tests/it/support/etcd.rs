@@ -495,6 +495,10 @@ impl Membership for Around {
         Err(not_asked())
     }
 
+    async fn engine_gone(&self, _machine: &MachineId, _gone: bool) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::pending().boxed()
     }

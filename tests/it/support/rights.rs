@@ -174,6 +174,9 @@ impl Membership for Engine {
     async fn report_unhealthy(&self, _: &str, _: &Symptoms) -> Result<(), ClusterError> {
         Ok(())
     }
+    async fn engine_gone(&self, _: &MachineId, _: bool) -> Result<(), ClusterError> {
+        Ok(())
+    }
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::empty().boxed()
     }
