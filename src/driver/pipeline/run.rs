@@ -285,7 +285,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             .await
         }
         Action::Build { build, .. } => match &ready {
-            Some(ready) => work::build(&*parts.git, &*parts.images, at, build, ready, &say).await,
+            Some(ready) => work::build(&parts.git, &*parts.images, at, build, ready, &say).await,
             None => Err(Problem::lasting("the build was not inspected")),
         },
         Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
