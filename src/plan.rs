@@ -26,5 +26,6 @@ pub mod recover;
 pub mod replacement;
 pub mod roll;
 pub mod saved;
+pub mod secret;
 pub mod stack;
 pub mod within;

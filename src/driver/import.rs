@@ -84,6 +84,9 @@ impl Importing<'_> {
         match follower.follow(true, &shell.stop).await? {
             None => Ok((Outcome::LeftRunning, None)),
             Some(Still { stack: Some(stack), .. }) if stack.status == "IMPORT_COMPLETE" => {
+                if new.is_some() {
+                    self.tag(&stack_id).await?;
+                }
                 Ok((Outcome::Imported, None))
             }
             Some(Still { stack, events }) => {
@@ -97,11 +100,32 @@ impl Importing<'_> {
         }
     }
 
+    /// Gives a stack that the import made its tags, which an import itself may not. Without them it would be
+    /// nobody's, and the next apply would be refused.
+    async fn tag(&self, stack_id: &str) -> Result<(), CloudError> {
+        let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
+        let cloud_name = &self.wanted.stack.cloud_name;
+        let mut request = request(&self.wanted.stack, BTreeMap::new(), false);
+        request.template.clone_from(&self.template);
+        request.kept = self.parameters.keys().cloned().collect();
+        let id = cloud.create_change_set(&request).await?;
+        let ready = computed(cloud, &id, shell.pace, &shell.stop)
+            .await?
+            .is_some_and(|change_set| change_set.state == ChangeSetState::Ready);
+        if !ready || cloud.exchanged(&id, &request).await?.is_some() {
+            return withdraw(cloud, &id, None).await;
+        }
+        let after = cloud.last_event(cloud_name).await?;
+        cloud.execute_change_set(&id).await?;
+        let follower = shell.follower(&self.wanted.stack.name, cloud_name, stack_id, after);
+        follower.follow(false, &shell.stop).await.map(drop)
+    }
+
     fn request(&self) -> ChangeSetRequest {
         let mut request = request(&self.wanted.stack, self.parameters.clone(), self.existing.is_none());
         request.template.clone_from(&self.template);
         request.imports.clone_from(&self.imports);
-        // Nothing else may change, tags included: even a new stack gets its own with the next apply.
+        // Nothing else may change, tags included: a new stack gets its own afterwards.
         request.tags.clear();
         if let Some(existing) = self.existing {
             // Hidden values can't be sent again.

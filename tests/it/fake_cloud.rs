@@ -9,6 +9,8 @@ mod killed;
 mod owners;
 mod protected;
 mod recovery;
+mod rights;
+mod secrets;
 mod selected;
 mod words;
 
