@@ -32,6 +32,16 @@ pub enum DockerfileError {
         /// The variable.
         variable: String,
     },
+    /// A variable is used in a form that only the builder can evaluate.
+    #[error(
+        "line {line}: `{image}`: an image can be named with `${{NAME}}`, `${{NAME:-default}}` and `${{NAME:+other}}` only: set the whole name in an `ARG` before the first `FROM`, or under `args`"
+    )]
+    Form {
+        /// The line, from 1.
+        line: usize,
+        /// The image as it stands there.
+        image: String,
+    },
     /// A heredoc has no end.
     #[error("line {line}: the heredoc `<<{name}` is not closed: a line that is only `{name}` ends it")]
     OpenHeredoc {
@@ -68,7 +78,7 @@ pub enum DockerfileError {
         /// What needs it.
         feature: &'static str,
         /// The first version that has it.
-        needed: &'static str,
+        needed: String,
         /// The engine's version.
         engine: String,
     },
@@ -80,22 +90,23 @@ struct Feature {
     name: &'static str,
     /// The first version of Docker whose own frontend has it.
     since: (u32, u32),
-    shown: &'static str,
 }
 
-const HEREDOC: Feature = Feature { name: "a heredoc", since: (23, 0), shown: "23.0" };
+const HEREDOC: Feature = Feature { name: "a heredoc", since: (23, 0) };
 /// Flags of instructions: keyword, flag, feature.
-const FLAGS: [(&str, &str, Feature); 8] = [
-    ("COPY", "--link", Feature { name: "`COPY --link`", since: (23, 0), shown: "23.0" }),
-    ("ADD", "--link", Feature { name: "`ADD --link`", since: (23, 0), shown: "23.0" }),
-    ("RUN", "--network", Feature { name: "`RUN --network`", since: (23, 0), shown: "23.0" }),
-    ("ADD", "--checksum", Feature { name: "`ADD --checksum`", since: (25, 0), shown: "25.0" }),
-    ("ADD", "--keep-git-dir", Feature { name: "`ADD --keep-git-dir`", since: (25, 0), shown: "25.0" }),
-    ("COPY", "--exclude", Feature { name: "`COPY --exclude`", since: (29, 0), shown: "29.0" }),
-    ("COPY", "--parents", Feature { name: "`COPY --parents`", since: (29, 1), shown: "29.1" }),
-    ("RUN", "--security", Feature { name: "`RUN --security`", since: (29, 1), shown: "29.1" }),
+const FLAGS: [(&str, &str, Feature); 10] = [
+    ("COPY", "--link", Feature { name: "`COPY --link`", since: (23, 0) }),
+    ("ADD", "--link", Feature { name: "`ADD --link`", since: (23, 0) }),
+    ("RUN", "--network", Feature { name: "`RUN --network`", since: (23, 0) }),
+    ("ADD", "--checksum", Feature { name: "`ADD --checksum`", since: (25, 0) }),
+    ("ADD", "--keep-git-dir", Feature { name: "`ADD --keep-git-dir`", since: (25, 0) }),
+    ("ADD", "--unpack", Feature { name: "`ADD --unpack`", since: (28, 3) }),
+    ("COPY", "--exclude", Feature { name: "`COPY --exclude`", since: (28, 5) }),
+    ("ADD", "--exclude", Feature { name: "`ADD --exclude`", since: (28, 5) }),
+    ("COPY", "--parents", Feature { name: "`COPY --parents`", since: (29, 1) }),
+    ("RUN", "--security", Feature { name: "`RUN --security`", since: (29, 1) }),
 ];
-const SECRET_ENV: Feature = Feature { name: "a secret's `env=`", since: (28, 0), shown: "28.0" };
+const SECRET_ENV: Feature = Feature { name: "a secret's `env=`", since: (27, 3) };
 
 /// A Dockerfile, read as far as is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,10 +273,12 @@ impl Dockerfile {
         values: &BTreeMap<String, String>,
     ) -> Result<(), DockerfileError> {
         let written = &self.text[span.clone()];
-        let image = expand(written, values).map_err(|variable| DockerfileError::NoValue {
-            line,
-            image: written.to_owned(),
-            variable,
+        let image = expand(written, values).map_err(|unknown| {
+            let image = written.to_owned();
+            match unknown {
+                Unknown::Value(variable) => DockerfileError::NoValue { line, image, variable },
+                Unknown::Form => DockerfileError::Form { line, image },
+            }
         })?;
         let Some(stage) = self.stages.len().checked_sub(1) else { return Ok(()) };
         if image == "scratch" {
@@ -318,7 +331,7 @@ impl Dockerfile {
             Some((line, feature)) => Err(DockerfileError::EngineTooOld {
                 line: *line,
                 feature: feature.name,
-                needed: feature.shown,
+                needed: format!("{}.{}", feature.since.0, feature.since.1),
                 engine: version.to_owned(),
             }),
             None => Ok(()),
@@ -446,9 +459,17 @@ fn declare(word: &str, args: &BTreeMap<String, String>, values: &mut BTreeMap<St
     }
 }
 
+/// Why a variable can't be replaced here.
+enum Unknown {
+    /// The variable of this name has no value.
+    Value(String),
+    /// It is used as in `${NAME#prefix}`.
+    Form,
+}
+
 /// Replaces `$NAME`, `${NAME}`, and `${NAME:-default}` and `${NAME:+other}` with and without the
-/// colon; gives the name that has no value.
-fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
+/// colon.
+fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Unknown> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -469,12 +490,13 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Strin
         let value = values.get(name).filter(|value| !(value.is_empty() && (strict || operator.is_empty())));
         match (value, operator.chars().next()) {
             (Some(_), Some('+')) => out.push_str(&operator[1..]),
-            (Some(value), _) => out.push_str(value),
+            (Some(value), None | Some('-' | '?')) => out.push_str(value),
             (None, Some('-')) => out.push_str(&operator[1..]),
             (None, Some('+')) => {}
             // `TARGETVARIANT` is empty on most platforms.
-            (None, _) if name.ends_with("VARIANT") && values.contains_key(name) => {}
-            (None, _) => return Err(name.to_owned()),
+            (None, None) if name.ends_with("VARIANT") && values.contains_key(name) => {}
+            (None, None | Some('?')) => return Err(Unknown::Value(name.to_owned())),
+            (_, Some(_)) => return Err(Unknown::Form),
         }
     }
     out.push_str(rest);

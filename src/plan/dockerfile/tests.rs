@@ -76,6 +76,11 @@ fn arguments_before_the_first_from_and_the_platform_name_the_base() {
         "line 2: `a:$TAG` holds the variable `TAG`, which has no value here: give it a default in an `ARG` \
          before the first `FROM`, or a value under `args`"
     );
+    // What would be another image here than in the builder is refused.
+    for form in ["${TAG#v}", "${TAG%%-*}", "${TAG/v/w}"] {
+        let refusal = read(&format!("ARG TAG=v1\nFROM a:{form}\n")).expect_err(form).to_string();
+        assert!(refusal.starts_with(&format!("line 2: `a:{form}`: an image can be named with `${{NAME}}`")), "{refusal}");
+    }
 }
 
 #[test]
@@ -112,8 +117,9 @@ fn what_an_old_engine_lacks_is_named_with_the_version_that_has_it() {
         ("COPY --link a b", "23.0"),
         ("ADD --checksum=sha256:0 http://x /x", "25.0"),
         ("RUN --network=none x", "23.0"),
-        ("RUN --mount=type=secret,id=a,env=A x", "28.0"),
-        ("COPY --exclude=*.md . /", "29.0"),
+        ("RUN --mount=type=secret,id=a,env=A x", "27.3"),
+        ("ADD --unpack a.tar /", "28.3"),
+        ("COPY --exclude=*.md . /", "28.5"),
         ("COPY --parents a b", "29.1"),
     ] {
         let file = parse(&format!("FROM a\n{step}\n"));
