@@ -79,7 +79,10 @@ fn arguments_before_the_first_from_and_the_platform_name_the_base() {
     // What would be another image here than in the builder is refused.
     for form in ["${TAG#v}", "${TAG%%-*}", "${TAG/v/w}"] {
         let refusal = read(&format!("ARG TAG=v1\nFROM a:{form}\n")).expect_err(form).to_string();
-        assert!(refusal.starts_with(&format!("line 2: `a:{form}`: an image can be named with `${{NAME}}`")), "{refusal}");
+        assert!(
+            refusal.starts_with(&format!("line 2: `a:{form}`: an image can be named with `${{NAME}}`")),
+            "{refusal}"
+        );
     }
 }
 
