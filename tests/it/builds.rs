@@ -267,7 +267,7 @@ async fn a_build_reaches_the_network_but_no_metadata_address() {
     // busybox crashes when it connects, because it is linked statically.
     let get = |host: &str| {
         format!(
-            "(exec 3<>/dev/tcp/{host}/{port}; echo >&3; while read -r x <&3; do echo $x; done) \
+            "(exec 3<>/dev/tcp/{host}/{port} && echo >&3 && while read -r x <&3; do echo $x; done) \
              || echo refused {host}"
         )
     };
