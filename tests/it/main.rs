@@ -37,6 +37,7 @@ mod local_cloud;
 mod names;
 mod pipeline_images;
 mod pipeline_serve;
+mod polling;
 mod render;
 mod rights;
 mod secrets;
