@@ -39,7 +39,7 @@ impl Dockerignore {
     /// Reads the patterns.
     ///
     /// # Errors
-    /// When `docker build` refuses one of them.
+    /// When `docker build` refuses one of them, or would as soon as it applies it.
     pub fn parse(text: &[u8]) -> Result<Self, IgnoreError> {
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
         let mut rules = Vec::new();
@@ -231,6 +231,9 @@ mod tests {
         assert_eq!(ignored("[!a].log\n", &["a.log", "b.log", "!.log"]), ["a.log", "!.log"]);
         assert_eq!(ignored("\\d.log\n", &["d.log", "1.log"]), ["1.log"]);
         assert_eq!(ignored("a+(b)\n", &["a+(b)", "aab"]), ["a+(b)"]);
+        // After a `*` that its check does not get past, Docker takes what it refuses elsewhere.
+        assert_eq!(ignored("a*[-b]\n", &["ax-", "ab", "ac"]), ["ax-", "ab"]);
+        assert_eq!(ignored("a*[]b]\n", &["a]", "ab", "ac"]), ["a]", "ab"]);
     }
 
     #[test]
@@ -246,7 +249,12 @@ mod tests {
 
     #[test]
     fn what_docker_refuses_is_refused_with_its_line() {
-        for bad in ["!", "! ", "!/", "[a", "[]a]", "a\\", "[-a]", "[a-]", "[b-a]", "\\p"] {
+        // Docker does not notice the last three until it applies them.
+        let late = ["a*\\", "!a*[", "*/[b-a]"];
+        for bad in ["!", "! ", "!/", "[a", "[]a]", "a\\", "[-a]", "[a-]", "[b-a]", "\\p", "*[-a]"]
+            .iter()
+            .chain(&late)
+        {
             let error = Dockerignore::parse(format!("ok\n{bad}\n").as_bytes()).expect_err(bad);
             assert_eq!((error.line, error.pattern.as_str()), (2, bad.trim()), "{error}");
         }

@@ -100,41 +100,95 @@ fn decode(bytes: &[u8]) -> Vec<char> {
     chars
 }
 
-/// The syntax of `filepath.Match`.
+/// Docker's check: the pattern is compared with `.` by `filepath.Match`, which sees no error that
+/// stands after the first `*` unless everything before it matches.
 fn check(pattern: &[char]) -> Result<(), String> {
-    let mut rest = pattern.iter().copied().peekable();
-    let bad = || SYNTAX.to_owned();
-    while let Some(c) = rest.next() {
+    let (mut pattern, mut name) = (pattern, &['.'][..]);
+    'chunks: while !pattern.is_empty() {
+        let from = pattern.iter().position(|&c| c != '*').unwrap_or(pattern.len());
+        let (chunk, rest) = pattern[from..].split_at(chunk_length(&pattern[from..]));
+        let star = from > 0;
+        if star && chunk.is_empty() {
+            return Ok(());
+        }
+        // A `*` takes any number of characters first, none of them a slash.
+        let longest = if star { name.len() } else { 0 };
+        for skipped in 0..=longest {
+            match match_chunk(chunk, &name[skipped..])? {
+                Some(after) if after.is_empty() || !rest.is_empty() => {
+                    (pattern, name) = (rest, after);
+                    continue 'chunks;
+                }
+                _ => {}
+            }
+        }
+        return Ok(());
+    }
+    Ok(())
+}
+
+/// How long the part before the next `*` outside of brackets is.
+fn chunk_length(pattern: &[char]) -> usize {
+    let (mut bracket, mut at) = (false, 0);
+    while let Some(&c) = pattern.get(at) {
         match c {
-            '\\' => drop(rest.next().ok_or_else(bad)?),
+            '\\' => at += 1,
+            '[' => bracket = true,
+            ']' => bracket = false,
+            '*' if !bracket => return at,
+            _ => {}
+        }
+        at += 1;
+    }
+    pattern.len()
+}
+
+/// What remains of `name` after `chunk`, or `None` when it does not begin with it; either way all
+/// of the chunk is checked.
+fn match_chunk<'a>(chunk: &[char], name: &'a [char]) -> Result<Option<&'a [char]>, String> {
+    let bad = || SYNTAX.to_owned();
+    let mut rest = chunk.iter().copied().peekable();
+    let mut name = Some(name);
+    while let Some(c) = rest.next() {
+        let (first, after) = match name.and_then(<[char]>::split_first) {
+            Some((&first, after)) => (Some(first), Some(after)),
+            None => (None, None),
+        };
+        let matches = match c {
+            '?' => first.is_some_and(|first| first != '/'),
+            '\\' => Some(rest.next().ok_or_else(bad)?) == first,
             '[' => {
-                rest.next_if_eq(&'^');
-                let mut empty = true;
+                let negated = rest.next_if_eq(&'^').is_some();
+                let (mut within, mut empty) = (false, true);
                 while empty || rest.next_if_eq(&']').is_none() {
                     let mut bound = || match rest.next()? {
                         '-' | ']' => None,
                         '\\' => rest.next(),
                         c => Some(c),
                     };
-                    bound().ok_or_else(bad)?;
+                    let low = bound().ok_or_else(bad)?;
+                    let mut high = low;
                     if rest.next_if_eq(&'-').is_some() {
                         let mut bound = || match rest.next()? {
                             '-' | ']' => None,
                             '\\' => rest.next(),
                             c => Some(c),
                         };
-                        bound().ok_or_else(bad)?;
+                        high = bound().ok_or_else(bad)?;
                     }
                     if rest.peek().is_none() {
                         return Err(bad());
                     }
+                    within |= first.is_some_and(|first| (low..=high).contains(&first));
                     empty = false;
                 }
+                within != negated
             }
-            _ => {}
-        }
+            c => Some(c) == first,
+        };
+        name = after.filter(|_| matches);
     }
-    Ok(())
+    Ok(name)
 }
 
 /// Which way the pattern is compared, by the same steps as in Docker.
