@@ -263,7 +263,7 @@ fn theirs(mirror: &Path, commit: &str, tag: &str) -> Option<Files> {
             .expect("git can be run");
         assert!(status.success(), "git {arguments:?}");
     }
-    let built = docker(&["build", "--quiet", "--tag", tag, &tree.display().to_string()]);
+    let built = docker(&["build", "--no-cache", "--quiet", "--tag", tag, &tree.display().to_string()]);
     let told = String::from_utf8_lossy(&built.stderr).into_owned();
     if !built.status.success() {
         let known = ["syntax error in pattern", "illegal exclusion pattern", "COPY failed", "can't stat"];
@@ -318,7 +318,7 @@ fn justified(reason: &str, theirs: &Files, entries: &[Entry]) -> bool {
             && theirs.values().any(|(_, _, content)| content.starts_with(b"version https://git-lfs"))
         // Docker may not apply a pattern that it could not compile, or takes a `\` at the end for
         // an escaped end.
-        || ["[` is not a pattern", "\\` is not a pattern", "[b-a]` is not a pattern"]
+        || ["[` is not a pattern", "[]` is not a pattern", "\\` is not a pattern", "[b-a]` is not a pattern"]
             .iter()
             .any(|broken| reason.contains(broken))
         || reason.contains("not UTF-8") && theirs.keys().any(|path| std::str::from_utf8(path).is_err())
