@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-power test-releases test-mixed test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-contexts test-power test-releases test-mixed test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
 	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
 	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
+	@echo 'make test-contexts 2,000 generated build contexts, built by us and by the docker command, about half an hour'
 	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
 	@echo 'make test-releases the shipped documents booted on Debian 13, about 5 minutes'
 	@echo 'make test-mixed   the tests of clusters on Debian 12 and 13 together, about 40 minutes'
@@ -65,6 +66,12 @@ test-upgrade:
 test-models:
 	@scripts/setup test
 	FLEETWRIGHT_MODELS=10000 cargo nextest run --locked --no-capture -E 'test(/^cloud_config_oracles/)'
+
+# The full form of a test that `make test` runs with few contexts.
+test-contexts: export FLEETWRIGHT_CONTEXTS ?= 2000
+test-contexts:
+	@scripts/setup test
+	cargo nextest run --locked --profile long --no-capture -E 'test(/^contexts::generated/)'
 
 # What `make test` leaves out: the power of all machines is cut 20 times, each
 # time with delays of its own, and Docker of the control machines is started in each of the 6 orders.

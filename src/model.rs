@@ -19,6 +19,7 @@ pub mod group;
 pub mod identity;
 pub mod image;
 pub mod java_regex;
+pub mod line;
 pub mod local_cloud;
 pub mod lock;
 pub mod machine;

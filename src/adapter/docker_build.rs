@@ -1,29 +1,38 @@
 //! Images: built by the Docker Engine on this machine, kept in the environment's registry.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::query_parameters::{BuildImageOptions, PushImageOptionsBuilder};
+use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 
-use super::output;
+use super::buildkit::{self, Address};
+use super::metadata_rule;
 pub use super::registry::CredentialSource;
 use super::registry::Registry;
+use crate::model::image::has_host;
 use crate::model::name::Digest;
 use crate::model::redact::Mask;
 use crate::model::secret::Secret;
+use crate::port::cloud::CloudError;
 use crate::port::images::{BuildRequest, ImageError, ImageStore, Lines};
+use crate::port::parameters::Parameters;
 
 /// The Docker Engine and one registry.
 pub struct DockerImages {
     docker: Docker,
+    address: Address,
     registry: Registry,
-    platform: OnceCell<String>,
+    /// The platform and the engine's version.
+    engine: OnceCell<(String, String)>,
     mask: Mask,
+    /// Where the secrets of builds are.
+    parameters: Option<Arc<dyn Parameters>>,
 }
 
 impl DockerImages {
@@ -42,10 +51,49 @@ impl DockerImages {
             .with_timeout(std::time::Duration::from_secs(3600));
         Ok(Self {
             docker,
+            address: Address::from_environment()?,
             registry: Registry::new(host.into(), credentials),
-            platform: OnceCell::new(),
+            engine: OnceCell::new(),
             mask,
+            parameters: None,
         })
+    }
+
+    /// The same, with the secrets of builds in `parameters`.
+    pub fn with_secrets(mut self, parameters: Arc<dyn Parameters>) -> Self {
+        self.parameters = Some(parameters);
+        self
+    }
+
+    /// The secrets of a build, read again for each, and masked from now on.
+    async fn read_secrets(
+        &self,
+        names: &BTreeMap<String, String>,
+    ) -> Result<HashMap<String, Secret<String>>, ImageError> {
+        let mut secrets = HashMap::new();
+        for (id, name) in names {
+            let failed = |reason: String| ImageError::Build {
+                reason: format!("secret `{id}`, parameter `{name}`: {reason}"),
+                step: None,
+            };
+            let parameters =
+                self.parameters.as_ref().ok_or_else(|| failed("there is no store of parameters".into()))?;
+            let value = match parameters.get(name).await {
+                Ok(Some(value)) => value,
+                Ok(None) => return Err(failed("there is no such SSM parameter".into())),
+                Err(CloudError::Unreachable { .. }) => {
+                    return Err(ImageError::Credentials {
+                        parameter: name.clone(),
+                        reason: "SSM can't be reached".into(),
+                        transient: true,
+                    });
+                }
+                Err(error) => return Err(failed(error.to_string())),
+            };
+            self.mask.learn_all(std::slice::from_ref(&value));
+            secrets.insert(id.clone(), value);
+        }
+        Ok(secrets)
     }
 
     async fn push_once(&self, image: &str, tag: &str, lines: Lines<'_>) -> Result<Digest, ImageError> {
@@ -78,6 +126,17 @@ impl DockerImages {
         })
     }
 
+    /// The platform and the version of the engine.
+    async fn asked(&self) -> Result<&(String, String), ImageError> {
+        let asked = self.engine.get_or_try_init(|| async {
+            let version = self.docker.version().await.map_err(|error| failed(error, None))?;
+            let os = version.os.unwrap_or_else(|| "linux".into());
+            let platform = format!("{os}/{}", version.arch.unwrap_or_default());
+            Ok((platform, version.version.unwrap_or_default()))
+        });
+        asked.await
+    }
+
     fn qualified(&self, image: &str) -> String {
         format!("{}/{image}", self.registry.host())
     }
@@ -90,12 +149,11 @@ impl ImageStore for DockerImages {
     }
 
     async fn platform(&self) -> Result<String, ImageError> {
-        let platform = self.platform.get_or_try_init(|| async {
-            let version = self.docker.version().await.map_err(|error| failed(error, None))?;
-            let os = version.os.unwrap_or_else(|| "linux".into());
-            Ok(format!("{os}/{}", version.arch.unwrap_or_default()))
-        });
-        platform.await.cloned()
+        Ok(self.asked().await?.0.clone())
+    }
+
+    async fn engine(&self) -> Result<String, ImageError> {
+        Ok(self.asked().await?.1.clone())
     }
 
     async fn digest(&self, reference: &str) -> Result<Option<Digest>, ImageError> {
@@ -107,42 +165,15 @@ impl ImageStore for DockerImages {
     }
 
     async fn build(&self, request: BuildRequest, lines: Lines<'_>) -> Result<(), ImageError> {
-        let options = BuildImageOptions {
-            dockerfile: request.dockerfile,
-            t: Some(format!("{}:{}", self.qualified(&request.image), request.tag)),
-            buildargs: (!request.args.is_empty()).then(|| request.args.into_iter().collect()),
-            rm: true,
-            forcerm: true,
-            ..BuildImageOptions::default()
-        };
-        let credentials = self.registry.credentials().await?.map(|credentials| {
-            let one = |host: &String| (host.clone(), docker_credentials(&credentials, host));
-            credentials.hosts.iter().map(one).collect::<HashMap<_, _>>()
-        });
-        let context = bollard::body_try_stream(request.context);
-        let mut progress = Box::pin(self.docker.build_image(options, credentials, Some(context)));
-        // A step's output may hold a secret, cut anywhere; the builder's own words come whole.
-        let mut output = output::Lines::new(&self.mask);
-        let mut take = |line: &str| {
-            if !line.is_empty() {
-                lines(line);
-            }
-        };
-        while let Some(info) = progress.next().await {
-            let info = info.map_err(|error| failed(error, None))?;
-            if let Some(words) = info.stream {
-                output.push(words.as_bytes(), &mut take);
-            }
-            // The progress of a layer comes many times a second; its end is enough.
-            if let (Some(status), None) = (info.status, info.progress_detail) {
-                match info.id {
-                    Some(id) => lines(&format!("{id}: {status}")),
-                    None => lines(&status),
-                }
-            }
+        // An engine elsewhere has a metadata service of its own, which is its owner's to guard.
+        if matches!(self.address, Address::Unix(_)) {
+            metadata_rule::ensure(&self.docker).await?;
         }
-        output.end(&mut take);
-        Ok(())
+        let name = format!("{}:{}", self.qualified(&request.image), request.tag);
+        let credentials = self.registry.credentials().await?;
+        let secrets = self.read_secrets(&request.secrets).await?;
+        let answers = buildkit::Answers { credentials, secrets };
+        buildkit::build(&self.address, request, &name, answers, &self.mask, lines).await
     }
 
     async fn push(&self, image: &str, tag: &str, lines: Lines<'_>) -> Result<Digest, ImageError> {
@@ -177,11 +208,6 @@ fn docker_credentials(credentials: &super::registry::Credentials, host: &str) ->
     }
 }
 
-/// Whether the name of an image begins with a registry's host, by Docker's rule.
-fn has_host(reference: &str) -> bool {
-    reference.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
-}
-
 /// What an error of the engine means. `push` names the registry and image of a push,
 /// whose failures come as text only.
 fn failed(error: Error, push: Option<(&str, &str)>) -> ImageError {
@@ -199,8 +225,10 @@ fn failed(error: Error, push: Option<(&str, &str)>) -> ImageError {
                 }
             }
         }
-        (Error::DockerStreamError { error }, None) => ImageError::Build { reason: error },
-        (Error::DockerResponseServerError { message, .. }, _) => ImageError::Build { reason: message },
+        (Error::DockerStreamError { error }, None) => ImageError::Build { reason: error, step: None },
+        (Error::DockerResponseServerError { message, .. }, _) => {
+            ImageError::Build { reason: message, step: None }
+        }
         (other, _) => ImageError::Builder { reason: other.to_string() },
     }
 }
@@ -208,16 +236,6 @@ fn failed(error: Error, push: Option<(&str, &str)>) -> ImageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_are_told_from_folders() {
-        for host in ["localhost/a", "127.0.0.1:5000/a/b", "registry.internal/a"] {
-            assert!(has_host(host), "{host}");
-        }
-        for name in ["a", "demo/base", "a:5"] {
-            assert!(!has_host(name), "{name}");
-        }
-    }
 
     #[test]
     fn failures_of_a_push_tell_an_absent_registry_from_one_that_refuses() {

@@ -1,22 +1,24 @@
 //! Git: the network through the `git` program, whose credential helpers and ssh
 //! configuration are what users have set up; objects through libgit2.
 
-use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::DateTime;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::git_command::{self, Address};
+use super::git_path;
 use super::private_file;
-use crate::model::image::{Budget, EntryKind, TreeEntry, TreeLimits};
+use crate::model::image::{
+    Budget, ContextFile, EntryKind, LFS_POINTER_MAX, TreeEntry, TreeLimits, is_lfs_pointer,
+};
 use crate::model::name::{CommitId, RepositoryName};
-use crate::port::git::{Archive, ArchiveEntry, Commit, Content, GitError, GitRemote, GitSource};
+use crate::port::git::{Commit, Content, GitError, GitRemote, GitSource, Located};
 
 /// How long the other side may take to say where its branches stand.
 const ASK: Duration = Duration::from_secs(60);
@@ -28,7 +30,7 @@ const HELD: Duration = Duration::from_secs(120);
 const OBJECT_MAX: usize = 16 << 20;
 /// The most characters of a commit's subject that are kept.
 const SUBJECT_MAX: usize = 300;
-/// How much of an archive is handed over at a time.
+/// How much of a file is handed over at a time.
 const PIECE: usize = 128 * 1024;
 
 /// Bare mirrors, one a repository, in one folder.
@@ -134,7 +136,30 @@ impl GitRemote for Mirrors {
                 reason: "its commit ids are not SHA-1".into(),
             })?;
             let message = String::from_utf8_lossy(commit.message_bytes()).trim_start().to_owned();
-            Ok(Commit { id, subject: subject(&message) })
+            let time = DateTime::from_timestamp(commit.time().seconds(), 0).unwrap_or_default();
+            Ok(Commit { id, subject: subject(&message), time })
+        })
+        .await
+    }
+
+    async fn locate(
+        &self,
+        repository: &RepositoryName,
+        commit: &CommitId,
+        path: &str,
+    ) -> Result<Located, GitError> {
+        let missing = GitError::NotFound {
+            what: "commit".into(),
+            repository: repository.clone(),
+            at: Some(commit.short().to_owned()),
+        };
+        let (commit, path) = (commit.clone(), path.to_owned());
+        self.with(repository, move |mirror| {
+            let root = git2::Oid::from_str(commit.as_str())
+                .and_then(|id| mirror.find_commit(id))
+                .and_then(|commit| commit.tree())
+                .map_err(|_| missing)?;
+            git_path::locate(mirror, root, &path).map_err(|error| broken(mirror.path(), &error))
         })
         .await
     }
@@ -171,7 +196,7 @@ impl GitRemote for Mirrors {
                     .map_err(|_| no_folder)?
             };
             let mut entries = Vec::new();
-            list(mirror, &tree, "", &mut Budget::new(TreeLimits::default()), &mut entries)?;
+            list(mirror, &tree, b"", &mut Budget::new(TreeLimits::default()), &mut entries)?;
             entries.sort();
             Ok(entries)
         })
@@ -196,39 +221,86 @@ impl GitRemote for Mirrors {
         .await
     }
 
-    async fn weigh(&self, repository: &RepositoryName, entries: &[ArchiveEntry]) -> Result<(), GitError> {
-        let blobs: Vec<(String, String)> = entries
-            .iter()
-            .filter_map(|entry| match &entry.content {
-                Content::Blob(id) => Some((entry.path.clone(), id.clone())),
-                Content::Bytes(_) => None,
-            })
-            .collect();
+    async fn measure(
+        &self,
+        repository: &RepositoryName,
+        entries: Vec<TreeEntry>,
+    ) -> Result<Vec<ContextFile>, GitError> {
         self.with(repository, move |mirror| {
             let odb = mirror.odb().map_err(|error| broken(mirror.path(), &error))?;
             let mut budget = Budget::new(TreeLimits::default());
-            for (path, id) in blobs {
-                let header = git2::Oid::from_str(&id).and_then(|id| odb.read_header(id));
-                let (size, _) = header.map_err(|error| broken(mirror.path(), &error))?;
-                budget.weigh(size as u64).map_err(|reason| GitError::Unfit { path, reason })?;
-            }
-            Ok(())
+            entries.into_iter().map(|entry| measure(mirror, &odb, &mut budget, entry)).collect()
         })
         .await
     }
 
-    fn archive(&self, repository: &RepositoryName, entries: Vec<ArchiveEntry>) -> Archive {
+    fn content(&self, repository: &RepositoryName, id: &str) -> Content {
         let (sender, receiver) = mpsc::channel(8);
-        let path = self.path(repository);
-        // Ends by itself when the receiver is dropped: the next piece can't be handed over.
+        let (path, id) = (self.path(repository), id.to_owned());
+        // Ends on its own when the receiver is dropped: the next piece can't be handed over.
         tokio::task::spawn_blocking(move || {
-            let mut pieces = Pieces { sender: sender.clone(), buffer: Vec::with_capacity(PIECE) };
-            if let Err(error) = write_archive(&path, &entries, &mut pieces).and_then(|()| pieces.flush()) {
-                let _ = sender.blocking_send(Err(error));
+            let read = || {
+                let mirror = git2::Repository::open_bare(&path)?;
+                let blob = mirror.find_blob(git2::Oid::from_str(&id)?)?;
+                for piece in blob.content().chunks(PIECE) {
+                    if sender.blocking_send(Ok(Bytes::copy_from_slice(piece))).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            };
+            let result: Result<(), git2::Error> = read();
+            if let Err(error) = result {
+                let _ = sender.blocking_send(Err(std::io::Error::other(error)));
             }
         });
         ReceiverStream::new(receiver).boxed()
     }
+}
+
+/// The size of a file, or the target of a link.
+fn measure(
+    mirror: &git2::Repository,
+    odb: &git2::Odb<'_>,
+    budget: &mut Budget,
+    entry: TreeEntry,
+) -> Result<ContextFile, GitError> {
+    let TreeEntry { path, kind, blob, .. } = entry;
+    let mut file = ContextFile { path, kind, blob, size: 0, target: String::new() };
+    let unfit = |reason: &str| GitError::Unfit { path: file.path.clone(), reason: reason.to_owned() };
+    let failed = |error| broken(mirror.path(), &error);
+    if matches!(kind, EntryKind::Folder | EntryKind::Submodule) {
+        return Ok(file);
+    }
+    let id = git2::Oid::from_str(&file.blob).map_err(failed)?;
+    let (size, _) = odb.read_header(id).map_err(failed)?;
+    budget.weigh(size as u64).map_err(|reason| unfit(&reason))?;
+    match kind {
+        EntryKind::Link => {
+            if size > git_path::TARGET_MAX {
+                return Err(unfit("the link's target is longer than a path can be"));
+            }
+            let object = odb.read(id).map_err(failed)?;
+            match std::str::from_utf8(object.data()) {
+                Ok(target) if !target.is_empty() && !target.contains('\0') => file.target = target.to_owned(),
+                _ => {
+                    return Err(unfit(
+                        "the link's target is no path in UTF-8: point it elsewhere, or exclude it in .dockerignore",
+                    ));
+                }
+            }
+        }
+        _ => {
+            if size as u64 <= LFS_POINTER_MAX && is_lfs_pointer(odb.read(id).map_err(failed)?.data()) {
+                return Err(unfit(
+                    "it is a Git LFS pointer, and the content it stands for is not in the repository: commit \
+                     the file itself (`git lfs untrack`), let the build fetch it, or exclude it in .dockerignore",
+                ));
+            }
+            file.size = size as u64;
+        }
+    }
+    Ok(file)
 }
 
 /// The first line of a commit's message.
@@ -260,18 +332,13 @@ fn shortened(path: &str) -> String {
 fn list(
     mirror: &git2::Repository,
     tree: &git2::Tree<'_>,
-    prefix: &str,
+    prefix: &[u8],
     budget: &mut Budget,
     entries: &mut Vec<TreeEntry>,
 ) -> Result<(), GitError> {
     for entry in tree {
-        let unfit = |reason: &str| GitError::Unfit {
-            path: format!("{prefix}{}", String::from_utf8_lossy(entry.name_bytes())),
-            reason: reason.to_owned(),
-        };
-        let name =
-            std::str::from_utf8(entry.name_bytes()).map_err(|_| unfit("the file's name is not UTF-8"))?;
-        let path = format!("{prefix}{name}");
+        let bytes = [prefix, entry.name_bytes()].concat();
+        let path = String::from_utf8_lossy(&bytes).into_owned();
         // Folders count as well: a tree of nothing else can be as large as one of files.
         budget.enter(&path).map_err(|reason| GitError::Unfit { path: shortened(&path), reason })?;
         let kind = match entry.filemode() {
@@ -283,7 +350,7 @@ fn list(
                     .to_object(mirror)
                     .and_then(|object| object.peel_to_tree())
                     .map_err(|error| broken(mirror.path(), &error))?;
-                list(mirror, &inner, &format!("{path}/"), budget, entries)?;
+                list(mirror, &inner, &[&bytes[..], b"/"].concat(), budget, entries)?;
                 continue;
             }
             0o120_000 => EntryKind::Link,
@@ -291,87 +358,10 @@ fn list(
             mode if mode & 0o111 != 0 => EntryKind::Executable,
             _ => EntryKind::File,
         };
-        entries.push(TreeEntry { path, kind, blob: entry.id().to_string() });
+        let raw = (path.as_bytes() != bytes).then_some(bytes);
+        entries.push(TreeEntry { path, kind, blob: entry.id().to_string(), raw });
     }
     Ok(())
-}
-
-/// Writes the files with their folders, nothing of this machine or moment in it.
-fn write_archive(path: &Path, entries: &[ArchiveEntry], pieces: &mut Pieces) -> std::io::Result<()> {
-    let mirror = git2::Repository::open_bare(path).map_err(std::io::Error::other)?;
-    let mut folders = BTreeSet::new();
-    let mut archive = tar::Builder::new(pieces);
-    for entry in entries {
-        for (at, _) in entry.path.match_indices('/') {
-            let folder = &entry.path[..=at];
-            if folders.insert(folder.to_owned()) {
-                let mut header = header(tar::EntryType::Directory, 0o755, 0);
-                archive.append_data(&mut header, folder, std::io::empty())?;
-            }
-        }
-        let blob;
-        let content = match &entry.content {
-            Content::Bytes(bytes) => bytes.as_ref(),
-            Content::Blob(id) => {
-                blob = git2::Oid::from_str(id)
-                    .and_then(|id| mirror.find_blob(id))
-                    .map_err(std::io::Error::other)?;
-                blob.content()
-            }
-        };
-        match entry.kind {
-            EntryKind::Link => {
-                let target = std::str::from_utf8(content).map_err(std::io::Error::other)?;
-                archive.append_link(&mut header(tar::EntryType::Symlink, 0o777, 0), &entry.path, target)?;
-            }
-            EntryKind::File | EntryKind::Executable => {
-                let mode = if entry.kind == EntryKind::Executable { 0o755 } else { 0o644 };
-                let mut header = header(tar::EntryType::Regular, mode, content.len() as u64);
-                archive.append_data(&mut header, &entry.path, content)?;
-            }
-            EntryKind::Submodule => {
-                return Err(std::io::Error::other(format!("`{}` is a submodule", entry.path)));
-            }
-        }
-    }
-    archive.finish()
-}
-
-fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header
-}
-
-/// Collects what is written into pieces and hands them over, waiting while the reader is slow.
-struct Pieces {
-    sender: mpsc::Sender<std::io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE));
-        self.sender
-            .blocking_send(Ok(piece.into()))
-            .map_err(|_| std::io::Error::new(std::io::ErrorKind::BrokenPipe, "nobody reads the archive"))
-    }
 }
 
 fn broken(path: &Path, error: &git2::Error) -> GitError {
@@ -384,7 +374,7 @@ fn broken(path: &Path, error: &git2::Error) -> GitError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::Write;
 
     use futures_util::TryStreamExt;
 
@@ -465,7 +455,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trees_and_archives_hold_the_same_files_normalised() {
+    async fn trees_and_contents_are_those_of_the_commit() {
         let origin = Origin::new();
         let id = origin.commit(
             &[
@@ -494,39 +484,14 @@ mod tests {
             format!("there is no folder `nowhere` in repository `web` at {}", id.short())
         );
 
-        let files = entries
-            .into_iter()
-            .map(|e| ArchiveEntry { path: e.path, kind: e.kind, content: Content::Blob(e.blob) })
-            .collect::<Vec<_>>();
-        let take = |files| async {
-            let pieces: Vec<Bytes> =
-                mirrors.archive(&source.name, files).try_collect().await.expect("an archive");
-            pieces.concat()
-        };
-        let bytes = take(files.clone()).await;
-        assert_eq!(bytes, take(files).await, "the same files give the same bytes");
-        let mut archive = tar::Archive::new(&bytes[..]);
-        let mut seen = Vec::new();
-        for entry in archive.entries().expect("entries") {
-            let mut entry = entry.expect("an entry");
-            let path = entry.path().expect("a path").display().to_string();
-            let mode = entry.header().mode().expect("a mode");
-            assert_eq!((entry.header().uid().ok(), entry.header().mtime().ok()), (Some(0), Some(0)));
-            let link = entry.link_name().expect("a link").map(|l| l.display().to_string());
-            let mut content = String::new();
-            entry.read_to_string(&mut content).expect("content");
-            seen.push((path, mode, link.unwrap_or(content)));
-        }
-        let seen: Vec<_> = seen.iter().map(|(p, m, c)| (p.as_str(), *m, c.as_str())).collect();
-        assert_eq!(
-            seen,
-            [
-                ("link", 0o777, "sub/data"),
-                ("run", 0o755, "#!"),
-                ("sub/", 0o755, ""),
-                ("sub/data", 0o644, "x")
-            ]
-        );
+        let files = mirrors.measure(&source.name, entries).await.expect("files");
+        let seen: Vec<_> = files.iter().map(|f| (f.path.as_str(), f.size, f.target.as_str())).collect();
+        assert_eq!(seen, [("link", 0, "sub/data"), ("run", 2, ""), ("sub/data", 1, "")]);
+        let pieces: Vec<Bytes> =
+            mirrors.content(&source.name, &files[1].blob).try_collect().await.expect("a content");
+        assert_eq!(pieces.concat(), b"#!");
+        let gone = mirrors.content(&source.name, &"1".repeat(40)).try_collect::<Vec<_>>().await;
+        assert!(gone.is_err());
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use tokio::process::Command;
 
 use super::child::{self, ChildError};
 use super::private_file;
+use crate::model::line::plain;
 use crate::model::redact;
 use crate::port::git::GitError;
 
@@ -24,6 +25,8 @@ const PASSWORD: &str = "FLEETWRIGHT_GIT_PASSWORD";
 const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"$FLEETWRIGHT_GIT_USER\" \"$FLEETWRIGHT_GIT_PASSWORD\"; }; f";
 /// The ssh that git runs: it asks nobody, and ends when the other side is silent for a minute.
 const SSH: &str = "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15 -oServerAliveCountMax=4";
+/// The most lines of what git and ssh say that are shown.
+const CAUSE_LINES: usize = 5;
 /// How often a mirror that another process fetches is asked for again.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -195,12 +198,40 @@ pub async fn run(
     if ended.status.success() {
         return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
     }
-    let words = String::from_utf8_lossy(&ended.stderr);
-    let cause =
-        words.lines().map(str::trim).find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let cause = cause.or_else(|| words.lines().next_back()).unwrap_or("git gave no reason");
-    let cause = cause.trim_start_matches("fatal: ").trim_start_matches("error: ");
-    Err(failed(cause.chars().take(1000).collect()))
+    Err(failed(cause(&String::from_utf8_lossy(&ended.stderr))))
+}
+
+/// Why git failed. What it runs (ssh, a helper) and the server speak first, and know the reason
+/// better than git: `Could not read from remote repository` is all that it says itself.
+fn cause(stderr: &str) -> String {
+    let text = plain(stderr);
+    let mut told: Vec<&str> = Vec::new();
+    for line in text.split(['\n', '\r']).map(str::trim) {
+        let line = line.strip_prefix("remote:").unwrap_or(line).trim();
+        // ssh announces hosts that it had not seen before, and servers their counting.
+        let noise =
+            ["Warning: Permanently added", "hint:", "From ", "Counting objects", "Compressing objects"];
+        if line.is_empty() || noise.iter().any(|start| line.starts_with(start)) {
+            continue;
+        }
+        let own = line.strip_prefix("fatal: ").or_else(|| line.strip_prefix("error: "));
+        told.push(own.unwrap_or(line));
+        if own.is_some() {
+            break;
+        }
+    }
+    if told.is_empty() {
+        return "git gave no reason".into();
+    }
+    // The last lines are nearest to the failure: a server's greeting may be long.
+    let last = &told[told.len().saturating_sub(CAUSE_LINES)..];
+    last.iter()
+        .map(|line| line.trim_end_matches('.'))
+        .collect::<Vec<_>>()
+        .join("; ")
+        .chars()
+        .take(1000)
+        .collect()
 }
 
 #[cfg(test)]
@@ -222,6 +253,47 @@ mod tests {
             assert_eq!(Address::new(plain).url, plain);
             assert_eq!(Address::new(plain).shown(), plain);
         }
+    }
+
+    #[test]
+    fn what_ssh_and_the_server_say_comes_before_what_git_says() {
+        for (said, expected) in [
+            (
+                "ssh: connect to host h port 22: Connection refused\r\nfatal: Could not read from remote \
+                 repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n",
+                "ssh: connect to host h port 22: Connection refused; Could not read from remote repository",
+            ),
+            (
+                "Warning: Permanently added 'h' (ED25519) to the list of known hosts.\r\n\
+                 git@h: Permission denied (publickey).\r\nfatal: Could not read from remote repository.\n",
+                "git@h: Permission denied (publickey); Could not read from remote repository",
+            ),
+            (
+                "ERROR: Repository not found.\nfatal: Could not read from remote repository.\n",
+                "ERROR: Repository not found; Could not read from remote repository",
+            ),
+            (
+                "remote: \u{1b}[31mInvalid username or token.\u{1b}[0m\nfatal: Authentication failed for 'x'\n",
+                "Invalid username or token; Authentication failed for 'x'",
+            ),
+            ("error: cannot lock ref\nerror: x\n", "cannot lock ref"),
+            ("a\nb\nc\nd\ne\nfatal: f\n", "b; c; d; e; f"),
+            ("\n", "git gave no reason"),
+        ] {
+            assert_eq!(cause(said), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ssh_server_that_is_away_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        let address = Address::new(&format!("ssh://git@127.0.0.1:{port}/x.git"));
+        let asked =
+            run(&address, "asking", None, Duration::from_secs(30), &["ls-remote", "--", "{url}"]).await;
+        let said = asked.expect_err("nobody listens").to_string();
+        assert!(said.contains(&format!("port {port}: Connection refused; ")), "{said}");
     }
 
     #[tokio::test]

@@ -581,6 +581,8 @@ mod tests {
                 context: ".".into(),
                 dockerfile: "Dockerfile".into(),
                 args: [("A".to_owned(), "1".to_owned())].into(),
+                target: None,
+                secrets: Default::default(),
             })],
             timeouts: vec![Some(90)],
         }

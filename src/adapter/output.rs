@@ -1,22 +1,23 @@
-//! The output of programs, engines and servers, as lines: masked, of bounded length, in
-//! linear time. Whoever reads what another process writes reads it through here.
+//! The output of programs, engines and servers, as lines: masked, without control sequences, of
+//! bounded length, in linear time. Whoever reads what another process writes reads it through here.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use crate::model::line::{CONTINUES, LINE_MAX, Plain};
 use crate::model::redact::{Mask, MaskStream};
 
-/// The longest line that is passed on whole, in bytes; a longer one is split.
-pub const LINE_MAX: usize = 16 * 1024;
 /// How much is read at a time.
 const PIECE: usize = 8 * 1024;
 
 /// Takes one line, without its end.
 pub type Take<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Turns pieces of output into lines. Secrets are masked before lines are made, so that none
-/// shows where a line was split. Of a line that redraws itself, the last form counts.
+/// Turns pieces of output into lines. Control sequences are removed first, since one could stand
+/// inside a secret. Secrets are masked before lines are made, so that none shows where a line was
+/// split. Of a line that redraws itself, the last form counts.
 #[derive(Debug)]
 pub struct Lines {
+    plain: Plain,
     mask: MaskStream,
     /// The bytes of a character that is not complete.
     half: Vec<u8>,
@@ -28,7 +29,13 @@ pub struct Lines {
 impl Lines {
     /// The lines of one stream.
     pub fn new(mask: &Mask) -> Self {
-        Self { mask: mask.stream(), half: Vec::new(), line: String::new(), returned: false }
+        Self {
+            plain: Plain::default(),
+            mask: mask.stream(),
+            half: Vec::new(),
+            line: String::new(),
+            returned: false,
+        }
     }
 
     /// Takes the next piece, which may end anywhere, inside a character even.
@@ -55,7 +62,7 @@ impl Lines {
                 text.push(char::REPLACEMENT_CHARACTER);
             }
         }
-        let shown = self.mask.push(&text);
+        let shown = self.mask.push(&self.plain.push(&text));
         self.split(&shown, take);
     }
 
@@ -92,15 +99,19 @@ impl Lines {
         }
     }
 
-    fn add(&mut self, mut words: &str, take: Take<'_>) {
-        while self.line.len() + words.len() > LINE_MAX {
-            let cut = words.floor_char_boundary(LINE_MAX.saturating_sub(self.line.len()));
-            self.line.push_str(&words[..cut]);
-            words = &words[cut..];
-            take(&self.line);
-            self.line.clear();
-        }
+    fn add(&mut self, words: &str, take: Take<'_>) {
         self.line.push_str(words);
+        if self.line.len() <= LINE_MAX {
+            return;
+        }
+        let line = std::mem::take(&mut self.line);
+        let mut rest = line.as_str();
+        while rest.len() > LINE_MAX {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(LINE_MAX - CONTINUES.len()));
+            take(&format!("{piece}{CONTINUES}"));
+            rest = after;
+        }
+        self.line = rest.to_owned();
     }
 
     fn line_ends(&mut self, take: Take<'_>) {
@@ -164,8 +175,21 @@ mod tests {
         let long = format!("{}hunter22 end", "x".repeat(LINE_MAX - 4));
         let seen = lines(&mask, &[b"hun", b"ter22\n", long.as_bytes()]);
         assert_eq!(seen[0], "[redacted]");
-        assert_eq!(seen[1..].concat(), format!("{}[redacted] end", "x".repeat(LINE_MAX - 4)));
+        assert_eq!(seen.len(), 3);
+        let first = seen[1].strip_suffix(CONTINUES).expect("a split line says so");
+        assert_eq!(format!("{first}{}", seen[2]), format!("{}[redacted] end", "x".repeat(LINE_MAX - 4)));
         assert!(seen.iter().all(|line| line.len() <= LINE_MAX));
+    }
+
+    #[test]
+    fn control_sequences_are_removed_even_from_within_secrets() {
+        let mask = Mask::default();
+        mask.learn("hunter22");
+        let pieces: [&[u8]; 4] = [b"\x1b[3", b"2mok\x1b[0m\n\x1b]0;t\x07", b"hun\x1b[1mter", b"22\x1b[m!"];
+        assert_eq!(lines(&mask, &pieces), ["ok", "[redacted]!"]);
+        // A secret may hold some itself.
+        mask.learn("a\u{1b}[1msecret\u{7}b");
+        assert_eq!(lines(&mask, &[b"a\x1b[1msecret\x07b"]), ["[redacted]"]);
     }
 
     /// 64 MiB without a newline: at e1e3c77 each piece was searched from the line's start, which
@@ -177,7 +201,7 @@ mod tests {
         let mut lines = Lines::new(&mask);
         let (mut bytes, mut longest) = (0, 0);
         let mut take = |line: &str| {
-            bytes += line.len();
+            bytes += line.trim_end_matches(CONTINUES).len();
             longest = longest.max(line.len());
         };
         for _ in 0..16 * 1024 {

@@ -79,9 +79,13 @@ impl Workshop {
             known.url.get().into_iter().for_each(|url| mask.learn_url(url));
         }
         let host = registry.push.get().map_err(unset)?;
-        let images = DockerImages::new(host, credentials, mask.clone()).map_err(|error| {
+        let mut images = DockerImages::new(host, credentials, mask.clone()).map_err(|error| {
             Failure::failed(error.to_string(), "see that DOCKER_HOST names a Docker daemon, or is not set")
         })?;
+        // A pipeline may get secrets while this runs.
+        if let Ok(aws) = context.aws(&environment).await {
+            images = images.with_secrets(aws.parameters());
+        }
         let cluster = context.cluster_of(&repository, &environment).await?;
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.

@@ -23,7 +23,8 @@ pub mod masked;
 pub mod poll;
 pub mod queue;
 pub mod run;
-mod work;
+pub mod source;
+pub mod work;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,9 @@ pub enum EntryKind {
     Link,
     /// A submodule; its id is a commit of another repository.
     Submodule,
+    /// A folder of which no file is in the context. git has none; one can be left over when
+    /// everything in it is ignored.
+    Folder,
 }
 
 /// One file of a tree.
@@ -22,6 +25,61 @@ pub struct TreeEntry {
     pub kind: EntryKind,
     /// The id of its blob, 40 hexadecimal digits.
     pub blob: String,
+    /// The bytes of the path where they are not UTF-8; `path` has U+FFFD in their place.
+    pub raw: Option<Vec<u8>>,
+}
+
+impl TreeEntry {
+    /// The bytes of the path.
+    pub fn bytes(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.path.as_bytes())
+    }
+}
+
+/// A file of a build context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextFile {
+    /// Its path in the context.
+    pub path: String,
+    /// What it is.
+    pub kind: EntryKind,
+    /// The id of its blob; empty for a folder.
+    pub blob: String,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Where a link points; empty for everything else.
+    pub target: String,
+}
+
+/// Whether the name of an image begins with a registry's host, by Docker's rule.
+pub fn has_host(image: &str) -> bool {
+    image.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
+}
+
+/// The name that an image without a host has at Docker Hub.
+pub fn at_docker_hub(image: &str) -> String {
+    let folder = if image.contains('/') { "" } else { "library/" };
+    format!("docker.io/{folder}{image}")
+}
+
+/// The largest file that can be a Git LFS pointer.
+pub const LFS_POINTER_MAX: u64 = 1024;
+
+/// Whether a file is a Git LFS pointer: the text that stands in git for content kept elsewhere.
+pub fn is_lfs_pointer(content: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(content) else { return false };
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix("version https://"));
+    let known = version.is_some_and(|version| {
+        version.starts_with("git-lfs.github.com/spec/") || version.starts_with("hawser.github.com/spec/")
+    });
+    known
+        && content.len() as u64 <= LFS_POINTER_MAX
+        && lines.any(|line| {
+            line.strip_prefix("oid sha256:").is_some_and(|id| {
+                id.trim_end().len() == 64 && id.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+        })
 }
 
 /// How large a tree may be that images are built from. A git repository of a few kilobytes can
@@ -106,5 +164,22 @@ impl Budget {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_from_folders_and_short_names_are_docker_hubs() {
+        for host in ["localhost/a", "127.0.0.1:5000/a/b", "registry.internal/a"] {
+            assert!(has_host(host), "{host}");
+        }
+        for name in ["a", "demo/base", "a:5"] {
+            assert!(!has_host(name), "{name}");
+        }
+        assert_eq!(at_docker_hub("alpine:3.19"), "docker.io/library/alpine:3.19");
+        assert_eq!(at_docker_hub("grafana/grafana"), "docker.io/grafana/grafana");
     }
 }

@@ -50,6 +50,10 @@ pub struct Build {
     pub dockerfile: String,
     /// Build arguments; not for secrets.
     pub args: BTreeMap<String, String>,
+    /// The stage that is built; `None` for the last.
+    pub target: Option<String>,
+    /// The SSM parameters of the secrets that `RUN --mount=type=secret` may read, by their ids.
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// The rollout of a service.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::line::plain;
 use super::secret::Secret;
 
 /// What stands where a secret stood.
@@ -191,6 +192,8 @@ impl Redactor {
                 continue;
             }
             let mut forms = vec![value.to_owned(), percent(value)];
+            // Output is shown without control sequences.
+            forms.extend(Some(plain(value)).filter(|form| form.len() >= SHORTEST));
             if let Ok(json) = serde_json::to_string(value) {
                 forms.push(json[1..json.len() - 1].to_owned());
             }

@@ -127,6 +127,12 @@ pub struct BuildSpec {
     pub dockerfile: String,
     /// Build arguments; not for secrets.
     pub args: BTreeMap<String, String>,
+    /// The stage that is built; `None` for the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The SSM parameters of the secrets that `RUN --mount=type=secret` may read, by their ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// How long a build step may take, its push included, unless its `timeout` says otherwise.

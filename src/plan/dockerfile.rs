@@ -1,8 +1,12 @@
-//! What must be known of a Dockerfile before it is built: the images it starts from,
-//! and which line each of the builder's numbered steps stands on.
+//! What must be known of a Dockerfile before it is built: the images it starts from, what it
+//! needs of the builder, and which line each of the builder's steps stands on.
+
+mod lines;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+
+use lines::{Directive, Line};
 
 /// What is wrong with a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +32,81 @@ pub enum DockerfileError {
         /// The variable.
         variable: String,
     },
+    /// A variable is used in a form that only the builder can evaluate.
+    #[error(
+        "line {line}: `{image}`: an image can be named with `${{NAME}}`, `${{NAME:-default}}` and `${{NAME:+other}}` only: set the whole name in an `ARG` before the first `FROM`, or under `args`"
+    )]
+    Form {
+        /// The line, from 1.
+        line: usize,
+        /// The image as it stands there.
+        image: String,
+    },
+    /// A heredoc has no end.
+    #[error("line {line}: the heredoc `<<{name}` is not closed: a line that is only `{name}` ends it")]
+    OpenHeredoc {
+        /// The line it begins on, from 1.
+        line: usize,
+        /// Its name.
+        name: String,
+    },
+    /// The file asks for a frontend of its own.
+    #[error(
+        "line {line}: `# syntax={image}` names a frontend that is not Docker's: only `docker/dockerfile` is supported, and the engine's own is used for it"
+    )]
+    Frontend {
+        /// The line, from 1.
+        line: usize,
+        /// The frontend's image.
+        image: String,
+    },
+    /// The stage to build is not there.
+    #[error("there is no stage `{target}`, which the step's `target` names; {}", if stages.is_empty() { "no stage has a name".to_owned() } else { format!("the stages are {stages}") })]
+    NoStage {
+        /// What was asked for.
+        target: String,
+        /// The names that there are.
+        stages: String,
+    },
+    /// The engine's builder is too old.
+    #[error(
+        "line {line}: {feature} needs Docker {needed} or newer, and the engine here is {engine}: update Docker on the machine that runs `fleetwright serve`, or write the step without it"
+    )]
+    EngineTooOld {
+        /// The line, from 1.
+        line: usize,
+        /// What needs it.
+        feature: &'static str,
+        /// The first version that has it.
+        needed: String,
+        /// The engine's version.
+        engine: String,
+    },
 }
+
+/// What only newer engines understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Feature {
+    name: &'static str,
+    /// The first version of Docker whose own frontend has it.
+    since: (u32, u32),
+}
+
+const HEREDOC: Feature = Feature { name: "a heredoc", since: (23, 0) };
+/// Flags of instructions: keyword, flag, feature.
+const FLAGS: [(&str, &str, Feature); 10] = [
+    ("COPY", "--link", Feature { name: "`COPY --link`", since: (23, 0) }),
+    ("ADD", "--link", Feature { name: "`ADD --link`", since: (23, 0) }),
+    ("RUN", "--network", Feature { name: "`RUN --network`", since: (23, 0) }),
+    ("ADD", "--checksum", Feature { name: "`ADD --checksum`", since: (25, 0) }),
+    ("ADD", "--keep-git-dir", Feature { name: "`ADD --keep-git-dir`", since: (25, 0) }),
+    ("ADD", "--unpack", Feature { name: "`ADD --unpack`", since: (28, 3) }),
+    ("COPY", "--exclude", Feature { name: "`COPY --exclude`", since: (28, 5) }),
+    ("ADD", "--exclude", Feature { name: "`ADD --exclude`", since: (28, 5) }),
+    ("COPY", "--parents", Feature { name: "`COPY --parents`", since: (29, 1) }),
+    ("RUN", "--security", Feature { name: "`RUN --security`", since: (29, 1) }),
+];
+const SECRET_ENV: Feature = Feature { name: "a secret's `env=`", since: (27, 3) };
 
 /// A Dockerfile, read as far as is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,15 +114,20 @@ pub struct Dockerfile {
     text: String,
     instructions: Vec<Instruction>,
     bases: Vec<Base>,
+    stages: Vec<Stage>,
+    features: Vec<(usize, Feature)>,
+    directives: Vec<Directive>,
 }
 
-/// An instruction; the builder's step N is the Nth of them.
+/// An instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
     /// The line it begins on, from 1.
     pub line: usize,
     /// Its first line.
     pub text: String,
+    /// The stage it belongs to, and its number there as the builder counts; 0 where it does not.
+    place: (usize, usize),
 }
 
 /// An image that the build starts or copies from.
@@ -54,74 +137,265 @@ pub struct Base {
     pub line: usize,
     /// The image, variables replaced.
     pub image: String,
+    stage: usize,
     span: Range<usize>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Stage {
+    /// In small letters; empty for one without a name.
+    name: String,
+    /// The stages it starts or copies from.
+    uses: Vec<usize>,
+    /// How many of the builder's steps it has so far.
+    steps: usize,
+}
+
 impl Dockerfile {
-    /// Reads `text`; `args` are the values given to the build.
+    /// Reads `text`; `args` are the values given to the build, `platform` is what it is built on
+    /// and for, such as `linux/amd64`.
     ///
     /// # Errors
     /// When what the build starts from can't be told.
-    pub fn parse(text: &str, args: &BTreeMap<String, String>) -> Result<Self, DockerfileError> {
-        let mut values: BTreeMap<String, String> = BTreeMap::new();
-        let mut stages: Vec<String> = Vec::new();
-        let mut instructions = Vec::new();
-        let mut bases = Vec::new();
-        for logical in logical_lines(text) {
-            let words = words(text, logical.range.clone());
-            let Some(keyword) = words.first() else { continue };
-            let first_line = text[logical.range.clone()].lines().next().unwrap_or("");
-            instructions.push(Instruction { line: logical.line, text: first_line.trim().to_owned() });
-            match text[keyword.clone()].to_ascii_uppercase().as_str() {
-                "ARG" if stages.is_empty() => {
-                    for word in &words[1..] {
-                        declare(&text[word.clone()], args, &mut values);
-                    }
-                }
-                "FROM" => {
-                    let operands: Vec<&Range<usize>> =
-                        words[1..].iter().filter(|word| !text[(*word).clone()].starts_with("--")).collect();
-                    let Some(image) = operands.first() else {
-                        return Err(DockerfileError::NoImage { line: logical.line });
-                    };
-                    push_base(&mut bases, text, logical.line, (*image).clone(), &values, &stages)?;
-                    stages.push(match operands.get(1..3) {
-                        Some([word, name]) if text[(*word).clone()].eq_ignore_ascii_case("as") => {
-                            text[(*name).clone()].to_ascii_lowercase()
-                        }
-                        _ => String::new(),
-                    });
-                }
-                "COPY" => {
-                    for word in &words[1..] {
-                        if let Some(source) = text[word.clone()].strip_prefix("--from=")
-                            && source.parse::<usize>().is_err()
-                        {
-                            let span = word.end - source.len()..word.end;
-                            push_base(&mut bases, text, logical.line, span, &BTreeMap::new(), &stages)?;
-                        }
-                    }
-                }
-                _ => {}
-            }
+    pub fn parse(
+        text: &str,
+        args: &BTreeMap<String, String>,
+        platform: &str,
+    ) -> Result<Self, DockerfileError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let (directives, lines) = lines::read(text)?;
+        let mut file = Self {
+            text: text.to_owned(),
+            instructions: Vec::new(),
+            bases: Vec::new(),
+            stages: Vec::new(),
+            features: Vec::new(),
+            directives,
+        };
+        file.check_frontend()?;
+        let mut values = platform_values(platform);
+        for line in &lines {
+            file.take(line, args, &mut values)?;
         }
-        if stages.is_empty() {
+        if file.stages.is_empty() {
             return Err(DockerfileError::NoBase);
         }
-        Ok(Self { text: text.to_owned(), instructions, bases })
+        Ok(file)
     }
 
-    /// The images it starts from, but for `scratch` and its own stages; each place once.
-    pub fn bases(&self) -> &[Base] {
-        &self.bases
+    fn take(
+        &mut self,
+        line: &Line,
+        args: &BTreeMap<String, String>,
+        values: &mut BTreeMap<String, String>,
+    ) -> Result<(), DockerfileError> {
+        let Some(keyword) = line.words.first() else { return Ok(()) };
+        let keyword = self.text[keyword.clone()].to_ascii_uppercase();
+        if line.heredoc {
+            self.features.push((line.number, HEREDOC));
+        }
+        let flags: Vec<Range<usize>> = line.words[1..]
+            .iter()
+            .take_while(|word| self.text[(*word).clone()].starts_with("--"))
+            .cloned()
+            .collect();
+        for flag in &flags {
+            self.notice(&keyword, line.number, flag);
+        }
+        match keyword.as_str() {
+            "ARG" if self.stages.is_empty() => {
+                for word in &line.words[1..] {
+                    declare(&self.text[word.clone()], args, values);
+                }
+            }
+            "FROM" => self.begin_stage(line, flags.len(), values)?,
+            "COPY" => {
+                for flag in flags {
+                    if let Some(image) = self.text[flag.clone()].strip_prefix("--from=") {
+                        let span = flag.end - image.len()..flag.end;
+                        self.use_image(line.number, span, &BTreeMap::new())?;
+                    }
+                }
+            }
+            "RUN" => {
+                for flag in flags {
+                    if let Some(span) = mount_from(&self.text, &flag) {
+                        self.use_image(line.number, span, &BTreeMap::new())?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        let mut place = (0, 0);
+        if let Some(stage) = self.stages.len().checked_sub(1) {
+            if matches!(keyword.as_str(), "RUN" | "COPY" | "ADD" | "WORKDIR") {
+                self.stages[stage].steps += 1;
+                place = (stage, self.stages[stage].steps);
+            } else if keyword == "FROM" {
+                place = (stage, self.stages[stage].steps);
+            }
+        }
+        let first = self.text[line.range.clone()].lines().next().unwrap_or("").trim().to_owned();
+        self.instructions.push(Instruction { line: line.number, text: first, place });
+        Ok(())
     }
 
-    /// The instruction that the builder calls step `number` (from 1).
-    pub fn step(&self, number: usize) -> Option<&Instruction> {
-        self.instructions.get(number.checked_sub(1)?)
+    fn begin_stage(
+        &mut self,
+        line: &Line,
+        flags: usize,
+        values: &BTreeMap<String, String>,
+    ) -> Result<(), DockerfileError> {
+        let operands = &line.words[1 + flags..];
+        let image = operands.first().ok_or(DockerfileError::NoImage { line: line.number })?.clone();
+        let name = match operands.get(1..3) {
+            Some([word, name]) if self.text[word.clone()].eq_ignore_ascii_case("as") => {
+                self.text[name.clone()].to_ascii_lowercase()
+            }
+            _ => String::new(),
+        };
+        // Stages that follow can be named, this one can't name itself.
+        self.stages.push(Stage::default());
+        let bases = self.bases.len();
+        self.use_image(line.number, image, values)?;
+        let stage = self.stages.last_mut().expect("one was pushed");
+        stage.name = name;
+        // The builder counts an image that it fetches, and neither `scratch` nor a stage.
+        stage.steps = self.bases.len() - bases;
+        Ok(())
     }
 
-    /// The text with every base replaced by what `pinned` gives for its name; lines keep their numbers.
+    /// Notes that the last stage uses an image or an earlier stage.
+    fn use_image(
+        &mut self,
+        line: usize,
+        span: Range<usize>,
+        values: &BTreeMap<String, String>,
+    ) -> Result<(), DockerfileError> {
+        let written = &self.text[span.clone()];
+        let image = expand(written, values).map_err(|unknown| {
+            let image = written.to_owned();
+            match unknown {
+                Unknown::Value(variable) => DockerfileError::NoValue { line, image, variable },
+                Unknown::Form => DockerfileError::Form { line, image },
+            }
+        })?;
+        let Some(stage) = self.stages.len().checked_sub(1) else { return Ok(()) };
+        if image == "scratch" {
+            return Ok(());
+        }
+        let name = image.to_ascii_lowercase();
+        let earlier = self.stages[..stage].iter().rposition(|stage| !name.is_empty() && stage.name == name);
+        // `--from=0` is the first stage; no image has a number for a name.
+        let number = image.parse().ok().filter(|number| *number < stage);
+        match earlier.or(number) {
+            Some(used) => self.stages[stage].uses.push(used),
+            None if image.bytes().all(|byte| byte.is_ascii_digit()) => {}
+            None => self.bases.push(Base { line, image, stage, span }),
+        }
+        Ok(())
+    }
+
+    fn notice(&mut self, keyword: &str, line: usize, flag: &Range<usize>) {
+        let flag = &self.text[flag.clone()];
+        let name = flag.split('=').next().unwrap_or(flag);
+        let known = FLAGS.iter().find(|(word, known, _)| *word == keyword && *known == name);
+        self.features.extend(known.map(|(.., feature)| (line, *feature)));
+        if keyword == "RUN" && name == "--mount" && flag.contains("type=secret") {
+            let env = flag.split(',').any(|part| part == "env" || part.starts_with("env="));
+            self.features.extend(env.then_some((line, SECRET_ENV)));
+        }
+    }
+
+    fn check_frontend(&self) -> Result<(), DockerfileError> {
+        for directive in self.directives.iter().filter(|directive| directive.name == "syntax") {
+            let image = directive.value.as_str();
+            let name = image.strip_prefix("docker.io/").unwrap_or(image);
+            let name = name.split(['@', ':']).next().unwrap_or(name);
+            if !matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream") {
+                return Err(DockerfileError::Frontend { line: directive.line, image: image.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that an engine of `version`, such as `20.10.24`, understands the file.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_engine(&self, version: &str) -> Result<(), DockerfileError> {
+        let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+        // A version that is none is one that was built by hand: the builder says what it lacks.
+        let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else { return Ok(()) };
+        match self.features.iter().find(|(_, feature)| feature.since > (major, minor)) {
+            Some((line, feature)) => Err(DockerfileError::EngineTooOld {
+                line: *line,
+                feature: feature.name,
+                needed: format!("{}.{}", feature.since.0, feature.since.1),
+                engine: version.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The images that `target` (the last stage when `None`) is built from, but for `scratch` and
+    /// stages; each place once.
+    ///
+    /// # Errors
+    /// When there is no such stage.
+    pub fn bases(&self, target: Option<&str>) -> Result<Vec<&Base>, DockerfileError> {
+        let last = self.stages.len() - 1;
+        let start = match target {
+            None => last,
+            Some(target) => {
+                let name = target.to_ascii_lowercase();
+                let named = self.stages.iter().rposition(|stage| stage.name == name);
+                let number = target.parse().ok().filter(|number| *number <= last);
+                named.or(number).ok_or_else(|| DockerfileError::NoStage {
+                    target: target.to_owned(),
+                    stages: self.stage_names(),
+                })?
+            }
+        };
+        let mut needed = vec![false; self.stages.len()];
+        let mut waiting = vec![start];
+        while let Some(stage) = waiting.pop() {
+            if !std::mem::replace(&mut needed[stage], true) {
+                waiting.extend(&self.stages[stage].uses);
+            }
+        }
+        Ok(self.bases.iter().filter(|base| needed[base.stage]).collect())
+    }
+
+    fn stage_names(&self) -> String {
+        let names = self.stages.iter().filter(|stage| !stage.name.is_empty());
+        names.map(|stage| format!("`{}`", stage.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The instruction behind a step that the builder calls `[build 2/3] RUN make`.
+    pub fn step(&self, name: &str) -> Option<&Instruction> {
+        let (label, text) = name.strip_prefix('[')?.split_once(']')?;
+        let mut words = label.split(' ').rev();
+        let number: usize = words.next()?.split_once('/')?.0.trim().parse().ok()?;
+        // A label that is not a stage's is a platform.
+        let stage = words.next().and_then(|word| {
+            let numbered = word.strip_prefix("stage-").and_then(|number| number.parse().ok());
+            self.stages.iter().rposition(|stage| stage.name == word).or(numbered)
+        });
+        let keyword = text.split_whitespace().next()?;
+        let same = |at: &&Instruction| {
+            at.place.1 == number
+                && number > 0
+                && at.text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(keyword))
+        };
+        match stage {
+            Some(stage) => self.instructions.iter().filter(same).find(|at| at.place.0 == stage),
+            None => self.instructions.iter().rfind(same),
+        }
+    }
+
+    /// The text with every base replaced by what `pinned` gives for its name, and without
+    /// `# syntax=`, whose image the engine would fetch; lines keep their numbers.
     pub fn pinned(&self, pinned: &BTreeMap<String, String>) -> String {
         let mut text = self.text.clone();
         for base in self.bases.iter().rev() {
@@ -129,8 +403,46 @@ impl Dockerfile {
                 text.replace_range(base.span.clone(), reference);
             }
         }
+        // Directives end at the first line that is none, so the others move up.
+        if self.directives.iter().any(|directive| directive.name == "syntax") {
+            let others: Vec<_> =
+                self.directives.iter().filter(|directive| directive.name != "syntax").collect();
+            for (at, directive) in self.directives.iter().enumerate().rev() {
+                let line = others.get(at).map_or("#", |other| self.text[other.range.clone()].trim_end());
+                let end = text[directive.range.clone()].trim_end().len() + directive.range.start;
+                text.replace_range(directive.range.start..end, line);
+            }
+        }
         text
     }
+}
+
+/// The variables of the platform, which the builder knows without an `ARG`.
+fn platform_values(platform: &str) -> BTreeMap<String, String> {
+    let mut parts = platform.split('/');
+    let (os, arch, variant) =
+        (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let mut values = BTreeMap::new();
+    for prefix in ["BUILD", "TARGET"] {
+        for (name, value) in [("PLATFORM", platform), ("OS", os), ("ARCH", arch), ("VARIANT", variant)] {
+            values.insert(format!("{prefix}{name}"), value.to_owned());
+        }
+    }
+    values
+}
+
+/// Where `--mount=type=bind,from=image` names its image.
+fn mount_from(text: &str, flag: &Range<usize>) -> Option<Range<usize>> {
+    let mut at = flag.start + text[flag.clone()].strip_prefix("--mount=").map(|_| "--mount=".len())?;
+    for part in text[at..flag.end].split(',') {
+        let value = part.trim_matches('"');
+        if let Some(image) = value.strip_prefix("from=") {
+            let start = at + part.find(image).filter(|_| !image.is_empty())?;
+            return Some(start..start + image.len());
+        }
+        at += part.len() + 1;
+    }
+    None
 }
 
 /// Takes in one word of an `ARG`: `NAME` or `NAME=default`.
@@ -147,82 +459,17 @@ fn declare(word: &str, args: &BTreeMap<String, String>, values: &mut BTreeMap<St
     }
 }
 
-fn push_base(
-    bases: &mut Vec<Base>,
-    text: &str,
-    line: usize,
-    span: Range<usize>,
-    values: &BTreeMap<String, String>,
-    stages: &[String],
-) -> Result<(), DockerfileError> {
-    let written = &text[span.clone()];
-    let image = expand(written, values).map_err(|variable| DockerfileError::NoValue {
-        line,
-        image: written.to_owned(),
-        variable,
-    })?;
-    let stage = image.to_ascii_lowercase();
-    if image != "scratch" && !stages.contains(&stage) {
-        bases.push(Base { line, image, span });
-    }
-    Ok(())
+/// Why a variable can't be replaced here.
+enum Unknown {
+    /// The variable of this name has no value.
+    Value(String),
+    /// It is used as in `${NAME#prefix}`.
+    Form,
 }
 
-struct Logical {
-    line: usize,
-    range: Range<usize>,
-}
-
-/// Instructions with their continuation lines; comments and blank lines are left out.
-fn logical_lines(text: &str) -> Vec<Logical> {
-    let mut logical: Vec<Logical> = Vec::new();
-    let mut open = false;
-    let mut offset = 0;
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        let start = offset;
-        offset += line.len();
-        let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with('#') {
-            continue;
-        }
-        match logical.last_mut() {
-            Some(last) if open => last.range.end = offset,
-            _ => logical.push(Logical { line: number + 1, range: start..offset }),
-        }
-        open = trimmed.ends_with('\\');
-    }
-    logical
-}
-
-/// The words of an instruction, without continuation marks and comment lines between.
-fn words(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
-    let mut words = Vec::new();
-    let mut offset = range.start;
-    for line in text[range].split_inclusive('\n') {
-        if !line.trim_start().starts_with('#') {
-            let mut start = None;
-            for (at, c) in line.char_indices() {
-                match (c.is_whitespace(), start) {
-                    (false, None) => start = Some(at),
-                    (true, Some(from)) => {
-                        words.push(offset + from..offset + at);
-                        start = None;
-                    }
-                    _ => {}
-                }
-            }
-            if let Some(from) = start {
-                words.push(offset + from..offset + line.len());
-            }
-        }
-        offset += line.len();
-    }
-    words.retain(|word| &text[word.clone()] != "\\");
-    words
-}
-
-/// Replaces `$NAME`, `${NAME}`, `${NAME:-default}` and `${NAME:+other}`; gives the name that has no value.
-fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
+/// Replaces `$NAME`, `${NAME}`, and `${NAME:-default}` and `${NAME:+other}` with and without the
+/// colon.
+fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Unknown> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -236,18 +483,20 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Strin
             }
         };
         rest = after;
-        let (name, default, alternative) = if let Some((name, default)) = inner.split_once(":-") {
-            (name, Some(default), None)
-        } else if let Some((name, other)) = inner.split_once(":+") {
-            (name, Some(""), Some(other))
-        } else {
-            (inner, None, None)
-        };
-        match (values.get(name).filter(|value| !value.is_empty()), alternative, default) {
-            (Some(_), Some(other), _) => out.push_str(other),
-            (Some(value), None, _) => out.push_str(value),
-            (None, _, Some(default)) => out.push_str(default),
-            (None, _, None) => return Err(name.to_owned()),
+        let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
+        let (name, operator) = inner.split_at(end);
+        let strict = operator.starts_with(':');
+        let operator = operator.strip_prefix(':').unwrap_or(operator);
+        let value = values.get(name).filter(|value| !(value.is_empty() && (strict || operator.is_empty())));
+        match (value, operator.chars().next()) {
+            (Some(_), Some('+')) => out.push_str(&operator[1..]),
+            (Some(value), None | Some('-' | '?')) => out.push_str(value),
+            (None, Some('-')) => out.push_str(&operator[1..]),
+            (None, Some('+')) => {}
+            // `TARGETVARIANT` is empty on most platforms.
+            (None, None) if name.ends_with("VARIANT") && values.contains_key(name) => {}
+            (None, None | Some('?')) => return Err(Unknown::Value(name.to_owned())),
+            (_, Some(_)) => return Err(Unknown::Form),
         }
     }
     out.push_str(rest);
@@ -255,74 +504,4 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> Result<String, Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parse(text: &str) -> Dockerfile {
-        Dockerfile::parse(text, &BTreeMap::new()).expect("a Dockerfile")
-    }
-
-    fn images(file: &Dockerfile) -> Vec<&str> {
-        file.bases().iter().map(|base| base.image.as_str()).collect()
-    }
-
-    #[test]
-    fn bases_are_images_not_stages() {
-        let file = parse(
-            "FROM demo/base AS build\nRUN x\nFROM scratch\nCOPY --from=build /a /a\nCOPY --from=0 /a /b\n\
-             COPY --from=host:5000/tools:1 /t /t\n",
-        );
-        assert_eq!(images(&file), ["demo/base", "host:5000/tools:1"]);
-    }
-
-    #[test]
-    fn pinning_keeps_every_line_in_its_place() {
-        let file = parse(
-            "# first\nfrom --platform=linux/amd64 demo/base \\\n  AS b\nRUN a \\\n # why\n  b\nFROM b\n",
-        );
-        let pins = BTreeMap::from([("demo/base".to_owned(), "r:1/demo/base@sha256:00".to_owned())]);
-        assert_eq!(
-            file.pinned(&pins),
-            "# first\nfrom --platform=linux/amd64 r:1/demo/base@sha256:00 \\\n  AS b\nRUN a \\\n # why\n  b\nFROM b\n"
-        );
-        assert_eq!(file.step(2), Some(&Instruction { line: 4, text: "RUN a \\".into() }));
-        assert_eq!(file.step(3).map(|step| step.line), Some(7));
-        assert_eq!(file.step(0), None);
-    }
-
-    #[test]
-    fn arguments_before_the_first_from_name_the_base() {
-        let text = "ARG BASE=demo/base\nARG TAG=\"1\"\nFROM ${BASE}:$TAG\n";
-        assert_eq!(images(&parse(text)), ["demo/base:1"]);
-        let args = BTreeMap::from([("TAG".to_owned(), "2".to_owned())]);
-        assert_eq!(images(&Dockerfile::parse(text, &args).expect("a Dockerfile")), ["demo/base:2"]);
-        assert_eq!(images(&parse("FROM a:${TAG:-3}\n")), ["a:3"]);
-        assert_eq!(
-            Dockerfile::parse("\nFROM a:$TAG\n", &args).expect_err("no ARG").to_string(),
-            "line 2: `a:$TAG` holds the variable `TAG`, which has no value here: give it a default in an `ARG` \
-             before the first `FROM`, or a value under `args`"
-        );
-    }
-
-    #[test]
-    fn what_is_no_dockerfile_says_so() {
-        assert_eq!(Dockerfile::parse("RUN x\n", &BTreeMap::new()), Err(DockerfileError::NoBase));
-        assert_eq!(
-            Dockerfile::parse("\nFROM\n", &BTreeMap::new()),
-            Err(DockerfileError::NoImage { line: 2 })
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn parsing_never_panics_and_pinning_nothing_changes_nothing(
-            text in "(FROM |COPY --from=|ARG A=|\\\\\n|#|\\$\\{|[ a-zä}:\n]){0,30}"
-        ) {
-            if let Ok(file) = Dockerfile::parse(&text, &BTreeMap::new()) {
-                prop_assert_eq!(file.pinned(&BTreeMap::new()), text);
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,15 @@
 //! `.dockerignore`: which files of a build context stay out of it.
 //!
-//! The rules are the builder's, not git's: the last pattern that matches a path or one
-//! of its parents wins, and every pattern is anchored at the context's root.
+//! The rules are those of Docker's command line. The last pattern that matches a path or one of
+//! its folders decides, and every pattern is anchored at the context's root. A folder that is
+//! ignored is entered only when a `!` pattern begins with its name: `!**/*.md` finds nothing in it.
+
+use std::collections::HashMap;
+
+use super::ignore_pattern::Pattern;
+
+/// The longest line that Docker reads.
+const LINE_MAX: usize = 65_535;
 
 /// The patterns of one `.dockerignore`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,147 +19,169 @@ pub struct Dockerignore {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
-    pattern: Vec<char>,
+    pattern: Pattern,
     keep: bool,
 }
 
+/// A pattern that Docker refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: `{pattern}` is not a pattern: {reason}")]
+pub struct IgnoreError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The pattern as it stands there.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 impl Dockerignore {
-    /// Reads the patterns; lines that can't match anything are left out, as the builder does.
-    pub fn parse(text: &str) -> Self {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let rules = text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| {
-                let line = line.trim();
-                let (keep, pattern) = match line.strip_prefix('!') {
-                    Some(rest) => (true, rest.trim()),
-                    None => (false, line),
-                };
-                let pattern = clean(pattern);
-                (!pattern.is_empty()).then(|| Rule { pattern: pattern.chars().collect(), keep })
-            })
-            .collect();
-        Self { rules }
+    /// Reads the patterns.
+    ///
+    /// # Errors
+    /// When `docker build` refuses one of them, or would as soon as it applies it.
+    pub fn parse(text: &[u8]) -> Result<Self, IgnoreError> {
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+        let mut rules = Vec::new();
+        for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            let bad = |reason: String| {
+                let shown = String::from_utf8_lossy(line).trim().chars().take(80).collect();
+                IgnoreError { line: number + 1, pattern: shown, reason }
+            };
+            if line.len() > LINE_MAX {
+                return Err(bad(format!("the line has {} bytes; {LINE_MAX} are allowed", line.len())));
+            }
+            // Comments are recognised before blanks are removed.
+            if line.starts_with(b"#") {
+                continue;
+            }
+            let line = trim(line);
+            let (keep, pattern) = match line.strip_prefix(b"!") {
+                Some(rest) => (true, trim(rest)),
+                None => (false, line),
+            };
+            let pattern = clean(pattern);
+            match (keep, &pattern[..]) {
+                (true, b"" | b"/") => return Err(bad("nothing follows the `!`".into())),
+                (false, b"") => continue,
+                _ => rules.push(Rule { pattern: Pattern::new(&pattern).map_err(bad)?, keep }),
+            }
+        }
+        Ok(Self { rules })
     }
 
-    /// Whether the file at `path` (relative, forward slashes) stays out of the context.
-    pub fn ignores(&self, path: &str) -> bool {
-        let chars: Vec<char> = path.chars().collect();
-        let ends: Vec<usize> = chars
-            .iter()
-            .enumerate()
-            .filter(|(_, c)| **c == '/')
-            .map(|(at, _)| at)
-            .chain(std::iter::once(chars.len()))
-            .collect();
-        self.rules
-            .iter()
-            .rev()
-            .find(|rule| ends.iter().any(|&end| matches(&rule.pattern, &chars[..end])))
-            .is_some_and(|rule| !rule.keep)
+    /// Begins to go through a tree.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk { rules: &self.rules, folders: HashMap::new() }
+    }
+
+    /// Whether a `!` pattern may name something within `folder`, so that it is entered although
+    /// it is ignored.
+    pub fn keeps_within(&self, folder: &[u8]) -> bool {
+        keeps_within(&self.rules, folder)
     }
 }
 
-/// Takes `.`, `..`, double and outer slashes out of a pattern.
-fn clean(pattern: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in pattern.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
+fn keeps_within(rules: &[Rule], folder: &[u8]) -> bool {
+    rules.iter().filter(|rule| rule.keep).any(|rule| {
+        let pattern = rule.pattern.text();
+        pattern == folder || pattern.starts_with(folder) && pattern.get(folder.len()) == Some(&b'/')
+    })
+}
+
+/// What is known of the folders of a tree, so that each is decided once.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    rules: &'a [Rule],
+    folders: HashMap<Vec<u8>, Folder>,
+}
+
+#[derive(Debug, Clone)]
+struct Folder {
+    /// It is ignored, and so is all within.
+    closed: bool,
+    /// Which patterns have matched the folder.
+    matched: Vec<bool>,
+}
+
+impl Walk<'_> {
+    /// Whether the file, link or folder at `path` (relative, forward slashes) stays out.
+    pub fn ignores(&mut self, path: &[u8]) -> bool {
+        match parent(path) {
+            None => self.decide(path, &[]).0,
+            Some(folder) => {
+                let folder = self.folder(folder);
+                folder.closed || self.decide(path, &folder.matched).0
             }
+        }
+    }
+
+    fn folder(&mut self, path: &[u8]) -> Folder {
+        if let Some(known) = self.folders.get(path) {
+            return known.clone();
+        }
+        let above = parent(path).map(|above| self.folder(above));
+        let state = match above {
+            Some(above) if above.closed => Folder { closed: true, matched: Vec::new() },
+            above => {
+                let (ignored, matched) =
+                    self.decide(path, above.as_ref().map_or(&[][..], |above| &above.matched));
+                Folder { closed: ignored && !keeps_within(self.rules, path), matched }
+            }
+        };
+        self.folders.insert(path.to_owned(), state.clone());
+        state
+    }
+
+    /// Decides a path by what is known of its folder. As in Docker, a pattern that made no
+    /// difference to the folder counts as one that did not match it.
+    fn decide(&self, path: &[u8], above: &[bool]) -> (bool, Vec<bool>) {
+        let mut ignored = false;
+        let mut matched = vec![false; self.rules.len()];
+        for (at, rule) in self.rules.iter().enumerate() {
+            let matches =
+                above.get(at).copied().unwrap_or(false) || rule.keep == ignored && rule.pattern.matches(path);
+            matched[at] = matches;
+            if matches {
+                ignored = !rule.keep;
+            }
+        }
+        (ignored, matched)
+    }
+}
+
+/// The folder that `path` lies in.
+fn parent(path: &[u8]) -> Option<&[u8]> {
+    path.iter().rposition(|&byte| byte == b'/').map(|at| &path[..at])
+}
+
+/// Without blanks at both ends.
+fn trim(line: &[u8]) -> &[u8] {
+    match std::str::from_utf8(line) {
+        Ok(line) => line.trim().as_bytes(),
+        Err(_) => line.trim_ascii(),
+    }
+}
+
+/// Go's `filepath.Clean`, without the slash of a rooted path.
+fn clean(pattern: &[u8]) -> Vec<u8> {
+    if pattern.is_empty() {
+        return Vec::new();
+    }
+    let rooted = pattern.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in pattern.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if parts.last().is_some_and(|last| last != b"..") => drop(parts.pop()),
+            b".." if rooted => {}
             part => parts.push(part),
         }
     }
-    parts.join("/")
-}
-
-/// Whether the whole of `path` matches `pattern`. What is known of a pair of positions
-/// is kept, so that patterns such as `**/**/**/x` can't take exponential time.
-fn matches(pattern: &[char], path: &[char]) -> bool {
-    let mut known = vec![None; (pattern.len() + 1) * (path.len() + 1)];
-    matches_from(pattern, 0, path, 0, &mut known)
-}
-
-fn matches_from(pattern: &[char], p: usize, path: &[char], at: usize, known: &mut [Option<bool>]) -> bool {
-    let slot = p * (path.len() + 1) + at;
-    if let Some(answer) = known[slot] {
-        return answer;
-    }
-    let answer = match pattern.get(p) {
-        None => at == path.len(),
-        Some('*') if pattern.get(p + 1) == Some(&'*') => {
-            let mut next = p + 2;
-            if pattern.get(next) == Some(&'/') {
-                next += 1;
-            }
-            // Whole folders, none included.
-            next == pattern.len()
-                || (at..=path.len())
-                    .filter(|&start| start == at || path[start - 1] == '/')
-                    .any(|start| matches_from(pattern, next, path, start, known))
-        }
-        Some('*') => {
-            let stop = path[at..].iter().position(|&c| c == '/').map_or(path.len(), |n| at + n);
-            (at..=stop).any(|start| matches_from(pattern, p + 1, path, start, known))
-        }
-        Some('?') => {
-            path.get(at).is_some_and(|&c| c != '/') && matches_from(pattern, p + 1, path, at + 1, known)
-        }
-        // An unclosed bracket is a pattern that matches nothing.
-        Some('[') => class(pattern, p).is_some_and(|class| {
-            path.get(at).is_some_and(|&c| c != '/' && class.holds(c))
-                && matches_from(pattern, class.next, path, at + 1, known)
-        }),
-        Some('\\') if p + 1 < pattern.len() => {
-            path.get(at) == pattern.get(p + 1) && matches_from(pattern, p + 2, path, at + 1, known)
-        }
-        Some(wanted) => path.get(at) == Some(wanted) && matches_from(pattern, p + 1, path, at + 1, known),
-    };
-    known[slot] = Some(answer);
-    answer
-}
-
-/// A class of characters, `[a-z]`.
-struct Class {
-    /// Where the pattern goes on.
-    next: usize,
-    ranges: Vec<(char, char)>,
-    negated: bool,
-}
-
-impl Class {
-    fn holds(&self, c: char) -> bool {
-        self.ranges.iter().any(|&(low, high)| (low..=high).contains(&c)) != self.negated
-    }
-}
-
-/// The class that opens at `pattern[start]`.
-fn class(pattern: &[char], start: usize) -> Option<Class> {
-    let mut at = start + 1;
-    let negated = matches!(pattern.get(at), Some('^' | '!'));
-    if negated {
-        at += 1;
-    }
-    let mut ranges = Vec::new();
-    loop {
-        let low = match *pattern.get(at)? {
-            ']' if !ranges.is_empty() => return Some(Class { next: at + 1, ranges, negated }),
-            '\\' => {
-                at += 1;
-                *pattern.get(at)?
-            }
-            c => c,
-        };
-        at += 1;
-        if pattern.get(at) == Some(&'-') && pattern.get(at + 1).is_some_and(|&c| c != ']') {
-            ranges.push((low, pattern[at + 1]));
-            at += 2;
-        } else {
-            ranges.push((low, low));
-        }
+    match (parts.is_empty(), rooted) {
+        (true, true) => b"/".to_vec(),
+        (true, false) => b".".to_vec(),
+        (false, _) => parts.join(&b'/'),
     }
 }
 
@@ -162,8 +192,9 @@ mod tests {
     use super::*;
 
     fn ignored<'a>(rules: &str, paths: &[&'a str]) -> Vec<&'a str> {
-        let ignore = Dockerignore::parse(rules);
-        paths.iter().copied().filter(|path| ignore.ignores(path)).collect()
+        let ignore = Dockerignore::parse(rules.as_bytes()).expect("patterns");
+        let mut walk = ignore.walk();
+        paths.iter().copied().filter(|path| walk.ignores(path.as_bytes())).collect()
     }
 
     #[test]
@@ -175,11 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_match_wins_even_below_an_ignored_folder() {
+    fn the_last_match_wins_and_an_ignored_folder_is_entered_by_its_name_only() {
         let paths = ["docs/a.md", "docs/README.md", "docs/b.txt"];
         assert_eq!(ignored("docs\n!docs/*.md\n", &paths), ["docs/b.txt"]);
-        assert_eq!(ignored("docs\n!docs/*.md\ndocs/README.md\n", &paths), ["docs/README.md", "docs/b.txt"]);
+        assert_eq!(ignored("docs/*\n!docs/*.md\ndocs/README.md\n", &paths), ["docs/README.md", "docs/b.txt"]);
         assert_eq!(ignored("*\n!docs\n", &["a", "docs/a", "b/c"]), ["a", "b/c"]);
+        // Docker does not look into `docs` for what `**` might find there.
+        assert_eq!(ignored("docs\n!**/*.md\n", &paths), paths);
+        assert_eq!(ignored("*\n!**/*.md\n", &["a", "a.md", "docs/a.md"]), ["a", "docs/a.md"]);
     }
 
     #[test]
@@ -188,29 +222,69 @@ mod tests {
         assert_eq!(ignored("*.log\n", &paths), ["a.log"]);
         assert_eq!(ignored("*/*.log\n", &paths), ["x/a.log"]);
         assert_eq!(ignored("**/*.log\n", &paths), ["a.log", "x/a.log", "x/y/a.log"]);
+        assert_eq!(ignored("**.log\n", &paths), ["a.log", "x/a.log", "x/y/a.log"]);
         assert_eq!(ignored("x/**\n", &paths), ["x/a.log", "x/y/a.log"]);
         assert_eq!(ignored("a.log?\n", &paths), ["a.logs"]);
         assert_eq!(ignored("[a-c].log\n", &paths), ["a.log"]);
         assert_eq!(ignored("[^a].log\n", &paths), [""; 0]);
+        // `!` negates in no bracket, and `\d` is a digit: Docker makes a regular expression of it.
+        assert_eq!(ignored("[!a].log\n", &["a.log", "b.log", "!.log"]), ["a.log", "!.log"]);
+        assert_eq!(ignored("\\d.log\n", &["d.log", "1.log"]), ["1.log"]);
+        assert_eq!(ignored("a+(b)\n", &["a+(b)", "aab"]), ["a+(b)"]);
+        // After a `*` that its check does not get past, Docker takes what it refuses elsewhere.
+        assert_eq!(ignored("a*[-b]\n", &["ax-", "ab", "ac"]), ["ax-", "ab"]);
+        assert_eq!(ignored("a*[]b]\n", &["a]", "ab", "ac"]), ["a]", "ab"]);
     }
 
     #[test]
-    fn comments_blank_lines_and_odd_forms_are_read_as_the_builder_reads_them() {
+    fn comments_blank_lines_and_odd_forms_are_read_as_docker_reads_them() {
         assert_eq!(ignored("# a\n\n  b  \n! c\n./d/../e\n", &["a", "b", "c", "d", "e"]), ["b", "e"]);
+        assert_eq!(ignored("\u{feff}a\r\n", &["a"]), ["a"]);
+        assert_eq!(ignored(" #a\n", &["#a"]), ["#a"]);
         assert_eq!(ignored("\\*\n", &["*", "x"]), ["*"]);
-        assert_eq!(ignored("[a\n", &["a", "[a"]), [""; 0]);
+        // Nothing lies above the root.
+        assert_eq!(ignored("a\n!../a\n", &["a"]), ["a"]);
+        assert_eq!(ignored("../a\n.\n/\n", &["a"]), [""; 0]);
+    }
+
+    #[test]
+    fn what_docker_refuses_is_refused_with_its_line() {
+        // Docker does not notice the last three until it applies them.
+        let late = ["a*\\", "!a*[", "*/[b-a]"];
+        for bad in ["!", "! ", "!/", "[a", "[]a]", "a\\", "[-a]", "[a-]", "[b-a]", "\\p", "*[-a]"]
+            .iter()
+            .chain(&late)
+        {
+            let error = Dockerignore::parse(format!("ok\n{bad}\n").as_bytes()).expect_err(bad);
+            assert_eq!((error.line, error.pattern.as_str()), (2, bad.trim()), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_can_be_ignored() {
+        for rules in [&b"caf*"[..], b"caf\xe9", b"caf\xe9*", b"caf?", b"*"] {
+            let ignore = Dockerignore::parse(rules).expect("patterns");
+            assert!(ignore.walk().ignores(b"caf\xe9"), "{rules:?}");
+        }
+        let ignore = Dockerignore::parse(b"caf\xe9").expect("patterns");
+        assert!(!ignore.walk().ignores(b"caf\xe8"));
     }
 
     proptest! {
         #[test]
-        fn matching_always_ends_and_never_panics(rules in "[a/*?!\\[\\]\\\\\\-ä\n]{0,40}", path in "[aä/*]{0,30}") {
-            Dockerignore::parse(&rules).ignores(&path);
+        fn matching_always_ends_and_is_without_panic(
+            rules in "[a/*?!\\[\\]\\\\\\-äd^.\n]{0,40}", path in "[aä/*]{0,30}"
+        ) {
+            if let Ok(ignore) = Dockerignore::parse(rules.as_bytes()) {
+                ignore.walk().ignores(path.as_bytes());
+            }
         }
 
         #[test]
         fn a_star_ignores_everything(path in "[a-z]{1,5}(/[a-z]{1,5}){0,4}") {
-            prop_assert!(Dockerignore::parse("*\n").ignores(&path));
-            prop_assert!(!Dockerignore::parse("*\n!**\n").ignores(&path));
+            prop_assert!(Dockerignore::parse(b"*\n").expect("patterns").walk().ignores(path.as_bytes()));
+            let kept = Dockerignore::parse(b"*\n!*\n").expect("patterns");
+            prop_assert!(!kept.walk().ignores(path.as_bytes()));
         }
     }
 }

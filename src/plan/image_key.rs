@@ -6,35 +6,11 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::dockerignore::Dockerignore;
 use crate::model::image::{EntryKind, TreeEntry};
 use crate::model::name::{Digest, ImageKey};
 
 /// Raised when the same inputs shall make another image.
-const SCHEMA: &str = "fleetwright image key 1";
-
-/// Why a file can't be part of a build context.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ContextError {
-    /// A symbolic link points out of the context.
-    #[error(
-        "`{path}` is a symbolic link to `{target}`, outside of the build context: exclude it in .dockerignore, or point it inside"
-    )]
-    LinkLeaves {
-        /// The link.
-        path: String,
-        /// Where it points.
-        target: String,
-    },
-    /// A submodule is not part of the repository.
-    #[error(
-        "`{path}` is a git submodule, whose files are not in this repository: exclude it in .dockerignore"
-    )]
-    Submodule {
-        /// Its path.
-        path: String,
-    },
-}
+const SCHEMA: &str = "fleetwright image key 2";
 
 /// All that goes into an image.
 #[derive(Debug, Clone)]
@@ -47,6 +23,10 @@ pub struct Inputs<'a> {
     pub dockerfile: &'a [u8],
     /// The `.dockerignore`, empty when there is none.
     pub dockerignore: &'a [u8],
+    /// The stage that is built; `None` for the last.
+    pub target: Option<&'a str>,
+    /// The parameters of secrets by their ids; what they hold stays out of the key.
+    pub secrets: &'a BTreeMap<String, String>,
     /// The files of the context after `.dockerignore`.
     pub entries: &'a [TreeEntry],
     /// Build arguments.
@@ -63,6 +43,16 @@ pub fn image_key(inputs: &Inputs<'_>) -> ImageKey {
     hash.field(inputs.dockerfile_path.as_bytes());
     hash.field(inputs.dockerfile);
     hash.field(inputs.dockerignore);
+    hash.count(usize::from(inputs.target.is_some()));
+    hash.field(inputs.target.unwrap_or_default().as_bytes());
+    if !inputs.secrets.is_empty() {
+        hash.count(inputs.secrets.len());
+        for (id, parameter) in inputs.secrets {
+            hash.field(id.as_bytes());
+            hash.field(parameter.as_bytes());
+        }
+        hash.field(b"secrets");
+    }
     hash.count(inputs.args.len());
     for (name, value) in inputs.args {
         hash.field(name.as_bytes());
@@ -77,7 +67,7 @@ pub fn image_key(inputs: &Inputs<'_>) -> ImageKey {
     entries.sort();
     hash.count(entries.len());
     for entry in entries {
-        hash.field(entry.path.as_bytes());
+        hash.field(entry.bytes());
         hash.field(mode(entry.kind).as_bytes());
         hash.field(entry.blob.as_bytes());
     }
@@ -92,6 +82,7 @@ fn mode(kind: EntryKind) -> &'static str {
         EntryKind::Executable => "100755",
         EntryKind::Link => "120000",
         EntryKind::Submodule => "160000",
+        EntryKind::Folder => "040000",
     }
 }
 
@@ -109,55 +100,6 @@ impl Hash {
     }
 }
 
-/// What of a tree goes into the context, sorted by path. The Dockerfile and
-/// `.dockerignore` always go: the builder reads them, and leaves them out of copies by
-/// itself where they are ignored.
-///
-/// # Errors
-/// When what remains holds a submodule. Links are left to [`check_link`], which needs their targets.
-pub fn context(
-    entries: &[TreeEntry],
-    ignore: &Dockerignore,
-    dockerfile: &str,
-) -> Result<Vec<TreeEntry>, ContextError> {
-    let mut kept: Vec<TreeEntry> = entries
-        .iter()
-        .filter(|entry| {
-            entry.path == dockerfile || entry.path == ".dockerignore" || !ignore.ignores(&entry.path)
-        })
-        .cloned()
-        .collect();
-    kept.sort();
-    match kept.iter().find(|entry| entry.kind == EntryKind::Submodule) {
-        Some(entry) => Err(ContextError::Submodule { path: entry.path.clone() }),
-        None => Ok(kept),
-    }
-}
-
-/// Checks that a symbolic link at `path` stays within the context.
-///
-/// # Errors
-/// When it is absolute, or climbs above the context's root.
-pub fn check_link(path: &str, target: &str) -> Result<(), ContextError> {
-    let mut depth = path.matches('/').count();
-    let mut leaves = target.starts_with('/');
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => match depth.checked_sub(1) {
-                Some(less) => depth = less,
-                None => leaves = true,
-            },
-            _ => depth += 1,
-        }
-    }
-    if leaves {
-        Err(ContextError::LinkLeaves { path: path.to_owned(), target: target.to_owned() })
-    } else {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -165,12 +107,14 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, kind: EntryKind, blob: u8) -> TreeEntry {
-        TreeEntry { path: path.to_owned(), kind, blob: format!("{blob:040x}") }
+        TreeEntry { path: path.to_owned(), kind, blob: format!("{blob:040x}"), raw: None }
     }
 
     struct Owned {
         platform: String,
         dockerfile: String,
+        target: Option<String>,
+        secrets: BTreeMap<String, String>,
         entries: Vec<TreeEntry>,
         args: BTreeMap<String, String>,
         bases: BTreeMap<String, Digest>,
@@ -184,6 +128,8 @@ mod tests {
         let mut owned = Owned {
             platform: "linux/amd64".into(),
             dockerfile: "FROM demo/base\n".into(),
+            target: None,
+            secrets: BTreeMap::new(),
             entries: vec![entry("a", EntryKind::File, 1), entry("b", EntryKind::File, 2)],
             args: BTreeMap::from([("A".into(), "1".into())]),
             bases: BTreeMap::from([("demo/base".into(), digest('0'))]),
@@ -194,6 +140,8 @@ mod tests {
             dockerfile_path: "Dockerfile",
             dockerfile: owned.dockerfile.as_bytes(),
             dockerignore: b"",
+            target: owned.target.as_deref(),
+            secrets: &owned.secrets,
             entries: &owned.entries,
             args: &owned.args,
             bases: &owned.bases,
@@ -202,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_key_never_changes_by_itself() {
-        insta::assert_snapshot!(key(|_| {}), @"k-5b634661f91614b7c365777b4a6654a9afdcead1d6fb44f5603cbc0607ba1178");
+        insta::assert_snapshot!(key(|_| {}), @"k-377c46ad175f0be907b24e30edb54a45fac2cbe4040bb549ca70bd601fe38274");
     }
 
     #[test]
@@ -211,6 +159,9 @@ mod tests {
             key(|_| {}),
             key(|o| o.platform = "linux/arm64".into()),
             key(|o| o.dockerfile.push('\n')),
+            key(|o| o.target = Some("build".into())),
+            key(|o| drop(o.secrets.insert("npm".into(), "/npm".into()))),
+            key(|o| o.target = Some(String::new())),
             key(|o| o.entries[0].kind = EntryKind::Executable),
             key(|o| o.entries[0].blob = format!("{:040x}", 9)),
             key(|o| o.entries[0].path = "c".into()),
@@ -221,30 +172,6 @@ mod tests {
         let different: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
         assert_eq!(key(|o| o.entries.reverse()), keys[0], "order is not content");
-    }
-
-    #[test]
-    fn the_context_leaves_out_what_is_ignored_but_for_the_builders_own_files() {
-        let entries: Vec<_> = ["z", ".dockerignore", "Dockerfile", "src/a"]
-            .into_iter()
-            .map(|path| entry(path, EntryKind::File, 1))
-            .collect();
-        let kept = context(&entries, &Dockerignore::parse("*\n!src\n"), "Dockerfile").expect("a context");
-        let paths: Vec<_> = kept.iter().map(|entry| entry.path.as_str()).collect();
-        assert_eq!(paths, [".dockerignore", "Dockerfile", "src/a"]);
-        let module = [entry("lib", EntryKind::Submodule, 1)];
-        assert!(context(&module, &Dockerignore::default(), "Dockerfile").is_err());
-        assert!(context(&module, &Dockerignore::parse("lib"), "Dockerfile").is_ok());
-    }
-
-    #[test]
-    fn links_must_stay_inside() {
-        for (path, target) in [("a", "b"), ("x/a", "../b"), ("x/y/a", "../../b"), ("a", "./x/../b")] {
-            assert_eq!(check_link(path, target), Ok(()), "{path} -> {target}");
-        }
-        for (path, target) in [("a", "../b"), ("x/a", "../../b"), ("a", "/etc/passwd"), ("a", "x/../../b")] {
-            assert!(check_link(path, target).is_err(), "{path} -> {target}");
-        }
     }
 
     proptest! {

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 
-use crate::model::image::{EntryKind, TreeEntry};
+use crate::model::image::{ContextFile, TreeEntry};
 use crate::model::name::{CommitId, RepositoryName};
 
 /// Why git did not do what it was asked.
@@ -83,30 +84,45 @@ pub struct Commit {
     pub id: CommitId,
     /// The first line of its message.
     pub subject: String,
+    /// When it was committed.
+    pub time: DateTime<Utc>,
 }
 
-/// A file to put into an archive.
+/// What a path of a commit leads to, its links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveEntry {
-    /// Its path in the archive.
-    pub path: String,
-    /// What it is.
-    pub kind: EntryKind,
-    /// Where its content comes from.
-    pub content: Content,
+pub enum Located {
+    /// A file.
+    File {
+        /// Its path in the repository.
+        path: String,
+        /// The id of its blob.
+        blob: String,
+    },
+    /// A folder.
+    Folder {
+        /// Its path in the repository; empty for the root.
+        path: String,
+    },
+    /// Nothing is there, and no link was followed.
+    Nothing,
+    /// A link leads nowhere.
+    Broken {
+        /// The link's path in the repository.
+        link: String,
+        /// Where it points.
+        target: String,
+        /// Why it leads nowhere.
+        reason: &'static str,
+    },
+    /// The path enters a submodule.
+    Submodule {
+        /// The submodule's path in the repository.
+        path: String,
+    },
 }
 
-/// Where the content of an archive's file comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// The git blob of that id.
-    Blob(String),
-    /// These bytes.
-    Bytes(Bytes),
-}
-
-/// A tar archive, piece by piece.
-pub type Archive = BoxStream<'static, std::io::Result<Bytes>>;
+/// The content of a file, piece by piece.
+pub type Content = BoxStream<'static, std::io::Result<Bytes>>;
 
 /// Git repositories and their mirrors. Every method may be called again after any failure.
 #[async_trait]
@@ -120,6 +136,14 @@ pub trait GitRemote: Send + Sync {
     /// The commit that `revision` (an id, a branch, a tag) names in the mirror.
     async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError>;
 
+    /// What `path`, from the repository's root, leads to at `commit`, with links followed.
+    async fn locate(
+        &self,
+        repository: &RepositoryName,
+        commit: &CommitId,
+        path: &str,
+    ) -> Result<Located, GitError>;
+
     /// Every file of `folder` (`.` is the root) at `commit`, sorted by path. A tree that exceeds
     /// [`TreeLimits`](crate::model::image::TreeLimits) is refused while it is walked.
     async fn tree(
@@ -129,13 +153,17 @@ pub trait GitRemote: Send + Sync {
         folder: &str,
     ) -> Result<Vec<TreeEntry>, GitError>;
 
-    /// Checks that the files are within the limits on size, without unpacking any.
-    async fn weigh(&self, repository: &RepositoryName, entries: &[ArchiveEntry]) -> Result<(), GitError>;
+    /// The sizes of the files and the targets of the links, without unpacking anything large. What
+    /// is beyond the limits on size, a Git LFS pointer, or a link to no path is refused.
+    async fn measure(
+        &self,
+        repository: &RepositoryName,
+        entries: Vec<TreeEntry>,
+    ) -> Result<Vec<ContextFile>, GitError>;
 
     /// The content of a blob of a few megabytes at most.
     async fn blob(&self, repository: &RepositoryName, id: &str) -> Result<Bytes, GitError>;
 
-    /// The files as a tar archive, in the order given: owner 0, time 0, modes 644 and
-    /// 755, read from the mirror as the archive is taken.
-    fn archive(&self, repository: &RepositoryName, entries: Vec<ArchiveEntry>) -> Archive;
+    /// The content of a blob of any size within the limits, read from the mirror as it is taken.
+    fn content(&self, repository: &RepositoryName, id: &str) -> Content;
 }

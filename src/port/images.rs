@@ -1,10 +1,13 @@
 //! Where images are built and kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
-use super::git::Archive;
+use super::git::Content;
+use crate::model::image::ContextFile;
 use crate::model::name::Digest;
 use crate::model::secret::Secret;
 
@@ -48,8 +51,10 @@ pub enum ImageError {
     /// The build failed.
     #[error("{reason}")]
     Build {
-        /// The first cause, with the Dockerfile's line where it is known.
+        /// The first cause.
         reason: String,
+        /// The step that failed, by the builder's name for it.
+        step: Option<String>,
     },
     /// The name of an image is not one.
     #[error("`{name}` is not the name of an image: {reason}")]
@@ -78,13 +83,24 @@ pub struct BuildRequest {
     pub image: String,
     /// The tag to give it.
     pub tag: String,
-    /// The Dockerfile's path in the context.
+    /// The text of the Dockerfile; the one in the context is a file like any other.
     pub dockerfile: String,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
-    /// The context, the Dockerfile included.
-    pub context: Archive,
+    /// The stage to build; `None` for the last.
+    pub target: Option<String>,
+    /// The parameters that hold the build's secrets, by the secrets' ids.
+    pub secrets: BTreeMap<String, String>,
+    /// The files of the context.
+    pub context: Vec<ContextFile>,
+    /// The time of all of them.
+    pub time: DateTime<Utc>,
+    /// Opens a file by the id of its blob.
+    pub open: Open,
 }
+
+/// Opens a file by the id of its blob.
+pub type Open = Arc<dyn Fn(&str) -> Content + Send + Sync>;
 
 /// Takes the lines that a builder or a registry says while it works.
 pub type Lines<'a> = &'a (dyn Fn(&str) + Send + Sync);
@@ -98,6 +114,9 @@ pub trait ImageStore: Send + Sync {
 
     /// What the builder builds for, such as `linux/amd64`.
     async fn platform(&self) -> Result<String, ImageError>;
+
+    /// The version of the builder's engine, such as `20.10.24`.
+    async fn engine(&self) -> Result<String, ImageError>;
 
     /// The digest behind `reference` (`HOST/NAME:TAG`, or without the host for the
     /// environment's registry); `None` when the registry has no such image.

@@ -1,5 +1,6 @@
 //! `pipelines/*.yaml`: a mapping from pipeline names to their steps.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
@@ -81,7 +82,7 @@ fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {
 }
 
 fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, Option<Duration>)> {
-    let keys = ["image", "context", "dockerfile", "args", "timeout"];
+    let keys = ["image", "context", "dockerfile", "args", "secrets", "target", "timeout"];
     let fields = reader.fields(value, place, "a build step", &keys)?;
     let timeout = timeout(reader, &fields);
     let image = reader.required(&fields, "image").and_then(|node| image(reader, node));
@@ -90,7 +91,42 @@ fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, O
         .get("dockerfile")
         .map_or(Some("Dockerfile".to_owned()), |node| path(reader, node, "`dockerfile`"));
     let args = fields.get("args").map(|node| variables(reader, node, "`args`")).unwrap_or_default();
-    Some((Build { image: image?, context: context?, dockerfile: dockerfile?, args }, timeout))
+    let target = fields.get("target").and_then(|node| target(reader, node));
+    let secrets = fields.get("secrets").map(|node| secrets(reader, node)).unwrap_or_default();
+    let build = Build { image: image?, context: context?, dockerfile: dockerfile?, args, target, secrets };
+    Some((build, timeout))
+}
+
+/// Secrets of a build: ids of the Dockerfile, and the SSM parameters that hold them.
+fn secrets(reader: &mut Reader<'_>, node: &Node) -> BTreeMap<String, String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    for (key, value) in node.entries().unwrap_or_default() {
+        let id = key.text().unwrap_or_default();
+        if id.is_empty() || !id.chars().all(word) {
+            let diagnostic = Diagnostic::error("bad-value", format!("`{id}` is not the id of a secret"))
+                .help("it is what `id=` names in `RUN --mount=type=secret,id=...`");
+            reader.problem(diagnostic, key.span, "letters, digits, `-`, `_` and `.`");
+        }
+        if value.text().is_some_and(|name| !name.starts_with('/')) {
+            let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
+                .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
+            reader.problem(diagnostic, value.span, "a parameter's name begins with `/`");
+        }
+    }
+    reader.texts(node, "`secrets`")
+}
+
+/// A stage of the Dockerfile, by its name or number.
+fn target(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let text = reader.text(node, "`target`")?;
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || !text.chars().all(word) {
+        let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is not the name of a stage"))
+            .help("`target` is what follows `AS` in a `FROM` of the Dockerfile");
+        reader.problem(diagnostic, node.span, "letters, digits, `-`, `_` and `.`");
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// How long a step may take: whole seconds, up to a day.

@@ -102,7 +102,7 @@ pub(super) fn home(
         main.push_str("<p class=\"soft\">No pipeline has run yet. The next commit starts one.</p>");
     } else {
         main.push_str(
-            "<div class=\"wrap\"><table><thead><tr><th>Run</th><th class=\"less\">Pipeline</th><th>State</th><th class=\"less\">Commit</th>\
+            "<div class=\"wrap\"><table class=\"rows\"><thead><tr><th>Run</th><th class=\"less\">Pipeline</th><th>State</th><th class=\"less\">Commit</th>\
              <th>Subject</th><th class=\"number less\">Took</th><th class=\"number\">Begun</th></tr></thead><tbody>",
         );
         for run in runs {
@@ -158,11 +158,12 @@ fn service(main: &mut String, status: &ServiceStatus, now: DateTime<Utc>) {
             RevisionState::Failed => ("bad", "failed"),
             RevisionState::Replaced | RevisionState::Running => ("", "was replaced"),
         };
-        let why = newest.reason.as_deref().map(|why| format!(": {}", esc(why))).unwrap_or_default();
+        let why = newest.reason.as_deref().map(|why| format!("<span class=\"{class}\">{}</span>", esc(why)));
         let _ = write!(
             main,
-            "<span class=\"state {class}\">revision {} {words}{why}</span><span class=\"soft\">{}</span>",
+            "<span class=\"state {class}\">revision {} {words}</span>{}<span class=\"soft\">{}</span>",
             newest.number,
+            why.unwrap_or_default(),
             from(newest, now)
         );
     }
@@ -171,7 +172,7 @@ fn service(main: &mut String, status: &ServiceStatus, now: DateTime<Utc>) {
         return;
     }
     main.push_str(
-        "<div class=\"wrap\"><table><thead><tr><th>Instance</th><th>State</th><th>Machine</th><th>Address</th>\
+        "<div class=\"wrap\"><table class=\"rows\"><thead><tr><th>Instance</th><th>State</th><th>Machine</th><th>Address</th>\
          <th class=\"less\">Image</th><th class=\"number\">Since</th></tr></thead><tbody>",
     );
     for instance in &status.instances {
@@ -219,7 +220,7 @@ fn machines(main: &mut String, machines: &[Machine]) {
         return;
     }
     main.push_str(
-        "<h2>Machines</h2><div class=\"wrap\"><table><thead><tr><th>Machine</th><th>State</th><th>Role</th>\
+        "<h2>Machines</h2><div class=\"wrap\"><table class=\"rows\"><thead><tr><th>Machine</th><th>State</th><th>Role</th>\
          <th>Address</th><th class=\"less\">Zone</th><th class=\"less\">Group</th></tr></thead><tbody>",
     );
     for machine in machines {
@@ -269,7 +270,7 @@ pub(super) fn run(project: &str, environment: &str, run: &Run, now: DateTime<Utc
     }
     if !run.steps.is_empty() {
         main.push_str(
-            "<div class=\"wrap\"><table><thead><tr><th>Step</th><th>State</th><th>Result</th>\
+            "<div class=\"wrap\"><table class=\"rows\"><thead><tr><th>Step</th><th>State</th><th>Result</th>\
              <th class=\"number\">Took</th></tr></thead><tbody>",
         );
         for step in &run.steps {
@@ -340,8 +341,11 @@ fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::run::{RunId, Trigger};
+    use crate::port::cluster::Snapshot;
 
     fn run_named(subject: &str) -> Run {
         let at = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
@@ -365,6 +369,69 @@ mod tests {
                 ended: Some(at),
             }],
         }
+    }
+
+    /// Everything that can be long, `long` in each place.
+    fn seen_with(long: &str) -> Seen {
+        let since = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
+        let service: ServiceStatus = serde_json::from_value(serde_json::json!({
+            "name": "web",
+            "desired": 2,
+            "instances": [{
+                "id": "x", "name": "web@1", "machine": "10-0-0-1", "addresses": ["10.0.0.1:8080"],
+                "state": "failed", "digest": null, "message": long, "since": since,
+            }],
+            "history": [{
+                "number": 2, "digest": null, "state": "failed", "reason": long, "since": since,
+                "origin": {"repository": "web", "commit": "a".repeat(40), "subject": long},
+            }],
+        }))
+        .expect("a service");
+        let snapshot = Snapshot { version: 1, revision: 1, machines: Vec::new(), services: vec![service] };
+        Seen { snapshot: Some((Arc::new(snapshot), since)), lost: Some(long.to_owned()) }
+    }
+
+    /// The classes and elements whose text the style keeps on one line.
+    fn unbroken() -> Vec<&'static str> {
+        let rules = STYLE.split('}').filter(|rule| rule.contains("white-space:nowrap"));
+        let selectors = rules.filter_map(|rule| rule.split_once('{')).flat_map(|(list, _)| list.split(','));
+        // In the header, what is too long ends in an ellipsis.
+        let selectors = selectors.map(str::trim).filter(|selector| !selector.starts_with("header"));
+        selectors.map(|selector| selector.rsplit('.').next().unwrap_or(selector)).collect()
+    }
+
+    #[test]
+    fn what_may_be_long_is_never_kept_on_one_line() {
+        let kept = unbroken();
+        assert!(["state", "tight", "number", "th"].iter().all(|name| kept.contains(name)), "{kept:?}");
+        let mut run_of = run_named("short");
+        run_of.reason = Some("LONG".into());
+        run_of.subject = "LONG".into();
+        run_of.steps[0].state = StepState::Failed { reason: "LONG".into() };
+        let now = DateTime::from_timestamp(1_700_000_100, 0).expect("a time");
+        let pages = [
+            home("p", "e", std::slice::from_ref(&run_of), &seen_with("LONG"), now),
+            run("p", "e", &run_of, now),
+        ];
+        let mut found = 0;
+        for html in pages {
+            let body = html.split_once("<main>").expect("a main part").1;
+            let mut open: Vec<&str> = Vec::new();
+            for piece in body.split('<').skip(1) {
+                let (tag, text) = piece.split_once('>').expect("a tag ends");
+                match tag.strip_prefix('/') {
+                    Some(_) => drop(open.pop()),
+                    None => open.push(tag),
+                }
+                if text.contains("LONG") {
+                    found += 1;
+                    let classes = open.iter().flat_map(|tag| tag.split(['"', ' ']));
+                    let bad: Vec<_> = classes.filter(|word| kept.contains(word)).collect();
+                    assert!(bad.is_empty(), "{text} is in {open:?}");
+                }
+            }
+        }
+        assert_eq!(found, 9, "each place is looked at");
     }
 
     #[test]

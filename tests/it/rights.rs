@@ -63,7 +63,8 @@ const ELSEWHERE: &[&str] = &[
     "adapter/aws/groups.rs",
     "adapter/aws/parameters.rs",
     "adapter/aws/records.rs",
-    // It reads the credentials for pushing, on behalf of `serve`.
+    // They read the credentials for pushing and the secrets of builds, on behalf of `serve`.
+    "adapter/docker_build.rs",
     "adapter/registry.rs",
     "cli/access.rs",
     "cli/cmd/audit.rs",

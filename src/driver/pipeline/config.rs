@@ -58,6 +58,8 @@ pub fn freeze(
             context: build.context.clone(),
             dockerfile: build.dockerfile.clone(),
             args: build.args.clone(),
+            target: build.target.clone(),
+            secrets: build.secrets.clone(),
         })),
         Action::Rollout(rollout) => repository
             .service(&rollout.service)

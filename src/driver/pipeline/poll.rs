@@ -13,7 +13,7 @@ use super::{Change, Problem};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::PipelineName;
 use crate::model::run::{RunId, RunState, Trigger};
-use crate::port::git::GitSource;
+use crate::port::git::{GitError, GitSource};
 use crate::port::journal::{JournalError, NewRun};
 
 /// The longest time between two looks at a repository that does not answer, unless
@@ -47,6 +47,23 @@ impl Pace {
     }
 }
 
+/// Why a look has seen no commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    /// The reason.
+    pub problem: Problem,
+    /// Whether the repository has answered, and only lacks the branch so far. Its first push is
+    /// waited for like any other.
+    pub answered: bool,
+}
+
+impl From<GitError> for Unseen {
+    fn from(error: GitError) -> Self {
+        let answered = matches!(error, GitError::NoBranch { .. });
+        Self { problem: error.into(), answered }
+    }
+}
+
 /// Watches a branch until told to stop. What does not work is said once and tried again.
 ///
 /// # Errors
@@ -68,8 +85,8 @@ pub async fn watch(
                     }
                     pace.failures = 0;
                 }
-                Err(problem) => {
-                    pace.failures += 1;
+                Err(Unseen { problem, answered }) => {
+                    pace.failures = if answered { 0 } else { pace.failures + 1 };
                     if complaint.as_ref() != Some(&problem.reason) {
                         let (name, reason) = (&watched.source.name, &problem.reason);
                         parts.events.note(format!("repository `{name}`: {reason}; trying again"));
@@ -90,7 +107,7 @@ pub async fn watch(
 ///
 /// # Errors
 /// The outer error is the journal's, the inner one the repository's.
-pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>, Problem>, JournalError> {
+pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>, Unseen>, JournalError> {
     let source = &watched.source;
     let head = match parts.git.head(source).await {
         Ok(head) => head,
@@ -101,7 +118,7 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
     }
     // The commit's subject goes into the journal.
     if let Err(problem) = parts.learn().await {
-        return Ok(Err(problem));
+        return Ok(Err(Unseen { problem, answered: false }));
     }
     let fetched = match parts.git.fetch(source).await {
         Ok(()) => parts.git.commit(&source.name, head.as_str()).await,

@@ -15,6 +15,7 @@ use super::work::{self, At, Prepared};
 use super::{Action, Change, Effect, Ending, Input, Machine, Outcome, Problem};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
+use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, RunId};
 use crate::port::cluster::{Cluster, ClusterError};
@@ -27,8 +28,6 @@ use crate::port::locks::{Guard, Locks};
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the journal is read for whether somebody has cancelled the run.
 const LOOK: Duration = Duration::from_millis(500);
-/// The most of one line that is kept, in bytes.
-const LINE_MAX: usize = 16 * 1024;
 /// The most lines of one run that are kept.
 const LINES_MAX: usize = 200_000;
 
@@ -285,7 +284,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             .await
         }
         Action::Build { build, .. } => match &ready {
-            Some(ready) => work::build(&*parts.git, &*parts.images, at, build, ready, &say).await,
+            Some(ready) => work::build(&parts.git, &*parts.images, at, build, ready, &say).await,
             None => Err(Problem::lasting("the build was not inspected")),
         },
         Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
@@ -350,6 +349,17 @@ async fn service_lock(
     }
 }
 
+/// A line of which no more than [`LINE_MAX`] bytes remain; one that was cut says so.
+fn shortened(mut line: String) -> String {
+    if line.len() > LINE_MAX {
+        let end = line.floor_char_boundary(LINE_MAX);
+        let more = line.len() - end;
+        line.truncate(end);
+        line.push_str(&format!(" … ({more} more bytes are not kept)"));
+    }
+    line
+}
+
 /// What actions say, collected until it is written down.
 #[derive(Clone)]
 struct Lines {
@@ -369,18 +379,11 @@ impl Lines {
     }
 
     fn add(&self, parts: &Parts, step: &str, line: &str) {
-        let mut end = line.len().min(LINE_MAX);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lines += 1;
         let text = match state.lines {
             // Masked before it is cut, so that no half of a secret remains.
-            n if n < LINES_MAX => {
-                let masked = parts.mask.mask(line);
-                if end < line.len() { masked.chars().take(end).collect() } else { masked }
-            }
+            n if n < LINES_MAX => shortened(parts.mask.mask(&plain(line))),
             LINES_MAX => format!("(lines past {LINES_MAX} are not kept)"),
             _ => return,
         };
@@ -396,5 +399,18 @@ impl Lines {
     fn flush(&self, parts: &Parts) -> Result<(), JournalError> {
         let waiting = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting);
         if waiting.is_empty() { Ok(()) } else { parts.record(self.run, waiting) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_cut_says_so() {
+        let whole = "é".repeat(LINE_MAX / 2);
+        assert_eq!(shortened(whole.clone()), whole);
+        let long = shortened(format!("{whole}é and more"));
+        assert_eq!(long, format!("{whole} … (11 more bytes are not kept)"));
     }
 }

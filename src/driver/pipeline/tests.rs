@@ -49,6 +49,8 @@ pub(super) fn config() -> RunConfig {
         context: ".".into(),
         dockerfile: "Dockerfile".into(),
         args: Default::default(),
+        target: None,
+        secrets: Default::default(),
     };
     RunConfig {
         environment: "local".into(),

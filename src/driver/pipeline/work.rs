@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Outcome, Patience, Problem};
+use super::{Outcome, Patience, Problem, source};
 use crate::event::rollout::RolloutEvent;
-use crate::model::image::EntryKind;
+use crate::model::image::{ContextFile, at_docker_hub, has_host};
 use crate::model::name::{CommitId, Digest, ImageKey, RepositoryName, ServiceName};
 use crate::model::run::{BuildSpec, RunId};
 use crate::model::service::{Deployment, FailedInstance, InstanceState, RevisionState, ServiceStatus};
-use crate::plan::dockerfile::Dockerfile;
-use crate::plan::dockerignore::Dockerignore;
+use crate::plan::dockerfile::{Dockerfile, DockerfileError};
 use crate::plan::image_key::{self, Inputs};
 use crate::port::cluster::{Cluster, ClusterError};
-use crate::port::git::{ArchiveEntry, Content, GitError, GitRemote};
-use crate::port::images::{BuildRequest, ImageError, ImageStore};
+use crate::port::git::{GitError, GitRemote};
+use crate::port::images::{BuildRequest, ImageError, ImageStore, Open};
 use crate::port::journal::{Journal, JournalError};
 
 /// A rollout in which nothing changes for this long is given up; the engine goes on with it.
@@ -69,13 +67,20 @@ impl From<JournalError> for Problem {
 pub(super) struct Prepared {
     key: ImageKey,
     dockerfile: Dockerfile,
-    entries: Vec<ArchiveEntry>,
+    /// The Dockerfile with its bases pinned.
+    text: String,
+    /// The files of the context; none when the image is there already.
+    context: Vec<ContextFile>,
+    time: DateTime<Utc>,
 }
 
 /// Where the source of a build is.
-pub(super) struct At<'a> {
-    pub(super) repository: &'a RepositoryName,
-    pub(super) commit: &'a CommitId,
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// The repository.
+    pub repository: &'a RepositoryName,
+    /// The commit.
+    pub commit: &'a CommitId,
 }
 
 /// Reads the tree, pins the bases, computes the key and looks whether the image is there.
@@ -86,58 +91,43 @@ pub(super) async fn inspect(
     at: At<'_>,
     build: &BuildSpec,
 ) -> Result<(Outcome, Prepared), Problem> {
-    let place = || format!("in `{}` of `{}` at {}", build.context, at.repository, at.commit.short());
-    let tree = git.tree(at.repository, at.commit, &build.context).await?;
-    let wanted = build.dockerfile.trim_start_matches("./");
-    let blob = |path: &str| tree.iter().find(|entry| entry.path == path).map(|entry| entry.blob.clone());
-    let dockerfile_id =
-        blob(wanted).ok_or_else(|| Problem::lasting(format!("there is no `{wanted}` {}", place())))?;
-    let text = git.blob(at.repository, &dockerfile_id).await?;
-    let text = std::str::from_utf8(&text)
-        .map_err(|_| Problem::lasting(format!("`{wanted}` {} is not UTF-8", place())))?;
-    let ignore_text = match blob(".dockerignore") {
-        Some(id) => git.blob(at.repository, &id).await?,
-        None => bytes::Bytes::new(),
-    };
-    let dockerfile = Dockerfile::parse(text, &build.args)
-        .map_err(|error| Problem::lasting(format!("`{wanted}`: {error}")))?;
-    let ignore = Dockerignore::parse(&String::from_utf8_lossy(&ignore_text));
-    let entries =
-        image_key::context(&tree, &ignore, wanted).map_err(|error| Problem::lasting(error.to_string()))?;
-    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Link) {
-        let target = git.blob(at.repository, &entry.blob).await?;
-        image_key::check_link(&entry.path, &String::from_utf8_lossy(&target))
-            .map_err(|error| Problem::lasting(error.to_string()))?;
-    }
+    let source = source::read(git, at, build).await?;
+    let wanted = source.dockerfile.as_str();
+    let platform = images.platform().await?;
+    let in_file = |error: DockerfileError| Problem::lasting(format!("`{wanted}`: {error}"));
+    let dockerfile = Dockerfile::parse(&source.text, &build.args, &platform).map_err(in_file)?;
+    dockerfile.check_engine(&images.engine().await?).map_err(in_file)?;
 
     let mut digests = BTreeMap::new();
     let mut pins = BTreeMap::new();
-    for base in dockerfile.bases() {
+    for base in dockerfile.bases(build.target.as_deref()).map_err(in_file)? {
         if digests.contains_key(&base.image) {
             continue;
         }
-        let digest = match base.image.split_once('@') {
-            Some((_, digest)) => digest.parse().map_err(|error| {
-                Problem::lasting(format!("`{wanted}` line {}: `{}`: {error}", base.line, base.image))
-            })?,
-            None => images.digest(&base.image).await?.ok_or_else(|| {
-                Problem::lasting(format!(
-                    "`{wanted}` line {}: there is no image `{}` in the registry at {}; one from elsewhere is written with its registry's host",
-                    base.line, base.image, images.host()
-                ))
+        let (digest, name) = match base.image.split_once('@') {
+            Some((_, digest)) => {
+                let digest = digest.parse().map_err(|error| {
+                    Problem::lasting(format!("`{wanted}` line {}: `{}`: {error}", base.line, base.image))
+                })?;
+                (digest, base.image.clone())
+            }
+            None => look_up(images, &base.image).await.map_err(|problem| Problem {
+                reason: format!("`{wanted}` line {}: {}", base.line, problem.reason),
+                ..problem
             })?,
         };
-        pins.insert(base.image.clone(), pinned(&base.image, &digest, images.host()));
+        pins.insert(base.image.clone(), pinned(&name, &digest, images.host()));
         digests.insert(base.image.clone(), digest);
     }
 
-    let platform = images.platform().await?;
     let key = image_key::image_key(&Inputs {
         platform: &platform,
         dockerfile_path: wanted,
-        dockerfile: text.as_bytes(),
-        dockerignore: &ignore_text,
-        entries: &entries,
+        dockerfile: source.text.as_bytes(),
+        dockerignore: &source.ignore,
+        target: build.target.as_deref(),
+        secrets: &build.secrets,
+        entries: &source.entries,
         args: &build.args,
         bases: &digests,
     });
@@ -149,23 +139,72 @@ pub(super) async fn inspect(
             known = None;
         }
     }
-    let files = entries.len();
-    let pinned_text = dockerfile.pinned(&pins);
-    let entries: Vec<ArchiveEntry> = entries
-        .into_iter()
-        .map(|entry| {
-            let content = if entry.path == wanted {
-                Content::Bytes(pinned_text.clone().into())
-            } else {
-                Content::Blob(entry.blob)
-            };
-            ArchiveEntry { path: entry.path, kind: entry.kind, content }
-        })
-        .collect();
-    if known.is_none() {
-        git.weigh(at.repository, &entries).await?;
+    let files = source.entries.len();
+    let text = dockerfile.pinned(&pins);
+    let context = match known {
+        Some(_) => Vec::new(),
+        None => git.measure(at.repository, source.entries).await?,
+    };
+    let prepared = Prepared { key: key.clone(), dockerfile, text, context, time: source.time };
+    Ok((Outcome::Inspected { key, files, known }, prepared))
+}
+
+/// The digest of an image and its name with a host: without one it is the environment's, or else
+/// Docker Hub's, as `docker build` has it.
+async fn look_up(images: &dyn ImageStore, image: &str) -> Result<(Digest, String), Problem> {
+    if let Some(digest) = images.digest(image).await? {
+        return Ok((digest, image.to_owned()));
     }
-    Ok((Outcome::Inspected { key: key.clone(), files, known }, Prepared { key, dockerfile, entries }))
+    if has_host(image) {
+        return Err(Problem::lasting(format!("there is no image `{image}`")));
+    }
+    let there = at_docker_hub(image);
+    let first = format!("there is no image `{image}` in the registry at {}", images.host());
+    match images.digest(&there).await {
+        Ok(Some(digest)) => Ok((digest, there)),
+        Ok(None) => Err(Problem::lasting(format!(
+            "{first}, and none at Docker Hub (`{there}`); one from elsewhere is written with its registry's host"
+        ))),
+        Err(error) => {
+            let problem = Problem::from(error);
+            let reason = format!(
+                "{first}, and Docker Hub can't be asked for `{there}`: {}; one from elsewhere is written with \
+                 its registry's host",
+                problem.reason
+            );
+            Err(Problem { reason, ..problem })
+        }
+    }
+}
+
+/// What the builder gets for `source` when its Dockerfile needs no base pinned.
+///
+/// # Errors
+/// When a file of the context can't be sent.
+pub async fn request(
+    git: &Arc<dyn GitRemote>,
+    at: At<'_>,
+    build: &BuildSpec,
+    source: source::Source,
+    tag: &str,
+) -> Result<BuildRequest, Problem> {
+    Ok(BuildRequest {
+        image: build.image.clone(),
+        tag: tag.to_owned(),
+        context: git.measure(at.repository, source.entries).await?,
+        dockerfile: source.text,
+        args: build.args.clone(),
+        target: build.target.clone(),
+        secrets: build.secrets.clone(),
+        time: source.time,
+        open: opener(git, at.repository),
+    })
+}
+
+/// Opens files of `repository`'s mirror.
+fn opener(git: &Arc<dyn GitRemote>, repository: &RepositoryName) -> Open {
+    let (git, repository) = (Arc::clone(git), repository.clone());
+    Arc::new(move |blob| git.content(&repository, blob))
 }
 
 /// `image` by `digest`, its tag left out and its registry's host put in.
@@ -175,38 +214,33 @@ fn pinned(image: &str, digest: &Digest, host: &str) -> String {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => name,
     };
-    let has_host =
-        name.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
-    if has_host { format!("{name}@{digest}") } else { format!("{host}/{name}@{digest}") }
+    if has_host(name) { format!("{name}@{digest}") } else { format!("{host}/{name}@{digest}") }
 }
 
 /// Builds what was inspected.
 pub(super) async fn build(
-    git: &dyn GitRemote,
+    git: &Arc<dyn GitRemote>,
     images: &dyn ImageStore,
     at: At<'_>,
     build: &BuildSpec,
     prepared: &Prepared,
     lines: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Outcome, Problem> {
-    let step = AtomicUsize::new(0);
-    let watch = |line: &str| {
-        if let Some(number) = step_number(line) {
-            step.store(number, Ordering::Relaxed);
-        }
-        lines(line);
-    };
     let request = BuildRequest {
         image: build.image.clone(),
         tag: prepared.key.to_string(),
-        dockerfile: build.dockerfile.trim_start_matches("./").to_owned(),
+        dockerfile: prepared.text.clone(),
         args: build.args.clone(),
-        context: git.archive(at.repository, prepared.entries.clone()),
+        target: build.target.clone(),
+        secrets: build.secrets.clone(),
+        context: prepared.context.clone(),
+        time: prepared.time,
+        open: opener(git, at.repository),
     };
-    match images.build(request, &watch).await {
+    match images.build(request, lines).await {
         Ok(()) => Ok(Outcome::Built),
-        Err(ImageError::Build { reason }) => {
-            let instruction = prepared.dockerfile.step(step.load(Ordering::Relaxed));
+        Err(ImageError::Build { reason, step }) => {
+            let instruction = step.as_deref().and_then(|step| prepared.dockerfile.step(step));
             Err(Problem::lasting(match (parse_error(&reason), instruction) {
                 (Some((line, cause)), _) => format!("{}:{line}: {cause}", build.dockerfile),
                 (None, Some(at)) => format!("{}:{}: `{}`: {reason}", build.dockerfile, at.line, at.text),
@@ -217,16 +251,13 @@ pub(super) async fn build(
     }
 }
 
-/// The number in the builder's `Step 3/5 : RUN x`.
-fn step_number(line: &str) -> Option<usize> {
-    line.strip_prefix("Step ")?.split_once('/')?.0.parse().ok()
-}
-
-/// The line and cause in the builder's `dockerfile parse error line 3: unknown instruction: FORM`.
+/// The line and cause in the builder's `dockerfile parse error line 3: unknown instruction: FORM`;
+/// newer ones say `on line`.
 fn parse_error(reason: &str) -> Option<(usize, &str)> {
     let lower = reason.to_ascii_lowercase();
-    let at = lower.find("parse error line ")? + "parse error line ".len();
-    let (line, cause) = reason[at..].split_once(':')?;
+    let at = lower.find("parse error")? + "parse error".len();
+    let rest = reason[at..].trim_start().trim_start_matches("on ").strip_prefix("line ")?;
+    let (line, cause) = rest.split_once(':')?;
     Some((line.trim().parse().ok()?, cause.trim()))
 }
 
@@ -403,10 +434,10 @@ mod tests {
 
     #[test]
     fn the_builders_words_tell_the_line() {
-        assert_eq!(step_number("Step 12/20 : RUN x"), Some(12));
-        assert_eq!(step_number("Stepping 1/2"), None);
         let parsed = parse_error("dockerfile parse error line 3: unknown instruction: FORM");
         assert_eq!(parsed, Some((3, "unknown instruction: FORM")));
+        let newer = parse_error("dockerfile parse error on line 3: unknown instruction: FORM");
+        assert_eq!(newer, parsed);
         assert_eq!(parse_error("The command '/bin/x' returned a non-zero code: 1"), None);
     }
 }

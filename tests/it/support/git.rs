@@ -2,6 +2,12 @@
 
 use fleetwright::port::git::GitSource;
 
+/// A word that no build before had in its Dockerfile: the builder keeps the steps that it knows.
+pub fn unique() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("u{}", now.expect("after 1970").as_nanos())
+}
+
 /// The repository.
 pub struct Origin {
     folder: tempfile::TempDir,
@@ -20,25 +26,34 @@ impl Origin {
 
     /// Commits exactly these files; a path that ends in `*` is executable, without the `*`.
     pub fn commit(&self, message: &str, files: &[(&str, &[u8])]) -> String {
+        let entry = |(path, content): &(&str, &[u8])| match path.strip_suffix('*') {
+            Some(path) => (path.as_bytes().to_vec(), 0o100_755, content.to_vec()),
+            None => (path.as_bytes().to_vec(), 0o100_644, content.to_vec()),
+        };
+        self.commit_modes(message, &files.iter().map(entry).collect::<Vec<_>>())
+    }
+
+    /// Commits exactly these paths, with their modes and contents.
+    pub fn commit_modes(&self, message: &str, entries: &[(Vec<u8>, u32, Vec<u8>)]) -> String {
         let mut index = git2::Index::new().expect("an index");
-        for (path, content) in files {
-            let (path, mode) = match path.strip_suffix('*') {
-                Some(path) => (path, 0o100_755),
-                None => (*path, 0o100_644),
+        for (path, mode, content) in entries {
+            let id = match mode {
+                0o160_000 => git2::Oid::from_str(&"5".repeat(40)).expect("an id"),
+                _ => self.repository.blob(content).expect("a blob"),
             };
             let entry = git2::IndexEntry {
                 ctime: git2::IndexTime::new(0, 0),
                 mtime: git2::IndexTime::new(0, 0),
                 dev: 0,
                 ino: 0,
-                mode,
+                mode: *mode,
                 uid: 0,
                 gid: 0,
                 file_size: 0,
-                id: self.repository.blob(content).expect("a blob"),
+                id,
                 flags: 0,
                 flags_extended: 0,
-                path: path.as_bytes().to_vec(),
+                path: path.clone(),
             };
             index.add(&entry).expect("added");
         }
