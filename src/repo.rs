@@ -19,6 +19,7 @@ pub mod document;
 mod exports;
 mod files;
 mod graph;
+mod group_sizes;
 mod interpolate;
 mod names;
 mod nested;

@@ -25,6 +25,7 @@ pub mod status;
 pub mod table;
 pub mod time;
 pub mod tokens;
+pub mod warnings;
 pub mod words;
 
 #[cfg(test)]

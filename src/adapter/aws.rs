@@ -3,6 +3,7 @@
 //! The ordinary credential chain and AWS_ENDPOINT_URL apply; nothing here knows whether
 //! the endpoint is AWS's own.
 
+mod answers;
 mod bucket;
 mod cloud;
 mod drift;
@@ -55,7 +56,8 @@ pub struct Aws {
 macro_rules! client {
     ($aws:expr, $service:ident) => {{
         let config = $service::config::Builder::from(&$aws.config);
-        $service::Client::from_conf(config.retry_classifier($aws.patience.clone()).build())
+        let config = config.retry_classifier($aws.patience.clone()).interceptor(answers::Whole);
+        $service::Client::from_conf(config.build())
     }};
 }
 
@@ -92,7 +94,7 @@ impl Aws {
     pub async fn account(&self) -> Result<String, CloudError> {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking which account this is", error))?;
-        Ok(identity.account.unwrap_or_default())
+        identity.account.ok_or_else(|| answers::missing("asking which account this is", "Account"))
     }
 
     /// Proves to others who calls, with the same credentials.
@@ -107,7 +109,7 @@ impl Aws {
     pub async fn caller(&self) -> Result<String, CloudError> {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking who this is", error))?;
-        Ok(identity.arn.unwrap_or_default())
+        identity.arn.ok_or_else(|| answers::missing("asking who this is", "Arn"))
     }
 
     /// The region that calls go to.
@@ -118,6 +120,7 @@ impl Aws {
     fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
         let config = aws_sdk_cloudformation::config::Builder::from(&self.config)
             .retry_classifier(self.patience.clone())
+            .interceptor(answers::Whole)
             .retry_partition(self.budget.clone());
         aws_sdk_cloudformation::Client::from_conf(config.build())
     }
@@ -161,8 +164,9 @@ impl Aws {
     }
 
     fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
-        let mut config =
-            aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
+        let mut config = aws_sdk_s3::config::Builder::from(&self.config)
+            .retry_classifier(self.patience.clone())
+            .interceptor(answers::Whole);
         // Only AWS itself answers under a name for each bucket.
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
         let s3 = aws_sdk_s3::Client::from_conf(config.build());
@@ -224,10 +228,16 @@ where
             CloudError::Refused { doing, code, reason }
         };
     }
+    if let Some(answers::NotWhole::Lacks(field)) = answers::NotWhole::of(&error) {
+        return answers::missing(doing, field);
+    }
     let reason = chain(&error);
     match error {
-        // The chain of credential providers ends here when none of them has any.
-        SdkError::DispatchFailure(dispatch) if !dispatch.is_io() && !dispatch.is_timeout() => {
+        // The chain of credential providers ends here when none of them has any. A connection that is closed in
+        // the middle is of a kind of its own.
+        SdkError::DispatchFailure(dispatch)
+            if !dispatch.is_io() && !dispatch.is_timeout() && dispatch.as_other().is_none() =>
+        {
             CloudError::Denied { doing, reason }
         }
         _ => CloudError::Unreachable { doing, reason },

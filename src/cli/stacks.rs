@@ -74,6 +74,8 @@ pub struct Session {
     pub events: Events,
     /// Cancelled by the first signal.
     pub stop: CancellationToken,
+    /// Cancelled by the first signal, and when the lock is lost.
+    lost: CancellationToken,
     printer: JoinHandle<()>,
 }
 
@@ -135,6 +137,7 @@ impl Session {
             groups,
             access,
             events,
+            lost: stop.child_token(),
             stop,
             printer,
         })
@@ -186,7 +189,7 @@ impl Session {
         };
         let machine = Machine { lives, boot: boot_clock };
         let taken =
-            Lock::take(Arc::clone(&self.store), key, record, TERM, machine, &watching, self.stop.clone())
+            Lock::take(Arc::clone(&self.store), key, record, TERM, machine, &watching, self.lost.clone())
                 .await;
         taken.map_err(|error| match error {
             LockError::Held(held) => {
@@ -238,7 +241,8 @@ impl Session {
             cloud: Arc::clone(&self.cloud),
             events: self.events.clone(),
             pace: Pace::adaptive(),
-            stop: self.stop.clone(),
+            stop: self.lost.clone(),
+            watch: self.stop.clone(),
             hooks: Arc::clone(&self.hooks),
             slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::apply::{Shell, intercepted, withdraw};
+use super::apply::{Shell, intercepted, never_began, withdraw};
 use super::cause::{explained, refused};
-use super::follow::{Still, computed};
+use super::follow::{Ask, Followed, PATIENCE, computed, insist};
 use super::plan::{WantedStack, request};
 use crate::event::stack::{Failure, Outcome, Work};
 use crate::model::deployed::{Action, ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Import};
@@ -46,8 +46,8 @@ impl Importing<'_> {
         let cloud_name = &self.wanted.stack.cloud_name;
         let new = self.existing.is_none().then_some(cloud_name.as_str());
         let request = self.request();
-        let id = cloud.create_change_set(&request).await?;
-        let change_set = match computed(cloud, &id, shell.pace, &shell.stop).await {
+        let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
+        let change_set = match computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await {
             Ok(Some(change_set)) if !shell.stop.is_cancelled() => change_set,
             Ok(_) => {
                 withdraw(cloud, &id, new).await?;
@@ -76,21 +76,33 @@ impl Importing<'_> {
                 return Err(error);
             }
         }
-        let after = cloud.last_event(cloud_name).await?;
-        cloud.execute_change_set(&id).await?;
         // One that the change set made has an id by now.
-        let stack_id = cloud.stack(cloud_name).await?.map(|stack| stack.id).unwrap_or_default();
-        let follower = shell.follower(&self.wanted.stack.name, cloud_name, &stack_id, after);
-        match follower.follow(true, &shell.stop).await? {
-            None => Ok((Outcome::LeftRunning, None)),
-            Some(Still { stack: Some(stack), .. }) if stack.status == "IMPORT_COMPLETE" => {
+        let before = insist(PATIENCE, &shell.stop, || cloud.stack(cloud_name)).await;
+        let follower = match before {
+            Ok(before) => shell.follower(self.wanted.stack.name.as_str(), cloud_name, before).await,
+            Err(error) => Err(error),
+        };
+        let follower = match follower {
+            Ok(follower) => follower,
+            Err(error) => {
+                withdraw(cloud, &id, new).await?;
+                return Err(error);
+            }
+        };
+        match follower.work(Ask::Execute(&id), &shell.watch).await {
+            Followed::LeftRunning(left) => Ok((Outcome::LeftRunning, left.failure("import"))),
+            Followed::NeverBegan { why } => {
+                withdraw(cloud, &id, new).await?;
+                Ok((Outcome::Failed, Some(never_began("execute the change set", why.as_ref(), "import"))))
+            }
+            Followed::Still(still) if still.stack.is_some() && still.ended_as(&["IMPORT_COMPLETE"]) => {
                 Ok((Outcome::Imported, None))
             }
-            Some(Still { stack, events }) => {
+            Followed::Still(still) => {
                 let failure = Failure {
                     next: "correct the template: it must say what the resource is now; then import again"
                         .to_owned(),
-                    ..explained(cloud, self.wanted, stack.as_ref(), &events).await
+                    ..explained(cloud, self.wanted, still.stack.as_ref(), &still.events).await
                 };
                 Ok((Outcome::Failed, Some(failure)))
             }

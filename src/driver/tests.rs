@@ -125,11 +125,13 @@ fn fast() -> Pace {
 impl Stage {
     pub(super) fn new(cloud: Arc<FakeCloud>) -> Self {
         let (events, receiver) = Events::channel();
+        let stop = CancellationToken::new();
         let shell = Shell {
             cloud: Arc::clone(&cloud) as _,
             events,
             pace: fast(),
-            stop: CancellationToken::new(),
+            watch: stop.clone(),
+            stop,
             hooks: Arc::new(FakeHooks::default()),
             slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         };

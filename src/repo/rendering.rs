@@ -8,7 +8,7 @@ use super::cloudformation::{Body, read};
 use super::exports::{self, Names, Trade};
 use super::nested::Use;
 use super::templates::{FOLDER, MadeUserData, Templates};
-use super::{graph, names, with_suggestion};
+use super::{graph, group_sizes, names, with_suggestion};
 use crate::model::bucket;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
@@ -164,6 +164,7 @@ impl<'r> Renderer<'r> {
         within.push(name.to_owned());
         self.nest(environment, stack, &mut body, within, problems);
         within.pop();
+        body.text = group_sizes::kept(std::mem::take(&mut body.text));
         Some((body, made))
     }
 

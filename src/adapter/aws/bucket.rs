@@ -18,6 +18,7 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
+use super::answers::missing;
 use super::{failure, is_missing, refusal};
 use crate::model::bucket;
 use crate::model::name::ProjectName;
@@ -55,7 +56,8 @@ impl Bucket {
         let home = self.home.get_or_try_init(|| async {
             let identity = self.sts.get_caller_identity().send().await;
             let identity = identity.map_err(|error| failure("asking which account this is", error))?;
-            let account = identity.account.unwrap_or_default();
+            let account = identity.account.filter(|account| !account.is_empty());
+            let account = account.ok_or_else(|| missing("asking which account this is", "Account"))?;
             let name = bucket::name(self.project.as_str(), &account, &self.region);
             Ok::<_, CloudError>(Home { name, account })
         });
@@ -167,7 +169,11 @@ impl Bucket {
                 None => {}
             }
             let error = match request.send().await {
-                Ok(answer) => return Ok(Some(answer.e_tag.unwrap_or_default())),
+                // Without it, the next conditional write would be under no condition at all.
+                Ok(answer) => match answer.e_tag {
+                    Some(tag) => return Ok(Some(tag)),
+                    None => return Err(missing(format!("writing `{key}` to the bucket `{name}`"), "ETag")),
+                },
                 Err(error) => error,
             };
             match refusal(&error) {
@@ -267,7 +273,7 @@ impl Store for Bucket {
         let request = self.s3.get_object().bucket(name).expected_bucket_owner(account);
         match request.key(key).send().await {
             Ok(answer) => {
-                let tag = answer.e_tag.clone().unwrap_or_default();
+                let tag = answer.e_tag.clone().ok_or_else(|| missing(reading(), "ETag"))?;
                 let bytes = answer.body.collect().await.map_err(|error| CloudError::Unreachable {
                     doing: reading(),
                     reason: error.to_string(),

@@ -166,8 +166,10 @@ fn read(answer: &Value, now: SystemTime) -> Option<(EcrToken, Duration)> {
     let pair = String::from_utf8(pair).ok()?;
     let (username, password) = pair.split_once(':')?;
     let token = EcrToken { username: username.to_owned(), password: Secret::new(password.to_owned()) };
-    let expires = Duration::try_from_secs_f64(data["expiresAt"].as_f64()?).ok()?;
-    let lives = (SystemTime::UNIX_EPOCH + expires).duration_since(now).unwrap_or_default();
+    // Without a time it is used once.
+    let expires = data["expiresAt"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
+    let expires = expires.map(|expires| SystemTime::UNIX_EPOCH + expires);
+    let lives = expires.and_then(|at| at.duration_since(now).ok()).unwrap_or_default();
     Some((token, lives))
 }
 
