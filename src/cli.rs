@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 
 mod access;
@@ -19,9 +20,11 @@ mod page_token;
 pub mod pipelines;
 pub mod protect;
 pub mod read;
+pub mod secrets;
 pub mod span;
 pub mod stacks;
 
+use crate::source;
 use context::Context;
 use failure::Failure;
 
@@ -112,8 +115,12 @@ pub fn run() -> ExitCode {
     crate::view::out::mask_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            let advice = advice(&mut error);
             let _ = error.print();
+            if let Some(advice) = advice {
+                eprintln!("{advice}");
+            }
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -134,6 +141,43 @@ pub fn run() -> ExitCode {
         Ok(Done::Ok) => ExitCode::SUCCESS,
         Ok(Done::Changes) => ExitCode::from(3),
         Err(failure) => failure.report(&context),
+    }
+}
+
+/// Removes suggestions of commands that are only remotely alike: who types `restart` must not be offered `destroy`.
+/// Returns what to do instead, for words that other tools have.
+fn advice(error: &mut clap::Error) -> Option<&'static str> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let given = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(given)) => given.clone(),
+        _ => return None,
+    };
+    let near = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::String(one)) => vec![one.clone()],
+        Some(ContextValue::Strings(several)) => several.clone(),
+        _ => Vec::new(),
+    };
+    let near: Vec<String> =
+        near.into_iter().filter(|name| source::suggest(&given, [name.as_str()]).is_some()).collect();
+    if near.is_empty() {
+        error.remove(ContextKind::SuggestedSubcommand);
+    } else {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
+    }
+    match given.as_str() {
+        "deploy" | "release" | "rollout" | "push" => Some(
+            " next: a push to a watched repository deploys its services (`fleetwright serve` runs the pipelines, `fleetwright pipeline` lists them); `fleetwright apply` changes stacks",
+        ),
+        "restart" | "redeploy" => Some(
+            " next: instances are replaced by a rollout of their pipeline (`fleetwright pipeline`), machines by `fleetwright roll GROUP`; nothing restarts them in place",
+        ),
+        "up" | "create" | "update" => Some(" next: `fleetwright apply` creates and updates stacks"),
+        "ps" | "list" | "ls" => {
+            Some(" next: `fleetwright status` shows services, `fleetwright machines` machines")
+        }
+        _ => None,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod recover;
 pub mod replacement;
 pub mod roll;
 pub mod saved;
+pub mod secret;
 pub mod sizes;
 pub mod stack;
 pub mod warnings;

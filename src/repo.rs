@@ -21,18 +21,22 @@ mod files;
 mod graph;
 mod group_sizes;
 mod interpolate;
+mod merge_keys;
 mod names;
 mod nested;
 mod origin;
+mod parameters;
 mod pipelines;
 mod project;
 mod references;
 mod rendering;
+mod service_ports;
 mod services;
 mod stack_policy;
 mod stacks;
 pub mod starters;
 mod templates;
+mod unfilled;
 
 pub use interpolate::Variables;
 

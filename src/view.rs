@@ -11,6 +11,7 @@ pub mod import;
 pub mod json;
 pub mod live;
 pub mod local;
+pub mod logs;
 pub mod machines;
 pub mod out;
 pub mod paint;

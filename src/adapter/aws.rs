@@ -9,14 +9,20 @@ mod cloud;
 mod drift;
 mod ec2;
 pub mod ecr;
+mod failure;
 mod groups;
 mod parameters;
 mod patience;
+mod profile;
 pub mod records;
 mod sts;
 mod templates;
+mod watch;
 
 pub use sts::{Signer, Sts};
+pub use watch::UnderWay;
+
+use failure::{failure, is_missing, refusal};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +34,6 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_cloudformation::config::retry::RetryPartition;
 use aws_sdk_ssm::config::SharedCredentialsProvider;
-use aws_sdk_ssm::config::http::HttpResponse;
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use crate::model::name::ProjectName;
 use crate::port::archive::Archive;
@@ -50,13 +54,18 @@ pub struct Aws {
     patience: patience::Patience,
     /// What calls of CloudFormation may be repeated, all together.
     budget: RetryPartition,
+    /// The calls that are under way.
+    watch: watch::Watch,
 }
 
 /// A client of one of the SDK's crates.
 macro_rules! client {
     ($aws:expr, $service:ident) => {{
         let config = $service::config::Builder::from(&$aws.config);
-        let config = config.retry_classifier($aws.patience.clone()).interceptor(answers::Whole);
+        let config = config
+            .retry_classifier($aws.patience.clone())
+            .interceptor($aws.watch.clone())
+            .interceptor(answers::Whole);
         $service::Client::from_conf(config.build())
     }};
 }
@@ -79,12 +88,27 @@ impl Aws {
         let config = loader.load().await;
         let patience = patience::Patience::default();
         let budget = patience::budget("CloudFormation");
-        let Some(role) = role else { return Self { config, patience, budget } };
+        let watch = watch::Watch::default();
+        let Some(role) = role else { return Self { config, patience, budget, watch } };
         let provider = AssumeRoleProvider::builder(role).session_name("fleetwright").configure(&config);
         let credentials = SharedCredentialsProvider::new(provider.build().await);
         // What was kept for the caller's own credentials would be used for the role's.
         let config = config.into_builder().credentials_provider(credentials);
-        Self { config: config.identity_cache(IdentityCache::lazy().build()).build(), patience, budget }
+        let config = config.identity_cache(IdentityCache::lazy().build()).build();
+        Self { config, patience, budget, watch }
+    }
+
+    /// Refuses an endpoint that no request can be sent to.
+    ///
+    /// # Errors
+    /// With the variable that names it.
+    pub fn usable(&self) -> Result<(), CloudError> {
+        profile::endpoints(self.config.endpoint_url())
+    }
+
+    /// The call that has been under way longest, if any is.
+    pub fn under_way(&self) -> Option<UnderWay> {
+        self.watch.longest()
     }
 
     /// The account that calls go to.
@@ -120,6 +144,7 @@ impl Aws {
     fn cloudformation(&self) -> aws_sdk_cloudformation::Client {
         let config = aws_sdk_cloudformation::config::Builder::from(&self.config)
             .retry_classifier(self.patience.clone())
+            .interceptor(self.watch.clone())
             .interceptor(answers::Whole)
             .retry_partition(self.budget.clone());
         aws_sdk_cloudformation::Client::from_conf(config.build())
@@ -166,6 +191,7 @@ impl Aws {
     fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
         let mut config = aws_sdk_s3::config::Builder::from(&self.config)
             .retry_classifier(self.patience.clone())
+            .interceptor(self.watch.clone())
             .interceptor(answers::Whole);
         // Only AWS itself answers under a name for each bucket.
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
@@ -188,72 +214,4 @@ impl Aws {
     pub fn parameters(&self) -> Arc<dyn Parameters> {
         Arc::new(parameters::ParameterStore::new(client!(self, aws_sdk_ssm)))
     }
-}
-
-/// The provider's code and words, when it answered with an error at all.
-fn refusal<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<(&str, &str)> {
-    match error {
-        SdkError::ServiceError(service) => {
-            let error = service.err();
-            Some((error.code().unwrap_or("no code"), error.message().unwrap_or("no message")))
-        }
-        _ => None,
-    }
-}
-
-/// Whether the endpoint does not know the operation at all, as emulators don't know some.
-fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    let codes = ["InternalFailure", "NotImplemented", "InvalidAction", "UnknownOperation"];
-    refusal(error).is_some_and(|(code, _)| codes.contains(&code))
-}
-
-/// Turns the SDK's error into ours; `doing` says what was tried, on what.
-fn failure<E>(doing: impl Into<String>, error: SdkError<E, HttpResponse>) -> CloudError
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let doing = doing.into();
-    if let Some((code, reason)) = refusal(&error) {
-        let (code, reason) = (code.to_owned(), reason.to_owned());
-        let denied = [
-            "AccessDenied",
-            "UnauthorizedOperation",
-            "UnrecognizedClient",
-            "ExpiredToken",
-            "InvalidClientTokenId",
-        ];
-        return if denied.iter().any(|word| code.starts_with(word)) {
-            CloudError::Denied { doing, reason }
-        } else {
-            CloudError::Refused { doing, code, reason }
-        };
-    }
-    if let Some(answers::NotWhole::Lacks(field)) = answers::NotWhole::of(&error) {
-        return answers::missing(doing, field);
-    }
-    let reason = chain(&error);
-    match error {
-        // The chain of credential providers ends here when none of them has any. A connection that is closed in
-        // the middle is of a kind of its own.
-        SdkError::DispatchFailure(dispatch)
-            if !dispatch.is_io() && !dispatch.is_timeout() && dispatch.as_other().is_none() =>
-        {
-            CloudError::Denied { doing, reason }
-        }
-        _ => CloudError::Unreachable { doing, reason },
-    }
-}
-
-/// The innermost causes of an error, where the SDK's outer layers say only "dispatch failure".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words: Vec<String> = Vec::new();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !words.iter().any(|said| said.contains(&text)) {
-            words.push(text);
-        }
-        next = error.source();
-    }
-    if words.is_empty() { error.to_string() } else { words.join(": ") }
 }

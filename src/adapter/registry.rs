@@ -13,7 +13,6 @@ use tokio::sync::Mutex;
 use super::aws::ecr::EcrTokens;
 use crate::model::name::Digest;
 use crate::model::secret::Secret;
-use crate::port::cloud::CloudError;
 use crate::port::images::ImageError;
 use crate::port::parameters::Parameters;
 
@@ -183,7 +182,7 @@ impl Registry {
 async fn token(tokens: &EcrTokens, host: &str) -> Result<Document, ImageError> {
     let token = tokens.token(host).await.map_err(|error| ImageError::Credentials {
         parameter: format!("token of ECR for {host}"),
-        transient: matches!(error, CloudError::Unreachable { .. }),
+        transient: error.is_passing(),
         reason: error.to_string(),
     })?;
     Ok(Document {
@@ -200,7 +199,7 @@ async fn read(parameters: &dyn Parameters, name: &str) -> Result<Document, Image
     let value = parameters
         .get(name)
         .await
-        .map_err(|error| failed(error.to_string(), matches!(error, CloudError::Unreachable { .. })))?
+        .map_err(|error| failed(error.to_string(), error.is_passing()))?
         .ok_or_else(|| failed("there is no such SSM parameter".into(), false))?;
     // serde's own message may quote the value.
     serde_json::from_str(value.expose())

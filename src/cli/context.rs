@@ -64,7 +64,9 @@ impl Context {
     pub async fn aws(&self, environment: &Environment) -> Result<Aws, Failure> {
         let region = environment.region.get()?;
         let role = environment.role.as_ref().map(Setting::get).transpose()?;
-        Ok(Aws::connect(Some(region), role).await)
+        let aws = Aws::connect(Some(region), role).await;
+        aws.usable().map_err(|error| Failure::usage(error.to_string(), error.next()))?;
+        Ok(aws)
     }
 
     /// Refuses an account that is not the environment's.

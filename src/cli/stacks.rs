@@ -16,6 +16,7 @@ use super::context::Context;
 use super::context::cluster::prefix;
 use super::failure::Failure;
 use super::protect::may_change;
+use crate::adapter::aws::Aws;
 use crate::adapter::hooks::ChildProcesses;
 use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
 use crate::driver::apply::Shell;
@@ -28,6 +29,7 @@ use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::name::StackName;
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
+use crate::plan::secret::{self, GivenSecret};
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::drift::Drift;
 use crate::port::groups::Groups;
@@ -77,46 +79,81 @@ pub struct Session {
     /// Cancelled by the first signal, and when the lock is lost.
     lost: CancellationToken,
     printer: JoinHandle<()>,
+    aws: Aws,
+    attending: Attending,
+}
+
+/// What says that a call takes long; it ends with this value.
+struct Attending(JoinHandle<()>);
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Session {
     /// Reads and renders the repository, and gets the cloud's clients ready.
     pub async fn begin(context: &Context) -> Result<Self, Failure> {
-        Self::over(context, &[], Asks::Reads).await
+        Self::over(context, &[], Asks::Reads, &[]).await
     }
 
     /// Like [`Session::begin`], to look at the stacks that are named and at those that they depend on; at all
-    /// where none is named.
-    pub async fn reading(context: &Context, names: &[String]) -> Result<Self, Failure> {
-        Self::over(context, names, Asks::Reads).await
+    /// where none is named. With values that a person gave for `NoEcho` parameters.
+    pub async fn reading(
+        context: &Context,
+        names: &[String],
+        secrets: &[GivenSecret],
+    ) -> Result<Self, Failure> {
+        Self::over(context, names, Asks::Reads, secrets).await
     }
 
     /// Like [`Session::reading`], for `command`, which changes the environment: a protected one must be named.
     pub async fn changing(context: &Context, names: &[String], command: &str) -> Result<Self, Failure> {
-        Self::over(context, names, Asks::Changes(command)).await
+        Self::changing_with(context, names, command, &[]).await
+    }
+
+    /// Like [`Session::changing`], with values that a person gave for `NoEcho` parameters.
+    pub async fn changing_with(
+        context: &Context,
+        names: &[String],
+        command: &str,
+        secrets: &[GivenSecret],
+    ) -> Result<Self, Failure> {
+        Self::over(context, names, Asks::Changes(command), secrets).await
     }
 
     /// Like [`Session::reading`], for what never asks the cloud: variables may be unset.
     pub async fn offline(context: &Context, names: &[String]) -> Result<Self, Failure> {
-        Self::over(context, names, Asks::Nothing).await
+        Self::over(context, names, Asks::Nothing, &[]).await
     }
 
-    async fn over(context: &Context, names: &[String], asks: Asks<'_>) -> Result<Self, Failure> {
+    async fn over(
+        context: &Context,
+        names: &[String],
+        asks: Asks<'_>,
+        secrets: &[GivenSecret],
+    ) -> Result<Self, Failure> {
+        secrets.iter().for_each(|given| context.hide(given.value.expose()));
         let repository = context.repository()?;
         let environment = context.environment(&repository)?;
         if let Asks::Changes(command) = asks {
             may_change(context, environment, command)?;
         }
-        let rendered = context.rendered(&repository, environment)?;
+        let mut rendered = context.rendered(&repository, environment)?;
+        secret::set(&mut rendered, environment.region.shown(), secrets)
+            .map_err(|error| Failure::usage(error.to_string(), error.next()))?;
         let wanted = Arc::new(wanted(&repository, environment, rendered, names)?);
+        all_chosen(&wanted, secrets)?;
         if asks != Asks::Nothing {
             all_set(&repository, &wanted)?;
         }
         let aws = context.aws(environment).await?;
+        let (events, printer) = printer(context, &wanted);
+        let attending = attend(context, &aws, &events);
         if asks != Asks::Nothing {
             context.check_account(&aws, environment).await?;
         }
-        let (events, printer) = printer(context, &wanted);
         let store = aws.store(&repository.project);
         let known = Home::from_env().ok().map(|home| home.root().join("templates"));
         let (cloud, repair, groups) =
@@ -140,6 +177,8 @@ impl Session {
             lost: stop.child_token(),
             stop,
             printer,
+            aws,
+            attending,
         })
     }
 
@@ -251,12 +290,45 @@ impl Session {
     /// Waits until every event is shown, and begins a new stream: so that what is printed
     /// next stands below.
     pub async fn flush(self, context: &Context) -> Self {
-        let Self { events, printer: old, .. } = self;
-        drop(events);
+        let Self { events, printer: old, attending, .. } = self;
+        drop((events, attending));
         let _ = old.await;
         let (events, printer) = printer(context, &self.wanted);
-        Self { events, printer, ..self }
+        let attending = attend(context, &self.aws, &events);
+        Self { events, printer, attending, ..self }
     }
+}
+
+/// After how long a call that has not ended is reported, and how often after that.
+const SILENT_MOST: Duration = Duration::from_secs(5);
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Says what is waited for where a call takes long, so that nobody looks at an empty screen.
+fn attend(context: &Context, aws: &Aws, events: &Events) -> Attending {
+    let (aws, events, json) = (aws.clone(), events.clone(), context.json());
+    Attending(tokio::spawn(async move {
+        let mut next = SILENT_MOST;
+        loop {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            let Some(call) = aws.under_way().filter(|call| call.time >= SILENT_MOST) else {
+                next = SILENT_MOST;
+                continue;
+            };
+            if call.time < next {
+                continue;
+            }
+            next = call.time + TOLD_EVERY;
+            let text = view::words::waiting(
+                &call.address,
+                &call.operation,
+                call.time,
+                call.attempts,
+                call.last.as_deref(),
+            );
+            // A query in JSON gives one document and nothing else on stdout.
+            if json { eprintln!("{text}") } else { events.note(text) }
+        }
+    }))
 }
 
 /// A stream of events and what shows them; it ends by itself when the last sender is gone.
@@ -298,6 +370,26 @@ fn all_set(repository: &Repository, wanted: &Wanted) -> Result<(), Failure> {
     }
     diagnostics.dedup();
     Err(Failure::Invalid { diagnostics, files: repository.files })
+}
+
+/// A secret for a stack that is not worked on would be set by nobody.
+fn all_chosen(wanted: &Wanted, secrets: &[GivenSecret]) -> Result<(), Failure> {
+    let is_chosen = |given: &GivenSecret| {
+        wanted.chosen().any(|chosen| {
+            let stack = &chosen.stack;
+            stack.name.as_str() == given.stack || stack.cloud_name == given.stack
+        })
+    };
+    match secrets.iter().find(|given| !is_chosen(given)) {
+        None => Ok(()),
+        Some(given) => Err(Failure::usage(
+            format!(
+                "`--set-secret {}.{}` is for a stack that was not asked for",
+                given.stack, given.parameter
+            ),
+            format!("name `{}` as well, or leave the secret out", given.stack),
+        )),
+    }
 }
 
 fn wanted(
@@ -390,6 +482,10 @@ pub fn plan_failure(error: PlanError) -> Failure {
         PlanError::Rejected { .. } => Failure::failed(
             error.to_string(),
             "correct the template or the stack's parameters, then plan again",
+        ),
+        PlanError::Refused { .. } => Failure::failed(
+            error.to_string(),
+            "correct the output that it comes from, or the parameter's declaration, then plan again",
         ),
         PlanError::NoTemplate { stack } => Failure::failed(
             format!("the rendered template of stack `{stack}` is not a CloudFormation template"),

@@ -401,7 +401,7 @@ impl One {
                 ParameterValue::Known(text) => text,
                 ParameterValue::AfterApply(references) => {
                     let cause = format!("parameter `{name}` needs {references}, which does not exist");
-                    return Err(failed(cause, Some(wanted.stack.place.to_string())));
+                    return Err(failed(cause, Some(wanted.stack.place_of(&name).to_string())));
                 }
                 ParameterValue::Hidden => continue,
             };
@@ -416,7 +416,7 @@ impl One {
             if let Some(planned) = planned.filter(|planned| **planned != text) {
                 return Err(Trouble::Failed(Failure {
                     cause: format!("parameter `{name}` became `{text}`; the plan said `{planned}`"),
-                    at: Some(wanted.stack.place.to_string()),
+                    at: Some(wanted.stack.place_of(&name).to_string()),
                     next: "`fleetwright apply` again: it plans with what is there now".to_owned(),
                 }));
             }
@@ -614,6 +614,10 @@ pub(super) fn explain(
         (None, Some(stack)) => format!("it ended as {}, and CloudFormation gives no reason", stack.status),
         (None, None) => "the stack is gone; somebody deleted it meanwhile".to_owned(),
     };
+    let words = match stack.map(|stack| stack.status_reason.trim()) {
+        Some(said) if is_news(said, &words) => format!("{words} (the stack: {said})"),
+        Some(_) | None => words,
+    };
     let status = stack.map(|stack| stack.status.clone()).unwrap_or_default();
     let next = match stack.map(DeployedStack::phase) {
         Some(Phase::FailedCreate) => format!(
@@ -629,6 +633,12 @@ pub(super) fn explain(
         _ => "remove the cause, then `fleetwright apply` again".to_owned(),
     };
     Failure { cause: words, at: resource.and_then(|resource| place(wanted, &resource)), next }
+}
+
+/// Whether what CloudFormation says of the stack says more than its cause.
+fn is_news(said: &str, cause: &str) -> bool {
+    let known = ["User Initiated", "The following resource(s) failed to"];
+    !said.is_empty() && !cause.contains(said) && !known.iter().any(|known| said.starts_with(known))
 }
 
 /// Where a resource stands in its template: file and line, or the file alone when the

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::apply::{Report, Shell, explain, never_began};
-use super::follow::{Ask, Followed, Still};
+use super::follow::{Ask, Followed};
 use super::graph::Graph;
 use super::hook;
 use super::plan::{Found, Wanted};
@@ -118,14 +118,14 @@ async fn delete(
         Followed::NeverBegan { why } => {
             Ok((Outcome::Failed, Some(never_began("delete the stack", why.as_ref(), "destroy"))))
         }
-        Followed::Still(Still { stack: None, .. }) => Ok((Outcome::Deleted, None)),
-        Followed::Still(Still { stack, events, .. }) => {
+        Followed::Still(still) if still.stack.is_none() => Ok((Outcome::Deleted, None)),
+        Followed::Still(still) => {
             let failure = wanted.stack(name).map(|wanted| Failure {
                 next: format!(
                     "remove the cause, then `fleetwright destroy` again; what can't be deleted is left behind \
                      with `fleetwright recover {name} --retain RESOURCE`"
                 ),
-                ..explain(wanted, stack.as_ref(), &events)
+                ..explain(wanted, still.stack.as_ref(), &still.events)
             });
             Ok((Outcome::Failed, failure))
         }

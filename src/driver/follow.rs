@@ -63,7 +63,7 @@ impl Pace {
 #[derive(Debug)]
 pub enum Followed {
     /// The stack stands still again.
-    Still(Still),
+    Still(Box<Still>),
     /// What was asked for never began, and will not.
     NeverBegan {
         /// Why, where CloudFormation gave a reason.
@@ -225,7 +225,7 @@ impl Follower {
                     let well = well.filter(|_| status.is_none());
                     let now = || stack.as_ref().map_or("DELETE_COMPLETE", |stack| stack.status.as_str());
                     let status = status.unwrap_or_else(|| now().to_owned());
-                    return Followed::Still(Still { stack, status, well, events: seen });
+                    return Followed::Still(Box::new(Still { stack, status, well, events: seen }));
                 }
                 Next::NeverBegan => return Followed::NeverBegan { why: asked.err() },
                 Next::LeftRunning => {
@@ -275,7 +275,7 @@ impl Follower {
             Err(_) => (Vec::new(), matches!(stack, Ok(None))),
         };
         let silence = |error: CloudError, news: Vec<ResourceEvent>| Round {
-            heard: Heard::Silence { denied: matches!(error, CloudError::Denied { .. }) },
+            heard: Heard::Silence { denied: is_denied(&error) },
             stack: None,
             news,
             complete: false,
@@ -315,17 +315,18 @@ impl Follower {
 
 /// Whether CloudFormation may have done what it was asked for, although this came back.
 fn is_lost(error: &CloudError) -> bool {
-    match error {
-        CloudError::Unreachable { .. } | CloudError::Incomplete { .. } => true,
-        CloudError::Refused { code, .. } => is_passing(code),
-        CloudError::Denied { .. } | CloudError::Foreign { .. } => false,
-    }
+    error.is_passing() || matches!(error, CloudError::Incomplete { .. } | CloudError::Strange { .. })
 }
 
-/// Whether a refusal says nothing of the request: there were too many, or the service failed.
-fn is_passing(code: &str) -> bool {
-    let words = ["Throttl", "RequestLimit", "Unavailable", "Internal", "HTTP 5", "no code", "SlowDown"];
-    words.iter().any(|word| code.contains(word))
+/// Whether the same credentials are refused for as long as nobody does anything.
+fn is_denied(error: &CloudError) -> bool {
+    matches!(
+        error,
+        CloudError::Denied { .. }
+            | CloudError::NoCredentials { .. }
+            | CloudError::Expired { .. }
+            | CloudError::WrongCredentials { .. }
+    )
 }
 
 /// Repeats `call` while it is not answered, for at most `patience`.

@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use super::apply::{Shell, intercepted, never_began, withdraw};
 use super::cause::{explained, refused};
-use super::follow::{Ask, Followed, PATIENCE, computed, insist};
+use super::follow::{Ask, Followed, Left, PATIENCE, computed, insist};
 use super::plan::{WantedStack, request};
 use crate::event::stack::{Failure, Outcome, Work};
-use crate::model::deployed::{Action, ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Import};
+use crate::model::deployed::{
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import,
+};
+use crate::model::stack::ENVIRONMENT_TAG;
 use crate::port::cloud::CloudError;
 
 /// One import.
@@ -76,26 +79,15 @@ impl Importing<'_> {
                 return Err(error);
             }
         }
-        // One that the change set made has an id by now.
-        let before = insist(PATIENCE, &shell.stop, || cloud.stack(cloud_name)).await;
-        let follower = match before {
-            Ok(before) => shell.follower(self.wanted.stack.name.as_str(), cloud_name, before).await,
-            Err(error) => Err(error),
-        };
-        let follower = match follower {
-            Ok(follower) => follower,
-            Err(error) => {
-                withdraw(cloud, &id, new).await?;
-                return Err(error);
-            }
-        };
-        match follower.work(Ask::Execute(&id), &shell.watch).await {
+        match self.execute(&id, new).await? {
             Followed::LeftRunning(left) => Ok((Outcome::LeftRunning, left.failure("import"))),
             Followed::NeverBegan { why } => {
-                withdraw(cloud, &id, new).await?;
                 Ok((Outcome::Failed, Some(never_began("execute the change set", why.as_ref(), "import"))))
             }
             Followed::Still(still) if still.stack.is_some() && still.ended_as(&["IMPORT_COMPLETE"]) => {
+                if new.is_some() {
+                    return self.tag().await;
+                }
                 Ok((Outcome::Imported, None))
             }
             Followed::Still(still) => {
@@ -109,11 +101,86 @@ impl Importing<'_> {
         }
     }
 
+    /// Executes a change set and follows it; one that never began is deleted, and with it the stack `new`.
+    async fn execute(&self, id: &ChangeSetId, new: Option<&str>) -> Result<Followed, CloudError> {
+        let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
+        let cloud_name = &self.wanted.stack.cloud_name;
+        // One that the change set made has an id by now.
+        let before = insist(PATIENCE, &shell.stop, || cloud.stack(cloud_name)).await;
+        let follower = match before {
+            Ok(before) => shell.follower(self.wanted.stack.name.as_str(), cloud_name, before).await,
+            Err(error) => Err(error),
+        };
+        let follower = match follower {
+            Ok(follower) => follower,
+            Err(error) => {
+                withdraw(cloud, id, new).await?;
+                return Err(error);
+            }
+        };
+        let followed = follower.work(Ask::Execute(id), &shell.watch).await;
+        if let Followed::NeverBegan { .. } = followed {
+            withdraw(cloud, id, new).await?;
+        }
+        Ok(followed)
+    }
+
+    /// Gives a stack that the import made its tags, which an import itself may not. Without them it belongs to
+    /// nobody, and the next apply is refused.
+    async fn tag(&self) -> Result<(Outcome, Option<Failure>), CloudError> {
+        let cause = match self.tagged().await {
+            Ok(Ok(outcome)) => return Ok((outcome, None)),
+            Ok(Err(cause)) => cause,
+            Err(error) => error.to_string(),
+        };
+        let stack = &self.wanted.stack;
+        let (name, place, cloud) = (&stack.name, &stack.place, &stack.cloud_name);
+        let environment = stack.tags.get(ENVIRONMENT_TAG).map_or("ENVIRONMENT", String::as_str);
+        let failure = Failure {
+            cause: format!("the resources are imported, but their new stack did not get its tags: {cause}"),
+            at: None,
+            next: format!(
+                "write `cloud_name: {{{environment}: {cloud}}}` into stack `{name}` ({place}); \
+                 `fleetwright apply {name}` then gives it its tags"
+            ),
+        };
+        Ok((Outcome::Failed, Some(failure)))
+    }
+
+    /// Updates the tags alone: how that ended, or why they are not set.
+    async fn tagged(&self) -> Result<Result<Outcome, String>, CloudError> {
+        let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
+        let mut request = request(&self.wanted.stack, BTreeMap::new(), false);
+        request.template.clone_from(&self.template);
+        request.kept = self.parameters.keys().cloned().collect();
+        let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
+        let change_set = computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await;
+        let refusal = match change_set.map(|change_set| change_set.map(|change_set| change_set.state)) {
+            Ok(Some(ChangeSetState::Ready | ChangeSetState::Computing)) => cloud.exchanged(&id, &request).await,
+            Ok(Some(ChangeSetState::Failed { reason })) => Ok(Some(reason)),
+            Ok(Some(ChangeSetState::Empty)) => Ok(Some("CloudFormation finds no change in them".to_owned())),
+            Ok(None) => Ok(Some("interrupted".to_owned())),
+            Err(error) => Err(error),
+        };
+        if !matches!(refusal, Ok(None)) {
+            withdraw(cloud, &id, None).await?;
+            return refusal.map(|why| Err(why.unwrap_or_default()));
+        }
+        Ok(match self.execute(&id, None).await? {
+            Followed::LeftRunning(Left::Stopped) => Ok(Outcome::LeftRunning),
+            Followed::LeftRunning(Left::Unanswered(error)) => Err(error.to_string()),
+            Followed::NeverBegan { why: Some(why) } => Err(why.to_string()),
+            Followed::NeverBegan { why: None } => Err("CloudFormation never began the update".to_owned()),
+            Followed::Still(still) if still.ended_as(&["UPDATE_COMPLETE"]) => Ok(Outcome::Imported),
+            Followed::Still(still) => Err(format!("their update ended as {}", still.status)),
+        })
+    }
+
     fn request(&self) -> ChangeSetRequest {
         let mut request = request(&self.wanted.stack, self.parameters.clone(), self.existing.is_none());
         request.template.clone_from(&self.template);
         request.imports.clone_from(&self.imports);
-        // Nothing else may change, tags included: even a new stack gets its own with the next apply.
+        // Nothing else may change, tags included: a new stack gets its own afterwards.
         request.tags.clear();
         if let Some(existing) = self.existing {
             // Hidden values can't be sent again.

@@ -17,6 +17,7 @@ use crate::event::Events;
 use crate::model::deployed::{ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Phase};
 use crate::model::group::Group;
 use crate::model::name::{EnvironmentName, ProjectName, StackName};
+use crate::model::parameter::Given;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG};
 use crate::plan::owner::{Purpose, refusal};
 use crate::plan::stack::{
@@ -49,6 +50,18 @@ pub enum PlanError {
         stack: StackName,
         /// CloudFormation's words.
         reason: String,
+    },
+    /// A parameter does not accept what another stack's output gives it.
+    #[error("the parameter `{parameter}` of stack `{stack}` at {place} does not accept its value: {why}")]
+    Refused {
+        /// The stack.
+        stack: StackName,
+        /// The parameter.
+        parameter: String,
+        /// Where it is given.
+        place: String,
+        /// Why.
+        why: String,
     },
     /// A rendered template that can't be read as one.
     #[error("the rendered template of stack `{stack}` is not a CloudFormation template")]
@@ -282,6 +295,10 @@ pub async fn plan(
             let mut plan = match plan {
                 // The others can go on without it.
                 Err(PlanError::Rejected { reason, .. }) => rejected(wanted, found, &outputs, &reason),
+                Err(error @ PlanError::Refused { .. }) => {
+                    let next = "correct the output that it comes from, or the parameter's declaration, then plan again";
+                    block(predicted(wanted, found, &outputs), found, error.to_string(), next.to_owned())
+                }
                 plan => plan?,
             };
             let name = wanted.stack.name.clone();
@@ -440,6 +457,7 @@ async fn confirmed(
 ) -> Result<StackPlan, PlanError> {
     let name = &wanted.stack.name;
     let parameters = stack::resolve(&wanted.stack, outputs);
+    judged(&wanted.stack, &parameters)?;
     let group = found.groups.get(name);
     let mut plan = stack::predict(wanted.desired(), found.existing(name), &parameters, group);
     let Some(known) = known(&parameters) else { return Ok(plan) };
@@ -462,6 +480,29 @@ async fn confirmed(
     Ok(plan)
 }
 
+/// Compares values that come from other stacks with what the template declares; what the repository's files
+/// say was compared when they were read.
+fn judged(stack: &RenderedStack, parameters: &BTreeMap<String, ParameterValue>) -> Result<(), PlanError> {
+    for (name, value) in &stack.parameters {
+        let (Some(ParameterValue::Known(text)), Some(rules)) = (parameters.get(name), stack.rules.get(name))
+        else {
+            continue;
+        };
+        if value.references().next().is_none() {
+            continue;
+        }
+        if let Some(refusal) = rules.refusals(&Given::Text(text.clone()), None).into_iter().next() {
+            return Err(PlanError::Refused {
+                stack: stack.name.clone(),
+                parameter: name.clone(),
+                place: stack.place_of(name).to_string(),
+                why: refusal.why,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// What CloudFormation finds wrong with one stack does not stop the plan of the others.
 fn about_stack(stack: &StackName, error: CloudError) -> PlanError {
     match error {
@@ -481,9 +522,11 @@ fn is_overload(code: &str) -> bool {
 fn known(parameters: &BTreeMap<String, ParameterValue>) -> Option<BTreeMap<String, String>> {
     parameters
         .iter()
-        .map(|(name, value)| match value {
-            ParameterValue::Known(text) => Some((name.clone(), text.clone())),
-            ParameterValue::AfterApply(_) | ParameterValue::Hidden => None,
+        .filter_map(|(name, value)| match value {
+            ParameterValue::Known(text) => Some(Some((name.clone(), text.clone()))),
+            ParameterValue::AfterApply(_) => Some(None),
+            // The stack keeps what it has.
+            ParameterValue::Hidden => None,
         })
         .collect()
 }
@@ -503,7 +546,7 @@ pub(super) fn request(
         create,
         template: stack.template.clone(),
         parameters,
-        kept: Vec::new(),
+        kept: stack.kept.keys().cloned().collect(),
         tags: stack.tags.clone(),
         nested: stack.nested.clone(),
         imports: Vec::new(),

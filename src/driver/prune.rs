@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::apply::{Shell, never_began};
-use super::follow::{Ask, Followed, PATIENCE, Still, insist};
+use super::follow::{Ask, Followed, PATIENCE, insist};
 use crate::event::stack::{Failure, Outcome, StackEvent, Work};
 use crate::plan::cause::first_cause;
 use crate::plan::stack::LeftStack;
@@ -46,9 +46,9 @@ async fn delete(shell: &Shell, stack: &LeftStack) -> Result<(Outcome, Option<Fai
         Followed::NeverBegan { why } => {
             (Outcome::Failed, Some(never_began("delete the stack", why.as_ref(), "apply --prune")))
         }
-        Followed::Still(Still { stack: None, .. }) => (Outcome::Deleted, None),
-        Followed::Still(Still { stack: Some(now), events, .. }) => {
-            let cause = first_cause(&name, &events).map_or_else(
+        Followed::Still(still) => {
+            let Some(now) = &still.stack else { return Ok((Outcome::Deleted, None)) };
+            let cause = first_cause(&name, &still.events).map_or_else(
                 || format!("it ended as {}, and CloudFormation gives no reason", now.status),
                 |cause| match cause.resource {
                     Some(resource) => format!("{resource}: {}", cause.reason),

@@ -115,7 +115,7 @@ impl Recover {
             Recovery::Nothing | Recovery::Wait | Recovery::Person { .. } => Ok(()),
         };
         let Still { stack: now, events, .. } = match follower.follow(ask, asked, &self.shell.watch).await {
-            Followed::Still(still) => still,
+            Followed::Still(still) => *still,
             Followed::NeverBegan { why } => {
                 let failure = never_began("take this step", why.as_ref(), "recover");
                 self.shell.finished(self.name(), Outcome::Failed, since, Some(failure));

@@ -66,6 +66,10 @@ pub(super) fn stack(name: &str, uses: &[&str], size: u32) -> WantedStack {
         outputs: vec!["Id".to_owned()],
         user_data: Vec::new(),
         hidden: Vec::new(),
+        kept: BTreeMap::new(),
+        forced: Vec::new(),
+        rules: BTreeMap::new(),
+        places: BTreeMap::new(),
         unset: Vec::new(),
         place: Place::new(&SourceFile::new("stacks/main.yaml", "x:"), Span::new(0, 1)),
     };

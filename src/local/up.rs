@@ -101,7 +101,9 @@ fn unless_broken(name: &LocalName, up: Up, state: State) -> Result<(Up, State), 
 async fn replace_older_supervisor(files: &CloudFiles) {
     let Some(state) = State::read(files).filter(|state| state.serves < SERVES) else { return };
     let _ = kill(Pid::from_raw(state.supervisor.pid), Signal::SIGKILL);
-    while State::is_supervised(files) && state.supervisor.is_alive() {
+    // Its lock is released with its last thread, after the process has stopped being listed as alive.
+    let end = Instant::now() + Duration::from_secs(10);
+    while State::is_supervised(files) && Instant::now() < end {
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -133,8 +135,10 @@ async fn wait_until_ready(
     let end = Instant::now() + Duration::from_secs(150);
     loop {
         let supervised = State::is_supervised(files);
+        // What the supervisor before this one wrote says nothing of this one.
         if supervised
             && let Some(state) = State::read(files)
+            && state.supervisor.is_alive()
             && (state.ready || state.broken.is_some())
         {
             return Ok(state);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::{EnvironmentName, StackName};
 use super::nested::NestedTemplate;
+use super::parameter::Rules;
 use super::setting::{Place, Setting, Unset};
 use super::stack_policy::StackPolicy;
 
@@ -195,8 +196,19 @@ pub struct Parameter {
     pub references: Vec<(Reference, Place)>,
     /// Variables in the value that are not set.
     pub unset: Vec<Unset>,
+    /// How its value is written, and where.
+    pub written: Written,
     /// Where its name stands.
     pub place: Place,
+}
+
+/// How the value of a parameter is written.
+#[derive(Debug, Clone)]
+pub enum Written {
+    /// As one text.
+    Text(Place),
+    /// As a list, whose items CloudFormation gets with commas between them.
+    List(Vec<(ParameterValue, Place)>),
 }
 
 /// An output of another stack.
@@ -291,6 +303,15 @@ pub struct RenderedStack {
     pub parameters: Vec<(String, ParameterValue)>,
     /// The parameters whose values are never shown (`NoEcho`).
     pub hidden: Vec<String>,
+    /// Hidden parameters that have no value here, with the variables that are not set: a stack that exists
+    /// keeps the values it has.
+    pub kept: BTreeMap<String, Vec<Unset>>,
+    /// Hidden parameters whose values are to be set, though they can't be compared.
+    pub forced: Vec<String>,
+    /// What the template declares of its parameters.
+    pub rules: BTreeMap<String, Rules>,
+    /// Where the parameters that are given stand.
+    pub places: BTreeMap<String, Place>,
     /// The stack's tags.
     pub tags: BTreeMap<String, String>,
     /// Whether CloudFormation refuses to delete it; left as it is where nothing is said.
@@ -321,8 +342,14 @@ impl RenderedStack {
 
     /// The values that are never shown, as far as they are known.
     pub fn hidden_values(&self) -> impl Iterator<Item = String> {
-        let hidden = self.parameters.iter().filter(|(name, _)| self.hidden.contains(name));
+        let known = |name: &String| self.hidden.contains(name) && !self.kept.contains_key(name);
+        let hidden = self.parameters.iter().filter(move |(name, _)| known(name));
         hidden.filter_map(|(_, value)| value.literal())
+    }
+
+    /// Where a parameter stands, or else the stack.
+    pub fn place_of(&self, parameter: &str) -> &Place {
+        self.places.get(parameter).unwrap_or(&self.place)
     }
 }
 

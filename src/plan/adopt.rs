@@ -20,7 +20,7 @@ pub struct Adopted {
     pub template: String,
     /// The stack's file.
     pub stack: String,
-    /// Environment variables that have to be given: values of `NoEcho` parameters, which nobody tells.
+    /// Environment variables for the values of `NoEcho` parameters, which nobody tells; unset ones keep what is deployed.
     pub variables: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use similar::TextDiff;
 
 use super::document::{self, Reference};
 use super::replacement::{Effect, effect};
-use super::stack::{Claim, ParameterValue, ResourcePlan, UserDataChange, UserDataEffect, keeps};
+use super::stack::{Claim, Desired, ParameterValue, ResourcePlan, UserDataChange, UserDataEffect, keeps};
 use crate::cloud_config;
 use crate::model::changes::differences;
 use crate::model::deployed::{Action, PropertyChange};
@@ -27,15 +27,22 @@ pub fn created(document: &Value) -> Vec<ResourcePlan> {
 pub fn updated(
     before: Option<&Value>,
     before_parameters: &BTreeMap<String, String>,
-    after: &Value,
+    desired: Desired<'_>,
     after_parameters: &BTreeMap<String, ParameterValue>,
 ) -> Vec<ResourcePlan> {
+    let after = desired.document;
+    // One that is set in any case may be another.
+    let forced = |name: &str| desired.stack.forced.iter().any(|forced| forced == name);
     // What is never shown stays a reference in both.
     let hidden = |name: &str| {
         document::is_hidden(after, name) || before.is_some_and(|before| document::is_hidden(before, name))
     };
-    let known_before = |name: &str| before_parameters.get(name).filter(|_| !hidden(name)).cloned();
+    let known_before = |name: &str| match before_parameters.get(name) {
+        Some(_) if forced(name) => Some("(hidden)".to_owned()),
+        found => found.filter(|_| !hidden(name)).cloned(),
+    };
     let known_after = |name: &str| match after_parameters.get(name) {
+        _ if forced(name) => Some("(hidden, set anew)".to_owned()),
         _ if hidden(name) => None,
         Some(ParameterValue::Known(text)) => Some(text.clone()),
         Some(ParameterValue::AfterApply(shown)) => Some(format!("{shown} ({AFTER_APPLY})")),

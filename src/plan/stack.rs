@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::access::AccessChange;
 use super::document::{self, Reference};
 use super::owner::{self, Purpose};
+use super::secret::{Uncompared, uncompared};
 use super::sizes::GroupSize;
 use super::warnings::Warning;
 use super::{guard, predict, replacement};
@@ -164,6 +165,9 @@ pub struct StackPlan {
     pub reasons: Vec<Reason>,
     /// Parameters that change.
     pub parameters: Vec<ParameterChange>,
+    /// Parameters that were not compared, since nobody tells their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncompared: Vec<Uncompared>,
     /// Tags that change; the path is the tag's key.
     pub tags: Vec<PropertyChange>,
     /// What its protection from deletion changes to; `None` where it stays.
@@ -392,6 +396,9 @@ pub fn resolve(
     outputs: &BTreeMap<StackName, Outputs>,
 ) -> BTreeMap<String, ParameterValue> {
     let resolved = stack.parameters.iter().map(|(name, value)| {
+        if stack.kept.contains_key(name) {
+            return (name.clone(), ParameterValue::Hidden);
+        }
         let known = value.resolve(|r| outputs.get(&r.stack).and_then(|o| o.get(&r.output)).cloned());
         let value = match known {
             Ok(text) => ParameterValue::Known(text),
@@ -418,6 +425,7 @@ pub fn predict(
         action: StackAction::Unchanged,
         reasons: Vec::new(),
         parameters: Vec::new(),
+        uncompared: Vec::new(),
         tags: Vec::new(),
         protect: desired
             .stack
@@ -434,7 +442,7 @@ pub fn predict(
     let Some(existing) = existing else {
         plan.action = StackAction::Create;
         plan.reasons.push(Reason::New);
-        plan.parameters = parameter_changes(desired.document, &BTreeMap::new(), parameters);
+        plan.parameters = parameter_changes(desired, &BTreeMap::new(), parameters);
         plan.resources = predict::created(desired.document);
         return plan;
     };
@@ -451,7 +459,7 @@ pub fn predict(
             return plan;
         }
     }
-    plan.parameters = parameter_changes(desired.document, &existing.stack.parameters, parameters);
+    plan.parameters = parameter_changes(desired, &existing.stack.parameters, parameters);
     plan.tags = tag_changes(&existing.stack.tags, &desired.stack.tags);
     let same_text = existing.template.trim_end() == desired.stack.template.trim_end();
     if !same_text && existing.document != Some(desired.document) {
@@ -476,8 +484,7 @@ pub fn predict(
         plan.action = StackAction::Update;
     }
     if plan.needs_change_set() {
-        plan.resources =
-            predict::updated(existing.document, &existing.stack.parameters, desired.document, parameters);
+        plan.resources = predict::updated(existing.document, &existing.stack.parameters, desired, parameters);
         if !plan.tags.is_empty() {
             predict::tagged(&mut plan.resources, desired.document);
         }
@@ -489,6 +496,7 @@ pub fn predict(
 /// Ends the plan of a stack: what its policy will not let happen, and the programs that are run.
 pub fn finish(plan: &mut StackPlan, desired: Desired<'_>, existing: Option<Existing<'_>>) {
     guard::hold_back(plan, desired, existing);
+    plan.uncompared = uncompared(plan, desired, existing);
     if matches!(plan.action, StackAction::Create | StackAction::Update) {
         let moments = [Moment::BeforeApply, Moment::AfterApply];
         let hooks = moments.into_iter().flat_map(|moment| desired.stack.hooks(moment));
@@ -612,17 +620,18 @@ pub(super) fn keeps(action: Action, reference: &Reference) -> bool {
 }
 
 fn parameter_changes(
-    document: &Value,
+    desired: Desired<'_>,
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, ParameterValue>,
 ) -> Vec<ParameterChange> {
+    let document = desired.document;
     let mut changes = Vec::new();
     for (name, value) in after {
         let deployed = before.get(name);
         if document::is_hidden(document, name) {
-            // What is deployed can't be read back, so only a new one is told.
-            if deployed.is_none() {
-                let (name, before) = (name.clone(), None);
+            // What is deployed can't be read back: only one that is new, or set in any case, is a change.
+            if deployed.is_none() || desired.stack.forced.contains(name) {
+                let (name, before) = (name.clone(), deployed.cloned());
                 changes.push(ParameterChange { name, before, after: ParameterValue::Hidden });
             }
             continue;

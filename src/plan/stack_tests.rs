@@ -37,6 +37,10 @@ fn rendered(document: &Value) -> RenderedStack {
         outputs: Vec::new(),
         user_data: Vec::new(),
         hidden: Vec::new(),
+        kept: BTreeMap::new(),
+        forced: Vec::new(),
+        rules: BTreeMap::new(),
+        places: BTreeMap::new(),
         unset: Vec::new(),
         place: Place::new(&SourceFile::new("stacks/main.yaml", "workers:"), Span::new(0, 7)),
     }

@@ -15,10 +15,80 @@ pub enum CloudError {
     Unreachable {
         /// What was tried, on what.
         doing: String,
-        /// What happened.
+        /// What happened, and where.
         reason: String,
     },
-    /// No credentials, or ones that may not do this.
+    /// Something answered that is not AWS: a proxy, a gateway, a captive portal.
+    #[error("{doing}: {address} answered with HTTP status {status}, and not as AWS does: {words}")]
+    Strange {
+        /// What was tried, on what.
+        doing: String,
+        /// What was asked.
+        address: String,
+        /// The HTTP status.
+        status: u16,
+        /// The first words of the answer, and its kind.
+        words: String,
+    },
+    /// The address of the endpoint can't be used.
+    #[error("{name} is `{value}`, which is not an address of an endpoint: {why}")]
+    Endpoint {
+        /// The variable, or the setting of the profile.
+        name: String,
+        /// What it holds.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The provider has no time for so many calls.
+    #[error("{doing}: AWS refuses so many calls, also after repeating them: {reason}")]
+    Throttled {
+        /// What was tried, on what.
+        doing: String,
+        /// What the provider said.
+        reason: String,
+    },
+    /// The provider itself has trouble.
+    #[error("{doing}: AWS could not do it: {reason}")]
+    Unavailable {
+        /// What was tried, on what.
+        doing: String,
+        /// What the provider said.
+        reason: String,
+    },
+    /// The clock of this machine is wrong, so that signatures are of another time.
+    #[error("{doing}: AWS refuses the time of the signature: {reason}")]
+    Clock {
+        /// What was tried, on what.
+        doing: String,
+        /// How far it is off, or what the provider said.
+        reason: String,
+    },
+    /// No credentials were found.
+    #[error("{doing}: there are no credentials: {reason}")]
+    NoCredentials {
+        /// What was tried, on what.
+        doing: String,
+        /// Where they were looked for.
+        reason: String,
+    },
+    /// The credentials were good once.
+    #[error("{doing}: the credentials have expired: {reason}")]
+    Expired {
+        /// What was tried, on what.
+        doing: String,
+        /// What the provider said.
+        reason: String,
+    },
+    /// The provider does not know the credentials, or the secret is not the key's.
+    #[error("{doing}: AWS does not accept the credentials: {reason}")]
+    WrongCredentials {
+        /// What was tried, on what.
+        doing: String,
+        /// What the provider said.
+        reason: String,
+    },
+    /// The credentials may not do this.
     #[error("{doing}: not allowed: {reason}")]
     Denied {
         /// What was tried, on what.
@@ -57,14 +127,49 @@ pub enum CloudError {
 }
 
 impl CloudError {
+    /// Whether the same may succeed a little later, without anybody doing anything.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Throttled { .. } | Self::Unavailable { .. } => true,
+            Self::Strange { status, .. } => *status >= 500,
+            Self::Endpoint { .. }
+            | Self::Clock { .. }
+            | Self::NoCredentials { .. }
+            | Self::Expired { .. }
+            | Self::WrongCredentials { .. }
+            | Self::Denied { .. }
+            | Self::Foreign { .. }
+            | Self::Incomplete { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+
     /// What a person can do about it.
     pub fn next(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => {
                 "check the network, the region and, if it is set, AWS_ENDPOINT_URL; then try again"
             }
+            Self::Strange { .. } => {
+                "check what stands between this machine and AWS (proxy, VPN, sign-in page) and, if it is set, AWS_ENDPOINT_URL; then try again"
+            }
+            Self::Endpoint { .. } => "correct it, or remove it to use AWS itself; then try again",
+            Self::Throttled { .. } => {
+                "wait a minute, then try again; other programs may be using up what the account may call"
+            }
+            Self::Unavailable { .. } => {
+                "try again in some minutes; https://health.aws.amazon.com says how the service is"
+            }
+            Self::Clock { .. } => "set the clock of this machine (`timedatectl` shows it), then try again",
+            Self::NoCredentials { .. } => {
+                "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in (`aws sso login`); then try again"
+            }
+            Self::Expired { .. } => "get new ones (`aws sso login`, or from where they came); then try again",
+            Self::WrongCredentials { .. } => {
+                "check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that the region is enabled for the account; then try again"
+            }
             Self::Denied { .. } => {
-                "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...) and what they may do; then try again"
+                "let the role or user do this (docs/provisioning.md lists what each command needs), or use other credentials; then try again"
             }
             Self::Foreign { .. } => {
                 "nothing was read from it or written to it. Bucket names are global: choose another `project` in fleetwright.yaml, and report the bucket to AWS if it was made to intercept yours"
@@ -72,7 +177,7 @@ impl CloudError {
             Self::Incomplete { .. } => {
                 "try again; if it happens again, check what stands between here and the endpoint (a proxy, an emulator)"
             }
-            Self::Refused { .. } => "remove what it complains of; then try again",
+            Self::Refused { .. } => "correct what it names, then try again",
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::schema::{self, Schemas};
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::yaml::{self, Node, first_line};
 
-mod accept;
+pub mod accept;
 pub mod codes;
 mod combined;
 mod cycles;
-mod function;
+pub mod function;
 mod hold;
 mod patterns;
 mod policy;
@@ -100,10 +100,15 @@ pub fn tree(file: &Arc<SourceFile>, root: &Node, region: Option<&str>) -> Vec<Di
     problems
 }
 
+/// Whether a macro or a loop may add to what the template in `root` declares.
+pub fn grows(root: &Node) -> bool {
+    Template::read(root).open
+}
+
 /// Checks the template in `file`, from its text on.
 pub fn file(file: &Arc<SourceFile>, region: Option<&str>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    let Some(root) = yaml::parse(file, &mut problems) else {
+    let Some(mut root) = yaml::parse(file, &mut problems) else {
         if file.text().contains("<{ ") || file.text().contains("<% ") {
             problems.iter_mut().for_each(|problem| {
                 problem.help.push(
@@ -113,6 +118,7 @@ pub fn file(file: &Arc<SourceFile>, region: Option<&str>) -> Vec<Diagnostic> {
         }
         return problems;
     };
+    super::merge_keys::merge(file, &mut root, true, &mut problems);
     problems.extend(tree(file, &root, region));
     super::sorted(problems)
 }

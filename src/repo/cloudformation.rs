@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::check;
 use super::nested::{self, Use};
 use super::origin::Origins;
+use super::{document, exports, merge_keys, parameters};
 use crate::model::nested::NestedTemplate;
+use crate::model::parameter::Rules;
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::yaml::{self, Node};
 
@@ -28,6 +30,10 @@ pub struct Body {
     pub resources: Vec<String>,
     /// Its outputs.
     pub outputs: Vec<Declared>,
+    /// Whether a macro or a loop may add to what is declared.
+    pub grows: bool,
+    /// The template as a tree, where it exports or imports anything.
+    pub tree: Option<serde_json::Value>,
     /// Decoded user data by resource.
     pub user_data: Vec<(String, String)>,
     /// Stacks nested in it whose templates are files.
@@ -36,6 +42,21 @@ pub struct Body {
     pub text: String,
     /// The nested templates.
     pub nested: Vec<NestedTemplate>,
+    /// The nested stacks that export or import anything.
+    pub children: Vec<Child>,
+}
+
+/// A nested stack.
+#[derive(Debug)]
+pub struct Child {
+    /// Its logical id.
+    pub resource: String,
+    /// Where that stands in the template around it.
+    pub place: Span,
+    /// Its template.
+    pub body: Body,
+    /// The parameters that it is given, with the values that are known.
+    pub given: Vec<(String, Option<String>)>,
 }
 
 /// A parameter or output of a template.
@@ -47,8 +68,10 @@ pub struct Declared {
     pub span: Span,
     /// Whether it must be given: a parameter without default.
     pub required: bool,
-    /// Whether its value is never shown.
-    pub hidden: bool,
+    /// Its default and where that stands.
+    pub default: Option<(String, Span)>,
+    /// What a parameter accepts.
+    pub rules: Rules,
 }
 
 impl Body {
@@ -97,7 +120,8 @@ fn read_body(
     region: Option<&str>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Body> {
-    let root = yaml::parse(file, problems)?;
+    let mut root = yaml::parse(file, problems)?;
+    merge_keys::merge(file, &mut root, true, problems);
     problems.extend(check::tree(file, &root, region));
     root.entries()?;
     let resources = root.get("Resources").and_then(Node::entries).unwrap_or_default();
@@ -111,10 +135,13 @@ fn read_body(
         parameters: declared(&root, "Parameters"),
         resources: resources.iter().filter_map(|(key, _)| Some(key.text()?.to_owned())).collect(),
         outputs: declared(&root, "Outputs"),
+        grows: check::grows(&root),
+        tree: exports::may_trade(file.text()).then(|| document::tree(&root)),
         user_data,
         uses: nested::uses(&root),
         text: file.text().to_owned(),
         nested: Vec::new(),
+        children: Vec::new(),
     })
 }
 
@@ -124,11 +151,10 @@ fn declared(root: &Node, section: &str) -> Vec<Declared> {
         .iter()
         .filter_map(|(key, value)| {
             let name = key.text()?.to_owned();
-            let hidden = value
-                .get("NoEcho")
-                .and_then(Node::text)
-                .is_some_and(|text| text.eq_ignore_ascii_case("true"));
-            Some(Declared { name, span: key.span, required: value.get("Default").is_none(), hidden })
+            let default = value.get("Default");
+            let text = default.and_then(|node| Some((node.text()?.to_owned(), node.span)));
+            let rules = parameters::rules(value);
+            Some(Declared { name, span: key.span, required: default.is_none(), default: text, rules })
         })
         .collect()
 }

@@ -13,6 +13,11 @@ pub fn read(text: &str) -> Option<Value> {
     problems.is_empty().then(|| value(&node)).filter(Value::is_object)
 }
 
+/// A template that was read as `root`, as a tree.
+pub fn tree(root: &Node) -> Value {
+    value(root)
+}
+
 fn value(node: &Node) -> Value {
     let plain = match &node.kind {
         Kind::Scalar { text, .. } => match node.scalar() {

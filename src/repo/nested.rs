@@ -1,7 +1,8 @@
 //! Nested stacks whose template is a file of the repository: `TemplateURL: child.yaml`.
 
+use super::check::function::{self, Form, Function};
 use crate::source::Span;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Kind, Node, Scalar};
 
 /// The type of a nested stack.
 const STACK: &str = "AWS::CloudFormation::Stack";
@@ -17,14 +18,74 @@ pub struct Use {
     pub file: String,
     /// Where it is written, quotes included.
     pub span: Span,
-    /// The parameters that it is given, and where.
-    pub parameters: Vec<(String, Span)>,
+    /// The parameters that it is given, and where; with the values that are written out.
+    pub parameters: Vec<(String, Span, Option<Given>)>,
+    /// Its outputs that the template uses, and where.
+    pub outputs: Vec<(String, Span)>,
+}
+
+/// A value that is written out.
+#[derive(Debug)]
+pub struct Given {
+    /// The text.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
 }
 
 /// The nested stacks that name a file; addresses and expressions are left to CloudFormation.
 pub fn uses(root: &Node) -> Vec<Use> {
     let resources = root.get("Resources").and_then(Node::entries).unwrap_or_default();
-    resources.iter().filter_map(|(key, value)| one(key, value)).collect()
+    let mut uses: Vec<Use> = resources.iter().filter_map(|(key, value)| one(key, value)).collect();
+    if !uses.is_empty() {
+        outputs(root, &mut uses);
+    }
+    uses
+}
+
+/// Finds `Child.Outputs.Name` in `Fn::GetAtt` and `Fn::Sub`, anywhere in the template.
+fn outputs(node: &Node, uses: &mut [Use]) {
+    let mut found = |resource: &str, attribute: &str, span: Span| {
+        let used = uses.iter_mut().find(|used| used.resource == resource);
+        if let (Some(used), Some(name)) = (used, attribute.strip_prefix("Outputs.")) {
+            used.outputs.push((name.to_owned(), span));
+        }
+    };
+    if let Some(call) = function::call(node) {
+        match call.function {
+            Function::GetAtt => {
+                if let Some((at, resource, Some(attribute))) = function::get_att(&call) {
+                    let place = call.items().and_then(|items| items.get(1)).unwrap_or(at);
+                    found(resource, attribute, place.span);
+                }
+            }
+            Function::Sub => {
+                let (text, given) = match call.items() {
+                    Some([text, given, ..]) => (text, given.entries().unwrap_or_default()),
+                    Some(_) => return,
+                    None => (call.argument, &[][..]),
+                };
+                for variable in text.text().into_iter().flat_map(function::variables) {
+                    let is_given = given.iter().any(|(key, _)| key.text() == Some(variable.name));
+                    if let Some((resource, attribute)) = variable.name.split_once('.').filter(|_| !is_given) {
+                        found(resource, attribute, text.span);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    match &node.kind {
+        Kind::Scalar { .. } => {}
+        Kind::Sequence(items) => items.iter().for_each(|item| outputs(item, uses)),
+        Kind::Mapping(entries) => entries.iter().for_each(|(_, value)| outputs(value, uses)),
+    }
+}
+
+/// The value, where it is written out and not called for.
+fn given(node: &Node) -> Option<Given> {
+    let plain = matches!(function::form(node), Form::Data) && node.scalar() != Some(Scalar::Null);
+    Some(Given { text: node.text().filter(|_| plain)?.to_owned(), span: node.span })
 }
 
 fn one(key: &Node, value: &Node) -> Option<Use> {
@@ -43,6 +104,10 @@ fn one(key: &Node, value: &Node) -> Option<Use> {
         place: key.span,
         file: file.trim_start_matches("./").to_owned(),
         span: url.span,
-        parameters: parameters.iter().filter_map(|(k, _)| Some((k.text()?.to_owned(), k.span))).collect(),
+        parameters: parameters
+            .iter()
+            .filter_map(|(key, value)| Some((key.text()?.to_owned(), key.span, given(value))))
+            .collect(),
+        outputs: Vec::new(),
     })
 }

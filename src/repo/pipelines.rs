@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
-use super::services::image;
+use super::services::{image, variables};
 use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Step};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
@@ -89,7 +89,7 @@ fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, O
     let dockerfile = fields
         .get("dockerfile")
         .map_or(Some("Dockerfile".to_owned()), |node| path(reader, node, "`dockerfile`"));
-    let args = fields.get("args").map(|node| reader.texts(node, "`args`")).unwrap_or_default();
+    let args = fields.get("args").map(|node| variables(reader, node, "`args`")).unwrap_or_default();
     Some((Build { image: image?, context: context?, dockerfile: dockerfile?, args }, timeout))
 }
 

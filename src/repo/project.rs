@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access;
+use super::check::accept;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
 use crate::model::access::Policy;
@@ -11,8 +12,12 @@ use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_S
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
 use crate::model::setting::{Place, Setting};
+use crate::schema;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 use crate::yaml::Node;
+
+/// The code of a region that is not known.
+const UNKNOWN_REGION: &str = "unknown-region";
 
 /// The time between two looks at a git repository, unless given.
 const POLL: Duration = Duration::from_secs(30);
@@ -45,6 +50,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
         }
     }
     let everywhere = policy(reader, root, fields.get("access"));
+    let first = reader.problems.len();
     if let Some(node) = reader.required(&fields, "environments") {
         let entries = reader.entries(node, "`environments`");
         if entries.is_empty() && node.entries().is_some() {
@@ -63,6 +69,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             unknown_cluster(reader, node, root);
         }
     }
+    accepted(reader, first);
     if let Some(node) = fields.get("repositories") {
         for (key, value) in reader.entries(node, "`repositories`") {
             project.repositories.extend(repository(reader, key, value, variables));
@@ -80,8 +87,13 @@ fn environment(
     let name = reader.name(key);
     let keys = ["region", "account", "role", "cluster", "registry", "access", "protect"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
-    let region =
-        reader.required(&fields, "region").and_then(|node| setting(reader, node, "`region`", variables));
+    let region = reader.required(&fields, "region").and_then(|node| {
+        let region = setting(reader, node, "`region`", variables)?;
+        if region.unset().is_empty() {
+            unknown_region(reader, node, region.shown());
+        }
+        Some(region)
+    });
     let cluster = reader.required(&fields, "cluster").and_then(|node| reader.name(node));
     let registry = fields.get("registry").and_then(|node| {
         let place = value.entry("registry").map_or(node.span, |(key, _)| key.span);
@@ -279,6 +291,28 @@ fn repository(
         Some(poll)
     });
     Some(GitRepository { name: name?, url: url?, branch: branch?, poll: poll?, place })
+}
+
+/// A region that does not exist. New ones come now and then: the finding can be accepted.
+fn unknown_region(reader: &mut Reader<'_>, node: &Node, region: &str) {
+    let known: Vec<&str> = schema::all().regions().collect();
+    if known.contains(&region) {
+        return;
+    }
+    let message = format!("AWS has no region `{region}`, as far as this version knows");
+    let label = suggest(region, known.iter().copied())
+        .map_or_else(|| "regions are like `eu-west-1`".to_owned(), |near| format!("did you mean `{near}`?"));
+    let help = "if it is newer than this version, add `# fleetwright: accept unknown-region` to the line";
+    reader.problem(Diagnostic::error(UNKNOWN_REGION, message).help(help), node.span, label);
+}
+
+/// Removes the unknown regions among the problems from `first` on that somebody has accepted.
+fn accepted(reader: &mut Reader<'_>, first: usize) {
+    let all = reader.problems.split_off(first.min(reader.problems.len()));
+    let (mut regions, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|problem| problem.code == UNKNOWN_REGION);
+    accept::apply(reader.file, &mut regions);
+    reader.problems.extend(rest.into_iter().chain(regions));
 }
 
 /// An environment naming a cluster that is not there.

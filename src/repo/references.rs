@@ -7,7 +7,10 @@ use super::decode::Reader;
 use super::files::Files;
 use super::interpolate::Variables;
 use super::pipelines::Decoded;
-use super::{PROJECT_FILE, graph, pipelines, project, services, stacks, with_suggestion};
+use super::{
+    PROJECT_FILE, graph, merge_keys, pipelines, project, service_ports, services, stacks, unfilled,
+    with_suggestion,
+};
 use crate::model::name::ProjectName;
 use crate::model::pipeline::{Action, Pipeline};
 use crate::model::project::{Repository, Service};
@@ -68,6 +71,7 @@ pub fn assemble(
             continue;
         };
         declare(file, &node, "service", &mut declared.services, problems);
+        unfilled::check(file, &node, "services", &names(&declared.stacks), problems);
         all_services.extend(services::decode(&mut Reader { file, problems }, &node));
     }
     let mut all_pipelines = Vec::new();
@@ -77,12 +81,14 @@ pub fn assemble(
             continue;
         };
         declare(file, &node, "pipeline", &mut declared.pipelines, problems);
+        unfilled::check(file, &node, "pipelines", &names(&declared.stacks), problems);
         for decoded in pipelines::decode(&mut Reader { file, problems }, &node) {
             check_pipeline(file, &decoded, &declared, &all_services, problems);
             all_pipelines.push(decoded.pipeline);
         }
     }
     check_stacks(&all_stacks, &declared, problems);
+    service_ports::check(&all_services, problems);
     check_registries(&project, &all_pipelines, problems);
     check_overrides(&all_stacks, &project, &declared, files, problems);
     // An environment can have references of its own, and each must have an order.
@@ -120,7 +126,8 @@ fn placeholder() -> ProjectName {
 
 /// The file's document. An empty `fleetwright.yaml` is an error; other files may be empty.
 fn document(file: &Arc<SourceFile>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
-    let node = yaml::parse(file, problems)?;
+    let mut node = yaml::parse(file, problems)?;
+    merge_keys::merge(file, &mut node, false, problems);
     if node.scalar() != Some(Scalar::Null) {
         return Some(node);
     }

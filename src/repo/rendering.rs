@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 
 use tera::Context;
 
-use super::cloudformation::{Body, read};
-use super::exports::{self, Names, Trade};
-use super::nested::Use;
+use super::cloudformation::{Body, Child, read};
+use super::exports::{self, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
-use super::{graph, group_sizes, names, with_suggestion};
+use super::{graph, group_sizes, names, parameters, with_suggestion};
 use crate::model::bucket;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
 use crate::model::setting::Unset;
-use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG, RenderedStack, STACK_TAG, Stack, UserData, Value};
+use crate::model::stack::{
+    ENVIRONMENT_TAG, PROJECT_TAG, Parameter, RenderedStack, STACK_TAG, Stack, UserData, Value,
+};
 use crate::source::Diagnostic;
 
 mod addresses;
+mod exported;
 mod user_data;
 
 /// Renders stacks; templates are parsed once for all environments.
@@ -50,6 +52,7 @@ impl<'r> Renderer<'r> {
         let by_name: HashMap<&str, &Body> =
             bodies.iter().map(|(index, (body, _))| (stacks[*index].name.as_str(), body)).collect();
         let trades = self.trades(environment, stacks, &bodies);
+        self.check_exports(&bodies, &trades, problems);
         let order = graph::order_with(stacks, &|index| exports::needed(&trades, index));
         if order.len() < graph::order(stacks).len() {
             Self::circle(stacks, &order, &trades, problems);
@@ -58,7 +61,7 @@ impl<'r> Renderer<'r> {
         for &index in &order {
             let (stack, original) = (&stacks[index], &self.repository.stacks[index]);
             let Some((body, made)) = bodies.get(&index) else { continue };
-            check_parameters(stack, body, problems);
+            parameters::check(stack, body, environment.region.get().ok(), problems);
             check_outputs(stack, &by_name, problems);
             check_policy(stack, body, problems);
             let imported = exports::needed(&trades, index);
@@ -74,25 +77,6 @@ impl<'r> Renderer<'r> {
         }
         self.check_addresses(environment, &rendered, problems);
         rendered
-    }
-
-    /// What the stacks export to each other; empty when nobody imports anything.
-    fn trades(
-        &self,
-        environment: &Environment,
-        stacks: &[Stack],
-        bodies: &HashMap<usize, (Body, Vec<MadeUserData>)>,
-    ) -> Vec<Trade> {
-        if !bodies.values().any(|(body, _)| body.file.text().contains("ImportValue")) {
-            return Vec::new();
-        }
-        let trade = |(index, stack): (usize, &Stack)| {
-            let Some((body, _)) = bodies.get(&index) else { return Trade::default() };
-            let cloud_name = names::cloud_name(self.repository, environment, stack);
-            let names = Names { cloud_name: &cloud_name, region: environment.region.shown(), stack };
-            exports::read(body.file.text(), &names)
-        };
-        stacks.iter().enumerate().map(trade).collect()
     }
 
     /// Says which stacks wait for each other's exports; references alone were judged before.
@@ -197,16 +181,25 @@ impl<'r> Renderer<'r> {
                 problems.push(body.at(Diagnostic::error("include-cycle", message), used.span, ""));
                 continue;
             }
-            let Some((child, _)) = self.template(environment, stack, &name, within, problems) else {
+            let Some((mut child, _)) = self.template(environment, stack, &name, within, problems) else {
                 continue;
             };
-            check_given(body, used, &child, problems);
-            let nested = NestedTemplate { file: format!("{FOLDER}{name}"), text: child.text };
+            parameters::check_nested(body, used, &child, environment.region.get().ok(), problems);
+            parameters::check_nested_outputs(body, used, &child, problems);
+            let nested =
+                NestedTemplate { file: format!("{FOLDER}{name}"), text: std::mem::take(&mut child.text) };
             body.text.replace_range(used.span.start..used.span.end, &format!("\"{}\"", nested.address()));
-            for template in child.nested.into_iter().chain([nested]) {
+            for template in std::mem::take(&mut child.nested).into_iter().chain([nested]) {
                 if !body.nested.contains(&template) {
                     body.nested.push(template);
                 }
+            }
+            if child.tree.is_some() || !child.children.is_empty() {
+                let given = used.parameters.iter();
+                let given =
+                    given.map(|(name, _, given)| (name.clone(), given.as_ref().map(|g| g.text.clone())));
+                let (resource, place) = (used.resource.clone(), used.place);
+                body.children.push(Child { resource, place, body: child, given: given.collect() });
             }
         }
     }
@@ -270,7 +263,19 @@ impl<'r> Renderer<'r> {
             .values
             .iter()
             .for_each(|(_, value)| value.each_unset(&mut |variable| unset.push(variable.clone())));
-        unset.extend(stack.parameters.iter().flat_map(|parameter| parameter.unset.clone()));
+        let hidden: Vec<String> =
+            body.parameters.iter().filter(|p| p.rules.hidden).map(|p| p.name.clone()).collect();
+        let (kept, needed): (Vec<_>, Vec<_>) = stack
+            .parameters
+            .iter()
+            .filter(|parameter| !parameter.unset.is_empty())
+            .partition(|parameter| hidden.contains(&parameter.name));
+        unset.extend(needed.into_iter().flat_map(|parameter| parameter.unset.clone()));
+        // A value that is known when the stacks it comes from are there points at the reference.
+        let place = |parameter: &Parameter| match parameter.references.first() {
+            Some((_, place)) => place.clone(),
+            None => parameter.place.clone(),
+        };
         unset.extend(stack.tags.iter().flat_map(|(_, tag)| tag.unset().to_vec()));
         RenderedStack {
             name: stack.name.clone(),
@@ -281,7 +286,11 @@ impl<'r> Renderer<'r> {
             template: body.text.clone(),
             template_file: stack.template.clone(),
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
-            hidden: body.parameters.iter().filter(|p| p.hidden).map(|p| p.name.clone()).collect(),
+            hidden,
+            kept: kept.into_iter().map(|p| (p.name.clone(), p.unset.clone())).collect(),
+            forced: Vec::new(),
+            rules: body.parameters.iter().map(|p| (p.name.clone(), p.rules.clone())).collect(),
+            places: stack.parameters.iter().map(|p| (p.name.clone(), place(p))).collect(),
             tags: self.tags(environment, stack),
             protect: stack.protect,
             policy: stack.policy.clone(),
@@ -312,59 +321,6 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Map(entries) => serde_json::Value::Object(
             entries.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
         ),
-    }
-}
-
-fn check_parameters(stack: &Stack, body: &Body, problems: &mut Vec<Diagnostic>) {
-    let known: Vec<&str> = body.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-    for parameter in &stack.parameters {
-        if !known.contains(&parameter.name.as_str()) {
-            let message = format!("{} declares no parameter `{}`", stack.template, parameter.name);
-            let diagnostic = Diagnostic::error("unknown-parameter", message);
-            let place = &parameter.place;
-            problems.push(with_suggestion(
-                diagnostic,
-                &place.file,
-                place.span,
-                &parameter.name,
-                &known,
-                "`Parameters` of the template",
-            ));
-        }
-    }
-    for declared in body.parameters.iter().filter(|declared| declared.required) {
-        if stack.parameters.iter().all(|parameter| parameter.name != declared.name) {
-            let message =
-                format!("stack `{}` gives no value for the parameter `{}`", stack.name, declared.name);
-            problems.push(
-                Diagnostic::error("missing-parameter", message)
-                    .at(
-                        &stack.place.file,
-                        stack.place.span,
-                        format!("add it to `parameters` of `{}`", stack.name),
-                    )
-                    .help(format!("it is declared at {} and has no default", body.line(declared))),
-            );
-        }
-    }
-}
-
-/// The parameters that a nested stack is given are those that its template asks for.
-fn check_given(body: &Body, used: &Use, child: &Body, problems: &mut Vec<Diagnostic>) {
-    let known: Vec<&str> = child.parameters.iter().map(|declared| declared.name.as_str()).collect();
-    for (name, span) in used.parameters.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
-        let message = format!("{} declares no parameter `{name}`", child.source.name());
-        let near = crate::source::suggest(name, known.iter().copied());
-        let label = near.map_or(String::new(), |near| format!("did you mean `{near}`?"));
-        problems.push(body.at(Diagnostic::error("unknown-parameter", message), *span, label));
-    }
-    for declared in child.parameters.iter().filter(|declared| declared.required) {
-        if used.parameters.iter().all(|(name, _)| *name != declared.name) {
-            let message = format!("`{}` gives no value for the parameter `{}`", used.resource, declared.name);
-            let help = format!("it is declared at {} and has no default", child.line(declared));
-            let problem = Diagnostic::error("missing-parameter", message);
-            problems.push(body.at(problem, used.place, "").help(help));
-        }
     }
 }
 

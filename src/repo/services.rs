@@ -1,5 +1,6 @@
 //! `services/*.yaml`: a mapping from service names to what runs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
@@ -17,6 +18,12 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 3;
 const START_PERIOD: Duration = Duration::from_secs(10);
+
+/// The shortest time between two checks, and the least that one may take.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The least memory that the engine gives a container.
+const MEMORY_LEAST: u64 = 6 << 20;
 
 /// How long a new instance is watched, unless given.
 const MONITOR: Duration = Duration::from_secs(5);
@@ -55,7 +62,7 @@ fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Service>
         }
     }
     let environment =
-        fields.get("environment").map(|node| reader.texts(node, "`environment`")).unwrap_or_default();
+        fields.get("environment").map(|node| variables(reader, node, "`environment`")).unwrap_or_default();
     let mut ports = Vec::new();
     if let Some(node) = fields.get("ports") {
         for item in reader.items(node, "`ports`") {
@@ -171,8 +178,8 @@ fn health(reader: &mut Reader<'_>, node: &Node, place: Span, ports: &[Port]) -> 
             None
         }
     };
-    let interval = fields.get("interval").map_or(Some(INTERVAL), |node| reader.duration(node, "`interval`"));
-    let timeout = fields.get("timeout").map_or(Some(TIMEOUT), |node| reader.duration(node, "`timeout`"));
+    let interval = fields.get("interval").map_or(Some(INTERVAL), |node| often(reader, node, "`interval`"));
+    let timeout = fields.get("timeout").map_or(Some(TIMEOUT), |node| often(reader, node, "`timeout`"));
     let retries =
         fields.get("retries").map_or(Some(RETRIES), |node| reader.integer(node, "`retries`", 1, 1_000));
     let start_period =
@@ -184,6 +191,41 @@ fn health(reader: &mut Reader<'_>, node: &Node, place: Span, ports: &[Port]) -> 
         retries: retries?,
         start_period: start_period?,
     })
+}
+
+/// A time of a health check. The engine takes none for its own default, which nobody means who writes `0s`.
+fn often(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Duration> {
+    let time = reader.duration(node, what)?;
+    if time < SHORTEST {
+        let diagnostic = Diagnostic::error("out-of-range", format!("{what} must be at least `100ms`"));
+        reader.problem(diagnostic, node.span, "too short");
+        return None;
+    }
+    Some(time)
+}
+
+/// A mapping from names of environment variables to texts.
+pub fn variables(reader: &mut Reader<'_>, node: &Node, what: &str) -> BTreeMap<String, String> {
+    for (key, value) in node.entries().unwrap_or_default() {
+        let Some(name) = key.text() else { continue };
+        let legal =
+            !name.is_empty() && !name.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control());
+        if !legal {
+            let message = format!("`{}` is not the name of a variable", name.escape_default());
+            let diagnostic = Diagnostic::error("bad-name", message);
+            let help = match name.split_once('=') {
+                Some((name, value)) if !name.is_empty() => format!("write `{name}: {value}`"),
+                _ => "a name is not empty, and has no `=`, blank or control character".to_owned(),
+            };
+            reader.problem(diagnostic.help(help), key.span, "");
+        }
+        if value.text().is_some_and(|text| text.contains('\0')) {
+            let diagnostic =
+                Diagnostic::error("bad-value", "the value of a variable can't hold a NUL character");
+            reader.problem(diagnostic, value.span, "");
+        }
+    }
+    reader.texts(node, what)
 }
 
 fn http(
@@ -214,7 +256,15 @@ fn http(
 
 fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
     let fields = reader.fields(node, node.span, "limits", &["memory", "cpu"])?;
-    let memory_bytes = fields.get("memory").and_then(|node| reader.size(node, "`memory`"));
+    let memory_bytes = fields.get("memory").and_then(|node| {
+        let bytes = reader.size(node, "`memory`")?;
+        if bytes < MEMORY_LEAST {
+            let diagnostic = Diagnostic::error("out-of-range", "`memory` must be at least `6MiB`");
+            reader.problem(diagnostic, node.span, "the engine starts no container with less");
+            return None;
+        }
+        Some(bytes)
+    });
     let cpu_millis = fields.get("cpu").and_then(|node| {
         let cpus = match node.scalar() {
             Some(Scalar::Integer(number)) => number as f64,

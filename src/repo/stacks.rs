@@ -4,7 +4,9 @@ use super::decode::Reader;
 use super::interpolate::{Filled, Variables, fill, setting};
 use super::stack_policy;
 use crate::model::setting::{Place, Setting};
-use crate::model::stack::{CloudName, Hook, Moment, Override, Parameter, ParameterValue, Stack, Value};
+use crate::model::stack::{
+    CloudName, Hook, Moment, Override, Parameter, ParameterValue, Stack, Value, Written,
+};
 use crate::source::Diagnostic;
 use crate::yaml::{Kind, Node, Scalar};
 
@@ -179,22 +181,26 @@ fn parameter(
     let name = key.text()?.to_owned();
     // CloudFormation takes lists as one text with commas.
     let mut filled = Filled::default();
-    if let Some(items) = value.items() {
+    let written = if let Some(items) = value.items() {
+        let mut written = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let text = reader.text(item, "an item of a list parameter")?;
             let next = fill(reader, item, text, variables);
+            written.push((ParameterValue { pieces: next.pieces.clone() }, reader.place(item)));
             if index > 0 {
                 filled.push(",");
             }
             filled.append(next);
         }
+        Written::List(written)
     } else {
         let text = reader.text(value, &format!("`{name}`"))?;
         filled = fill(reader, value, text, variables);
-    }
+        Written::Text(reader.place(value))
+    };
     let place = Place::new(reader.file, key.span);
     let Filled { pieces, references, unset, .. } = filled;
-    Some(Parameter { name, value: ParameterValue { pieces }, references, unset, place })
+    Some(Parameter { name, value: ParameterValue { pieces }, references, unset, written, place })
 }
 
 fn convert(reader: &mut Reader<'_>, node: &Node, variables: Variables<'_>) -> Option<Value> {

@@ -132,6 +132,12 @@ impl Schemas {
         Some(self.entry(kind)?.regions >> bit & 1 == 1)
     }
 
+    /// The regions that are known.
+    pub fn regions(&self) -> impl Iterator<Item = &str> {
+        // Those that publish no schemas.
+        self.regions.iter().map(String::as_str).chain(["me-south-1", "sa-west-1"])
+    }
+
     /// The names of all resource types, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.types

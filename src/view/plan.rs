@@ -8,6 +8,7 @@ use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::name::StackName;
 use crate::model::nested::shown;
+use crate::plan::secret::{Handling, Uncompared};
 use crate::plan::stack::{
     Claim, Consequence, LeftStack, ParameterValue, Plan, Reason, ResourcePlan, StackAction, StackPlan,
     UserDataEffect,
@@ -39,6 +40,11 @@ pub fn human(plan: &Plan, paint: Paint) -> String {
     let quiet: Vec<&StackPlan> = plan.stacks.iter().filter(|stack| is_quiet(stack)).collect();
     for stack in &quiet {
         let _ = writeln!(out, "{:width$}   {}   no change", stack.stack, plan.region);
+        for open in &stack.uncompared {
+            let _ = writeln!(out, "  {} {}", paint.paint(DIM, "?"), uncompared(open));
+            let name = format!("{}.{}", stack.stack, open.parameter);
+            let _ = writeln!(out, "    `--set-secret {name}` sets it");
+        }
     }
     if !quiet.is_empty() {
         out.push('\n');
@@ -96,6 +102,9 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
         };
         let _ = writeln!(out, "  {sign} parameter {:longest$}   {values}", parameter.name);
     }
+    for open in &stack.uncompared {
+        let _ = writeln!(out, "  {} {}", paint.paint(DIM, "?"), uncompared(open));
+    }
     for tag in &stack.tags {
         let _ = writeln!(out, "  {} tag {}   {}", sign_of(tag, paint), tag.path, values(tag));
     }
@@ -130,6 +139,16 @@ pub(super) fn notes(stack: &StackPlan) -> Vec<String> {
     let sizes = stack.sizes.iter().map(warnings::size);
     let consequences = stack.consequences.iter().map(|consequence| consequence_text(consequence, stack));
     warnings.chain(sizes).chain(consequences).collect()
+}
+
+/// A parameter that was not compared, and what apply does with it.
+pub(super) fn uncompared(open: &Uncompared) -> String {
+    let apply = match open.apply {
+        Handling::Keeps => "the stack keeps the value it has",
+        Handling::Sends => "the update sends the value that the repository has",
+        Handling::Defaults => "the update sets it to the template's default",
+    };
+    format!("parameter {}   not compared (NoEcho): {apply}", open.parameter)
 }
 
 pub(super) fn headline(stack: &StackPlan) -> String {
@@ -340,6 +359,11 @@ pub fn summary(plan: &Plan) -> String {
         }
         format!("Plan: {}.", parts.join(", "))
     };
+    let open: usize = plan.stacks.iter().map(|stack| stack.uncompared.len()).sum();
+    if open > 0 {
+        let (values, were) = (count(open, "value"), if open == 1 { "was" } else { "were" });
+        let _ = write!(text, " {values} of NoEcho parameters {were} not compared.");
+    }
     if !plan.not_selected.is_empty() {
         let _ = write!(text, " {}", not_selected(&plan.not_selected));
     }

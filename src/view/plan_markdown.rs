@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{effect_text, headline, is_quiet, notes, summary};
+use super::plan::{effect_text, headline, is_quiet, notes, summary, uncompared};
 use super::words::count;
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::nested::shown;
@@ -52,6 +52,9 @@ fn one(out: &mut String, stack: &StackPlan) {
         let before =
             parameter.before.as_deref().map_or(String::new(), |before| format!("{} → ", code(before)));
         let _ = writeln!(out, "- parameter {}: {before}{after}", code(&parameter.name));
+    }
+    for open in &stack.uncompared {
+        let _ = writeln!(out, "- {}", text(&uncompared(open)));
     }
     for tag in &stack.tags {
         let _ = writeln!(out, "- tag {}: {}", code(&tag.path), values(tag));

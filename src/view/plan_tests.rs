@@ -17,6 +17,7 @@ fn stack(name: &str, action: StackAction) -> StackPlan {
         cloud_name: format!("demo-local-{name}"),
         template_file: format!("templates/cloudformation/{name}.yaml"),
         depends_on: Vec::new(),
+        uncompared: Vec::new(),
         action,
         reasons: Vec::new(),
         parameters: Vec::new(),

@@ -11,6 +11,14 @@ pub fn sentence(name: &dyn Display, stack: Option<&DeployedStack>, recovery: &Re
     let Some(stack) = stack else {
         return format!("{name} does not exist: nothing to recover. `fleetwright apply` creates it.");
     };
+    let text = step(name, stack, recovery);
+    match stack.status_reason.trim() {
+        "" | "User Initiated" => text,
+        said => format!("{text}\n  CloudFormation says: {said}"),
+    }
+}
+
+fn step(name: &dyn Display, stack: &DeployedStack, recovery: &Recovery) -> String {
     let status = &stack.status;
     let quoted = |names: &[String]| list(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>());
     match recovery {

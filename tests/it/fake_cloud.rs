@@ -11,6 +11,8 @@ mod lost;
 mod owners;
 mod protected;
 mod recovery;
+mod rights;
+mod secrets;
 mod selected;
 mod sizes;
 mod warnings;

@@ -28,7 +28,8 @@ fn a_fleet_of_the_previous_version_is_upgraded_by_roll() {
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("too old"), "{refused:?}");
 
-    lab.ok(&["roll", "control"]);
+    lab.ok(&["roll", "control", "-y"]);
+    lab.forget_token();
     lab.until("control machines of this version", Duration::from_secs(120), |snapshot| {
         let mut control = snapshot.machines.iter().filter(|machine| machine.role == Role::Control);
         let all = control.all(|machine| machine.features == Features::own());
@@ -36,7 +37,7 @@ fn a_fleet_of_the_previous_version_is_upgraded_by_roll() {
     });
     // Former workers go on under them.
     let third = deploy(&lab, &unique("former workers"));
-    lab.ok(&["roll", "workers"]);
+    lab.ok(&["roll", "workers", "-y"]);
     lab.until("a fleet of this version", Duration::from_secs(120), |snapshot| {
         let all = snapshot.machines.iter().all(|machine| machine.features == Features::own());
         (all && ready(snapshot, Role::Worker) >= 2 && running(snapshot, &third)).then_some(())

@@ -63,3 +63,25 @@ fn repository_commands_have_examples_in_their_help() {
         assert!(run.stdout.contains("Examples:\n"), "{command}");
     }
 }
+
+#[test]
+fn an_unknown_command_is_not_answered_with_one_that_destroys() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (word, next) in [
+        ("deploy", Some("fleetwright apply")),
+        ("restart", Some("fleetwright roll GROUP")),
+        ("delete", None),
+        ("stop", None),
+        ("reload", None),
+    ] {
+        let run = fleetwright(folder.path(), &[word]);
+        assert_eq!(run.status, Some(2), "{run}");
+        for destructive in ["destroy", "remove", "drain"] {
+            assert!(!run.stderr.contains(destructive), "`{word}` is answered with `{destructive}`:\n{run}");
+        }
+        assert!(next.is_none_or(|next| run.stderr.contains(next)), "{run}");
+    }
+    // What is surely meant is still suggested.
+    let near = fleetwright(folder.path(), &["destory"]);
+    assert!(near.stderr.contains("'destroy'"), "{near}");
+}

@@ -174,8 +174,11 @@ fn files_that_a_person_names_are_files() {
             "apply FILE",
             "agent --config FILE",
         ] {
-            let arguments: Vec<&str> =
-                command.split(' ').map(|word| if word == "FILE" { file } else { word }).collect();
+            // A bare word may be a stack.
+            let is_bare = command.starts_with("apply") && !file.contains('/');
+            let command =
+                command.replace("FILE", &if is_bare { format!("./{file}") } else { file.to_owned() });
+            let arguments: Vec<&str> = command.split(' ').collect();
             let (status, text) = run(folder.path(), &arguments);
             assert_eq!(status, Some(2), "{arguments:?}: {text}");
             assert!(text.contains(expected), "{arguments:?}: {text}");

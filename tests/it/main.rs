@@ -7,6 +7,7 @@ mod addresses;
 mod agent_outage;
 mod agent_reboots;
 mod announce;
+mod aws_failures;
 mod boot;
 mod cloud_config_check;
 mod cloud_config_convert;

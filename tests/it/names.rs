@@ -55,7 +55,7 @@ fn repository(
             "{name}:\n  template: group.yaml\n  values: {{role: {role}, cloud_config: {role}.yaml, etcd: false, reboots: never, \
              machines: 1, machines_most: 2, instance_type: t3.small, registry_credentials: /fleetwright/registry, \
              log_max_size: 10m, agent_url: \"https://example.com/agent\", agent_sha256: \"{}\"}}\n  parameters: {{Subnets: \
-             subnet-1, SecurityGroupId: sg-1, ImageId: ami-0123456789abcdef0}}\n",
+             subnet-0123456789abcdef0, SecurityGroupId: sg-0123456789abcdef0, ImageId: ami-0123456789abcdef0}}\n",
             "0".repeat(64)
         );
         if let Some((environment, name)) = chosen {

@@ -66,9 +66,13 @@ impl Intercept for Whole {
     }
 }
 
-/// Whether a body is a whole document; JSON and no body at all are left to the SDK, which refuses them.
+/// Whether a body is a whole document; JSON, pages and no body at all are left to the SDK, which refuses them.
 pub fn whole(body: &[u8]) -> Result<(), NotWhole> {
-    if body.trim_ascii_start().first() != Some(&b'<') {
+    let start = body.trim_ascii_start();
+    let is_page = ["<!doctype html", "<html"]
+        .iter()
+        .any(|word| start.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word.as_bytes())));
+    if start.first() != Some(&b'<') || is_page {
         return Ok(());
     }
     let text = std::str::from_utf8(body).map_err(|error| NotWhole::Cut(error.to_string()))?;
@@ -140,7 +144,9 @@ mod tests {
         for end in 1..answer.len() {
             assert!(whole(&answer.as_bytes()[..end]).is_err(), "{}", &answer[..end]);
         }
-        assert!(whole(b"").is_ok() && whole(b"{}").is_ok(), "the SDK refuses these itself");
+        for other in ["", "{}", "<html><br></html>", "<!DOCTYPE html><p>"] {
+            assert!(whole(other.as_bytes()).is_ok(), "the SDK refuses `{other}` itself");
+        }
     }
 
     #[test]

@@ -585,7 +585,7 @@ impl Cloud for CloudFormation {
         }
         found.reverse();
         // The order of the answer holds among events of the same time only.
-        found.sort_by(|a, b| a.at.cmp(&b.at));
+        found.sort_by_key(|event| event.at);
         Ok(found)
     }
 }

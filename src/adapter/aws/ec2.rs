@@ -12,6 +12,7 @@ use roxmltree::{Document, Node};
 use serde_json::{Map, Value};
 
 use super::answers::missing;
+use super::failure;
 use crate::model::drift::TemplateVersion;
 use crate::port::cloud::CloudError;
 
@@ -33,6 +34,8 @@ struct Refusal {
     status: u16,
     code: String,
     reason: String,
+    /// When it was answered.
+    date: Option<String>,
 }
 
 impl Ec2 {
@@ -63,13 +66,8 @@ impl Ec2 {
                     tokio::time::sleep(wait).await;
                     wait *= 2;
                 }
-                Err(Refusal { code, reason, .. }) => {
-                    let denied = code.starts_with("UnauthorizedOperation") || code.starts_with("AuthFailure");
-                    return Err(if denied {
-                        CloudError::Denied { doing, reason }
-                    } else {
-                        CloudError::Refused { doing, code, reason }
-                    });
+                Err(Refusal { code, reason, status, date }) => {
+                    return Err(failure::answered(doing, &code, Some(&reason), status, date.as_deref()));
                 }
             }
         }
@@ -77,7 +75,6 @@ impl Ec2 {
     }
 
     async fn post(&self, body: &str, doing: &str) -> Result<Result<String, Refusal>, CloudError> {
-        let unreachable = |reason: String| CloudError::Unreachable { doing: doing.to_owned(), reason };
         let denied = |reason: String| CloudError::Denied { doing: doing.to_owned(), reason };
         let region = self.config.region().map_or("us-east-1", |region| region.as_ref());
         let url = match self.config.endpoint_url() {
@@ -89,7 +86,8 @@ impl Ec2 {
             .config
             .credentials_provider()
             .ok_or_else(|| denied("there are no credentials".to_owned()))?;
-        let credentials = provider.provide_credentials().await.map_err(|error| denied(error.to_string()))?;
+        let credentials = provider.provide_credentials().await;
+        let credentials = credentials.map_err(|error| failure::uncredentialed(doing.to_owned(), &error))?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -117,9 +115,12 @@ impl Ec2 {
         for (name, value) in instructions.headers() {
             request = request.header(name, value);
         }
-        let answer = request.send().await.map_err(|error| unreachable(error.to_string()))?;
+        let unanswered = |error: reqwest::Error| failure::unanswered(doing.to_owned(), &url, &error);
+        let answer = request.send().await.map_err(unanswered)?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| unreachable(error.to_string()))?;
+        let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let (date, kind) = (header("date"), header("content-type"));
+        let text = answer.text().await.map_err(unanswered)?;
         if status.is_success() {
             return Ok(Ok(text));
         }
@@ -128,16 +129,14 @@ impl Ec2 {
             let found = parsed.as_ref().and_then(|d| d.descendants().find(|node| node.has_tag_name(name)));
             found.and_then(|node| node.text()).unwrap_or_default().to_owned()
         };
-        Ok(Err(Refusal {
-            status: status.as_u16(),
-            code: word_or(word("Code"), status),
-            reason: word("Message"),
-        }))
+        let (status, code) = (status.as_u16(), word("Code"));
+        // A gateway in between has trouble for some seconds: that is worth another try.
+        if code.is_empty() && status < 500 {
+            return Err(failure::page(doing.to_owned(), url, status, text.as_bytes(), kind.as_deref()));
+        }
+        let code = if code.is_empty() { format!("HTTP {status}") } else { code };
+        Ok(Err(Refusal { status, code, reason: word("Message"), date }))
     }
-}
-
-fn word_or(code: String, status: reqwest::StatusCode) -> String {
-    if code.is_empty() { format!("HTTP {}", status.as_u16()) } else { code }
 }
 
 /// Reads the answer of DescribeLaunchTemplateVersions.

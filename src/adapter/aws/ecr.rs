@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use super::failure;
 use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
 
@@ -104,7 +105,6 @@ impl EcrTokens {
     }
 
     async fn ask(&self, registry: &EcrHost, doing: &str) -> Result<Value, CloudError> {
-        let unreachable = |reason: String| CloudError::Unreachable { doing: doing.to_owned(), reason };
         let denied = |reason: String| CloudError::Denied { doing: doing.to_owned(), reason };
         let url = match self.config.endpoint_url() {
             Some(url) => url.to_owned(),
@@ -113,7 +113,8 @@ impl EcrTokens {
         let body = json!({ "registryIds": [registry.account] }).to_string();
         let provider = self.config.credentials_provider();
         let provider = provider.ok_or_else(|| denied("there are no credentials".to_owned()))?;
-        let credentials = provider.provide_credentials().await.map_err(|error| denied(error.to_string()))?;
+        let credentials = provider.provide_credentials().await;
+        let credentials = credentials.map_err(|error| failure::uncredentialed(doing.to_owned(), &error))?;
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
@@ -135,27 +136,24 @@ impl EcrTokens {
         for (name, value) in headers.into_iter().chain(instructions.headers()) {
             request = request.header(name, value);
         }
-        let answer = request.send().await.map_err(|error| unreachable(error.to_string()))?;
+        let unanswered = |error: reqwest::Error| failure::unanswered(doing.to_owned(), &url, &error);
+        let answer = request.send().await.map_err(unanswered)?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| unreachable(error.to_string()))?;
+        let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let (date, media) = (header("date"), header("content-type"));
+        let text = answer.text().await.map_err(unanswered)?;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         if status.is_success() {
             return Ok(answer);
         }
         let kind = answer["__type"].as_str().unwrap_or_default();
-        let code = match kind.rsplit('#').next() {
-            Some("") | None => format!("HTTP {}", status.as_u16()),
-            Some(code) => code.to_owned(),
-        };
+        let code = kind.rsplit('#').next().unwrap_or_default();
+        let (doing, status) = (doing.to_owned(), status.as_u16());
+        if code.is_empty() {
+            return Err(failure::page(doing, url, status, text.as_bytes(), media.as_deref()));
+        }
         let reason = ["message", "Message"].iter().find_map(|key| answer[key].as_str());
-        let reason = reason.unwrap_or_default().to_owned();
-        Err(if status.is_server_error() {
-            unreachable(format!("{code} {reason}").trim_end().to_owned())
-        } else if code.starts_with("AccessDenied") || code.contains("Token") {
-            denied(reason)
-        } else {
-            CloudError::Refused { doing: doing.to_owned(), code, reason }
-        })
+        Err(failure::answered(doing, code, reason, status, date.as_deref()))
     }
 }
 

@@ -134,6 +134,15 @@ impl Swarm {
     /// When the engine does not answer, or the credentials of a registry can't be read; services of
     /// other registries have got theirs.
     pub async fn refresh_credentials(&self) -> Result<bool, ClusterError> {
+        let refreshed = self.refresh().await;
+        if refreshed.is_err() {
+            // Without an answer it may have led no longer: a leader that comes back has just begun.
+            self.given.leads_for(false, Instant::now());
+        }
+        refreshed
+    }
+
+    async fn refresh(&self) -> Result<bool, ClusterError> {
         let info = self.engine.docker().info().await;
         let info = info.map_err(|error| self.engine.error("asking which node this is", error))?;
         let me = info.swarm.and_then(|swarm| swarm.node_id);
@@ -142,7 +151,7 @@ impl Swarm {
             node.id == me && node.manager_status.as_ref().is_some_and(|status| status.leader == Some(true))
         });
         let leads_for = self.given.leads_for(leads, Instant::now());
-        if !leads_for.is_some_and(|time| time >= SETTLED) || !all_heard(&observed.nodes) {
+        if leads_for.is_none_or(|time| time < SETTLED) || !all_heard(&observed.nodes) {
             return Ok(false);
         }
         let mut known: HashMap<String, Option<DockerCredentials>> = HashMap::new();

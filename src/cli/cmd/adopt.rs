@@ -82,14 +82,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             eprintln!("wrote {}", path.display());
         }
     }
-    if !adopted.variables.is_empty() {
-        if !context.json() {
-            eprintln!(
-                " next: set {}, which CloudFormation does not tell, then `fleetwright plan`",
-                view::words::list(&adopted.variables)
-            );
-        }
-        return Ok(Done::Ok);
+    if !adopted.variables.is_empty() && !context.json() {
+        eprintln!(
+            "CloudFormation does not tell the values of `NoEcho` parameters: the stack keeps those it has, as long as {} {} not set",
+            view::words::list(&adopted.variables),
+            if adopted.variables.len() == 1 { "is" } else { "are" }
+        );
     }
     preview(context, &name).await?;
     Ok(Done::Ok)

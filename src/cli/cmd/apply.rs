@@ -11,6 +11,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::protect::{Consent, may_destroy};
+use crate::cli::secrets;
 use crate::cli::stacks::{Session, ask, cloud_failure, plan_failure};
 use crate::driver::apply::{Report, apply, settle};
 use crate::driver::follow::Pace;
@@ -37,6 +38,8 @@ Examples:
   fleetwright apply workers              this stack, and what it depends on
   fleetwright apply plan.json            what `plan --out plan.json` has shown, or nothing
   fleetwright apply --prune              also delete stacks that the repository no longer has
+  fleetwright apply --set-secret db.Password      asks for the value of a NoEcho parameter, and sets it
+  fleetwright apply --set-secret db.Password=file:secret.txt
   fleetwright apply -y                   without asking, for scripts
   fleetwright apply -y -o json           one event a line")]
 pub struct Args {
@@ -61,6 +64,9 @@ pub struct Args {
     /// Do not take the environment's lock, which lies in the project's bucket
     #[arg(long)]
     no_lock: bool,
+
+    #[command(flatten)]
+    secrets: secrets::SecretArgs,
 }
 
 /// Runs the command.
@@ -74,16 +80,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     };
     let command =
         format!("fleetwright apply{}", args.targets.iter().map(|t| format!(" {t}")).collect::<String>());
-    let session = Session::changing(context, stacks, &command).await?;
+    let session = Session::changing_with(context, stacks, &command, &args.secrets.read()?).await?;
     let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
     if settled.was_stopped() {
         drop(session.flush(context).await);
         return Err(interrupted(&settled));
     }
     let (found, access) = (session.look().await?, access(&session).await?);
+    secrets::complete(&session.wanted, &found)?;
     let promise = match saved {
         Some(saved) => {
             fits(&saved, &session)?;
+            secrets::same(&saved.plan.stacks, &session.wanted)?;
             holds(&saved, &session, &found, access.as_ref())?;
             saved
         }
@@ -182,7 +190,8 @@ fn saved_plan(context: &Context, targets: &[String]) -> Result<Option<PathBuf>, 
     let names_file = |target: &&String| target.contains(['/', '.']);
     match targets {
         [only] if names_file(&only) => Ok(Some(PathBuf::from(only))),
-        [only] if Path::new(only).is_file() => {
+        // A folder, a pipe or a device included: the reader refuses those by name.
+        [only] if Path::new(only).exists() => {
             let repository = context.repository()?;
             let named = |stack: &Stack| {
                 stack.name.as_str() == only || stack.cloud_names.iter().any(|chosen| chosen.name == *only)

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
@@ -37,7 +39,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         tokio::select! {
             result = &mut work => {
                 result.map_err(|error| failure(&error))?;
-                eprintln!("{names}   drained in {}", view::time::human(start.elapsed()));
+                if context.json() {
+                    let seconds = start.elapsed().as_secs_f64();
+                    view::json::document(&json!({"version": 1, "drained": args.machines, "seconds": seconds}));
+                } else {
+                    eprintln!("{names}   drained in {}", view::time::human(start.elapsed()));
+                }
                 return Ok(Done::Ok);
             }
             _ = tell.tick() => eprintln!("{names}   draining for {}", view::time::human(start.elapsed())),

@@ -7,12 +7,18 @@ use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
 use crate::model::name::ServiceName;
+use crate::model::redact::Mask;
 use crate::view;
 
 /// Prints a service's logs
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Lines of all instances, each with its instance and machine: `web@1 i-0d3c | text`.")]
+Lines of all instances, each with its instance and machine: `web@1 i-0d3c | text`.
+
+Examples:
+  fleetwright logs web
+  fleetwright logs web --follow --tail 10
+  fleetwright logs web -o json           one object a line, described in docs/json.md")]
 pub struct Args {
     /// The service
     service: ServiceName,
@@ -48,8 +54,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             },
             _ = tokio::signal::ctrl_c() => return Ok(Done::Ok),
         };
+        let text = match context.json() {
+            true => Mask::process().json(view::logs::json(args.service.as_str(), &line)).to_string(),
+            false => line,
+        };
         // A reader that has gone away is no reason to fail.
-        if view::out::try_stdout(&format!("{line}\n")).is_err() {
+        if view::out::try_stdout(&format!("{text}\n")).is_err() {
             return Ok(Done::Ok);
         }
     }

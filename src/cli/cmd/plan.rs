@@ -8,6 +8,7 @@ use crate::adapter::private_file;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::secrets;
 use crate::cli::stacks::{Session, plan_failure};
 use crate::driver::follow::Pace;
 use crate::driver::plan::{Found, plan};
@@ -34,6 +35,7 @@ Examples:
   fleetwright plan workers               this stack, and what it depends on
   fleetwright plan --out plan.json       and `fleetwright apply plan.json` applies exactly this
   fleetwright plan --markdown            for a comment in a pull request
+  fleetwright plan --set-secret db.Password=env:DB_PASSWORD    a NoEcho value, which can't be compared
   fleetwright plan --offline             predicted from the templates alone
   fleetwright plan -o json               one document, described in docs/json.md")]
 pub struct Args {
@@ -57,6 +59,9 @@ pub struct Args {
     /// Print Markdown
     #[arg(long)]
     markdown: bool,
+
+    #[command(flatten)]
+    secrets: secrets::SecretArgs,
 }
 
 /// Runs the command.
@@ -64,8 +69,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let (session, found) = if args.offline {
         (Session::offline(context, &args.stacks).await?, Found::default())
     } else {
-        let session = Session::reading(context, &args.stacks).await?;
+        let session = Session::reading(context, &args.stacks, &args.secrets.read()?).await?;
         let found = session.look().await?;
+        secrets::complete(&session.wanted, &found)?;
         (session, found)
     };
     let cloud = session.cloud.as_ref();

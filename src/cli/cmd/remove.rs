@@ -1,5 +1,7 @@
 //! `fleetwright remove`.
 
+use serde_json::json;
+
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
@@ -7,6 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::protect::{Consent, may_change, may_destroy};
 use crate::cli::stacks::{ask, signals};
 use crate::model::name::ServiceName;
+use crate::view;
 
 /// Removes a service and its history from the cluster
 #[derive(Debug, clap::Args)]
@@ -57,6 +60,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         }
     }
     cluster.remove(&args.service).await.map_err(|error| failure(&error))?;
-    eprintln!("{}   removed", args.service);
+    if context.json() {
+        view::json::document(&json!({"version": 1, "removed": args.service}));
+    } else {
+        eprintln!("{}   removed", args.service);
+    }
     Ok(Done::Ok)
 }

@@ -101,6 +101,11 @@ pub const ALL: &[Explanation] = &[
         "Subnets: {Type: List<Subnet>}                   # refused\nSubnets: {Type: List<AWS::EC2::Subnet::Id>}     # right",
     ),
     explain(
+        "bad-parameter-value",
+        "CloudFormation refuses a value that the parameter's own AllowedValues, AllowedPattern, lengths or bounds refuse, or that is none of its type; of types such as AWS::EC2::VPC::Id only the shape is checked here. All of the value must match the pattern, which is one of Java's; a pattern with look-around in its middle, backreferences or possessive quantifiers is left to CloudFormation. An item of a list can't hold a comma, which separates items.",
+        "Zones: [\"eu-west-1a,eu-west-1b\"]     # rejected\nZones: [eu-west-1a, eu-west-1b]       # right",
+    ),
+    explain(
         "bad-part",
         "Documents that one names with `# fleetwright: include` are put together with it by their keys. So each must be one cloud-config with keys, or have nothing in it.",
         "#!/bin/sh                   # refused\n#cloud-config\nruncmd:\n  - ...      # right",
@@ -164,6 +169,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "duplicate-export",
+        "The name of an export is unique in an account and region: CloudFormation refuses the stack that brings it a second time. Names are compared as far as they can be told offline.",
+        "Export: {Name: vpc}                              # rejected in a second stack\nExport: {Name: !Sub \"${AWS::StackName}-vpc\"}    # right",
+    ),
+    explain(
         "duplicate-key",
         "A key is given twice in one mapping. Parsers keep either one silently, so one of the two never has an effect. In a template this is also how a logical id is given twice.",
         "",
@@ -224,6 +234,11 @@ pub const ALL: &[Explanation] = &[
         "locked-password",
         "cloud-init locks the password of a user whom it creates, unless `lock_passwd` says otherwise, even if a hash is given.",
         "passwd: $6$...\nlock_passwd: false",
+    ),
+    explain(
+        "merge-key",
+        "YAML's merge key, `<<`, is not known to CloudFormation, which refuses the template, and not to the repository's own files. Write the keys out, or let the template's language put them in.",
+        "<<: *tags                # rejected\n<% include \"tags.yaml\" %>  # right, in a template of the repository",
     ),
     explain(
         "misplaced-function",
@@ -328,6 +343,11 @@ pub const ALL: &[Explanation] = &[
         "part-replaces-key",
         "Where several parts of a MIME message have the same key, cloud-init keeps the last and forgets the others, unless a part says how to merge. Parts that are named with `# fleetwright: include` are merged before.",
         "",
+    ),
+    explain(
+        "port-conflict",
+        "A port of a machine goes to one container. Two services with the same `host` keep each other from starting, unless `placement` keeps them on different machines.",
+        "ports: [{container: 8080, host: 80}]     # rejected in a second service\nports: [{container: 8080}]               # right: the engine picks a free one",
     ),
     explain(
         "read-only-path",
@@ -470,6 +490,11 @@ pub const ALL: &[Explanation] = &[
         "unknown-property",
         "The resource type has no property of that name; CloudFormation refuses it. Names are case-sensitive.",
         "CIDRBlock: 10.0.0.0/16     # refused\nCidrBlock: 10.0.0.0/16     # right",
+    ),
+    explain(
+        "unknown-region",
+        "No region of AWS that this version knows has that name. If the region is newer, accept the finding on its line.",
+        "region: eu-west-9     # fleetwright: accept unknown-region",
     ),
     explain("unknown-repository", "fleetwright.yaml has no repository of that name.", ""),
     explain(

@@ -1,4 +1,4 @@
-//! Patterns of schemas and parameters, compiled when they are first needed.
+//! Patterns of schemas, compiled when they are first needed.
 //!
 //! By regex-lite: patterns are many, and each is used once or twice, so what counts is how fast
 //! they compile. It has no classes of Unicode, which 63 of the 2,819 patterns use.
@@ -22,11 +22,6 @@ impl Patterns {
         Some(self.compiled(pattern)?.is_match(text))
     }
 
-    /// Whether `pattern` takes all of `text`; `None` when it can't be told.
-    pub fn whole(&self, pattern: &str, text: &str) -> Option<bool> {
-        self.found(&format!("^(?:{pattern})$"), text)
-    }
-
     fn compiled(&self, pattern: &str) -> Option<Rc<Regex>> {
         if let Some(known) = self.0.borrow().get(pattern) {
             return known.clone();
@@ -46,7 +41,6 @@ mod tests {
         let patterns = Patterns::default();
         assert_eq!(patterns.found("^a{1,2048}$", "aaa"), Some(true));
         assert_eq!(patterns.found(r"^\p{L}+$", "größe"), None, "nor can classes of Unicode");
-        assert_eq!(patterns.whole("a|b", "ab"), Some(false));
         assert_eq!(patterns.found("(?!a)", "b"), None, "looking around can't be done");
     }
 }

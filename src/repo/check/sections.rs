@@ -6,6 +6,8 @@ use super::function::{self, Form};
 use super::template::Part;
 use super::walk::{Place, Scope};
 use super::{Check, limits};
+use crate::model::parameter::Given;
+use crate::repo::parameters;
 use crate::source::{Diagnostic, Span};
 use crate::yaml::{Node, Scalar};
 
@@ -264,11 +266,11 @@ impl<'n> Check<'n> {
             self.suggest(diagnostic, kind.span, name, &known, "the list");
             return;
         }
-        self.default(node, name);
+        self.default(node);
     }
 
     /// A default that the parameter's own rules refuse.
-    fn default(&mut self, node: &'n Node, kind: &str) {
+    fn default(&mut self, node: &'n Node) {
         let Some(default) = node.get("Default") else { return };
         let Some(text) = default.text() else {
             let message = format!("a default is a text, but this is {}", default.what());
@@ -277,53 +279,12 @@ impl<'n> Check<'n> {
             self.push(diagnostic.help("the default of a list is one text with commas in it: `a,b`"));
             return;
         };
-        if kind.starts_with("AWS::SSM::Parameter") {
-            return;
-        }
-        let list = kind == "CommaDelimitedList" || kind.starts_with("List<");
-        let values: Vec<&str> = if list { text.split(',').map(str::trim).collect() } else { vec![text] };
-        let number =
-            |node: Option<&Node>| node.and_then(Node::text).and_then(|text| text.parse::<f64>().ok());
-        let numeric = matches!(kind, "Number" | "List<Number>");
-        let mut refused = None;
-        for value in values {
-            if let Some(allowed) = node.get("AllowedValues").and_then(Node::items)
-                && !allowed.iter().any(|item| same(item, value))
-            {
-                refused = Some(format!("`AllowedValues` does not have `{value}`"));
-            }
-            if numeric {
-                match value.parse::<f64>() {
-                    Err(_) => refused = Some(format!("`{value}` is not a number")),
-                    Ok(given) => {
-                        if number(node.get("MinValue")).is_some_and(|least| given < least) {
-                            refused = Some("it is below `MinValue`".to_owned());
-                        }
-                        if number(node.get("MaxValue")).is_some_and(|most| given > most) {
-                            refused = Some("it is above `MaxValue`".to_owned());
-                        }
-                    }
-                }
-            }
-            if kind == "String" {
-                let length = value.chars().count() as f64;
-                if number(node.get("MinLength")).is_some_and(|least| length < least) {
-                    refused = Some("it is shorter than `MinLength`".to_owned());
-                }
-                if number(node.get("MaxLength")).is_some_and(|most| length > most) {
-                    refused = Some("it is longer than `MaxLength`".to_owned());
-                }
-                let pattern = node.get("AllowedPattern").and_then(Node::text);
-                if let Some(pattern) = pattern
-                    && self.patterns.whole(pattern, value) == Some(false)
-                {
-                    refused = Some(format!("`AllowedPattern` is `{pattern}`"));
-                }
-            }
-        }
-        if let Some(why) = refused {
-            let message = "the default is not a value that the parameter takes";
-            self.error("bad-default", message, default.span, why);
+        // A placeholder for what CloudFormation looks up is no error as long as it is not used.
+        let Some(rules) = parameters::rules(node).without_shape() else { return };
+        let refusals = rules.refusals(&Given::Text(text.to_owned()), None);
+        if let Some(refusal) = refusals.into_iter().next() {
+            let message = "the default is not a value that the parameter accepts";
+            self.error("bad-default", message, default.span, refusal.why);
         }
     }
 
@@ -532,12 +493,4 @@ pub fn is_list_type(name: &str) -> bool {
         || name.starts_with("List<")
         || name.contains("Value<List<")
         || name.contains("Value<CommaDelimitedList")
-}
-
-/// Whether a scalar of the template is that text, or that number.
-fn same(node: &Node, value: &str) -> bool {
-    let Some(text) = node.text() else { return false };
-    text == value
-        || matches!((text.parse::<f64>(), value.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
-        || text.eq_ignore_ascii_case(value) && matches!(node.scalar(), Some(Scalar::Bool(_)))
 }

@@ -118,17 +118,51 @@ impl Lab {
         lab
     }
 
-    /// Goes on with this checkout's program and infra repository. The machines are those that there are.
+    /// Continues with this checkout's program and infra repository. The machines stay, and know no
+    /// identities yet: they are reached with the break-glass token.
     pub fn become_this_version(&mut self) {
         for part in ["stacks", "templates", "services", "pipelines"] {
             std::fs::remove_dir_all(self.infra.path().join(part)).expect("removed");
         }
         copy_infra(self.infra.path());
         self.program = PathBuf::from(env!("CARGO_BIN_EXE_fleetwright"));
-        self.bring_up(&up_line());
+        self.apply(&up_line());
+        let token = self.parameter(&format!("/fleetwright/{PROJECT}/local/main/api-token"));
+        self.env.push(("FLEETWRIGHT_CLUSTER_TOKEN".to_owned(), token));
+        self.whole();
+    }
+
+    /// Uses the caller's identity from now on.
+    pub fn forget_token(&mut self) {
+        self.env.retain(|(name, _)| name != "FLEETWRIGHT_CLUSTER_TOKEN");
+    }
+
+    /// A parameter of the emulated parameter store.
+    fn parameter(&self, name: &str) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let credentials = aws_sdk_ssm::config::Credentials::new(
+            self.var("AWS_ACCESS_KEY_ID"),
+            self.var("AWS_SECRET_ACCESS_KEY"),
+            None,
+            None,
+            "test",
+        );
+        let config = aws_sdk_ssm::Config::builder()
+            .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+            .endpoint_url(self.var("AWS_ENDPOINT_URL"))
+            .region(aws_sdk_ssm::config::Region::new(self.var("AWS_REGION").to_owned()))
+            .credentials_provider(credentials);
+        let client = aws_sdk_ssm::Client::from_conf(config.build());
+        let answer = runtime.block_on(client.get_parameter().name(name).with_decryption(true).send());
+        answer.expect("the parameter").parameter.and_then(|one| one.value).expect("a value")
     }
 
     fn bring_up(&mut self, up: &[&str]) {
+        self.apply(up);
+        self.whole();
+    }
+
+    fn apply(&mut self, up: &[&str]) {
         // The journey's server would write to the same journal.
         self.ok(&["demo", "--stop"]);
         self.ok(up);
@@ -139,6 +173,9 @@ impl Lab {
             .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
         self.ok(&["apply", "--yes"]);
+    }
+
+    fn whole(&self) {
         self.until("the cluster is whole", Duration::from_secs(240), |snapshot| {
             (ready(snapshot, Role::Control) >= 3 && ready(snapshot, Role::Worker) >= 2).then_some(())
         });

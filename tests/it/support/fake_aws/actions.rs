@@ -45,7 +45,20 @@ impl World {
         let (name, asked) = (form.need("ChangeSetName")?, form.need("StackName")?);
         let create = form.get("ChangeSetType") == Some("CREATE");
         let body = self.template_of(form)?;
-        let parameters = form.pairs("Parameters", "ParameterKey", "ParameterValue");
+        let mut parameters = form.pairs("Parameters", "ParameterKey", "ParameterValue");
+        for at in 1.. {
+            let field = |name: &str| form.get(&format!("Parameters.member.{at}.{name}"));
+            let Some(key) = field("ParameterKey") else { break };
+            if field("UsePreviousValue") == Some("true") {
+                let stack = self.find(asked).map(|at| &self.stacks[at]);
+                let previous = stack.and_then(|stack| stack.is.parameters.get(key)).ok_or_else(|| {
+                    Refusal::validation(format!(
+                        "Invalid input for parameter key {key}. Cannot specify usePreviousValue as true for a parameter key not in the previous template"
+                    ))
+                })?;
+                parameters.insert(key.to_owned(), previous.clone());
+            }
+        }
         let wanted = Wanted::read(body, parameters, form.pairs("Tags", "Key", "Value"))?;
         let found = self.find(asked);
         let at = match (found, create) {

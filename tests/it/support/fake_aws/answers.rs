@@ -133,7 +133,17 @@ impl World {
             let (page, next) = form.page(&set.changes, ITEMS);
             let values = form.is("IncludePropertyValues");
             let changes = page.iter().map(|change| describe(change, self.dialect, values));
-            answer += &(members("Changes", changes) + &next);
+            let mut changes = members("Changes", changes);
+            // What is never shown is told as stars.
+            let before = self.find(&set.stack).map(|at| &self.stacks[at].is);
+            for wanted in before.into_iter().chain([&set.wanted]) {
+                for (name, value) in &wanted.parameters {
+                    if !value.is_empty() && fleetwright::plan::document::is_hidden(&wanted.document, name) {
+                        changes = changes.replace(value.as_str(), "****");
+                    }
+                }
+            }
+            answer += &(changes + &next);
         }
         self.change_sets[at].asked |= !self.stalled;
         Ok(answer)
