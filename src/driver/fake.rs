@@ -215,7 +215,9 @@ impl State {
         changes.extend(
             old.keys().filter(|name| !new.contains_key(*name)).map(|name| change(name, Action::Delete)),
         );
-        let state = if changes.is_empty() { ChangeSetState::Empty } else { ChangeSetState::Ready };
+        let same_tags = deployed.is_none_or(|fake| fake.stack.tags == request.tags);
+        let state =
+            if changes.is_empty() && same_tags { ChangeSetState::Empty } else { ChangeSetState::Ready };
         ChangeSet { id: id.clone(), state, changes }
     }
 }
@@ -315,7 +317,11 @@ impl Cloud for FakeCloud {
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
         let mut state = self.state();
         let request = state.change_sets.remove(&id.0).expect("the change set exists");
-        let kind = if request.create { "CREATE" } else { "UPDATE" };
+        let kind = match (request.imports.is_empty(), request.create) {
+            (false, _) => "IMPORT",
+            (true, true) => "CREATE",
+            (true, false) => "UPDATE",
+        };
         state.log.push(format!("{} {}", kind.to_lowercase(), request.stack));
         state.next += 1;
         let now = state.next;

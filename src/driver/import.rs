@@ -156,7 +156,9 @@ impl Importing<'_> {
         let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
         let change_set = computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await;
         let refusal = match change_set.map(|change_set| change_set.map(|change_set| change_set.state)) {
-            Ok(Some(ChangeSetState::Ready | ChangeSetState::Computing)) => cloud.exchanged(&id, &request).await,
+            Ok(Some(ChangeSetState::Ready | ChangeSetState::Computing)) => {
+                cloud.exchanged(&id, &request).await
+            }
             Ok(Some(ChangeSetState::Failed { reason })) => Ok(Some(reason)),
             Ok(Some(ChangeSetState::Empty)) => Ok(Some("CloudFormation finds no change in them".to_owned())),
             Ok(None) => Ok(Some("interrupted".to_owned())),
@@ -172,7 +174,9 @@ impl Importing<'_> {
             Followed::NeverBegan { why: Some(why) } => Err(why.to_string()),
             Followed::NeverBegan { why: None } => Err("CloudFormation never began the update".to_owned()),
             Followed::Still(still) if still.ended_as(&["UPDATE_COMPLETE"]) => Ok(Outcome::Imported),
-            Followed::Still(still) => Err(format!("their update ended as {}", still.status)),
+            Followed::Still(still) => {
+                Err(explained(cloud, self.wanted, still.stack.as_ref(), &still.events).await.cause)
+            }
         })
     }
 
@@ -204,3 +208,7 @@ impl Importing<'_> {
         Some(format!("it would also change `{}` ({})", beyond.resource, beyond.resource_type))
     }
 }
+
+#[cfg(test)]
+#[path = "import_tests.rs"]
+mod tests;

@@ -156,7 +156,11 @@ impl Stage {
         apply(&self.shell, Arc::clone(wanted), Arc::new(plan), Arc::new(found)).await
     }
 
-    fn failures(&mut self) -> Vec<Failure> {
+    pub(super) fn shell(&self) -> &Shell {
+        &self.shell
+    }
+
+    pub(super) fn failures(&mut self) -> Vec<Failure> {
         let mut failures = Vec::new();
         while let Ok(event) = self.events.try_recv() {
             if let EventKind::Stack(StackEvent::Finished { failure: Some(failure), .. }) = event.kind {

@@ -348,7 +348,7 @@ fn nature(seed: u64, dice: &mut Dice) -> Nature {
         hides_execution: hides & 4 != 0,
         hides_change_set: hides & 8 != 0,
         // Whose work it is can't be told where the change set's status is not reported.
-        other: (seed % 5 == 0 && hides & 4 == 0).then(|| dice.below(60_000)),
+        other: (seed.is_multiple_of(5) && hides & 4 == 0).then(|| dice.below(60_000)),
     }
 }
 

@@ -97,6 +97,15 @@ fn every_command_calls_what_the_document_says_and_nothing_else() {
     tried(&mut found, &lab, &["apply", "-y"]);
     tried(&mut found, &lab, &["destroy", "-y"]);
 
+    // An export that goes.
+    let lab = self::lab();
+    lab.edit("Outputs:\n", "Outputs:\n  Queue:\n    Value: !Ref Queue\n    Export: {Name: shop-queue}\n");
+    lab.ends(&["apply", "-y"], 0);
+    lab.edit("    Export: {Name: shop-queue}\n", "");
+    for command in [&["plan"][..], &["apply", "-y"]] {
+        tried(&mut found, &lab, command);
+    }
+
     // What fails, and what is brought back to rest.
     let lab = self::lab();
     lab.aws.fail("shop-local-db", "Queue", When::Create, "it fails");
