@@ -118,15 +118,23 @@ impl Credentials for RegistryAccess {
                 doing: format!("reading the credentials of registry {registry}"),
                 reason: error.to_string(),
             })?;
-            return Ok(Some(RegistryCredentials { username: token.username, password: token.password }));
+            return Ok(Some(RegistryCredentials {
+                username: token.username,
+                password: token.password,
+                until: Some(token.until),
+            }));
         }
         if self.name.is_empty() {
             return Ok(None);
         }
         match self.read().await {
-            Ok(document) => Ok(document.hosts.iter().any(|host| host == registry).then(|| {
-                RegistryCredentials { username: document.username, password: Secret::new(document.password) }
-            })),
+            Ok(document) => {
+                Ok(document.hosts.iter().any(|host| host == registry).then(|| RegistryCredentials {
+                    username: document.username,
+                    password: Secret::new(document.password),
+                    until: None,
+                }))
+            }
             Err(AccessError::Missing(_)) => Ok(None),
             Err(error) => Err(ClusterError::Engine {
                 doing: format!("reading the credentials of registry {registry}"),

@@ -8,14 +8,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bollard::auth::DockerCredentials;
-use bollard::models::Service;
+use bollard::models::{Service, ServiceSpec};
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use serde_json::Value;
 
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::secret::Secret;
-use crate::model::service::{Deployment, Symptoms};
+use crate::model::service::{Deployment, RevisionState, Scale, Symptoms};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 
 mod access;
@@ -23,9 +24,11 @@ mod desired;
 mod drain;
 mod engine;
 mod history;
+mod lineage;
 mod logs;
 mod member;
 mod observe;
+mod raw;
 mod reboot;
 mod spec;
 mod survivor;
@@ -51,6 +54,8 @@ pub struct RegistryCredentials {
     pub username: String,
     /// The password.
     pub password: Secret<String>,
+    /// Until when they are to be used; `None` for those that do not expire.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Where credentials for pulling come from, asked anew for every deployment.
@@ -81,14 +86,14 @@ pub struct Swarm {
     credentials: Arc<dyn Credentials>,
     watcher: Arc<watch::Watcher>,
     drains: Arc<tokio::sync::Mutex<()>>,
-    given: access::Given,
+    leading: access::Leading,
 }
 
 impl Swarm {
     /// A swarm through `engine`, which must be a manager's by the time it is asked.
     pub fn new(engine: Engine, credentials: Arc<dyn Credentials>) -> Self {
         let watcher = Arc::new(watch::Watcher::new(engine.clone()));
-        Self { engine, credentials, watcher, drains: Arc::default(), given: access::Given::default() }
+        Self { engine, credentials, watcher, drains: Arc::default(), leading: access::Leading::default() }
     }
 
     /// Records the outcome of revisions, deletes the oldest, and finishes removals. The leading
@@ -184,8 +189,9 @@ impl Swarm {
             return Ok(());
         };
         let service = observed.services.iter().find(|service| service.id == task.service_id);
-        let Some(name) = service.and_then(observe::name_of) else { return Ok(()) };
-        let revision = observe::task_revision(task);
+        let Some(service) = service else { return Ok(()) };
+        let Some(name) = observe::name_of(service) else { return Ok(()) };
+        let revision = observed.lineage(service).of(task);
         let record = observed.records(name).into_iter().find(|record| Some(record.number) == revision);
         let failed = observed.failed(task, name, seen);
         let instance = observe::task_name(task, name);
@@ -205,7 +211,7 @@ impl Swarm {
 
     async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
         let name = deployment.spec.name.as_str();
-        let credentials = self.pull_credentials(deployment).await?;
+        let pull = self.pull(&deployment.registry).await?;
         for _ in 0..ATTEMPTS {
             // The engine is about to forget how the last update went. That it can't be recorded is
             // no reason to keep a deployment back.
@@ -217,18 +223,29 @@ impl Swarm {
             let records = observed.records(name);
             let service = observed.service(name);
             if let Some(service) = service {
-                let current = observed.now(service).current;
-                let present = records.iter().find(|record| record.number == current);
-                if present
-                    .and_then(|record| record.deployment().ok())
-                    .is_some_and(|one| same(one, deployment))
-                {
-                    if let Some(credentials) = credentials.as_ref().filter(|_| {
-                        access::all_heard(&observed.nodes) && !access::at_work(&observed, service)
-                    }) {
-                        self.give(&self.engine, service, credentials).await?;
+                let now = observed.now(service);
+                let present = records.iter().find(|record| record.number == now.current);
+                match step(service, present, &now, deployment) {
+                    Step::Nothing => {
+                        let quiet =
+                            access::all_heard(&observed.nodes) && !access::at_work(&observed, service);
+                        if let Some(pull) = pull.as_ref().filter(|_| quiet) {
+                            self.give(service, pull).await?;
+                        }
+                        return Ok(now.current);
                     }
-                    return Ok(current);
+                    Step::Scale(replicas) => {
+                        let edit = |spec: &mut Value| spec::scale(spec, replicas);
+                        match self.engine.amend_service(service, edit, pull.clone()).await {
+                            Ok(()) => {
+                                self.watcher.look_now();
+                                return Ok(now.current);
+                            }
+                            Err(Change::Outdated) => continue,
+                            Err(Change::Failed(error)) => return Err(error),
+                        }
+                    }
+                    Step::Revise => {}
                 }
             }
             self.mark_nodes(&observed).await?;
@@ -237,8 +254,8 @@ impl Swarm {
             let Some(config) = self.engine.create_config(config).await? else { continue };
             let spec = spec::service_spec(deployment, number, on_failure);
             let changed = match service {
-                Some(service) => self.engine.update_service(service, spec, credentials.clone()).await,
-                None => self.create(spec, credentials.clone()).await,
+                Some(service) => self.engine.update_service(service, spec, pull.clone()).await,
+                None => self.create(spec, pull.clone()).await,
             };
             match changed {
                 Ok(()) => {
@@ -258,18 +275,8 @@ impl Swarm {
         })
     }
 
-    async fn pull_credentials(
-        &self,
-        deployment: &Deployment,
-    ) -> Result<Option<DockerCredentials>, ClusterError> {
-        access::of(&*self.credentials, &deployment.registry).await
-    }
-
-    async fn create(
-        &self,
-        spec: bollard::models::ServiceSpec,
-        credentials: Option<DockerCredentials>,
-    ) -> Result<(), Change> {
+    async fn create(&self, spec: ServiceSpec, pull: Option<access::Pull>) -> Result<(), Change> {
+        let (spec, credentials) = access::marked(spec, pull);
         let doing = format!("creating service {}", spec.name.clone().unwrap_or_default());
         match self.engine.docker().create_service(spec, credentials).await {
             Ok(_) => Ok(()),
@@ -322,7 +329,14 @@ impl Cluster for Swarm {
                 target.number
             ),
         })?;
-        self.roll_out(deployment, OnFailure::Stop).await
+        let mut deployment = deployment.clone();
+        // Whoever goes back wants what ran, and not the number of instances that it once needed.
+        if let (Scale::Replicas(count), Some(replicas)) =
+            (&mut deployment.spec.scale, observe::replicas(&found))
+        {
+            *count = replicas;
+        }
+        self.roll_out(&deployment, OnFailure::Stop).await
     }
 
     async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {
@@ -368,8 +382,41 @@ impl Cluster for Swarm {
     async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
         // One at a time here; drains on several managers merge, since each step looks at what is there.
         let _turn = self.drains.lock().await;
-        drain::drain(&self.engine, &*self.credentials, machines, false).await
+        drain::drain(self, machines, false).await
     }
+}
+
+/// What a deployment asks of a service that is there.
+enum Step {
+    /// It runs already.
+    Nothing,
+    /// Another number of instances. No revision is made, and no instance is replaced.
+    Scale(u32),
+    /// A new revision.
+    Revise,
+}
+
+fn step(service: &Service, present: Option<&Record>, now: &history::Now, wanted: &Deployment) -> Step {
+    let Some(record) = present else { return Step::Revise };
+    let Ok(recorded) = record.deployment() else { return Step::Revise };
+    let mut running = recorded.clone();
+    // The number of instances may have been changed since the revision was recorded.
+    if let (Scale::Replicas(count), Some(replicas)) = (&mut running.spec.scale, observe::replicas(service)) {
+        *count = replicas;
+    }
+    let Scale::Replicas(replicas) = wanted.spec.scale else {
+        return if same(&running, wanted) { Step::Nothing } else { Step::Revise };
+    };
+    if same(&running, wanted) {
+        return Step::Nothing;
+    }
+    let scales = matches!(running.spec.scale, Scale::Replicas(_));
+    running.spec.scale = wanted.spec.scale;
+    // A rollout is not interrupted by it: the engine would forget what it goes back to.
+    let runs = history::derive(std::slice::from_ref(record), now)
+        .first()
+        .is_some_and(|(_, state)| *state == RevisionState::Running);
+    if scales && runs && same(&running, wanted) { Step::Scale(replicas) } else { Step::Revise }
 }
 
 /// Whether two deployments run the same thing, wherever they came from.

@@ -25,7 +25,11 @@ struct Parameter(Arc<Mutex<String>>);
 impl Credentials for Parameter {
     async fn of(&self, _registry: &str) -> Result<Option<RegistryCredentials>, ClusterError> {
         let password = self.0.lock().expect("the password").clone();
-        Ok(Some(RegistryCredentials { username: "puller".to_owned(), password: Secret::new(password) }))
+        Ok(Some(RegistryCredentials {
+            username: "puller".to_owned(),
+            password: Secret::new(password),
+            until: None,
+        }))
     }
 }
 
@@ -81,12 +85,28 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
     refresh(&swarm).await;
     swarm.deploy(&one("web", &registry, &web)).await.expect("the same again");
     assert_eq!(healthy_on(&swarm, "web", "i-worker").await, instance, "its instance was replaced");
+    // Another machine that begins to lead finds nothing to do: an update could move instances.
+    let version = || {
+        lab.client(
+            0,
+            "docker service inspect web --format '{{.UpdatedAt}} {{json .UpdateStatus}} {{json .Spec}}'",
+        )
+    };
+    assert!(version().contains("Healthcheck"), "{}", version());
+    let (before, another) = (version(), lab.swarm(0, Arc::new(parameter.clone())).await);
+    refresh(&another).await;
+    assert_eq!(version(), before, "the service was changed");
 
     // A drain brings the password of its moment: the control machine has never pulled this image.
     rotate(&lab, &parameter, "third");
     lab.pause(&control, false);
     swarm.drain(std::slice::from_ref(&worker)).await.expect("drained");
     healthy_on(&swarm, "web", "i-control").await;
+    let check = lab.client(
+        0,
+        "docker service inspect web --format '{{json .Spec.TaskTemplate.ContainerSpec.Healthcheck}}'",
+    );
+    assert!(check.contains("/health"), "a drain keeps the health check: {check}");
 
     // A machine is lost after the password was changed and refreshed, and before anything moved.
     lab.undrain(&worker).await;

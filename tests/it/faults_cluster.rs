@@ -95,7 +95,7 @@ fn a_majority_that_is_lost_for_good_is_recovered() {
         running(snapshot, &commit).then(|| snapshot.clone())
     });
     assert_eq!(current(&after), current(&before));
-    assert_eq!(containers(&lab, &workers), running_before, "no container was stopped");
+    assert_eq!(containers(&lab, &workers), running_before, "nothing was moved\n{}", lab.moves());
     deploy(&lab, &unique("after the recovery"));
 }
 

@@ -175,6 +175,7 @@ impl Fault {
         let status = self.lab.run(&["status"]);
         text.push_str(&String::from_utf8_lossy(&status.stdout));
         text.push_str(&String::from_utf8_lossy(&status.stderr));
+        text.push_str(&self.lab.moves());
         for machine in &self.machines {
             let container = self.lab.container(machine);
             let output = Command::new("docker").args(["exec", &container, "sh", "-c", line]).output();

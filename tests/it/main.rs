@@ -18,6 +18,7 @@ mod cluster_credentials;
 mod cluster_identity;
 mod cluster_reboot;
 mod cluster_records;
+mod cluster_scale;
 mod cluster_verdicts;
 mod contract;
 mod docs;

@@ -3,7 +3,7 @@
 //! the SDK's crate for ECR is large.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
@@ -11,6 +11,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -19,6 +20,8 @@ use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
 
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+/// How long a token is taken to be valid that comes without a time; ECR's own documents say 12 hours.
+const UNTOLD: Duration = Duration::from_secs(3600);
 /// How long a token is used at most: half of what ECR gives it.
 const USED: Duration = Duration::from_secs(6 * 3600);
 
@@ -57,13 +60,15 @@ pub struct EcrToken {
     pub username: String,
     /// The password.
     pub password: Secret<String>,
+    /// When it is to be replaced.
+    pub until: DateTime<Utc>,
 }
 
 /// Tokens of ECR, by registry; one is used for half of its life, and then replaced.
 pub struct EcrTokens {
     config: SdkConfig,
     http: reqwest::Client,
-    known: Mutex<HashMap<String, (EcrToken, Instant)>>,
+    known: Mutex<HashMap<String, EcrToken>>,
 }
 
 impl EcrTokens {
@@ -84,18 +89,16 @@ impl EcrTokens {
             reason: "a registry of ECR is at `ACCOUNT.dkr.ecr.REGION.amazonaws.com`".to_owned(),
         })?;
         let mut known = self.known.lock().await;
-        if let Some((token, until)) = known.get(host)
-            && Instant::now() < *until
-        {
+        if let Some(token) = known.get(host).filter(|token| Utc::now() < token.until) {
             return Ok(token.clone());
         }
         let answer = self.ask(&registry, &doing).await?;
-        let (token, lives) = read(&answer, SystemTime::now()).ok_or_else(|| CloudError::Refused {
+        let token = read(&answer, SystemTime::now()).ok_or_else(|| CloudError::Refused {
             doing,
             code: "MalformedResponse".to_owned(),
             reason: "its answer holds no token".to_owned(),
         })?;
-        known.insert(host.to_owned(), (token.clone(), Instant::now() + (lives / 2).min(USED)));
+        known.insert(host.to_owned(), token.clone());
         Ok(token)
     }
 
@@ -157,18 +160,22 @@ impl EcrTokens {
     }
 }
 
-/// The token in an answer, and how long it lives from `now`.
-fn read(answer: &Value, now: SystemTime) -> Option<(EcrToken, Duration)> {
+/// The token in an answer that came `now`.
+fn read(answer: &Value, now: SystemTime) -> Option<EcrToken> {
     let data = answer["authorizationData"].as_array()?.first()?;
     let pair = STANDARD.decode(data["authorizationToken"].as_str()?).ok()?;
     let pair = String::from_utf8(pair).ok()?;
     let (username, password) = pair.split_once(':')?;
-    let token = EcrToken { username: username.to_owned(), password: Secret::new(password.to_owned()) };
-    // Without a time it is used once.
     let expires = data["expiresAt"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
-    let expires = expires.map(|expires| SystemTime::UNIX_EPOCH + expires);
-    let lives = expires.and_then(|at| at.duration_since(now).ok()).unwrap_or_default();
-    Some((token, lives))
+    let lives = match expires {
+        Some(expires) => (SystemTime::UNIX_EPOCH + expires).duration_since(now).unwrap_or_default(),
+        None => UNTOLD,
+    };
+    Some(EcrToken {
+        username: username.to_owned(),
+        password: Secret::new(password.to_owned()),
+        until: (now + (lives / 2).min(USED)).into(),
+    })
 }
 
 #[cfg(test)]

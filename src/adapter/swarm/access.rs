@@ -2,55 +2,90 @@
 //!
 //! The engine keeps the credentials that came with the last change of a service and gives them to
 //! each machine that pulls for it. They are replaced when they have changed, by an update with the same
-//! specification: the engine then replaces no instance (seen with 20.10.24), and the next machine that
-//! pulls uses the new ones. That holds for a leader that knows its machines: one that had just begun to
-//! lead after a long loss of the majority replaced every instance.
+//! specification: the engine then replaces no instance, and the next machine that pulls uses the new
+//! ones. A service carries a mark of the credentials it was given, so that a new leader changes nothing
+//! while they are the same.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
-use bollard::models::{Node, NodeState, Service, ServiceUpdateStatusStateEnum as Update};
+use bollard::models::{Node, NodeState, Service, ServiceSpec, ServiceUpdateStatusStateEnum as Update};
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::engine::{Change, Engine};
+use super::engine::Change;
 use super::observe::{self, Observed};
-use super::{Credentials, Swarm, history};
+use super::{RegistryCredentials, Swarm, history};
 use crate::port::cluster::ClusterError;
 
 /// How long a leader must have led. Its machines report to it within seconds.
 const SETTLED: Duration = Duration::from_secs(20);
 
-/// What was last given to the engine for a service, by its id; hashed, since nobody needs it.
-#[derive(Clone, Default)]
-pub(super) struct Given(Arc<Mutex<Known>>);
+/// The label of a service that says which credentials it was given: a [`Mark`].
+const GIVEN: &str = "fleetwright.pulls-with";
 
-#[derive(Default)]
-struct Known {
-    hashes: HashMap<String, [u8; 32]>,
-    leads_since: Option<Instant>,
+/// What the engine is given to pull a service's image with.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    credentials: DockerCredentials,
+    mark: String,
 }
 
-impl Given {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Pull {
+    /// What the engine is given, after the specification says so.
+    pub(super) fn marking(self, spec: &mut Value) -> DockerCredentials {
+        if let Some(spec) = spec.as_object_mut() {
+            let labels = spec.entry("Labels").or_insert_with(|| Value::Object(Map::new()));
+            labels[GIVEN] = self.mark.into();
+        }
+        self.credentials
     }
+}
 
-    fn is(&self, service: &str, hash: [u8; 32]) -> bool {
-        self.known().hashes.get(service) == Some(&hash)
+/// The specification of a new service that says what it is pulled with, and the credentials.
+pub(super) fn marked(mut spec: ServiceSpec, pull: Option<Pull>) -> (ServiceSpec, Option<DockerCredentials>) {
+    let Some(pull) = pull else { return (spec, None) };
+    spec.labels.get_or_insert_default().insert(GIVEN.to_owned(), pull.mark);
+    (spec, Some(pull.credentials))
+}
+
+/// Keeps what `before` says of its credentials: the engine keeps them as well.
+pub(super) fn keep_mark(mut spec: ServiceSpec, before: Option<&ServiceSpec>) -> ServiceSpec {
+    let mark = before.and_then(|before| before.labels.as_ref()?.get(GIVEN));
+    if let Some(mark) = mark {
+        spec.labels.get_or_insert_default().entry(GIVEN.to_owned()).or_insert_with(|| mark.clone());
     }
+    spec
+}
 
-    fn note(&self, service: &str, hash: [u8; 32]) {
-        self.known().hashes.insert(service.to_owned(), hash);
+/// Whether a service needs no other credentials than it was given.
+fn has(service: &Service, pull: &Pull, now: DateTime<Utc>) -> bool {
+    let labels = service.spec.as_ref().and_then(|spec| spec.labels.as_ref());
+    let Some(given) = labels.and_then(|labels| labels.get(GIVEN)) else { return false };
+    // Those that expire are other ones each time they are asked for: the time says whether they last.
+    let lasts = |mark: &str| mark.strip_prefix(UNTIL).and_then(|text| text.parse::<DateTime<Utc>>().ok());
+    match (lasts(given), lasts(&pull.mark)) {
+        (Some(until), Some(_)) => now < until,
+        _ => *given == pull.mark,
     }
+}
 
-    /// For how long this machine has led without a break, as far as it was asked.
-    fn leads_for(&self, leads: bool, now: Instant) -> Option<Duration> {
-        let mut known = self.known();
-        let since = known.leads_since.filter(|_| leads).or(leads.then_some(now));
-        known.leads_since = since;
+/// What the mark of credentials that expire begins with.
+const UNTIL: &str = "until ";
+
+/// For how long this machine has led without a break, as far as it was asked.
+#[derive(Clone, Default)]
+pub struct Leading(Arc<Mutex<Option<Instant>>>);
+
+impl Leading {
+    fn time(&self, leads: bool, now: Instant) -> Option<Duration> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = known.filter(|_| leads).or(leads.then_some(now));
+        *known = since;
         since.map(|since| now - since)
     }
 }
@@ -64,35 +99,6 @@ pub(super) fn all_heard(nodes: &[Node]) -> bool {
     })
 }
 
-/// The credentials for `registry`, as the engine takes them.
-///
-/// # Errors
-/// When they can't be read.
-pub(super) async fn of(
-    source: &dyn Credentials,
-    registry: &str,
-) -> Result<Option<DockerCredentials>, ClusterError> {
-    Ok(source.of(registry).await?.map(|user| DockerCredentials {
-        username: Some(user.username),
-        password: Some(user.password.expose().clone()),
-        serveraddress: Some(registry.to_owned()),
-        ..Default::default()
-    }))
-}
-
-/// The credentials for the image of a service. When they can't be read now, those that the engine
-/// has are as good as any: `None` keeps them.
-pub(super) async fn for_service(source: &dyn Credentials, service: &Service) -> Option<DockerCredentials> {
-    let registry = registry(service)?;
-    match of(source, registry).await {
-        Ok(credentials) => credentials,
-        Err(error) => {
-            tracing::warn!(%error, registry, "going on with the credentials that the engine has");
-            None
-        }
-    }
-}
-
 /// The host of the registry that a service's image comes from.
 fn registry(service: &Service) -> Option<&str> {
     let task = service.spec.as_ref()?.task_template.as_ref()?;
@@ -103,14 +109,15 @@ fn registry(service: &Service) -> Option<&str> {
         .filter(|host| host.contains(['.', ':']) || *host == "localhost")
 }
 
-fn hash(credentials: &DockerCredentials) -> [u8; 32] {
+/// What tells one user and password from another, to whoever knows `key`: the label that holds it is
+/// read by everybody who may look at services, and a weak password could be guessed from a bare hash.
+fn hash(key: &str, user: &RegistryCredentials) -> String {
     let mut hash = Sha256::new();
-    for part in [&credentials.username, &credentials.password] {
-        let part = part.as_deref().unwrap_or_default();
+    for part in [key, &user.username, user.password.expose()] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().into()
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a change of a service would disturb its rollout, which the engine then forgets.
@@ -125,10 +132,42 @@ pub(super) fn at_work(observed: &Observed, service: &Service) -> bool {
 }
 
 impl Swarm {
+    /// What the image of a registry is pulled with; `None` where that takes nobody.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(super) async fn pull(&self, registry: &str) -> Result<Option<Pull>, ClusterError> {
+        let Some(user) = self.credentials.of(registry).await? else { return Ok(None) };
+        let mark = match user.until {
+            Some(until) => format!("{UNTIL}{}", until.to_rfc3339()),
+            None => hash(&self.engine.join_token().await?, &user),
+        };
+        let credentials = DockerCredentials {
+            username: Some(user.username),
+            password: Some(user.password.expose().clone()),
+            serveraddress: Some(registry.to_owned()),
+            ..Default::default()
+        };
+        Ok(Some(Pull { credentials, mark }))
+    }
+
+    /// What the image of a service is pulled with. When it can't be read now, what the engine has is
+    /// as good as any: `None` keeps it.
+    pub(super) async fn pull_again(&self, service: &Service) -> Option<Pull> {
+        let registry = registry(service)?;
+        match self.pull(registry).await {
+            Ok(pull) => pull,
+            Err(error) => {
+                tracing::warn!(%error, registry, "going on with the credentials that the engine has");
+                None
+            }
+        }
+    }
+
     /// Gives the engine the registry's present credentials for every service whose last ones were
     /// others. Only the leading manager does, once it has led for a while; otherwise nothing is done, and
-    /// `false` is returned. A service that is being
-    /// rolled out is left for the next time: its rollout brought credentials of its own.
+    /// `false` is returned. A service that is being rolled out is left for the next time: its rollout
+    /// brought credentials of its own.
     ///
     /// # Errors
     /// When the engine does not answer, or the credentials of a registry can't be read; services of
@@ -137,7 +176,7 @@ impl Swarm {
         let refreshed = self.refresh().await;
         if refreshed.is_err() {
             // Without an answer it may have led no longer: a leader that comes back has just begun.
-            self.given.leads_for(false, Instant::now());
+            self.leading.time(false, Instant::now());
         }
         refreshed
     }
@@ -150,51 +189,40 @@ impl Swarm {
         let leads = observed.nodes.iter().any(|node| {
             node.id == me && node.manager_status.as_ref().is_some_and(|status| status.leader == Some(true))
         });
-        let leads_for = self.given.leads_for(leads, Instant::now());
+        let leads_for = self.leading.time(leads, Instant::now());
         if leads_for.is_none_or(|time| time < SETTLED) || !all_heard(&observed.nodes) {
             return Ok(false);
         }
-        let mut known: HashMap<String, Option<DockerCredentials>> = HashMap::new();
+        let mut known: HashMap<String, Option<Pull>> = HashMap::new();
         let mut failed = None;
         for service in &observed.services {
             let Some(registry) = observe::name_of(service).and_then(|_| registry(service)) else { continue };
             if !known.contains_key(registry) {
-                match of(&*self.credentials, registry).await {
-                    Ok(credentials) => drop(known.insert(registry.to_owned(), credentials)),
-                    Err(error) => {
-                        failed = Some(error);
-                        known.insert(registry.to_owned(), None);
-                    }
-                }
+                let pull = self.pull(registry).await.unwrap_or_else(|error| {
+                    failed = Some(error);
+                    None
+                });
+                known.insert(registry.to_owned(), pull);
             }
-            let Some(Some(credentials)) = known.get(registry) else { continue };
+            let Some(Some(pull)) = known.get(registry) else { continue };
             if !at_work(&observed, service) {
-                self.give(&self.engine, service, credentials).await?;
+                self.give(service, pull).await?;
             }
         }
         failed.map_or(Ok(true), Err)
     }
 
     /// Gives the engine these credentials for a service, unless it has them.
-    pub(super) async fn give(
-        &self,
-        engine: &Engine,
-        service: &Service,
-        credentials: &DockerCredentials,
-    ) -> Result<(), ClusterError> {
-        let (Some(id), Some(spec), hash) = (&service.id, &service.spec, hash(credentials)) else {
-            return Ok(());
-        };
-        if self.given.is(id, hash) {
+    pub(super) async fn give(&self, service: &Service, pull: &Pull) -> Result<(), ClusterError> {
+        if has(service, pull, Utc::now()) {
             return Ok(());
         }
-        match engine.update_service(service, spec.clone(), Some(credentials.clone())).await {
+        match self.engine.amend_service(service, |_| (), Some(pull.clone())).await {
             Ok(()) => {
                 tracing::info!(
                     service = observe::name_of(service),
                     "the engine has the registry's new credentials"
                 );
-                self.given.note(id, hash);
                 Ok(())
             }
             // Whoever changed it meanwhile gave it credentials; the next time will tell.
@@ -206,9 +234,10 @@ impl Swarm {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::{ServiceSpec, TaskSpec, TaskSpecContainerSpec};
+    use bollard::models::{TaskSpec, TaskSpecContainerSpec};
 
     use super::*;
+    use crate::model::secret::Secret;
 
     #[test]
     fn the_registry_is_the_host_of_the_image() {
@@ -240,26 +269,53 @@ mod tests {
         assert!(all_heard(&[ready.clone(), down]));
         assert!(!all_heard(&[ready.clone(), unknown]));
         assert!(!all_heard(&[ready, Node::default()]));
-        let (given, start) = (Given::default(), Instant::now());
+        let (leading, start) = (Leading::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(given.leads_for(true, at(0)), Some(Duration::ZERO));
-        assert_eq!(given.leads_for(true, at(90)), Some(Duration::from_secs(90)));
-        assert_eq!(given.leads_for(false, at(91)), None);
-        assert_eq!(given.leads_for(true, at(95)), Some(Duration::ZERO), "it begins again");
+        assert_eq!(leading.time(true, at(0)), Some(Duration::ZERO));
+        assert_eq!(leading.time(true, at(90)), Some(Duration::from_secs(90)));
+        assert_eq!(leading.time(false, at(91)), None);
+        assert_eq!(leading.time(true, at(95)), Some(Duration::ZERO), "it begins again");
+    }
+
+    fn user(name: &str, password: &str) -> RegistryCredentials {
+        let password = Secret::new(password.to_owned());
+        RegistryCredentials { username: name.to_owned(), password, until: None }
+    }
+
+    fn pull(mark: &str) -> Pull {
+        Pull { credentials: DockerCredentials::default(), mark: mark.to_owned() }
+    }
+
+    fn given(mark: &str) -> Service {
+        let mut spec = serde_json::json!({ "Name": "web" });
+        pull(mark).marking(&mut spec);
+        Service { spec: Some(serde_json::from_value(spec).expect("a specification")), ..Default::default() }
     }
 
     #[test]
     fn what_was_given_is_known_by_user_and_password() {
-        let user = |name: &str, password: &str| {
-            hash(&DockerCredentials {
-                username: Some(name.to_owned()),
-                password: Some(password.to_owned()),
-                ..Default::default()
-            })
-        };
-        assert_ne!(user("ab", "c"), user("a", "bc"));
-        let given = Given::default();
-        given.note("s", user("a", "b"));
-        assert!(given.is("s", user("a", "b")) && !given.is("s", user("a", "c")));
+        assert_ne!(hash("k", &user("ab", "c")), hash("k", &user("a", "bc")));
+        assert_ne!(hash("k", &user("a", "b")), hash("l", &user("a", "b")));
+        let mark = hash("k", &user("a", "b"));
+        let now = Utc::now();
+        assert!(has(&given(&mark), &pull(&mark), now), "whichever machine leads");
+        assert!(!has(&given(&mark), &pull(&hash("k", &user("a", "c"))), now));
+        assert!(!has(&Service::default(), &pull(&mark), now));
+    }
+
+    #[test]
+    fn credentials_that_expire_are_replaced_in_time_and_not_before() {
+        let now = Utc::now();
+        let until = |minutes| format!("{UNTIL}{}", (now + chrono::TimeDelta::minutes(minutes)).to_rfc3339());
+        assert!(has(&given(&until(1)), &pull(&until(360)), now), "another token, and the old one lasts");
+        assert!(!has(&given(&until(-1)), &pull(&until(360)), now));
+        assert!(!has(&given("abc"), &pull(&until(360)), now) && !has(&given(&until(1)), &pull("abc"), now));
+    }
+
+    #[test]
+    fn a_change_without_credentials_keeps_the_mark() {
+        let kept = keep_mark(ServiceSpec::default(), given("abc").spec.as_ref());
+        assert!(has(&Service { spec: Some(kept), ..Default::default() }, &pull("abc"), Utc::now()));
+        assert_eq!(keep_mark(ServiceSpec::default(), None), ServiceSpec::default());
     }
 }

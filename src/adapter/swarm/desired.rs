@@ -43,12 +43,12 @@ impl Holder for Swarm {
             doing: format!("restoring service `{name}` in revision {}", wanted.number),
             reason,
         })?;
-        let credentials = self.pull_credentials(&deployment).await?;
+        let pull = self.pull(&deployment.registry).await?;
         self.mark_nodes(&observed).await?;
         let spec = spec::service_spec(&deployment, wanted.number, OnFailure::RollBack);
         let changed = match service {
-            Some(service) => self.engine.update_service(service, spec, credentials).await,
-            None => self.create(spec, credentials).await,
+            Some(service) => self.engine.update_service(service, spec, pull).await,
+            None => self.create(spec, pull).await,
         };
         match changed {
             Ok(()) => Ok(()),
@@ -99,7 +99,9 @@ fn one(observed: &Observed, name: ServiceName, records: &[Record]) -> Held {
     let state = if moving {
         HeldState::Moving
     } else {
-        HeldState::Settled(derived.iter().filter_map(|(record, state)| record.kept(*state)).collect())
+        let replicas = |record: &Record| observe::replicas(service).filter(|_| record.number == now.current);
+        let kept = derived.iter().filter_map(|(record, state)| record.kept(*state, replicas(record)));
+        HeldState::Settled(kept.collect())
     };
     Held { service: name, number, index, state }
 }

@@ -16,8 +16,7 @@ use chrono::{DateTime, Utc};
 
 use super::engine::{Change, Engine};
 use super::observe::{self, DRAIN, Observed};
-use super::spec;
-use super::{Credentials, access};
+use super::{Swarm, spec};
 use crate::model::name::MachineId;
 use crate::port::cluster::ClusterError;
 
@@ -44,12 +43,8 @@ enum Step {
 }
 
 /// Empties `machines`; with `force` also when that takes away what nothing can replace.
-pub async fn drain(
-    engine: &Engine,
-    source: &dyn Credentials,
-    machines: &[MachineId],
-    force: bool,
-) -> Result<(), ClusterError> {
+pub async fn drain(swarm: &Swarm, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
+    let engine = &swarm.engine;
     loop {
         let observed = engine.observe().await?;
         for machine in machines {
@@ -66,10 +61,9 @@ pub async fn drain(
             Step::Drain(machine) => set(engine, &observed, &machine, Availability::DRAIN).await?,
             Step::Move(name) => {
                 let Some(service) = observed.service(&name) else { continue };
-                let Some(wanted) = service.spec.clone().map(spec::forced_again) else { continue };
                 // Where they go they may have to be pulled, with what the registry accepts today.
-                let credentials = access::for_service(source, service).await;
-                match engine.update_service(service, wanted, credentials).await {
+                let pull = swarm.pull_again(service).await;
+                match engine.amend_service(service, spec::force_again, pull).await {
                     Ok(()) | Err(Change::Outdated) => {}
                     Err(Change::Failed(error)) => return Err(error),
                 }

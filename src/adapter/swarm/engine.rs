@@ -4,22 +4,28 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::models::{Config, ConfigSpec, Node, NodeSpec, Service, ServiceSpec};
-use bollard::query_parameters::{
-    ListServicesOptions, UpdateConfigOptions, UpdateNodeOptions, UpdateServiceOptions,
-};
+use bollard::query_parameters::{UpdateConfigOptions, UpdateNodeOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use chrono::Utc;
+use serde_json::Value;
 
+use super::access::{self, Pull};
 use super::observe::Observed;
+use super::raw::{self, Raw};
 use crate::port::cluster::ClusterError;
 
 /// How long one call may take. Calls that change the swarm's state wait for a majority of managers.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long reading the swarm's state may take. A manager passes that on to the leader, and waits
+/// for one that has stopped until another leads.
+const READING: Duration = Duration::from_secs(6);
+const UPDATING: &str = "updating a service";
 
 /// A connection to the Docker Engine of one machine.
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
+    raw: Raw,
     endpoint: String,
 }
 
@@ -39,7 +45,8 @@ impl Engine {
             Docker::connect_with_http(endpoint, TIMEOUT.as_secs(), API_DEFAULT_VERSION)
         };
         let docker = docker.map_err(unreachable)?.negotiate_version().await.map_err(unreachable)?;
-        Ok(Self { docker, endpoint: endpoint.to_owned() })
+        let raw = Raw::new(endpoint, &docker.client_version().to_string(), TIMEOUT).map_err(unreachable)?;
+        Ok(Self { docker, raw, endpoint: endpoint.to_owned() })
     }
 
     /// The connection itself, for calls that only one place makes.
@@ -50,9 +57,12 @@ impl Engine {
     /// An error of the engine in our words. `doing` says what was tried, on what.
     pub fn error(&self, doing: impl Into<String>, error: Error) -> ClusterError {
         match error {
-            // Only 503 means that this manager has no leader or is none; elsewhere may be one.
-            Error::DockerResponseServerError { status_code: 503, message } => {
-                ClusterError::Unreachable { endpoint: self.endpoint.clone(), reason: message }
+            // 503 means that this manager has no leader or is none, and the deadline that its leader
+            // has stopped: elsewhere may be one.
+            Error::DockerResponseServerError { status_code, message }
+                if status_code == 503 || message.contains("code = DeadlineExceeded") =>
+            {
+                ClusterError::Unreachable { endpoint: self.endpoint.clone(), reason: last_words(&message) }
             }
             Error::DockerResponseServerError { message, .. } => {
                 ClusterError::Engine { doing: doing.into(), reason: last_words(&message) }
@@ -73,16 +83,24 @@ impl Engine {
     /// # Errors
     /// When any part could not be read: there is no partial picture.
     pub async fn observe(&self) -> Result<Observed, ClusterError> {
-        let services = self.docker.list_services(None::<ListServicesOptions>);
+        let services = async { raw::services(self.raw.get("services").await?) };
         let tasks = self.docker.list_tasks(None::<bollard::query_parameters::ListTasksOptions>);
         let nodes = self.docker.list_nodes(None::<bollard::query_parameters::ListNodesOptions>);
         let configs = self.docker.list_configs(None::<bollard::query_parameters::ListConfigsOptions>);
-        let (services, tasks, nodes, configs) = tokio::try_join!(services, tasks, nodes, configs)
-            .map_err(|error| self.error("reading the swarm's state", error))?;
+        let all = async { tokio::try_join!(services, tasks, nodes, configs) };
+        let all = tokio::time::timeout(READING, all).await.unwrap_or(Err(Error::RequestTimeoutError));
+        let (services, tasks, nodes, configs) = all.map_err(|error| match error {
+            Error::RequestTimeoutError => ClusterError::Unreachable {
+                endpoint: self.endpoint.clone(),
+                reason: format!("no answer about the swarm's state in {} s", READING.as_secs()),
+            },
+            error => self.error("reading the swarm's state", error),
+        })?;
         Ok(Observed { at: Utc::now(), nodes, services, tasks, configs })
     }
 
-    /// Changes a service, if it is still as `seen`.
+    /// Gives a service another specification, if it is still as `seen`. Without credentials it keeps
+    /// those it has.
     ///
     /// # Errors
     /// `Change::Outdated` when somebody else changed it first.
@@ -90,21 +108,36 @@ impl Engine {
         &self,
         seen: &Service,
         spec: ServiceSpec,
-        credentials: Option<bollard::auth::DockerCredentials>,
+        pull: Option<Pull>,
     ) -> Result<(), Change> {
+        let spec = access::keep_mark(spec, seen.spec.as_ref());
+        let spec = serde_json::to_value(spec).map_err(|error| self.change(UPDATING, error.into()))?;
+        self.write_service(seen, spec, pull).await
+    }
+
+    /// Edits the specification of a service, if it is still as `seen`. What is not edited stays as it is.
+    ///
+    /// # Errors
+    /// `Change::Outdated` when somebody else changed it first.
+    pub async fn amend_service(
+        &self,
+        seen: &Service,
+        edit: impl FnOnce(&mut Value),
+        pull: Option<Pull>,
+    ) -> Result<(), Change> {
+        let mut spec = self.spec_of(seen).await?;
+        edit(&mut spec);
+        self.write_service(seen, spec, pull).await
+    }
+
+    async fn write_service(&self, seen: &Service, mut spec: Value, pull: Option<Pull>) -> Result<(), Change> {
         let (Some(id), Some(version)) = (&seen.id, index(&seen.version)) else {
             return Err(Change::Outdated);
         };
-        let options = UpdateServiceOptions {
-            version: i32::try_from(version).unwrap_or(i32::MAX),
-            registry_auth_from: "spec".to_owned(),
-            rollback: None,
-        };
-        self.docker
-            .update_service(id, spec, options, credentials)
-            .await
-            .map(|_| ())
-            .map_err(|error| self.change("updating a service", error))
+        let credentials = pull.map(|pull| pull.marking(&mut spec));
+        let path = format!("services/{id}/update?version={version}&registryAuthFrom=spec");
+        let updated = self.raw.post(&path, &spec, credentials.as_ref()).await;
+        updated.map_err(|error| self.change(UPDATING, error))
     }
 
     /// Takes a service back to its specification before the last update, if it is still as `seen`.
@@ -112,20 +145,42 @@ impl Engine {
     /// # Errors
     /// `Change::Outdated` when somebody else changed it first.
     pub async fn roll_back(&self, seen: &Service) -> Result<(), Change> {
-        let (Some(id), Some(version), Some(spec)) = (&seen.id, index(&seen.version), seen.spec.clone())
-        else {
+        let (Some(id), Some(version)) = (&seen.id, index(&seen.version)) else {
             return Err(Change::Outdated);
         };
-        let options = UpdateServiceOptions {
-            version: i32::try_from(version).unwrap_or(i32::MAX),
-            registry_auth_from: "previous-spec".to_owned(),
-            rollback: Some("previous".to_owned()),
-        };
-        self.docker
-            .update_service(id, spec, options, None)
-            .await
-            .map(|_| ())
-            .map_err(|error| self.change("rolling a service back", error))
+        let spec = self.spec_of(seen).await?;
+        let from = "registryAuthFrom=previous-spec&rollback=previous";
+        let path = format!("services/{id}/update?version={version}&{from}");
+        let updated = self.raw.post(&path, &spec, None).await;
+        updated.map_err(|error| self.change("rolling a service back", error))
+    }
+
+    /// A service's specification as the engine has it, if it is still as `seen`.
+    async fn spec_of(&self, seen: &Service) -> Result<Value, Change> {
+        let id = seen.id.as_deref().unwrap_or_default();
+        let now = self.raw.get(&format!("services/{id}")).await;
+        let mut now = now.map_err(|error| self.change("reading a service", error))?;
+        let version = now.pointer("/Version/Index").and_then(Value::as_u64);
+        if version.is_none() || version != index(&seen.version) {
+            return Err(Change::Outdated);
+        }
+        Ok(now["Spec"].take())
+    }
+
+    /// Edits the settings of the swarm; `edit` says whether it changed anything.
+    ///
+    /// # Errors
+    /// When the engine refuses it, also because somebody else changed them first.
+    pub async fn amend_swarm(&self, edit: impl FnOnce(&mut Value) -> bool) -> Result<(), ClusterError> {
+        let now = self.raw.get("swarm").await;
+        let mut now = now.map_err(|error| self.error("reading the swarm's settings", error))?;
+        let version = now.pointer("/Version/Index").and_then(Value::as_u64).unwrap_or(0);
+        let mut spec = now["Spec"].take();
+        if !edit(&mut spec) {
+            return Ok(());
+        }
+        let updated = self.raw.post(&format!("swarm/update?version={version}"), &spec, None).await;
+        updated.map_err(|error| self.error("changing the swarm's settings", error))
     }
 
     /// Changes a node, if it is still as `seen`.
@@ -153,6 +208,16 @@ impl Engine {
             .update_config(id, spec, options)
             .await
             .map_err(|error| self.change("recording a revision", error))
+    }
+
+    /// The token that workers join with: a secret that every manager has, and only they and workers.
+    ///
+    /// # Errors
+    /// When the engine does not tell it.
+    pub async fn join_token(&self) -> Result<String, ClusterError> {
+        let swarm = self.docker.inspect_swarm().await;
+        let swarm = swarm.map_err(|error| self.error("reading the swarm's join token", error))?;
+        Ok(swarm.join_tokens.and_then(|tokens| tokens.worker).unwrap_or_default())
     }
 
     /// Creates a config object; `None` when there is one of that name.

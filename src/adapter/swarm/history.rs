@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::observe::short;
-use super::spec::{REVISION, SERVICE};
+use super::spec::{self, REVISION, SERVICE, TEMPLATE};
 use super::verdict::Verdict;
 use crate::model::desired::Kept;
 use crate::model::duration::human;
@@ -96,6 +96,8 @@ pub struct Record {
     pub service: String,
     /// The revision's number.
     pub number: u64,
+    /// What its instances are made from; `None` where an earlier version recorded it.
+    pub template: Option<String>,
     /// The object's specification as it was read. Its data is never written anew.
     pub spec: ConfigSpec,
     /// What it deploys.
@@ -130,6 +132,7 @@ impl Record {
             service: labels.get(SERVICE)?.clone(),
             number: labels.get(REVISION)?.parse().ok()?,
             content: if labels.contains_key(REMOVED) { Content::Removed } else { content(spec) },
+            template: labels.get(TEMPLATE).cloned(),
             outcome: known,
             foreign: recorded.is_some() && known.is_none(),
             ran: labels.contains_key(RAN),
@@ -152,7 +155,9 @@ impl Record {
     /// When the deployment can't be written as JSON.
     pub fn create(deployment: &Deployment, number: u64) -> Result<ConfigSpec, serde_json::Error> {
         let stored = Stored { version: STORED_VERSION, deployment: deployment.clone() };
-        Ok(object(deployment.spec.name.as_str(), number, &serde_json::to_vec(&stored)?))
+        let mut spec = object(deployment.spec.name.as_str(), number, &serde_json::to_vec(&stored)?);
+        spec.labels.get_or_insert_default().insert(TEMPLATE.to_owned(), spec::template_id(deployment));
+        Ok(spec)
     }
 
     /// The config object that says that a service was removed. The removal takes a number, so that
@@ -171,6 +176,9 @@ impl Record {
         let labels = spec.labels.get_or_insert_default();
         labels.insert(OUTCOME.to_owned(), word(kept.state).to_owned());
         labels.insert(SINCE.to_owned(), kept.since.to_rfc3339());
+        if let Ok(deployment) = deployment(kept) {
+            labels.insert(TEMPLATE.to_owned(), spec::template_id(&deployment));
+        }
         if kept.ran {
             labels.insert(RAN.to_owned(), "yes".to_owned());
         }
@@ -180,14 +188,18 @@ impl Record {
         spec
     }
 
-    /// The revision as it is kept outside the swarm; `None` for a removal, and for data that is not
-    /// even JSON.
-    pub fn kept(&self, state: RevisionState) -> Option<Kept> {
+    /// The revision as it is kept outside the swarm, with `replicas` instances where a change of
+    /// nothing else has set another number; `None` for a removal, and for data that is not even JSON.
+    pub fn kept(&self, state: RevisionState, replicas: Option<u32>) -> Option<Kept> {
         if self.is_removal() {
             return None;
         }
         let data = STANDARD.decode(self.spec.data.as_ref()?).ok()?;
         let mut stored: serde_json::Value = serde_json::from_slice(&data).ok()?;
+        let written = stored.pointer_mut("/deployment/spec/scale/replicas");
+        if let (Some(written), Some(replicas)) = (written, replicas) {
+            *written = replicas.into();
+        }
         Some(Kept {
             number: self.number,
             state,
@@ -539,6 +551,7 @@ mod tests {
             number,
             spec: Record::create(&deployment, number).expect("JSON"),
             content: Content::Deployment(Box::new(deployment)),
+            template: Some("t".into()),
             outcome: None,
             foreign: false,
             ran: false,
@@ -556,6 +569,7 @@ mod tests {
     #[test]
     fn a_record_survives_its_config_object() {
         let mut before = record(3);
+        before.template = Some(spec::template_id(before.deployment().expect("a deployment")));
         before.outcome = Some(RevisionState::RolledBack);
         before.reason = Some("web@1 never became healthy: 500 from /health".into());
         before.spec = before.updated();
@@ -670,15 +684,16 @@ mod tests {
     #[test]
     fn a_restored_revision_is_the_one_that_was_kept() {
         let mut before = record(3);
+        before.template = Some(spec::template_id(before.deployment().expect("a deployment")));
         before.ran = true;
-        let kept = before.kept(RevisionState::Running).expect("it can be kept");
+        let kept = before.kept(RevisionState::Running, None).expect("it can be kept");
         let after = Record::read(&config(Record::restored("web", &kept))).expect("a record");
         assert_eq!(
             (after.number, after.ran, after.outcome, after.since),
             (3, true, Some(RevisionState::Running), before.since)
         );
         assert_eq!(after.content, before.content);
-        assert_eq!(after.kept(RevisionState::Running), Some(kept));
+        assert_eq!(after.kept(RevisionState::Running, None), Some(kept));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use bollard::models::{
     LocalNodeState, NodeSpecRoleEnum, Reachability, SwarmInitRequest, SwarmJoinRequest, SwarmSpec,
     SwarmSpecDispatcher, SwarmSpecOrchestration,
 };
-use bollard::query_parameters::{DeleteNodeOptions, LeaveSwarmOptions, UpdateSwarmOptions};
+use bollard::query_parameters::{DeleteNodeOptions, LeaveSwarmOptions};
 use chrono::Utc;
 use futures_util::stream::BoxStream;
+use serde_json::Value;
 
 use super::Swarm;
 use super::engine::Change;
@@ -209,7 +210,7 @@ impl Membership for Swarm {
     }
 
     async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
-        super::drain::drain(&self.engine, &*self.credentials, machines, true).await
+        super::drain::drain(self, machines, true).await
     }
 
     async fn settle(&self) -> Result<(), ClusterError> {
@@ -242,21 +243,17 @@ fn mark_registered(labels: &mut HashMap<String, String>) -> bool {
 impl Swarm {
     /// Makes a swarm that the version before founded keep as many tasks as this one counts.
     async fn keep_history(&self) -> Result<(), ClusterError> {
-        let failed = |error| self.engine.error("reading the swarm's settings", error);
-        let swarm = self.engine.docker().inspect_swarm().await.map_err(failed)?;
-        let version = swarm.version.as_ref().and_then(|version| version.index);
-        let (Some(mut spec), Some(version)) = (swarm.spec, version) else { return Ok(()) };
-        let history = spec.orchestration.get_or_insert_default();
-        if history.task_history_retention_limit.is_some_and(|limit| limit >= TASK_HISTORY) {
-            return Ok(());
-        }
-        history.task_history_retention_limit = Some(TASK_HISTORY);
-        let options =
-            UpdateSwarmOptions { version: i64::try_from(version).unwrap_or(i64::MAX), ..Default::default() };
-        match self.engine.docker().update_swarm(spec, options).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.engine.error("changing the swarm's settings", error)),
-        }
+        let kept = "/Orchestration/TaskHistoryRetentionLimit";
+        self.engine
+            .amend_swarm(|spec| {
+                let enough = |limit: &Value| limit.as_i64().is_some_and(|limit| limit >= TASK_HISTORY);
+                if spec.pointer(kept).is_some_and(enough) {
+                    return false;
+                }
+                spec["Orchestration"]["TaskHistoryRetentionLimit"] = TASK_HISTORY.into();
+                true
+            })
+            .await
     }
 
     /// Marks the nodes that control machines of the version before registered without a mark, so that

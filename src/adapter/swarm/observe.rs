@@ -11,6 +11,7 @@ use bollard::models::{
 use chrono::{DateTime, Utc};
 
 use super::history::{self, Now, Record};
+use super::lineage::Lineage;
 use super::spec::{self, NODE, SERVICE};
 use super::verdict::{Limits, Progress, Verdict, judge};
 use crate::model::machine::{Machine, MachineState, Role};
@@ -95,14 +96,14 @@ impl Observed {
 
     /// What the engine says about a service at this moment.
     pub fn now(&self, service: &Service) -> Now {
-        let current = spec::revision_of(service.spec.as_ref().and_then(|spec| spec.labels.as_ref()));
+        let lineage = self.lineage(service);
+        let current = lineage.current;
         let instances = self.instances(service);
         let update = service.update_status.as_ref();
         let mut failures: HashMap<u64, (DateTime<Utc>, String)> = HashMap::new();
         for task in self.tasks_of(service) {
-            let Some((revision, at, text)) = failure(task, name_of(service).unwrap_or_default()) else {
-                continue;
-            };
+            let Some((at, text)) = failure(task, name_of(service).unwrap_or_default()) else { continue };
+            let Some(revision) = lineage.of(task) else { continue };
             let first = failures.entry(revision).or_insert_with(|| (at, text.clone()));
             if at < first.0 {
                 *first = (at, text);
@@ -110,7 +111,7 @@ impl Observed {
         }
         let of_current: BTreeSet<&str> = self
             .tasks_of(service)
-            .filter(|task| task_revision(task) == current)
+            .filter(|task| lineage.of(task) == current)
             .filter_map(|task| task.id.as_deref())
             .collect();
         let ours = || instances.iter().filter(|instance| of_current.contains(instance.id.as_str()));
@@ -126,7 +127,7 @@ impl Observed {
             age: Duration::ZERO,
             desired,
             healthy,
-            failures: self.failures_by_slot(service, current).into_values().max().unwrap_or(0),
+            failures: self.failures_by_slot(service, &lineage).into_values().max().unwrap_or(0),
         };
         let records = self.records(name_of(service).unwrap_or_default());
         let record = records.iter().find(|record| record.number == current);
@@ -148,14 +149,19 @@ impl Observed {
         }
     }
 
-    /// How often each instance of a revision has failed, as far as the engine remembers.
-    fn failures_by_slot(&self, service: &Service, revision: u64) -> HashMap<Slot, u32> {
+    /// Which revision each task of a service belongs to.
+    pub fn lineage(&self, service: &Service) -> Lineage {
+        Lineage::new(service, &self.records(name_of(service).unwrap_or_default()))
+    }
+
+    /// How often each instance of the current revision has failed, as far as the engine remembers.
+    fn failures_by_slot(&self, service: &Service, lineage: &Lineage) -> HashMap<Slot, u32> {
         let mut found = HashMap::new();
         for task in self.tasks_of(service) {
             let state = task.status.as_ref().and_then(|status| status.state);
             // One that the engine stopped would be `shutdown`: these ended on their own.
             let failed = matches!(state, Some(TaskState::FAILED | TaskState::REJECTED | TaskState::COMPLETE));
-            if failed && task_revision(task) == Some(revision) {
+            if failed && lineage.of(task) == lineage.current {
                 *found.entry(slot(task)).or_default() += 1;
             }
         }
@@ -198,11 +204,7 @@ impl Observed {
 
     /// How many instances of a service there should be.
     pub fn desired(&self, service: &Service) -> u32 {
-        let mode = service.spec.as_ref().and_then(|spec| spec.mode.as_ref());
-        let replicas = mode
-            .and_then(|mode| mode.replicated.as_ref())
-            .map(|replicated| u32::try_from(replicated.replicas.unwrap_or(1)).unwrap_or(0));
-        replicas.unwrap_or_else(|| {
+        replicas(service).unwrap_or_else(|| {
             let fitting = self.nodes.iter().filter(|node| takes_work(node) && fits(service, node)).count();
             u32::try_from(fitting).unwrap_or(u32::MAX)
         })
@@ -229,15 +231,15 @@ impl Observed {
             .and_then(|spec| spec.endpoint_spec.as_ref())
             .and_then(|endpoint| endpoint.ports.as_ref())
             .map_or(0, Vec::len);
-        let current = spec::revision_of(service.spec.as_ref().and_then(|spec| spec.labels.as_ref()));
-        let failures = self.failures_by_slot(service, current.unwrap_or(0));
+        let lineage = self.lineage(service);
+        let failures = self.failures_by_slot(service, &lineage);
         let trial = trial(service);
         let mut instances: Vec<Instance> = Vec::new();
         let mut failed: BTreeMap<String, Instance> = BTreeMap::new();
         for task in self.tasks_of(service) {
             let node = task.node_id.as_deref().and_then(|id| nodes.get(id).copied());
             let Some(mut instance) = instance(task, name, node, ports) else { continue };
-            if task_revision(task) == current {
+            if lineage.of(task) == lineage.current {
                 instance.restarts = failures.get(&slot(task)).copied().unwrap_or(0);
             }
             // Without a check, a program that crashes again and again would be healthy in between.
@@ -517,8 +519,8 @@ pub fn short(output: &str) -> String {
     output.trim().chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
-/// Which revision a task failed for, when, and why.
-fn failure(task: &Task, service: &str) -> Option<(u64, DateTime<Utc>, String)> {
+/// When a task failed, and why.
+fn failure(task: &Task, service: &str) -> Option<(DateTime<Utc>, String)> {
     let status = task.status.as_ref()?;
     if !matches!(status.state?, TaskState::FAILED | TaskState::REJECTED | TaskState::COMPLETE) {
         return None;
@@ -534,12 +536,13 @@ fn failure(task: &Task, service: &str) -> Option<(u64, DateTime<Utc>, String)> {
     } else {
         format!("{name} failed: {}", plain(error))
     };
-    Some((task_revision(task)?, status.timestamp?, text))
+    Some((status.timestamp?, text))
 }
 
-/// The revision a task belongs to.
-pub fn task_revision(task: &Task) -> Option<u64> {
-    spec::revision_of(task.spec.as_ref()?.container_spec.as_ref()?.labels.as_ref())
+/// How many instances a service is to have; `None` for one on every machine.
+pub fn replicas(service: &Service) -> Option<u32> {
+    let replicated = service.spec.as_ref()?.mode.as_ref()?.replicated.as_ref()?;
+    Some(u32::try_from(replicated.replicas.unwrap_or(1)).unwrap_or(0))
 }
 
 /// The engine's words without its names for its own parts.

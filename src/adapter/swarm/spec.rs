@@ -13,6 +13,8 @@ use bollard::models::{
     TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
     TaskSpecRestartPolicyConditionEnum,
 };
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::model::feature::{Feature, Features, Needs};
 use crate::model::name::Digest;
@@ -20,8 +22,12 @@ use crate::model::service::{Deployment, HealthProbe, Scale};
 
 /// The label that names a service of ours; anything without it is somebody else's.
 pub const SERVICE: &str = "fleetwright.service";
-/// The label that holds the number of the revision.
+/// The label that holds the number of the revision. Containers have none: the engine would replace
+/// every instance for a revision that changes nothing about them.
 pub const REVISION: &str = "fleetwright.revision";
+/// The label of services, containers and records that tells what the engine makes instances from:
+/// see [`template_id`].
+pub const TEMPLATE: &str = "fleetwright.template";
 /// What the labels of a machine begin with.
 pub const NODE: &str = "fleetwright.";
 /// The label of nodes whose machine a control machine has registered. The engine's constraints know
@@ -57,13 +63,15 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
     let spec = &deployment.spec;
     // A fixed port can't be held by the old and the new instance on one machine.
     let exclusive = spec.ports.iter().any(|port| port.host.is_some());
+    let (template, id) = template(deployment);
     let labels = HashMap::from([
         (SERVICE.to_owned(), spec.name.to_string()),
         (REVISION.to_owned(), number.to_string()),
+        (TEMPLATE.to_owned(), id),
     ]);
     ServiceSpec {
         name: Some(spec.name.to_string()),
-        labels: Some(labels.clone()),
+        labels: Some(labels),
         mode: Some(match spec.scale {
             Scale::Replicas(count) => ServiceSpecMode {
                 replicated: Some(ServiceSpecModeReplicated { replicas: Some(i64::from(count)) }),
@@ -71,20 +79,7 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
             },
             Scale::EveryMachine => ServiceSpecMode { global: Some(HashMap::new()), ..Default::default() },
         }),
-        task_template: Some(TaskSpec {
-            container_spec: Some(container(deployment, labels)),
-            resources: Some(resources(deployment)),
-            restart_policy: Some(TaskSpecRestartPolicy {
-                condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
-                delay: Some(nanos(RESTART_DELAY)),
-                ..Default::default()
-            }),
-            placement: Some(TaskSpecPlacement {
-                constraints: Some(placement(deployment)),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }),
+        task_template: Some(template),
         update_config: Some(ServiceSpecUpdateConfig {
             parallelism: Some(i64::from(spec.update.parallel.max(1))),
             delay: Some(0),
@@ -133,24 +128,57 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
     }
 }
 
-/// The same specification again with every task to be replaced, for emptying machines.
-/// The revision stays what it is.
-pub fn forced_again(mut spec: ServiceSpec) -> ServiceSpec {
-    if let Some(template) = &mut spec.task_template {
-        template.force_update = Some(template.force_update.unwrap_or(0) + 1);
-    }
-    // Going back from a move would only move everything again.
-    if let Some(update) = &mut spec.update_config {
-        update.failure_action = Some(ServiceSpecUpdateConfigFailureActionEnum::PAUSE);
-    }
-    spec
+/// What tells the instances of a deployment from those of another one: the same for two deployments
+/// that the engine makes the same instances from, such as two that differ in their number only.
+pub fn template_id(deployment: &Deployment) -> String {
+    template(deployment).1
 }
 
-fn container(deployment: &Deployment, labels: HashMap<String, String>) -> TaskSpecContainerSpec {
+/// What the engine makes instances from, with its id in the labels of the container.
+fn template(deployment: &Deployment) -> (TaskSpec, String) {
+    let mut container = container(deployment);
+    let mut template = TaskSpec {
+        container_spec: Some(container.clone()),
+        resources: Some(resources(deployment)),
+        restart_policy: Some(TaskSpecRestartPolicy {
+            condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
+            delay: Some(nanos(RESTART_DELAY)),
+            ..Default::default()
+        }),
+        placement: Some(TaskSpecPlacement { constraints: Some(placement(deployment)), ..Default::default() }),
+        ..Default::default()
+    };
+    // Every key is a string and every number is finite, so there is nothing that JSON can't hold.
+    let mut json = serde_json::to_value(&template).unwrap_or_default();
+    json.sort_all_objects();
+    let hash = Sha256::digest(json.to_string());
+    let id: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    container.labels.get_or_insert_default().insert(TEMPLATE.to_owned(), id.clone());
+    template.container_spec = Some(container);
+    (template, id)
+}
+
+/// Gives a specification, as the engine writes it, another number of instances.
+pub fn scale(spec: &mut Value, replicas: u32) {
+    spec["Mode"]["Replicated"]["Replicas"] = replicas.into();
+}
+
+/// Has a specification, as the engine writes it, replace every task, for emptying machines. The
+/// revision stays what it is.
+pub fn force_again(spec: &mut Value) {
+    let forced = spec["TaskTemplate"]["ForceUpdate"].as_u64().unwrap_or(0);
+    spec["TaskTemplate"]["ForceUpdate"] = (forced + 1).into();
+    // Going back from a move would only move everything again.
+    if spec["UpdateConfig"].is_object() {
+        spec["UpdateConfig"]["FailureAction"] = "pause".into();
+    }
+}
+
+fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
     let spec = &deployment.spec;
     TaskSpecContainerSpec {
         image: Some(format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest)),
-        labels: Some(labels),
+        labels: Some(HashMap::from([(SERVICE.to_owned(), spec.name.to_string())])),
         args: (!spec.command.is_empty()).then(|| spec.command.clone()),
         env: Some(spec.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()),
         stop_grace_period: Some(nanos(spec.drain + GRACE_AFTER_DRAIN)),
@@ -244,11 +272,6 @@ pub fn digest_of(image: &str) -> Option<Digest> {
     image.rsplit_once('@').and_then(|(_, digest)| digest.parse().ok())
 }
 
-/// The revision number in a set of labels.
-pub fn revision_of(labels: Option<&HashMap<String, String>>) -> Option<u64> {
-    labels?.get(REVISION)?.parse().ok()
-}
-
 fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -311,11 +334,50 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn moving_keeps_the_revision() {
+    fn a_revision_that_changes_nothing_about_instances_has_the_same_template() {
+        let of = |change: &dyn Fn(&mut Deployment)| {
+            let mut changed = deployment("web", 'a');
+            change(&mut changed);
+            let spec = service_spec(&changed, 4, OnFailure::RollBack);
+            (spec.task_template, template_id(&changed))
+        };
+        let plain = of(&|_| ());
+        assert_eq!(plain.0, service_spec(&deployment("web", 'a'), 9, OnFailure::Stop).task_template);
+        let rest: [&dyn Fn(&mut Deployment); 3] = [
+            &|one| one.spec.scale = Scale::Replicas(7),
+            &|one| one.spec.update.monitor = Duration::from_secs(60),
+            &|one| one.origin.commit = "d".repeat(40),
+        ];
+        assert!(rest.iter().all(|change| of(change) == plain));
+        let instances: [&dyn Fn(&mut Deployment); 3] = [
+            &|one| one.spec.limits.memory_bytes = Some(1 << 30),
+            &|one| one.spec.command = vec!["serve".to_owned()],
+            &|one| *one = deployment("web", 'b'),
+        ];
+        assert!(instances.iter().all(|change| of(change).1 != plain.1));
+    }
+
+    #[test]
+    fn moving_and_scaling_keep_everything_else() {
         let spec = service_spec(&deployment("web", 'a'), 3, OnFailure::RollBack);
-        let moved = forced_again(forced_again(spec));
-        assert_eq!(revision_of(moved.labels.as_ref()), Some(3));
-        assert_eq!(moved.task_template.and_then(|template| template.force_update), Some(2));
+        let mut spec = serde_json::to_value(spec).expect("JSON");
+        spec["TaskTemplate"]["ContainerSpec"]["OfALaterEngine"] = true.into();
+        let before = spec.clone();
+        force_again(&mut spec);
+        force_again(&mut spec);
+        assert_eq!(spec["TaskTemplate"]["ForceUpdate"], 2);
+        assert_eq!(spec["UpdateConfig"]["FailureAction"], "pause");
+        scale(&mut spec, 5);
+        assert_eq!(spec["Mode"]["Replicated"]["Replicas"], 5);
+        spec["TaskTemplate"]["ForceUpdate"] = before["TaskTemplate"]["ForceUpdate"].clone();
+        spec["UpdateConfig"]["FailureAction"] = before["UpdateConfig"]["FailureAction"].clone();
+        scale(&mut spec, 2);
+        let plain = |mut value: Value| {
+            value["TaskTemplate"].as_object_mut().expect("an object").remove("ForceUpdate");
+            value.sort_all_objects();
+            value
+        };
+        assert_eq!(plain(spec), plain(before));
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::port::journal::{Journal, JournalError};
 
 /// A rollout in which nothing changes for this long is given up; the engine goes on with it.
 const STANDSTILL: Duration = Duration::from_secs(30 * 60);
+/// How long a service that runs may take to reach another number of instances.
+const GROWTH: Duration = Duration::from_secs(5 * 60);
 /// How often a rollout's run looks whether a newer one waits.
 const NEWER: Duration = Duration::from_millis(500);
 /// How far the clocks of the cluster's machines may be behind ours.
@@ -292,6 +294,7 @@ pub(super) async fn follow(
     let mut watch = cluster.watch().await?;
     let mut progressed = false;
     let mut last = None;
+    let mut short = None;
     let mut limit = Instant::now() + STANDSTILL;
     let lost = |reason: String, progressed| Problem { reason, patience: Patience::Long, progressed };
     let mut look = tokio::time::interval(NEWER);
@@ -300,7 +303,7 @@ pub(super) async fn follow(
             next = timeout_at(limit, watch.next()) => next,
             _ = look.tick() => {
                 // Before the first answer it is not known whether the rollout has ended already.
-                match newer().filter(|_| matches!(last, Some((RevisionState::RollingOut, _)))) {
+                match newer().filter(|_| last.is_some()) {
                     Some(run) => {
                         let reason = format!("run {run} of a newer commit takes over");
                         return Ok(Outcome::Followed { state: RevisionState::Replaced, reason: Some(reason) });
@@ -312,9 +315,12 @@ pub(super) async fn follow(
         let snapshot = match next {
             Err(_) => {
                 let minutes = STANDSTILL.as_secs() / 60;
-                return Err(Problem::lasting(format!(
-                    "nothing has changed for {minutes} min; the cluster goes on with revision {revision} of `{service}`"
-                )));
+                return Err(Problem::lasting(short.unwrap_or_else(|| {
+                    format!(
+                        "nothing has changed for {minutes} min; the cluster goes on with revision \
+                         {revision} of `{service}`"
+                    )
+                })));
             }
             Ok(None) => return Err(lost("the cluster stopped answering".into(), progressed)),
             Ok(Some(Err(error))) => return Err(lost(error.to_string(), progressed)),
@@ -333,7 +339,8 @@ pub(super) async fn follow(
         let healthy = healthy(status, digest);
         if last != Some((found.state, healthy)) {
             last = Some((found.state, healthy));
-            limit = Instant::now() + STANDSTILL;
+            let grows = found.state == RevisionState::Running;
+            limit = Instant::now() + if grows { GROWTH } else { STANDSTILL };
             if found.state == RevisionState::RollingOut || found.state == RevisionState::Running {
                 tell(RolloutEvent::Progress {
                     service: service.clone(),
@@ -343,8 +350,11 @@ pub(super) async fn follow(
                 });
             }
         }
+        short = None;
         match found.state {
             RevisionState::RollingOut => {}
+            // More instances were asked for, and the engine has no verdict on those.
+            RevisionState::Running if !status.is_whole() => short = Some(too_few(status, healthy)),
             state => {
                 for line in found.failed.iter().flat_map(FailedInstance::report) {
                     say(&line);
@@ -353,6 +363,19 @@ pub(super) async fn follow(
             }
         }
     }
+}
+
+/// That a service which runs has fewer instances than it should, and why.
+fn too_few(status: &ServiceStatus, healthy: u32) -> String {
+    let waiting = status.instances.iter().find(|one| one.state != InstanceState::Healthy);
+    let why = waiting.and_then(|one| Some(format!(": {}: {}", one.name, one.message.as_deref()?)));
+    format!(
+        "{healthy} of {} instances of `{}` are healthy after {} min{}",
+        status.desired,
+        status.name,
+        GROWTH.as_secs() / 60,
+        why.unwrap_or_default()
+    )
 }
 
 /// How many healthy instances run that image.

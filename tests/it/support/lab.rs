@@ -299,6 +299,27 @@ impl Lab {
         );
     }
 
+    /// What the engine did with the service's instances and when, from a manager that answers: for
+    /// the message of a failure.
+    pub fn moves(&self) -> String {
+        let script = "docker service inspect web --format '{{.UpdatedAt}} {{json .UpdateStatus}} {{json .Spec.Labels}}'; \
+                      docker service ps web --no-trunc; docker node ls; \
+                      docker service ps web -q --no-trunc | xargs docker inspect --format \
+                      '{{.ID}} {{.CreatedAt}} {{.UpdatedAt}} {{.DesiredState}} {{.Status.State}} {{.Status.Timestamp}}'";
+        let snapshot = self.snapshot().map_or_else(Vec::new, |snapshot| snapshot.machines);
+        let managers = snapshot.iter().filter(|machine| machine.role == Role::Control);
+        for manager in managers {
+            let output = Command::new("docker")
+                .args(["exec", &self.container(manager), "sh", "-c", script])
+                .output()
+                .expect("docker runs");
+            if output.status.success() {
+                return String::from_utf8_lossy(&output.stdout).into_owned();
+            }
+        }
+        "no manager answers\n".to_owned()
+    }
+
     /// The container of a machine.
     pub fn container(&self, machine: &Machine) -> String {
         format!("fleetwright-{NAME}-{}", machine.id)
