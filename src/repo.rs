@@ -12,6 +12,7 @@ use crate::model::stack::RenderedStack;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
 mod access;
+pub mod agent;
 pub mod check;
 mod cloudformation;
 mod decode;

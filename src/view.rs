@@ -18,6 +18,7 @@ pub mod paint;
 pub mod pipeline;
 pub mod plan;
 pub mod plan_markdown;
+pub mod published;
 pub mod recover;
 pub mod render;
 pub mod roll;

@@ -10,6 +10,7 @@ mod killed;
 mod lost;
 mod owners;
 mod protected;
+mod published;
 mod recovery;
 mod rights;
 mod secrets;

@@ -4,6 +4,7 @@
 //! bucket must belong to, and S3 refuses the request when it belongs to another.
 
 use async_trait::async_trait;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -159,6 +160,9 @@ impl Bucket {
         self.protect().await?;
         let Home { name, account } = self.home().await?;
         let mut created = false;
+        // What is large may take longer than other calls: 100 kB a second is slow.
+        let time = Duration::from_secs(30 + bytes.len() as u64 / 100_000);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(time).build();
         loop {
             let body = ByteStream::from(bytes.to_vec());
             let mut request =
@@ -168,7 +172,8 @@ impl Bucket {
                 Some(Condition::Is(tag)) => request = request.if_match(tag),
                 None => {}
             }
-            let error = match request.send().await {
+            let config = aws_sdk_s3::config::Builder::new().timeout_config(timeouts.clone());
+            let error = match request.customize().config_override(config).send().await {
                 // Without it, the next conditional write would be under no condition at all.
                 Ok(answer) => match answer.e_tag {
                     Some(tag) => return Ok(Some(tag)),

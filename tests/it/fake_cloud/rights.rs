@@ -164,6 +164,13 @@ fn every_command_calls_what_the_document_says_and_nothing_else() {
     lab.aws.put_into("shop-local-db", "REVIEW_IN_PROGRESS");
     tried(&mut found, &lab, &["apply", "-y"]);
 
+    // The agent. The second time it is there.
+    let lab = self::lab();
+    std::fs::write(lab.path("agent"), b"\x7fELF").expect("written");
+    for _ in 0..2 {
+        tried(&mut found, &lab, &["agent", "publish", "--file", "agent", "--release", "1.4.0"]);
+    }
+
     // What exists is taken into a stack: the fake AWS serves no import beyond its first calls. An apply with the lock
     // leaves its record, which is read.
     for apply in [&["apply", "-y", "--no-lock"][..], &["apply", "-y"]] {
