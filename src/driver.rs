@@ -19,6 +19,7 @@ pub mod members;
 pub mod pipeline;
 pub mod plan;
 pub mod prune;
+pub mod public;
 pub mod recover;
 pub mod rendezvous;
 pub mod roll;

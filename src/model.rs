@@ -30,6 +30,7 @@ pub mod parameter;
 pub mod pipeline;
 pub mod principal;
 pub mod project;
+pub mod published;
 pub mod reboot;
 pub mod redact;
 pub mod run;

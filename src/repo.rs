@@ -12,6 +12,7 @@ use crate::model::stack::RenderedStack;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
 
 mod access;
+pub mod agent;
 pub mod check;
 mod cloudformation;
 mod decode;
@@ -19,6 +20,7 @@ pub mod document;
 mod exports;
 mod files;
 mod graph;
+mod group_sizes;
 mod interpolate;
 mod merge_keys;
 mod names;

@@ -18,6 +18,7 @@ pub mod paint;
 pub mod pipeline;
 pub mod plan;
 pub mod plan_markdown;
+pub mod published;
 pub mod recover;
 pub mod render;
 pub mod roll;
@@ -26,6 +27,7 @@ pub mod status;
 pub mod table;
 pub mod time;
 pub mod tokens;
+pub mod warnings;
 pub mod words;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! The ordinary credential chain and AWS_ENDPOINT_URL apply; nothing here knows whether
 //! the endpoint is AWS's own.
 
+mod answers;
 mod bucket;
 mod cloud;
 mod drift;
@@ -61,7 +62,10 @@ pub struct Aws {
 macro_rules! client {
     ($aws:expr, $service:ident) => {{
         let config = $service::config::Builder::from(&$aws.config);
-        let config = config.retry_classifier($aws.patience.clone()).interceptor($aws.watch.clone());
+        let config = config
+            .retry_classifier($aws.patience.clone())
+            .interceptor($aws.watch.clone())
+            .interceptor(answers::Whole);
         $service::Client::from_conf(config.build())
     }};
 }
@@ -114,7 +118,7 @@ impl Aws {
     pub async fn account(&self) -> Result<String, CloudError> {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking which account this is", error))?;
-        Ok(identity.account.unwrap_or_default())
+        identity.account.ok_or_else(|| answers::missing("asking which account this is", "Account"))
     }
 
     /// Proves to others who calls, with the same credentials.
@@ -129,7 +133,7 @@ impl Aws {
     pub async fn caller(&self) -> Result<String, CloudError> {
         let identity = client!(self, aws_sdk_sts).get_caller_identity().send().await;
         let identity = identity.map_err(|error| failure("asking who this is", error))?;
-        Ok(identity.arn.unwrap_or_default())
+        identity.arn.ok_or_else(|| answers::missing("asking who this is", "Arn"))
     }
 
     /// The region that calls go to.
@@ -141,6 +145,7 @@ impl Aws {
         let config = aws_sdk_cloudformation::config::Builder::from(&self.config)
             .retry_classifier(self.patience.clone())
             .interceptor(self.watch.clone())
+            .interceptor(answers::Whole)
             .retry_partition(self.budget.clone());
         aws_sdk_cloudformation::Client::from_conf(config.build())
     }
@@ -184,9 +189,10 @@ impl Aws {
     }
 
     fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
-        let mut config =
-            aws_sdk_s3::config::Builder::from(&self.config).retry_classifier(self.patience.clone());
-        config = config.interceptor(self.watch.clone());
+        let mut config = aws_sdk_s3::config::Builder::from(&self.config)
+            .retry_classifier(self.patience.clone())
+            .interceptor(self.watch.clone())
+            .interceptor(answers::Whole);
         // Only AWS itself answers under a name for each bucket.
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
         let s3 = aws_sdk_s3::Client::from_conf(config.build());

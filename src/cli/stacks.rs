@@ -23,6 +23,7 @@ use crate::driver::apply::Shell;
 use crate::driver::follow::Pace;
 use crate::driver::lock::{self, Lock, LockError, Machine, TERM};
 use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
+use crate::driver::public::{self, PublicError};
 use crate::event::Events;
 use crate::local::home::Home;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
@@ -36,7 +37,7 @@ use crate::port::groups::Groups;
 use crate::port::hooks::Hooks;
 use crate::port::repair::Repair;
 use crate::port::store::Store;
-use crate::source::suggest;
+use crate::source::{Diagnostic, suggest};
 use crate::view;
 use crate::view::live::Live;
 use crate::view::paint::Paint;
@@ -48,8 +49,12 @@ enum Asks<'c> {
     Nothing,
     /// How things are.
     Reads,
+    /// How things are, to compare them with all that is wanted.
+    Plans,
     /// To change something; with the command, as a person calls it.
     Changes(&'c str),
+    /// To bring about what is wanted; with the command.
+    Applies(&'c str),
 }
 
 /// One run of a command on stacks.
@@ -76,6 +81,8 @@ pub struct Session {
     pub events: Events,
     /// Cancelled by the first signal.
     pub stop: CancellationToken,
+    /// Cancelled by the first signal, and when the lock is lost.
+    lost: CancellationToken,
     printer: JoinHandle<()>,
     aws: Aws,
     attending: Attending,
@@ -103,22 +110,23 @@ impl Session {
         names: &[String],
         secrets: &[GivenSecret],
     ) -> Result<Self, Failure> {
-        Self::over(context, names, Asks::Reads, secrets).await
+        Self::over(context, names, Asks::Plans, secrets).await
     }
 
     /// Like [`Session::reading`], for `command`, which changes the environment: a protected one must be named.
     pub async fn changing(context: &Context, names: &[String], command: &str) -> Result<Self, Failure> {
-        Self::changing_with(context, names, command, &[]).await
+        Self::over(context, names, Asks::Changes(command), &[]).await
     }
 
-    /// Like [`Session::changing`], with values that a person gave for `NoEcho` parameters.
-    pub async fn changing_with(
+    /// Like [`Session::changing`], to bring about what is wanted, with values that a person gave for `NoEcho`
+    /// parameters.
+    pub async fn applying(
         context: &Context,
         names: &[String],
         command: &str,
         secrets: &[GivenSecret],
     ) -> Result<Self, Failure> {
-        Self::over(context, names, Asks::Changes(command), secrets).await
+        Self::over(context, names, Asks::Applies(command), secrets).await
     }
 
     /// Like [`Session::reading`], for what never asks the cloud: variables may be unset.
@@ -135,22 +143,29 @@ impl Session {
         secrets.iter().for_each(|given| context.hide(given.value.expose()));
         let repository = context.repository()?;
         let environment = context.environment(&repository)?;
-        if let Asks::Changes(command) = asks {
+        if let Asks::Changes(command) | Asks::Applies(command) = asks {
             may_change(context, environment, command)?;
         }
         let mut rendered = context.rendered(&repository, environment)?;
         secret::set(&mut rendered, environment.region.shown(), secrets)
             .map_err(|error| Failure::usage(error.to_string(), error.next()))?;
-        let wanted = Arc::new(wanted(&repository, environment, rendered, names)?);
+        let mut wanted = wanted(&repository, environment, rendered, names)?;
         all_chosen(&wanted, secrets)?;
         if asks != Asks::Nothing {
             all_set(&repository, &wanted)?;
+        }
+        if matches!(asks, Asks::Plans | Asks::Applies(_)) {
+            has_agent(&repository, environment, &wanted)?;
         }
         let aws = context.aws(environment).await?;
         let (events, printer) = printer(context, &wanted);
         let attending = attend(context, &aws, &events);
         if asks != Asks::Nothing {
             context.check_account(&aws, environment).await?;
+        }
+        if matches!(asks, Asks::Plans | Asks::Applies(_)) {
+            let filled = public::fill(&mut wanted, aws.parameters().as_ref()).await;
+            filled.map_err(|error| public_failure(error, &repository))?;
         }
         let store = aws.store(&repository.project);
         let known = Home::from_env().ok().map(|home| home.root().join("templates"));
@@ -163,7 +178,7 @@ impl Session {
         let hooks: Arc<dyn Hooks> = Arc::new(ChildProcesses::new(repository.root.clone(), context.mask()));
         Ok(Self {
             repository,
-            wanted,
+            wanted: Arc::new(wanted),
             cloud,
             store,
             repair,
@@ -172,6 +187,7 @@ impl Session {
             groups,
             access,
             events,
+            lost: stop.child_token(),
             stop,
             printer,
             aws,
@@ -225,7 +241,7 @@ impl Session {
         };
         let machine = Machine { lives, boot: boot_clock };
         let taken =
-            Lock::take(Arc::clone(&self.store), key, record, TERM, machine, &watching, self.stop.clone())
+            Lock::take(Arc::clone(&self.store), key, record, TERM, machine, &watching, self.lost.clone())
                 .await;
         taken.map_err(|error| match error {
             LockError::Held(held) => {
@@ -277,7 +293,8 @@ impl Session {
             cloud: Arc::clone(&self.cloud),
             events: self.events.clone(),
             pace: Pace::adaptive(),
-            stop: self.stop.clone(),
+            stop: self.lost.clone(),
+            watch: self.stop.clone(),
             hooks: Arc::clone(&self.hooks),
             slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         }
@@ -366,6 +383,36 @@ fn all_set(repository: &Repository, wanted: &Wanted) -> Result<(), Failure> {
     }
     diagnostics.dedup();
     Err(Failure::Invalid { diagnostics, files: repository.files })
+}
+
+/// Machines without an agent would never be members of their cluster.
+fn has_agent(repository: &Repository, environment: &Environment, wanted: &Wanted) -> Result<(), Failure> {
+    if !wanted.chosen().any(|wanted| wanted.stack.lacks_agent()) {
+        return Ok(());
+    }
+    let message = format!("no agent is published for environment `{}`", environment.name);
+    let (place, help) =
+        (&environment.place, "run `fleetwright agent publish`: it writes `agent` into fleetwright.yaml");
+    let diagnostic = Diagnostic::error("unpublished-agent", message).help(help);
+    let diagnostic = diagnostic.at(&place.file, place.span, "its machines would have none");
+    Err(Failure::Invalid { diagnostics: vec![diagnostic], files: repository.files })
+}
+
+/// A public parameter that has no value, with its place.
+fn public_failure(error: PublicError, repository: &Repository) -> Failure {
+    let message = error.to_string();
+    match error {
+        PublicError::Cloud(error) => cloud_failure(error),
+        PublicError::Missing { place, .. } => {
+            let help = "`aws ssm get-parameters-by-path --path /aws/service/debian/release --recursive` lists those of Debian";
+            let diagnostic = Diagnostic::error("unknown-public-parameter", message).help(help);
+            let diagnostic = match &place {
+                Some(place) => diagnostic.at(&place.file, place.span, "its value is needed here"),
+                None => diagnostic,
+            };
+            Failure::Invalid { diagnostics: vec![diagnostic], files: repository.files }
+        }
+    }
 }
 
 /// A secret for a stack that is not worked on would be set by nobody.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::{explained, refused};
-use super::follow::{Follower, Pace, Still, computed};
+use super::follow::{Ask, Followed, Follower, Left, PATIENCE, Pace, computed, insist};
 use super::graph::Graph;
 use super::hook;
 use super::plan::{Found, Wanted, WantedStack, request};
@@ -36,8 +36,10 @@ pub struct Shell {
     pub events: Events,
     /// How often is asked.
     pub pace: Pace,
-    /// Cancelled by the first signal.
+    /// Cancelled by the first signal, and when the lock is lost: nothing more is begun then.
     pub stop: CancellationToken,
+    /// Cancelled by the first signal: what CloudFormation does is not watched any longer then.
+    pub watch: CancellationToken,
     /// Runs what the repository wants run before and after.
     pub hooks: Arc<dyn Hooks>,
     /// One for each stack that may be worked on at the same time.
@@ -74,22 +76,28 @@ impl Shell {
         self.emit(StackEvent::Finished { stack: stack.to_string(), outcome, seconds, failure });
     }
 
-    pub(super) fn follower(
+    /// What follows the work on a stack that is `before` now. From here on its events are news.
+    ///
+    /// # Errors
+    /// When its events can't be read.
+    pub(super) async fn follower(
         &self,
-        stack: &dyn std::fmt::Display,
+        stack: &str,
         cloud_name: &str,
-        id: &str,
-        after: Option<String>,
-    ) -> Follower {
-        Follower {
+        before: Option<DeployedStack>,
+    ) -> Result<Follower, CloudError> {
+        let id = before.as_ref().map_or_else(|| cloud_name.to_owned(), |stack| stack.id.clone());
+        let mark = insist(PATIENCE, &self.stop, || self.cloud.mark(&id)).await?;
+        Ok(Follower {
             cloud: Arc::clone(&self.cloud),
             events: self.events.clone(),
             name: stack.to_string(),
             cloud_name: cloud_name.to_owned(),
-            id: id.to_owned(),
-            after,
+            id,
+            before,
+            mark,
             pace: self.pace,
-        }
+        })
     }
 }
 
@@ -154,13 +162,12 @@ pub async fn settle(shell: &Shell, wanted: &Wanted) -> Result<Report, CloudError
         work.spawn(async move {
             let since = Instant::now();
             shell.started(&name, Work::Wait, None);
-            let after = shell.cloud.last_event(&stack.id).await?;
-            let follower = shell.follower(&name, &stack.name, &stack.id, after);
-            let outcome = match follower.follow(false, &shell.stop).await? {
-                Some(_) => Outcome::Settled,
-                None => Outcome::LeftRunning,
+            let follower = shell.follower(name.as_str(), &stack.name, Some(stack.clone())).await?;
+            let (outcome, failure) = match follower.work(Ask::Nothing, &shell.watch).await {
+                Followed::Still(_) | Followed::NeverBegan { .. } => (Outcome::Settled, None),
+                Followed::LeftRunning(left) => (Outcome::LeftRunning, left.failure("apply")),
             };
-            shell.finished(&name, outcome, since, None);
+            shell.finished(&name, outcome, since, failure);
             Ok::<_, CloudError>((name, outcome))
         });
     }
@@ -247,6 +254,8 @@ struct One {
 enum Trouble {
     Failed(Failure),
     Stopped(Outcome),
+    /// CloudFormation goes on with it; why that is not watched.
+    Left(Option<Failure>),
 }
 
 impl From<CloudError> for Trouble {
@@ -264,6 +273,7 @@ impl One {
             Ok((outcome, outputs)) => (outcome, outputs, None),
             Err(Trouble::Failed(failure)) => (Outcome::Failed, Outputs::new(), Some(failure)),
             Err(Trouble::Stopped(outcome)) => (outcome, Outputs::new(), None),
+            Err(Trouble::Left(failure)) => (Outcome::LeftRunning, Outputs::new(), failure),
         };
         self.shell.finished(&self.name, outcome, since, failure);
         Ended { stack: self.name, outcome, outputs }
@@ -282,8 +292,9 @@ impl One {
             (StackAction::Create, _) => {
                 self.hooks(wanted, Moment::BeforeApply, Work::Create, &Outputs::new()).await?;
                 let done = self.change(wanted, plan, parameters, true).await?;
+                self.still_locked(wanted, plan)?;
                 if plan.policy.is_some()
-                    && let Some(stack) = self.shell.cloud.stack(&wanted.stack.cloud_name).await?
+                    && let Some(stack) = self.stack_now(wanted).await?
                 {
                     self.set_policy(wanted, plan, &stack).await?;
                 }
@@ -301,6 +312,7 @@ impl One {
                     self.shell.started(&self.name, Work::Update, None);
                     (Outcome::Updated, existing.outputs.clone())
                 };
+                self.still_locked(wanted, plan)?;
                 self.protect(wanted, plan).await?;
                 self.hooks(wanted, Moment::AfterApply, Work::Update, &done.1).await?;
                 Ok(done)
@@ -311,10 +323,35 @@ impl One {
         }
     }
 
+    /// Ends the work on the stack where something is left to do for which the lock is needed, and it was lost.
+    fn still_locked(&self, wanted: &WantedStack, plan: &StackPlan) -> Result<(), Trouble> {
+        let hooks = wanted.stack.hooks(Moment::AfterApply).next().is_some();
+        let is_left = plan.protect.is_some() || plan.policy.is_some() || hooks;
+        if is_left && self.shell.stop.is_cancelled() && !self.shell.watch.is_cancelled() {
+            return Err(Trouble::Failed(Failure {
+                cause:
+                    "the stack itself is changed; the lock was lost before its policy, its protection and \
+                        its hooks"
+                        .to_owned(),
+                at: None,
+                next:
+                    "`fleetwright apply` again: it sets the policy and the protection; run the hooks by hand"
+                        .to_owned(),
+            }));
+        }
+        Ok(())
+    }
+
+    async fn stack_now(&self, wanted: &WantedStack) -> Result<Option<DeployedStack>, CloudError> {
+        let name = &wanted.stack.cloud_name;
+        insist(PATIENCE, &self.shell.watch, || self.shell.cloud.stack(name)).await
+    }
+
     /// Changes the stack's protection from deletion, where the plan says so.
     async fn protect(&self, wanted: &WantedStack, plan: &StackPlan) -> Result<(), CloudError> {
+        let (name, cloud) = (&wanted.stack.cloud_name, &self.shell.cloud);
         match plan.protect {
-            Some(protect) => self.shell.cloud.protect(&wanted.stack.cloud_name, protect).await,
+            Some(protect) => insist(PATIENCE, &self.shell.watch, || cloud.protect(name, protect)).await,
             None => Ok(()),
         }
     }
@@ -328,7 +365,8 @@ impl One {
     ) -> Result<(), CloudError> {
         match &wanted.stack.policy {
             Some(policy) if plan.policy.is_some() => {
-                self.shell.cloud.set_policy(stack, &policy.document().to_string()).await
+                let (cloud, document) = (&self.shell.cloud, policy.document().to_string());
+                insist(PATIENCE, &self.shell.watch, || cloud.set_policy(stack, &document)).await
             }
             Some(_) | None => Ok(()),
         }
@@ -402,8 +440,13 @@ impl One {
         let work = if create { Work::Create } else { Work::Update };
         shell.started(&self.name, work, Some(plan.resources.len()));
         let asked = request(&wanted.stack, parameters, create);
-        let id = cloud.create_change_set(&asked).await?;
-        let change_set = match computed(cloud.as_ref(), &id, shell.pace, &shell.stop).await {
+        let id = match insist(PATIENCE, &shell.stop, || cloud.create_change_set(&asked)).await {
+            Ok(id) => id,
+            // It may have been made all the same; the next apply takes it up or replaces it.
+            Err(_) if shell.stop.is_cancelled() => return Err(Trouble::Stopped(Outcome::NotBegun)),
+            Err(error) => return Err(error.into()),
+        };
+        let change_set = match computed(cloud.as_ref(), &id, shell.pace, PATIENCE, &shell.stop).await {
             Ok(Some(change_set)) => change_set,
             Ok(None) => {
                 self.withdraw(&id, create).await?;
@@ -451,25 +494,41 @@ impl One {
             let at = Some(wanted.stack.template_file.clone());
             return Err(Trouble::Failed(Failure { at, ..intercepted(&what) }));
         }
-        let after = cloud.last_event(&wanted.stack.cloud_name).await?;
-        cloud.execute_change_set(&id).await?;
-        // One in review may have been made anew by this change set.
-        let stack_id = match &self.existing {
-            Some(existing) if !create => existing.id.clone(),
-            _ => cloud.stack(&wanted.stack.cloud_name).await?.map(|stack| stack.id).unwrap_or_default(),
+        let follower = match self.ready(wanted, create).await {
+            Ok(follower) => follower,
+            Err(trouble) => {
+                self.withdraw(&id, create).await?;
+                return Err(trouble);
+            }
         };
-        let follower = shell.follower(&self.name, &wanted.stack.cloud_name, &stack_id, after);
-        match follower.follow(true, &shell.stop).await? {
-            None => Err(Trouble::Stopped(Outcome::LeftRunning)),
-            Some(Still { stack: Some(stack), .. })
-                if matches!(stack.status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") =>
-            {
-                Ok((if create { Outcome::Created } else { Outcome::Updated }, stack.outputs))
+        match follower.work(Ask::Execute(&id), &shell.watch).await {
+            Followed::LeftRunning(left) => Err(Trouble::Left(left.failure("apply"))),
+            Followed::NeverBegan { why } => {
+                // It can't begin any more: its change set is deleted. What one for a new stack brought is too.
+                self.withdraw(&id, create).await?;
+                Err(Trouble::Failed(never_began("execute the change set", why.as_ref(), "apply")))
             }
-            Some(Still { stack, events }) => {
-                Err(Trouble::Failed(explained(cloud.as_ref(), wanted, stack.as_ref(), &events).await))
-            }
+            Followed::Still(still) => match &still.stack {
+                Some(stack) if still.ended_as(&["CREATE_COMPLETE", "UPDATE_COMPLETE"]) => {
+                    let outcome = if create { Outcome::Created } else { Outcome::Updated };
+                    Ok((outcome, stack.outputs.clone()))
+                }
+                stack => {
+                    let cause = explained(cloud.as_ref(), wanted, stack.as_ref(), &still.events).await;
+                    Err(Trouble::Failed(cause))
+                }
+            },
         }
+    }
+
+    /// Everything that must be known of the stack before its change set is executed.
+    async fn ready(&self, wanted: &WantedStack, create: bool) -> Result<Follower, Trouble> {
+        let (shell, cloud_name) = (&self.shell, &wanted.stack.cloud_name);
+        let before = insist(PATIENCE, &shell.stop, || shell.cloud.stack(cloud_name)).await?;
+        if before.is_none() && !create {
+            return Err(failed("the stack is gone; somebody deleted it meanwhile".to_owned(), None));
+        }
+        Ok(shell.follower(self.name.as_str(), cloud_name, before).await?)
     }
 
     /// Takes back a change set that is not to be executed, and with it the empty stack that
@@ -494,6 +553,33 @@ pub(super) async fn withdraw(
         cloud.delete_stack(&stack.id).await?;
     }
     Ok(())
+}
+
+/// The failure when CloudFormation was asked for something and nothing shows that it began.
+pub(super) fn never_began(what: &str, why: Option<&CloudError>, command: &str) -> Failure {
+    let cause = match why {
+        Some(error) => error.to_string(),
+        None => format!("CloudFormation accepted the request to {what} and never began; nothing was changed"),
+    };
+    let next = match why {
+        Some(error) => format!("{}: `fleetwright {command}` goes on from here", error.next()),
+        None => format!("`fleetwright {command}` again; if it happens again, look at the stack's events"),
+    };
+    Failure { cause, at: None, next }
+}
+
+impl Left {
+    /// Why nobody watches any more, where that was not a signal; `command` takes it up again.
+    pub(super) fn failure(self, command: &str) -> Option<Failure> {
+        match self {
+            Self::Stopped => None,
+            Self::Unanswered(error) => Some(Failure {
+                cause: format!("CloudFormation goes on with it, but does not answer: {error}"),
+                at: None,
+                next: format!("`fleetwright {command}` again: it waits for what is under way and continues"),
+            }),
+        }
+    }
 }
 
 /// The failure when somebody exchanged what was uploaded.

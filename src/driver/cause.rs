@@ -3,7 +3,7 @@
 use super::apply::{explain, place};
 use super::plan::WantedStack;
 use crate::event::stack::Failure;
-use crate::model::deployed::{ChangeSetId, DeployedStack, ResourceEvent};
+use crate::model::deployed::{ChangeSetId, DeployedStack, EventMark, ResourceEvent};
 use crate::model::name::StackName;
 use crate::plan::cause::first_cause;
 use crate::port::cloud::Cloud;
@@ -31,7 +31,7 @@ pub(super) async fn explained(
     for _ in 0..DEEPEST {
         let Some(id) = nested(&cause.reason).map(str::to_owned) else { break };
         // Where its events can't be read any more, what is known already has to do.
-        let Ok(events) = cloud.events(&id, None).await else { break };
+        let Ok(events) = cloud.events(&id, &EventMark::default()).await else { break };
         let name = id.split('/').nth(1).unwrap_or_default();
         let Some(inner) = first_cause(name, &events) else { break };
         path.extend(inner.resource.clone());

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
-use super::apply::{Report, Shell, explain};
-use super::follow::Still;
+use super::apply::{Report, Shell, explain, never_began};
+use super::follow::{Ask, Followed};
 use super::graph::Graph;
 use super::hook;
 use super::plan::{Found, Wanted};
@@ -112,19 +112,20 @@ async fn delete(
     name: &StackName,
     stack: &DeployedStack,
 ) -> Result<(Outcome, Option<Failure>), CloudError> {
-    let after = shell.cloud.last_event(&stack.id).await?;
-    shell.cloud.delete_stack(&stack.id).await?;
-    let follower = shell.follower(name, &stack.name, &stack.id, after);
-    match follower.follow(true, &shell.stop).await? {
-        None => Ok((Outcome::LeftRunning, None)),
-        Some(Still { stack: None, .. }) => Ok((Outcome::Deleted, None)),
-        Some(Still { stack, events }) => {
+    let follower = shell.follower(name.as_str(), &stack.name, Some(stack.clone())).await?;
+    match follower.work(Ask::Delete, &shell.watch).await {
+        Followed::LeftRunning(left) => Ok((Outcome::LeftRunning, left.failure("destroy"))),
+        Followed::NeverBegan { why } => {
+            Ok((Outcome::Failed, Some(never_began("delete the stack", why.as_ref(), "destroy"))))
+        }
+        Followed::Still(still) if still.stack.is_none() => Ok((Outcome::Deleted, None)),
+        Followed::Still(still) => {
             let failure = wanted.stack(name).map(|wanted| Failure {
                 next: format!(
                     "remove the cause, then `fleetwright destroy` again; what can't be deleted is left behind \
                      with `fleetwright recover {name} --retain RESOURCE`"
                 ),
-                ..explain(wanted, stack.as_ref(), &events)
+                ..explain(wanted, still.stack.as_ref(), &still.events)
             });
             Ok((Outcome::Failed, failure))
         }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::deployed::{
-    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, ResourceChange,
-    ResourceEvent, StackResource,
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, EventMark, Execution,
+    ResourceChange, ResourceEvent, StackResource,
 };
 use crate::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use crate::model::machine::{Machine, MachineState, Role};
@@ -121,7 +121,12 @@ impl State {
                 id,
                 at: DateTime::UNIX_EPOCH,
                 resource: resource.to_owned(),
-                resource_type: "AWS::Fake::Thing".to_owned(),
+                resource_type: if resource == stack {
+                    "AWS::CloudFormation::Stack"
+                } else {
+                    "AWS::Fake::Thing"
+                }
+                .to_owned(),
                 status: status.to_owned(),
                 reason: reason.to_owned(),
             });
@@ -191,6 +196,7 @@ impl State {
             resource: name.to_owned(),
             resource_type: "AWS::Fake::Thing".to_owned(),
             action,
+            certain: true,
             properties: Vec::new(),
         };
         let mut changes: Vec<ResourceChange> = new
@@ -209,7 +215,9 @@ impl State {
         changes.extend(
             old.keys().filter(|name| !new.contains_key(*name)).map(|name| change(name, Action::Delete)),
         );
-        let state = if changes.is_empty() { ChangeSetState::Empty } else { ChangeSetState::Ready };
+        let same_tags = deployed.is_none_or(|fake| fake.stack.tags == request.tags);
+        let state =
+            if changes.is_empty() && same_tags { ChangeSetState::Empty } else { ChangeSetState::Ready };
         ChangeSet { id: id.clone(), state, changes }
     }
 }
@@ -309,7 +317,11 @@ impl Cloud for FakeCloud {
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
         let mut state = self.state();
         let request = state.change_sets.remove(&id.0).expect("the change set exists");
-        let kind = if request.create { "CREATE" } else { "UPDATE" };
+        let kind = match (request.imports.is_empty(), request.create) {
+            (false, _) => "IMPORT",
+            (true, true) => "CREATE",
+            (true, false) => "UPDATE",
+        };
         state.log.push(format!("{} {}", kind.to_lowercase(), request.stack));
         state.next += 1;
         let now = state.next;
@@ -320,6 +332,9 @@ impl Cloud for FakeCloud {
             fake.template.clone_from(&request.template);
             fake.becoming = Some((2, format!("{kind}_COMPLETE")));
             fake.stack.updated = DateTime::from_timestamp(1_700_000_000 + i64::from(now), 0);
+            if request.create {
+                fake.stack.created = fake.stack.updated;
+            }
         }
         let busy = state.stacks.values().filter(|fake| fake.becoming.is_some()).count();
         state.busiest = state.busiest.max(busy);
@@ -361,8 +376,19 @@ impl Cloud for FakeCloud {
         Ok(())
     }
 
-    async fn last_event(&self, stack: &str) -> Result<Option<String>, CloudError> {
-        Ok(self.state().stacks.get(stack).and_then(|fake| fake.events.last()).map(|event| event.id.clone()))
+    async fn mark(&self, stack: &str) -> Result<EventMark, CloudError> {
+        let mut mark = EventMark::default();
+        mark.add(self.state().stacks.get(stack).into_iter().flat_map(|fake| &fake.events));
+        Ok(mark)
+    }
+
+    async fn importers(&self, _export: &str) -> Result<Vec<String>, CloudError> {
+        Ok(Vec::new())
+    }
+
+    async fn execution(&self, id: &ChangeSetId) -> Result<Execution, CloudError> {
+        let waits = self.state().change_sets.contains_key(&id.0);
+        Ok(if waits { Execution::Waiting } else { Execution::Unknown })
     }
 
     async fn validations(
@@ -373,14 +399,13 @@ impl Cloud for FakeCloud {
         Ok(Vec::new())
     }
 
-    async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError> {
+    async fn events(&self, stack: &str, mark: &EventMark) -> Result<Vec<ResourceEvent>, CloudError> {
         let state = self.state();
         let Some(fake) = state.stacks.get(stack) else {
             let (doing, code) = (format!("reading {stack}"), "ValidationError".to_owned());
             return Err(CloudError::Refused { doing, code, reason: "it does not exist".to_owned() });
         };
-        let from = after.and_then(|id| fake.events.iter().position(|e| e.id == id)).map_or(0, |at| at + 1);
-        Ok(fake.events[from..].to_vec())
+        Ok(fake.events.iter().filter(|event| mark.is_news(event)).cloned().collect())
     }
 }
 

@@ -1,14 +1,28 @@
 //! Following CloudFormation's work on a stack: its events as they come, until it stands still.
+//!
+//! What the answers mean is decided in `plan::follow`; here they are asked for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::event::stack::StackEvent;
 use crate::event::{EventKind, Events};
-use crate::model::deployed::{ChangeSet, ChangeSetId, ChangeSetState, DeployedStack, Phase, ResourceEvent};
+use crate::model::deployed::{
+    ChangeSet, ChangeSetId, ChangeSetState, DeployedStack, EventMark, Execution, Phase, ResourceEvent,
+};
+use crate::plan::follow::{Asked, Follow, Heard, Next, Reply, Standing};
 use crate::port::cloud::{Cloud, CloudError};
+
+/// After how much silence people are told.
+const SAY_SO: Duration = Duration::from_secs(5);
+/// The pause before a call is repeated that nobody answered.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long apply and its like repeat calls that nobody answers, before and after CloudFormation works.
+pub const PATIENCE: Duration = Duration::from_secs(3 * 60);
+/// In how many rounds events may be missing before the following ends without them.
+const WITHOUT_EVENTS: u32 = 5;
 
 /// How often is asked: soon after something happened, ever less often while nothing does.
 #[derive(Debug, Clone, Copy)]
@@ -45,13 +59,60 @@ impl Pace {
     }
 }
 
+/// How the following of a stack ended.
+#[derive(Debug)]
+pub enum Followed {
+    /// The stack stands still again.
+    Still(Box<Still>),
+    /// What was asked for never began, and will not.
+    NeverBegan {
+        /// Why, where CloudFormation gave a reason.
+        why: Option<CloudError>,
+    },
+    /// CloudFormation goes on without being watched.
+    LeftRunning(Left),
+}
+
+/// Why nobody watches any more.
+#[derive(Debug)]
+pub enum Left {
+    /// A signal came.
+    Stopped,
+    /// CloudFormation did not answer for too long; the last error.
+    Unanswered(CloudError),
+}
+
 /// A stack that stands still again.
 #[derive(Debug)]
 pub struct Still {
     /// The stack; `None` when it is gone.
     pub stack: Option<DeployedStack>,
+    /// The status that the work ended in; the stack's own may be one of later work.
+    pub status: String,
+    /// Whether the change set was executed well, where the work's own end is not known and that is.
+    pub well: Option<bool>,
     /// What happened to it meanwhile, oldest first.
     pub events: Vec<ResourceEvent>,
+}
+
+impl Still {
+    /// Whether the work ended in one of `statuses`.
+    pub fn ended_as(&self, statuses: &[&str]) -> bool {
+        self.well.unwrap_or_else(|| statuses.contains(&self.status.as_str()))
+    }
+}
+
+/// What is asked of CloudFormation, so that it can be asked for again.
+#[derive(Debug, Clone, Copy)]
+pub enum Ask<'a> {
+    /// Nothing: work that is under way is watched.
+    Nothing,
+    /// To execute a change set.
+    Execute(&'a ChangeSetId),
+    /// To delete the stack.
+    Delete,
+    /// Something that was asked for already, with this answer.
+    Once,
 }
 
 /// A stack whose work is followed.
@@ -62,69 +123,183 @@ pub struct Follower {
     pub events: Events,
     /// The stack as the repository names it.
     pub name: String,
+    /// The stack before; `None` where it did not exist.
+    pub before: Option<DeployedStack>,
     /// Its name in CloudFormation.
     pub cloud_name: String,
     /// Its id, or its name where that is not known.
     pub id: String,
-    /// The last event that is not news.
-    pub after: Option<String>,
+    /// The events that are not news.
+    pub mark: EventMark,
     /// How often is asked.
     pub pace: Pace,
 }
 
+/// What one round of questions came to.
+struct Round {
+    heard: Heard,
+    stack: Option<DeployedStack>,
+    news: Vec<ResourceEvent>,
+    /// Whether the events could be read.
+    complete: bool,
+    error: Option<CloudError>,
+}
+
 impl Follower {
-    /// Follows until the stack stands still; `None` when a signal came first. With `begun`, work was asked for just now:
-    /// the stack's status may not show it yet, so only its own event ends the following.
-    ///
-    /// # Errors
-    /// When the cloud can't be asked.
+    /// Asks for the work and follows it until the stack stands still. Answers that are lost on the way are no
+    /// failure: what CloudFormation does decides.
+    pub async fn work(self, ask: Ask<'_>, stop: &CancellationToken) -> Followed {
+        let asked = self.ask(ask).await;
+        self.follow(ask, asked, stop).await
+    }
+
+    async fn ask(&self, ask: Ask<'_>) -> Result<(), CloudError> {
+        match ask {
+            Ask::Execute(id) => self.cloud.execute_change_set(id).await,
+            Ask::Delete => self.cloud.delete_stack(&self.id).await,
+            Ask::Nothing | Ask::Once => Ok(()),
+        }
+    }
+
+    /// Follows what was asked for already, with the answer `asked`.
     pub async fn follow(
         mut self,
-        begun: bool,
+        ask: Ask<'_>,
+        mut asked: Result<(), CloudError>,
         stop: &CancellationToken,
-    ) -> Result<Option<Still>, CloudError> {
+    ) -> Followed {
+        let begun = Instant::now();
+        let reply = match &asked {
+            Ok(()) => Reply::Accepted,
+            Err(error) if is_lost(error) => Reply::Lost,
+            Err(_) => Reply::Refused,
+        };
+        let before = self.before.as_ref().map(Standing::of);
+        let mut follow = match ask {
+            Ask::Execute(id) => Follow::execution(&id.0, reply, before, Duration::ZERO),
+            Ask::Delete => Follow::new(Asked::Deletion, reply, before, Duration::ZERO),
+            Ask::Once => Follow::new(Asked::Once, reply, before, Duration::ZERO),
+            Ask::Nothing => Follow::new(Asked::Nothing, reply, before, Duration::ZERO),
+        };
         let mut seen: Vec<ResourceEvent> = Vec::new();
-        // A provider that reports no events of the stack itself is believed after a while.
-        let mut still_for = 0;
+        let (mut silent, mut told, mut incomplete): (Option<Instant>, bool, u32) = (None, false, 0);
+        let mut last: Option<CloudError> = None;
+        let mut withdrawn = false;
         loop {
-            let news = match self.cloud.events(&self.id, self.after.as_deref()).await {
-                Ok(news) => news,
-                // Between a deletion's end and the next question, the stack's name is gone.
-                Err(CloudError::Refused { .. }) if self.cloud.stack(&self.id).await?.is_none() => Vec::new(),
-                Err(error) => return Err(error),
+            // A question that gets no answer does not hold up a signal.
+            let round = tokio::select! {
+                round = self.round(&follow, ask, std::mem::take(&mut withdrawn)) => round,
+                () = stop.cancelled() => return Followed::LeftRunning(Left::Stopped),
             };
-            if let Some(last) = news.last() {
-                self.after = Some(last.id.clone());
+            let Round { heard, stack, news, complete, error } = round;
+            if matches!(heard, Heard::Silence { .. }) {
+                let since = *silent.get_or_insert_with(Instant::now);
+                if !told && since.elapsed() >= SAY_SO {
+                    told = true;
+                    let why = error.as_ref().map(ToString::to_string).unwrap_or_default();
+                    self.events.note(format!(
+                        "{}: no answer for {} s ({why}); CloudFormation goes on with it, and is asked again",
+                        self.name,
+                        since.elapsed().as_secs()
+                    ));
+                }
+            } else {
+                (silent, told) = (None, false);
+            }
+            last = error.or(last);
+            if !news.is_empty() {
                 self.pace.quicken();
             }
-            let mut ended = !begun;
+            self.mark.add(&news);
             for event in news {
                 self.emit(&event);
-                ended |= self.is_end(&event);
                 seen.push(event);
             }
-            let ended = ended || seen.iter().any(|event| self.is_end(event));
-            let stack = self.cloud.stack(&self.id).await?;
-            let still = match stack.as_ref().map(DeployedStack::phase) {
-                None | Some(Phase::Gone) => true,
-                Some(Phase::Busy) => {
-                    still_for = 0;
-                    false
-                }
-                Some(Phase::InReview) => !begun,
-                Some(Phase::Settled | Phase::FailedCreate | Phase::Stuck) => true,
-            };
-            if still {
-                still_for += 1;
-                if ended || still_for >= 10 {
+            incomplete = if complete { 0 } else { incomplete + 1 };
+            let next = follow.handle(begun.elapsed(), heard);
+            match next {
+                // The last events say why something failed.
+                Next::Ended { .. } if !complete && incomplete < WITHOUT_EVENTS => {}
+                Next::Ended { status, well } => {
                     let stack = stack.filter(|stack| stack.phase() != Phase::Gone);
-                    return Ok(Some(Still { stack, events: seen }));
+                    let well = well.filter(|_| status.is_none());
+                    let now = || stack.as_ref().map_or("DELETE_COMPLETE", |stack| stack.status.as_str());
+                    let status = status.unwrap_or_else(|| now().to_owned());
+                    return Followed::Still(Box::new(Still { stack, status, well, events: seen }));
                 }
+                Next::NeverBegan => return Followed::NeverBegan { why: asked.err() },
+                Next::LeftRunning => {
+                    let unknown = || CloudError::Unreachable {
+                        doing: format!("following stack `{}`", self.cloud_name),
+                        reason: "no answer".to_owned(),
+                    };
+                    return Followed::LeftRunning(Left::Unanswered(last.unwrap_or_else(unknown)));
+                }
+                Next::AskAgain => {
+                    // What this says is of no matter: the next round shows what came of it.
+                    if let (Err(error), Ok(())) = (self.ask(ask).await, &asked) {
+                        asked = Err(error);
+                    }
+                }
+                Next::Withdraw => {
+                    if let Ask::Execute(id) = ask {
+                        withdrawn = self.cloud.delete_change_set(id).await.is_ok();
+                    }
+                    if withdrawn {
+                        continue;
+                    }
+                }
+                Next::Look => {}
             }
             if !self.pace.wait(stop).await {
-                return Ok(None);
+                return Followed::LeftRunning(Left::Stopped);
             }
         }
+    }
+
+    /// Asks once.
+    async fn round(&self, follow: &Follow, ask: Ask<'_>, withdrawn: bool) -> Round {
+        if withdrawn {
+            let (stack, news, complete, error) = (None, Vec::new(), true, None);
+            return Round { heard: Heard::Withdrawn, stack, news, complete, error };
+        }
+        // The stack first: when it is at rest, everything that happened is among its events.
+        let stack = self.cloud.stack(&self.id).await;
+        let events = match stack {
+            Ok(_) => self.cloud.events(&self.id, &self.mark).await,
+            Err(_) => Ok(Vec::new()),
+        };
+        let (news, complete) = match events {
+            Ok(news) => (news, true),
+            // Between a deletion's end and the next question, the stack's name is gone.
+            Err(_) => (Vec::new(), matches!(stack, Ok(None))),
+        };
+        let silence = |error: CloudError, news: Vec<ResourceEvent>| Round {
+            heard: Heard::Silence { denied: is_denied(&error) },
+            stack: None,
+            news,
+            complete: false,
+            error: Some(error),
+        };
+        let stack = match stack {
+            Ok(stack) => stack,
+            Err(error) => return silence(error, news),
+        };
+        let standing = stack.as_ref().map(Standing::of);
+        let execution = match ask {
+            Ask::Execute(id) if follow.asks_execution(standing.as_ref()) => {
+                match self.cloud.execution(id).await {
+                    Ok(execution) => Some(execution),
+                    // Rights may be missing for this one question.
+                    Err(CloudError::Denied { .. }) => Some(Execution::Unknown),
+                    Err(error) => return silence(error, news),
+                }
+            }
+            _ => None,
+        };
+        let own = news.iter().filter(|event| event.is_of_stack(&self.cloud_name));
+        let own = own.map(|event| event.status.clone()).collect();
+        Round { heard: Heard::Answer { stack: standing, own, execution }, stack, news, complete, error: None }
     }
 
     fn emit(&self, event: &ResourceEvent) {
@@ -136,13 +311,52 @@ impl Follower {
             reason: event.reason.clone(),
         }));
     }
+}
 
-    fn is_end(&self, event: &ResourceEvent) -> bool {
-        event.resource == self.cloud_name && !event.status.ends_with("_IN_PROGRESS")
+/// Whether CloudFormation may have done what it was asked for, although this came back.
+fn is_lost(error: &CloudError) -> bool {
+    error.is_passing() || matches!(error, CloudError::Incomplete { .. } | CloudError::Strange { .. })
+}
+
+/// Whether the same credentials are refused for as long as nobody does anything.
+fn is_denied(error: &CloudError) -> bool {
+    matches!(
+        error,
+        CloudError::Denied { .. }
+            | CloudError::NoCredentials { .. }
+            | CloudError::Expired { .. }
+            | CloudError::WrongCredentials { .. }
+    )
+}
+
+/// Repeats `call` while it is not answered, for at most `patience`.
+///
+/// # Errors
+/// With the last error; the first one that is an answer ends the repetitions.
+pub async fn insist<T, F>(
+    patience: Duration,
+    stop: &CancellationToken,
+    mut call: impl FnMut() -> F,
+) -> Result<T, CloudError>
+where
+    F: Future<Output = Result<T, CloudError>>,
+{
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Err(error) if is_lost(&error) && begun.elapsed() < patience => {
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    () = stop.cancelled() => return Err(error),
+                }
+            }
+            answer => return answer,
+        }
     }
 }
 
-/// Waits until a change set is computed; `None` when a signal came first.
+/// Waits until a change set is computed; `None` when a signal came first. Questions that nobody answers are
+/// repeated for `patience`.
 ///
 /// # Errors
 /// When the cloud can't be asked.
@@ -150,12 +364,13 @@ pub async fn computed(
     cloud: &dyn Cloud,
     id: &ChangeSetId,
     mut pace: Pace,
+    patience: Duration,
     stop: &CancellationToken,
 ) -> Result<Option<ChangeSet>, CloudError> {
     loop {
         // A question that gets no answer does not hold up a signal.
         let change_set = tokio::select! {
-            change_set = cloud.change_set(id) => change_set?,
+            change_set = insist(patience, stop, || cloud.change_set(id)) => change_set?,
             () = stop.cancelled() => return Ok(None),
         };
         if change_set.state != ChangeSetState::Computing {

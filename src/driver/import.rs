@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::apply::{Shell, intercepted, withdraw};
+use super::apply::{Shell, intercepted, never_began, withdraw};
 use super::cause::{explained, refused};
-use super::follow::{Still, computed};
+use super::follow::{Ask, Followed, Left, PATIENCE, computed, insist};
 use super::plan::{WantedStack, request};
 use crate::event::stack::{Failure, Outcome, Work};
-use crate::model::deployed::{Action, ChangeSet, ChangeSetRequest, ChangeSetState, DeployedStack, Import};
+use crate::model::deployed::{
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import,
+};
+use crate::model::stack::ENVIRONMENT_TAG;
 use crate::port::cloud::CloudError;
 
 /// One import.
@@ -46,8 +49,8 @@ impl Importing<'_> {
         let cloud_name = &self.wanted.stack.cloud_name;
         let new = self.existing.is_none().then_some(cloud_name.as_str());
         let request = self.request();
-        let id = cloud.create_change_set(&request).await?;
-        let change_set = match computed(cloud, &id, shell.pace, &shell.stop).await {
+        let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
+        let change_set = match computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await {
             Ok(Some(change_set)) if !shell.stop.is_cancelled() => change_set,
             Ok(_) => {
                 withdraw(cloud, &id, new).await?;
@@ -76,49 +79,105 @@ impl Importing<'_> {
                 return Err(error);
             }
         }
-        let after = cloud.last_event(cloud_name).await?;
-        cloud.execute_change_set(&id).await?;
-        // One that the change set made has an id by now.
-        let stack_id = cloud.stack(cloud_name).await?.map(|stack| stack.id).unwrap_or_default();
-        let follower = shell.follower(&self.wanted.stack.name, cloud_name, &stack_id, after);
-        match follower.follow(true, &shell.stop).await? {
-            None => Ok((Outcome::LeftRunning, None)),
-            Some(Still { stack: Some(stack), .. }) if stack.status == "IMPORT_COMPLETE" => {
+        match self.execute(&id, new).await? {
+            Followed::LeftRunning(left) => Ok((Outcome::LeftRunning, left.failure("import"))),
+            Followed::NeverBegan { why } => {
+                Ok((Outcome::Failed, Some(never_began("execute the change set", why.as_ref(), "import"))))
+            }
+            Followed::Still(still) if still.stack.is_some() && still.ended_as(&["IMPORT_COMPLETE"]) => {
                 if new.is_some() {
-                    self.tag(&stack_id).await?;
+                    return self.tag().await;
                 }
                 Ok((Outcome::Imported, None))
             }
-            Some(Still { stack, events }) => {
+            Followed::Still(still) => {
                 let failure = Failure {
                     next: "correct the template: it must say what the resource is now; then import again"
                         .to_owned(),
-                    ..explained(cloud, self.wanted, stack.as_ref(), &events).await
+                    ..explained(cloud, self.wanted, still.stack.as_ref(), &still.events).await
                 };
                 Ok((Outcome::Failed, Some(failure)))
             }
         }
     }
 
-    /// Gives a stack that the import made its tags, which an import itself may not. Without them it would be
-    /// nobody's, and the next apply would be refused.
-    async fn tag(&self, stack_id: &str) -> Result<(), CloudError> {
+    /// Executes a change set and follows it; one that never began is deleted, and with it the stack `new`.
+    async fn execute(&self, id: &ChangeSetId, new: Option<&str>) -> Result<Followed, CloudError> {
         let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
         let cloud_name = &self.wanted.stack.cloud_name;
+        // One that the change set made has an id by now.
+        let before = insist(PATIENCE, &shell.stop, || cloud.stack(cloud_name)).await;
+        let follower = match before {
+            Ok(before) => shell.follower(self.wanted.stack.name.as_str(), cloud_name, before).await,
+            Err(error) => Err(error),
+        };
+        let follower = match follower {
+            Ok(follower) => follower,
+            Err(error) => {
+                withdraw(cloud, id, new).await?;
+                return Err(error);
+            }
+        };
+        let followed = follower.work(Ask::Execute(id), &shell.watch).await;
+        if let Followed::NeverBegan { .. } = followed {
+            withdraw(cloud, id, new).await?;
+        }
+        Ok(followed)
+    }
+
+    /// Gives a stack that the import made its tags, which an import itself may not. Without them it belongs to
+    /// nobody, and the next apply is refused.
+    async fn tag(&self) -> Result<(Outcome, Option<Failure>), CloudError> {
+        let cause = match self.tagged().await {
+            Ok(Ok(outcome)) => return Ok((outcome, None)),
+            Ok(Err(cause)) => cause,
+            Err(error) => error.to_string(),
+        };
+        let stack = &self.wanted.stack;
+        let (name, place, cloud) = (&stack.name, &stack.place, &stack.cloud_name);
+        let environment = stack.tags.get(ENVIRONMENT_TAG).map_or("ENVIRONMENT", String::as_str);
+        let failure = Failure {
+            cause: format!("the resources are imported, but their new stack did not get its tags: {cause}"),
+            at: None,
+            next: format!(
+                "write `cloud_name: {{{environment}: {cloud}}}` into stack `{name}` ({place}); \
+                 `fleetwright apply {name}` then gives it its tags"
+            ),
+        };
+        Ok((Outcome::Failed, Some(failure)))
+    }
+
+    /// Updates the tags alone: how that ended, or why they are not set.
+    async fn tagged(&self) -> Result<Result<Outcome, String>, CloudError> {
+        let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
         let mut request = request(&self.wanted.stack, BTreeMap::new(), false);
         request.template.clone_from(&self.template);
         request.kept = self.parameters.keys().cloned().collect();
-        let id = cloud.create_change_set(&request).await?;
-        let ready = computed(cloud, &id, shell.pace, &shell.stop)
-            .await?
-            .is_some_and(|change_set| change_set.state == ChangeSetState::Ready);
-        if !ready || cloud.exchanged(&id, &request).await?.is_some() {
-            return withdraw(cloud, &id, None).await;
+        let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
+        let change_set = computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await;
+        let refusal = match change_set.map(|change_set| change_set.map(|change_set| change_set.state)) {
+            Ok(Some(ChangeSetState::Ready | ChangeSetState::Computing)) => {
+                cloud.exchanged(&id, &request).await
+            }
+            Ok(Some(ChangeSetState::Failed { reason })) => Ok(Some(reason)),
+            Ok(Some(ChangeSetState::Empty)) => Ok(Some("CloudFormation finds no change in them".to_owned())),
+            Ok(None) => Ok(Some("interrupted".to_owned())),
+            Err(error) => Err(error),
+        };
+        if !matches!(refusal, Ok(None)) {
+            withdraw(cloud, &id, None).await?;
+            return refusal.map(|why| Err(why.unwrap_or_default()));
         }
-        let after = cloud.last_event(cloud_name).await?;
-        cloud.execute_change_set(&id).await?;
-        let follower = shell.follower(&self.wanted.stack.name, cloud_name, stack_id, after);
-        follower.follow(false, &shell.stop).await.map(drop)
+        Ok(match self.execute(&id, None).await? {
+            Followed::LeftRunning(Left::Stopped) => Ok(Outcome::LeftRunning),
+            Followed::LeftRunning(Left::Unanswered(error)) => Err(error.to_string()),
+            Followed::NeverBegan { why: Some(why) } => Err(why.to_string()),
+            Followed::NeverBegan { why: None } => Err("CloudFormation never began the update".to_owned()),
+            Followed::Still(still) if still.ended_as(&["UPDATE_COMPLETE"]) => Ok(Outcome::Imported),
+            Followed::Still(still) => {
+                Err(explained(cloud, self.wanted, still.stack.as_ref(), &still.events).await.cause)
+            }
+        })
     }
 
     fn request(&self) -> ChangeSetRequest {
@@ -149,3 +208,7 @@ impl Importing<'_> {
         Some(format!("it would also change `{}` ({})", beyond.resource, beyond.resource_type))
     }
 }
+
+#[cfg(test)]
+#[path = "import_tests.rs"]
+mod tests;

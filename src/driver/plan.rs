@@ -2,7 +2,9 @@
 //! and nothing is left behind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -22,6 +24,8 @@ use crate::plan::stack::{
     self, Blocked, CHANGE_SET_PREFIX, Desired, Existing, LeftStack, Outputs, PLAN_VERSION, ParameterValue,
     Plan, StackAction, StackPlan,
 };
+use crate::plan::warnings::{self, Warning};
+use crate::plan::{condition, sizes};
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::groups::Groups;
 use crate::repo::document;
@@ -160,6 +164,10 @@ pub struct Found {
     pub groups: BTreeMap<StackName, Group>,
     /// Stacks of the environment that the repository no longer has, newest first.
     pub left: Vec<DeployedStack>,
+    /// Every group of the environment.
+    pub live: Vec<Group>,
+    /// The region.
+    pub region: String,
 }
 
 impl Found {
@@ -182,7 +190,7 @@ impl Found {
 pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Result<Found, CloudError> {
     let tags = [(PROJECT_TAG, wanted.project.as_str()), (ENVIRONMENT_TAG, wanted.environment.as_str())];
     let (stacks, groups) = tokio::try_join!(cloud.stacks(), groups.groups(&tags))?;
-    let mut found = Found::default();
+    let mut found = Found { region: wanted.region.clone(), ..Found::default() };
     for wanted in wanted.chosen() {
         let name = &wanted.stack.name;
         if let Some(stack) = stacks.iter().find(|stack| stack.name == wanted.stack.cloud_name) {
@@ -192,6 +200,7 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
             found.groups.insert(name.clone(), group.clone());
         }
     }
+    found.live = groups;
     let ours = |stack: &&DeployedStack| {
         // A stack that fleetwright made says which of the repository's it is; others may have copied the rest.
         tags.iter().all(|(key, value)| stack.tags.get(*key).is_some_and(|v| v == value))
@@ -209,7 +218,7 @@ pub async fn look(cloud: &dyn Cloud, groups: &dyn Groups, wanted: &Wanted) -> Re
     let left = left.filter(|stack| !stack.nested && !is_wanted(stack) && !is_within(stack));
     // What was not asked for is not looked at either.
     found.left = left.filter(|_| wanted.selected.is_empty()).cloned().collect();
-    found.left.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.name.cmp(&b.name)));
+    found.left.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.name.cmp(&b.name)));
     let is_ours = |name: &StackName, stack: &DeployedStack| {
         let refusal = wanted.stack(name).and_then(|w| refusal(&w.stack, stack, Purpose::Change));
         refusal.is_none()
@@ -258,6 +267,8 @@ pub async fn plan(
 ) -> Result<Plan, PlanError> {
     let mut planned: BTreeMap<StackName, StackPlan> = BTreeMap::new();
     let mut outputs: BTreeMap<StackName, Outputs> = BTreeMap::new();
+    let mut lacking: BTreeMap<StackName, BTreeMap<String, String>> = BTreeMap::new();
+    let region = wanted.region.as_str();
     let chosen: Vec<&WantedStack> = wanted.chosen().collect();
     while planned.len() < chosen.len() {
         // Everything whose dependencies are planned, at the same time.
@@ -281,7 +292,7 @@ pub async fn plan(
         // Every future is driven to its end, so that none leaves its change set behind.
         let plans: Vec<Result<StackPlan, PlanError>> = join_all(plans).await;
         for (wanted, plan) in wave.iter().zip(plans) {
-            let plan = match plan {
+            let mut plan = match plan {
                 // The others can go on without it.
                 Err(PlanError::Rejected { reason, .. }) => rejected(wanted, found, &outputs, &reason),
                 Err(error @ PlanError::Refused { .. }) => {
@@ -291,6 +302,11 @@ pub async fn plan(
                 plan => plan?,
             };
             let name = wanted.stack.name.clone();
+            let (desired, existing) = (wanted.desired(), found.existing(&name));
+            stack::need_outputs(&mut plan, desired, existing, &lacking);
+            let parameters = stack::resolve(&wanted.stack, &outputs);
+            let lacks = condition::lacking(&plan, desired, existing, &parameters, region);
+            lacking.insert(name.clone(), lacks);
             let known = stack::known_outputs(&plan, wanted.desired(), found.existing(&name));
             outputs.insert(name.clone(), known);
             planned.insert(name, plan);
@@ -384,8 +400,50 @@ pub async fn one(
     stop: &CancellationToken,
 ) -> Result<StackPlan, PlanError> {
     let mut plan = confirmed(cloud, wanted, found, outputs, events, pace, stop).await?;
-    stack::finish(&mut plan, wanted.desired(), found.existing(&wanted.stack.name));
+    let (desired, existing) = (wanted.desired(), found.existing(&wanted.stack.name));
+    let (parameters, region) = (stack::resolve(&wanted.stack, outputs), found.region.as_str());
+    plan.sizes = sizes::sizes(&plan, desired, existing, &parameters, &found.live, region);
+    plan.outputs = warnings::outputs(&plan, desired, existing, &parameters, region);
+    plan.warnings = warned(cloud, &plan, wanted, found, &parameters).await?;
+    stack::finish(&mut plan, desired, existing);
     Ok(plan)
+}
+
+/// What to think about before the plan of a stack is applied. Others are asked only where an export may change.
+async fn warned(
+    cloud: &dyn Cloud,
+    plan: &StackPlan,
+    wanted: &WantedStack,
+    found: &Found,
+    parameters: &BTreeMap<String, ParameterValue>,
+) -> Result<Vec<Warning>, CloudError> {
+    let (desired, existing) = (wanted.desired(), found.existing(&wanted.stack.name));
+    let region = found.region.as_str();
+    let known = stack::known_outputs(plan, desired, existing);
+    let mut warnings = warnings::renames(plan, desired, existing);
+    warnings.extend(warnings::names_taken(plan, desired, existing, parameters, region));
+    let at_risk = warnings::exports_at_risk(plan, desired, existing, parameters, &known, region);
+    for (export, output, goes) in at_risk {
+        let importers = match cloud.importers(&export).await {
+            // A plan is not refused for want of a warning.
+            Err(CloudError::Denied { .. }) => continue,
+            importers => importers?,
+        };
+        if !importers.is_empty() {
+            warnings.push(Warning::ExportInUse { export, output, goes, importers });
+        }
+    }
+    if plan.action == StackAction::Create {
+        for left in found.left.iter().filter(|left| left.phase() != Phase::InReview) {
+            // Rights may be missing for what is no longer ours to change.
+            let Ok(template) = cloud.template(left).await else { continue };
+            let deployed = document::read(&template);
+            if deployed.is_some_and(|deployed| warnings::is_same_stack(desired.document, &deployed)) {
+                warnings.push(Warning::StackRenamed { from: left.name.clone() });
+            }
+        }
+    }
+    Ok(warnings)
 }
 
 async fn confirmed(
@@ -409,7 +467,7 @@ async fn confirmed(
     events.note(format!("asking CloudFormation what the change of {name} does"));
     let request = request(&wanted.stack, known, false);
     let id = cloud.create_change_set(&request).await.map_err(|error| about_stack(name, error))?;
-    let mut change_set = computed(cloud, &id, pace, stop).await;
+    let mut change_set = computed(cloud, &id, pace, Duration::ZERO, stop).await;
     if let Ok(Some(ChangeSet { state: ChangeSetState::Failed { reason }, .. })) = &mut change_set {
         *reason = refused(cloud, &request.stack, &id, reason).await;
     }
@@ -480,9 +538,11 @@ pub(super) fn request(
     create: bool,
 ) -> ChangeSetRequest {
     let stamp = chrono::Utc::now().timestamp_millis();
+    // Two machines may make one at the same time, and each must know its own by its name.
+    let chance = RandomState::new().hash_one(stamp);
     ChangeSetRequest {
         stack: stack.cloud_name.clone(),
-        name: format!("{CHANGE_SET_PREFIX}{stamp}-{}", std::process::id()),
+        name: format!("{CHANGE_SET_PREFIX}{stamp}-{chance:016x}"),
         create,
         template: stack.template.clone(),
         parameters,

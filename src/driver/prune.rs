@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::apply::Shell;
-use super::follow::Still;
+use super::apply::{Shell, never_began};
+use super::follow::{Ask, Followed, PATIENCE, insist};
 use crate::event::stack::{Failure, Outcome, StackEvent, Work};
 use crate::plan::cause::first_cause;
 use crate::plan::stack::LeftStack;
@@ -38,14 +38,17 @@ pub async fn prune(shell: &Shell, left: impl IntoIterator<Item = &LeftStack>) ->
 async fn delete(shell: &Shell, stack: &LeftStack) -> Result<(Outcome, Option<Failure>), CloudError> {
     let name = stack.cloud_name.clone();
     shell.emit(StackEvent::Started { stack: name.clone(), work: Work::Delete, resources: None });
-    let after = shell.cloud.last_event(&stack.id).await?;
-    shell.cloud.delete_stack(&stack.id).await?;
-    let follower = shell.follower(&name, &name, &stack.id, after);
-    Ok(match follower.follow(true, &shell.stop).await? {
-        None => (Outcome::LeftRunning, None),
-        Some(Still { stack: None, .. }) => (Outcome::Deleted, None),
-        Some(Still { stack: Some(now), events }) => {
-            let cause = first_cause(&name, &events).map_or_else(
+    let before = insist(PATIENCE, &shell.stop, || shell.cloud.stack(&stack.id)).await?;
+    let Some(before) = before else { return Ok((Outcome::Deleted, None)) };
+    let follower = shell.follower(&name, &name, Some(before)).await?;
+    Ok(match follower.work(Ask::Delete, &shell.watch).await {
+        Followed::LeftRunning(left) => (Outcome::LeftRunning, left.failure("apply --prune")),
+        Followed::NeverBegan { why } => {
+            (Outcome::Failed, Some(never_began("delete the stack", why.as_ref(), "apply --prune")))
+        }
+        Followed::Still(still) => {
+            let Some(now) = &still.stack else { return Ok((Outcome::Deleted, None)) };
+            let cause = first_cause(&name, &still.events).map_or_else(
                 || format!("it ended as {}, and CloudFormation gives no reason", now.status),
                 |cause| match cause.resource {
                     Some(resource) => format!("{resource}: {}", cause.reason),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::apply::Shell;
-use super::follow::Still;
+use super::apply::{Shell, never_began};
+use super::follow::{Ask, Followed, Still};
 use crate::event::stack::{Failure, Outcome, Work};
 use crate::model::deployed::{DeployedStack, StackResource};
 use crate::model::name::StackName;
@@ -93,29 +93,38 @@ impl Recover {
     pub async fn step(&self, look: &Look) -> Result<Stepped, CloudError> {
         let Some(stack) = &look.stack else { return Ok(Stepped::Moved) };
         let since = Instant::now();
-        let after = self.shell.cloud.last_event(&stack.id).await?;
-        let (work, begun) = match &look.recovery {
+        let (work, ask) = match &look.recovery {
             Recovery::Nothing | Recovery::Person { .. } => return Ok(Stepped::Moved),
-            Recovery::Wait => (Work::Wait, false),
-            Recovery::Discard { .. } | Recovery::Delete { .. } => (Work::Delete, true),
-            Recovery::RollBack | Recovery::ContinueRollback { .. } => (Work::Update, true),
+            Recovery::Wait => (Work::Wait, Ask::Nothing),
+            Recovery::Delete { retain, .. } if !retain.is_empty() => (Work::Delete, Ask::Once),
+            Recovery::Discard { .. } | Recovery::Delete { .. } => (Work::Delete, Ask::Delete),
+            Recovery::RollBack | Recovery::ContinueRollback { .. } => (Work::Update, Ask::Once),
         };
+        let follower =
+            self.shell.follower(self.name().as_str(), &self.wanted.cloud_name, Some(stack.clone())).await?;
         self.shell.started(self.name(), work, None);
-        match &look.recovery {
-            Recovery::RollBack => self.repair.roll_back(&stack.id).await?,
-            Recovery::ContinueRollback { skip, .. } => self.repair.continue_rollback(&stack.id, skip).await?,
+        let asked = match &look.recovery {
+            Recovery::RollBack => self.repair.roll_back(&stack.id).await,
+            Recovery::ContinueRollback { skip, .. } => self.repair.continue_rollback(&stack.id, skip).await,
             Recovery::Delete { retain, .. } if !retain.is_empty() => {
-                self.repair.delete_retaining(&stack.id, retain).await?;
+                self.repair.delete_retaining(&stack.id, retain).await
             }
             Recovery::Discard { .. } | Recovery::Delete { .. } => {
-                self.shell.cloud.delete_stack(&stack.id).await?
+                self.shell.cloud.delete_stack(&stack.id).await
             }
-            Recovery::Nothing | Recovery::Wait | Recovery::Person { .. } => {}
-        }
-        let follower = self.shell.follower(self.name(), &self.wanted.cloud_name, &stack.id, after);
-        let Some(Still { stack: now, events }) = follower.follow(begun, &self.shell.stop).await? else {
-            self.shell.finished(self.name(), Outcome::LeftRunning, since, None);
-            return Ok(Stepped::Stopped);
+            Recovery::Nothing | Recovery::Wait | Recovery::Person { .. } => Ok(()),
+        };
+        let Still { stack: now, events, .. } = match follower.follow(ask, asked, &self.shell.watch).await {
+            Followed::Still(still) => *still,
+            Followed::NeverBegan { why } => {
+                let failure = never_began("take this step", why.as_ref(), "recover");
+                self.shell.finished(self.name(), Outcome::Failed, since, Some(failure));
+                return Ok(Stepped::Failed);
+            }
+            Followed::LeftRunning(left) => {
+                self.shell.finished(self.name(), Outcome::LeftRunning, since, left.failure("recover"));
+                return Ok(Stepped::Stopped);
+            }
         };
         let deleting = matches!(look.recovery, Recovery::Delete { .. });
         let moved = now

@@ -55,7 +55,8 @@ async fn recovered(cloud: Arc<FakeCloud>, allowed: &Allowed) -> (Option<String>,
     let pace = Pace::between(Duration::from_millis(1), Duration::from_millis(1));
     let (stop, slots) = (CancellationToken::new(), Arc::new(tokio::sync::Semaphore::new(1)));
     let hooks = Arc::new(FakeHooks::default());
-    let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop, hooks, slots };
+    let watch = stop.clone();
+    let shell = Shell { cloud: Arc::clone(&cloud) as _, events, pace, stop, watch, hooks, slots };
     let wanted = crate::driver::tests::stack("db", &[], 1).stack;
     let recover = Recover { shell, repair: Arc::clone(&cloud) as _, wanted };
     let mut ended = Stepped::Moved;

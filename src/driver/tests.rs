@@ -129,11 +129,13 @@ fn fast() -> Pace {
 impl Stage {
     pub(super) fn new(cloud: Arc<FakeCloud>) -> Self {
         let (events, receiver) = Events::channel();
+        let stop = CancellationToken::new();
         let shell = Shell {
             cloud: Arc::clone(&cloud) as _,
             events,
             pace: fast(),
-            stop: CancellationToken::new(),
+            watch: stop.clone(),
+            stop,
             hooks: Arc::new(FakeHooks::default()),
             slots: Arc::new(Semaphore::new(Shell::STACKS_AT_ONCE)),
         };
@@ -154,7 +156,11 @@ impl Stage {
         apply(&self.shell, Arc::clone(wanted), Arc::new(plan), Arc::new(found)).await
     }
 
-    fn failures(&mut self) -> Vec<Failure> {
+    pub(super) fn shell(&self) -> &Shell {
+        &self.shell
+    }
+
+    pub(super) fn failures(&mut self) -> Vec<Failure> {
         let mut failures = Vec::new();
         while let Ok(event) = self.events.try_recv() {
             if let EventKind::Stack(StackEvent::Finished { failure: Some(failure), .. }) = event.kind {

@@ -12,6 +12,7 @@ use crate::model::secret::Secret;
 use super::REGION;
 use super::error::LocalError;
 use super::home::{CloudFiles, make_dir};
+use super::image;
 use super::instance::Instances;
 use super::process::Running;
 
@@ -46,6 +47,8 @@ pub fn start(files: &CloudFiles, python: &Path, port: u16) -> Result<Running, Lo
         .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
         .env("PYTHONUNBUFFERED", "1")
         .env("AWS_DEFAULT_REGION", REGION)
+        // Images are named as on AWS.
+        .env("FLEETWRIGHT_PUBLIC_PARAMETERS", image::public_parameters())
         // One line a request is more than anybody reads.
         .env("LS_LOG", "warn");
     Running::start(command, &files.log("emulator"))

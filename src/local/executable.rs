@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,16 @@ pub async fn ensure(home: &Home, files: &CloudFiles) -> Result<(), LocalError> {
         .and_then(|()| fs::rename(&new, &served))
         .map_err(LocalError::file("writing", &served))?;
     write_file(&served.with_extension("json"), serde_json::to_vec(&made).unwrap_or_default())
+}
+
+/// The copy of this program that machines can be given, made where it is not there yet.
+///
+/// # Errors
+/// When the program can't be read or the copy not written.
+pub async fn prepared(home: &Home) -> Result<PathBuf, LocalError> {
+    let copy = home.executable();
+    ensure_copy(&copy).await?;
+    Ok(copy)
 }
 
 /// Copies this program, unless the copy there was made from the same file.

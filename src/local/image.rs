@@ -56,6 +56,17 @@ impl Release {
         }
     }
 
+    /// The public parameters that name its newest image on AWS, and name this computer's in the emulated SSM.
+    fn public_parameters(self) -> [String; 4] {
+        let number = match self {
+            Self::Bookworm => "12",
+            Self::Trixie => "13",
+        };
+        let name =
+            |release, architecture| format!("/aws/service/debian/release/{release}/latest/{architecture}");
+        [name(number, "amd64"), name(number, "arm64"), name(self.name(), "amd64"), name(self.name(), "arm64")]
+    }
+
     /// The release whose image has this id in the emulated EC2.
     pub fn of_ami(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|release| ami(*release) == id)
@@ -116,6 +127,15 @@ pub fn tag(release: Release) -> String {
 /// The image's id in the emulated EC2.
 pub fn ami(release: Release) -> String {
     format!("ami-{}", &recipe(release)[..17])
+}
+
+/// The public parameters of all images, `NAME=ID`, with spaces between them.
+pub fn public_parameters() -> String {
+    let of = |release: Release| {
+        let id = ami(release);
+        release.public_parameters().map(|name| format!("{name}={id}")).join(" ")
+    };
+    Release::ALL.map(of).join(" ")
 }
 
 /// Makes the image if Docker does not have it.

@@ -48,6 +48,18 @@ fn walk(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mut V
                 walk(&join(path, &index.to_string()), before.as_ref(), after.as_ref(), found);
             }
         }
+        // A number and its text look the same, and are not.
+        (Some(b), Some(a)) if !b.is_object() && !b.is_array() && text(b) == text(a) => {
+            let written = |value: &Value| match value {
+                Value::String(text) => format!("\"{text}\""),
+                other => text(other),
+            };
+            found.push(PropertyChange {
+                path: path.to_owned(),
+                before: Some(written(b)),
+                after: Some(written(a)),
+            });
+        }
         // A scalar against a map or a list: the larger side would bury the change in leaves.
         _ => found.push(PropertyChange {
             path: path.to_owned(),
@@ -105,6 +117,10 @@ mod tests {
         );
         assert_eq!(told(json!({"A": {"B": 1}}), json!({"A": []})), [r#"A: {"B":1} -> []"#]);
         assert_eq!(told(json!({"A": {}}), json!({})), ["A: {} -> -"]);
+        assert_eq!(
+            told(json!({"A": 1, "B": "true"}), json!({"A": "1", "B": true})),
+            [r#"A: 1 -> "1""#, r#"B: "true" -> true"#]
+        );
     }
 
     fn values() -> impl Strategy<Value = Value> {

@@ -1,6 +1,6 @@
 //! Stacks, change sets and their events, as CloudFormation reports them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub struct DeployedStack {
     pub status: String,
     /// CloudFormation's words for why it has that status; often empty.
     pub status_reason: String,
+    /// When it was created; `None` where that is not told.
+    pub created: Option<DateTime<Utc>>,
     /// When it was created or last changed; `None` where that is not told.
     pub updated: Option<DateTime<Utc>>,
     /// The change set it was last created or changed by, where that is told.
@@ -51,6 +53,8 @@ pub struct DeployedStack {
     pub parameters: BTreeMap<String, String>,
     /// Its outputs.
     pub outputs: BTreeMap<String, String>,
+    /// The names under which outputs are exported, by output.
+    pub exports: BTreeMap<String, String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -125,6 +129,49 @@ pub enum ChangeSetState {
     },
 }
 
+/// How far a change set's execution is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Execution {
+    /// It was not executed, and can be.
+    Waiting,
+    /// It is being executed.
+    Running,
+    /// It was executed.
+    Done,
+    /// Executing it failed.
+    Failed,
+    /// It can't be executed: the stack was changed since it was made.
+    Obsolete,
+    /// There is no such change set.
+    Missing,
+    /// CloudFormation did not report it, or in words that are not known here.
+    Unknown,
+}
+
+/// Which events of a stack are known, so that later ones can be distinguished from them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventMark {
+    /// Ids of known events.
+    pub known: BTreeSet<String>,
+    /// The time of the latest one.
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl EventMark {
+    /// Whether `event` is later than the mark. Events of the same time may come in any order.
+    pub fn is_news(&self, event: &ResourceEvent) -> bool {
+        self.at.is_none_or(|at| event.at >= at) && !self.known.contains(&event.id)
+    }
+
+    /// Adds events to those that are known.
+    pub fn add<'e>(&mut self, events: impl IntoIterator<Item = &'e ResourceEvent>) {
+        for event in events {
+            self.known.insert(event.id.clone());
+            self.at = self.at.max(Some(event.at));
+        }
+    }
+}
+
 /// A change set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeSet {
@@ -161,6 +208,8 @@ pub struct ResourceChange {
     pub resource_type: String,
     /// What happens to it.
     pub action: Action,
+    /// Whether the change set says so; otherwise the action is the worst that may happen.
+    pub certain: bool,
     /// Its properties that change, as far as they are told; sorted by path.
     pub properties: Vec<PropertyChange>,
 }
@@ -207,6 +256,11 @@ pub struct ResourceEvent {
 }
 
 impl ResourceEvent {
+    /// Whether it is about the stack called `stack` itself. A resource may have the same name.
+    pub fn is_of_stack(&self, stack: &str) -> bool {
+        self.resource == stack && matches!(self.resource_type.as_str(), "" | "AWS::CloudFormation::Stack")
+    }
+
     /// Whether it tells of a failure.
     pub fn is_failure(&self) -> bool {
         self.status.ends_with("_FAILED")

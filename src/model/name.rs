@@ -149,6 +149,26 @@ name! {
     })
 }
 
+name! {
+    /// A version of the agent; a part of keys and paths that shells and signatures take as they are.
+    AgentVersion, "a version of the agent", "use 1 to 64 of letters, digits, `.`, `_` and `-`, starting with a letter or digit",
+    |text| (1..=64).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+name! {
+    /// The SHA-256 of the agent's executable.
+    AgentSum, "a SHA-256", "it is 64 digits of 0-9 and a-f",
+    |text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+impl AgentSum {
+    /// The first twelve digits.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
 impl CommitId {
     /// The first seven digits.
     pub fn short(&self) -> &str {

@@ -10,6 +10,7 @@ use super::name::{
     ClusterName, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
 };
 use super::pipeline::Pipeline;
+use super::published::PublishedAgent;
 use super::service::ServiceSpec;
 use super::setting::{Place, Setting};
 use super::stack::Stack;
@@ -95,6 +96,8 @@ pub struct Environment {
     pub registry: Option<Registry>,
     /// Who may do what on its cluster: its own `access`, or else the project's.
     pub access: Option<Policy>,
+    /// The agent that its machines run: its own `agent`, or else the project's; `None` before one is published.
+    pub agent: Option<PublishedAgent>,
     /// Whether it is changed only where it is named, and nothing of it is destroyed by `-y` alone.
     pub protect: bool,
     /// Where it stands.

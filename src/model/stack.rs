@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::name::{EnvironmentName, StackName};
 use super::nested::NestedTemplate;
 use super::parameter::Rules;
+use super::published::UNPUBLISHED;
 use super::setting::{Place, Setting, Unset};
 use super::stack_policy::StackPolicy;
 
@@ -240,10 +241,31 @@ pub enum Piece {
     Text(String),
     /// An output of another stack.
     Output(Reference),
+    /// The value of a public parameter of Systems Manager, by its name: plan and apply ask for it.
+    Public(String),
 }
 
 impl ParameterValue {
-    /// The text, where no other stack has a part in it.
+    /// The public parameters it is made of.
+    pub fn public(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Public(name) => Some(name.as_str()),
+            Piece::Text(_) | Piece::Output(_) => None,
+        })
+    }
+
+    /// Puts in the values of public parameters, as far as `values` has them.
+    pub fn fill(&mut self, values: &BTreeMap<String, String>) {
+        for piece in &mut self.pieces {
+            if let Piece::Public(name) = piece
+                && let Some(value) = values.get(name)
+            {
+                *piece = Piece::Text(value.clone());
+            }
+        }
+    }
+
+    /// The text, where nothing else has a part in it.
     pub fn literal(&self) -> Option<String> {
         self.resolve(|_| None).ok()
     }
@@ -251,21 +273,22 @@ impl ParameterValue {
     /// The outputs it is made of.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Text(_) => None,
             Piece::Output(reference) => Some(reference),
+            Piece::Text(_) | Piece::Public(_) => None,
         })
     }
 
     /// The text, with outputs given by `output`.
     ///
     /// # Errors
-    /// The first reference that `output` has nothing for.
-    pub fn resolve(&self, output: impl Fn(&Reference) -> Option<String>) -> Result<String, &Reference> {
+    /// The first piece that nothing is known of.
+    pub fn resolve(&self, output: impl Fn(&Reference) -> Option<String>) -> Result<String, &Piece> {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Output(reference) => text.push_str(&output(reference).ok_or(reference)?),
+                Piece::Text(known) => text.push_str(known),
+                Piece::Output(reference) => text.push_str(&output(reference).ok_or(piece)?),
+                Piece::Public(_) => return Err(piece),
             }
         }
         Ok(text)
@@ -277,6 +300,7 @@ impl fmt::Display for ParameterValue {
         self.pieces.iter().try_for_each(|piece| match piece {
             Piece::Text(text) => f.write_str(text),
             Piece::Output(reference) => write!(f, "{reference}"),
+            Piece::Public(name) => write!(f, "${{ssm:{name}}}"),
         })
     }
 }
@@ -338,6 +362,12 @@ impl RenderedStack {
     /// What is run at `moment`.
     pub fn hooks(&self, moment: Moment) -> impl Iterator<Item = &Hook> {
         self.hooks.iter().filter(move |hook| hook.when == moment)
+    }
+
+    /// Whether its machines would fetch an agent, and none is published.
+    pub fn lacks_agent(&self) -> bool {
+        let texts = self.user_data.iter().map(|data| &data.text).chain([&self.template]);
+        texts.chain(self.nested.iter().map(|nested| &nested.text)).any(|text| text.contains(UNPUBLISHED))
     }
 
     /// The values that are never shown, as far as they are known.

@@ -16,7 +16,7 @@ pub struct Cause {
 /// that as failures too.
 pub fn first_cause(stack: &str, events: &[ResourceEvent]) -> Option<Cause> {
     let failures = || events.iter().filter(|event| event.is_failure() && !event.reason.is_empty());
-    let own = |event: &&ResourceEvent| event.resource == stack;
+    let own = |event: &&ResourceEvent| event.is_of_stack(stack);
     let cancelled = |event: &&ResourceEvent| event.reason.to_lowercase().contains("cancelled");
     let found = failures()
         .find(|event| !own(event) && !cancelled(event))

@@ -1,8 +1,9 @@
 //! Whether a change of a property replaces its resource, by the schemas of the resource types.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::document;
+use crate::model::deployed::{Action, PropertyChange, ResourceChange};
 use crate::schema;
 
 /// What a change of a property does to its resource.
@@ -27,6 +28,22 @@ pub fn effect(resource: &Value, path: &str) -> Effect {
         Effect::Perhaps
     } else {
         Effect::InPlace
+    }
+}
+
+/// What a change set's change does to its resource, also where the change set does not say whether it is replaced:
+/// then the properties tell, those of the change set or, where it names none, those that the plan `predicted`.
+pub fn action(change: &ResourceChange, predicted: &[PropertyChange]) -> Action {
+    if change.certain {
+        return change.action;
+    }
+    let resource = json!({"Type": change.resource_type});
+    let named = if change.properties.is_empty() { predicted } else { &change.properties };
+    let worst = named.iter().map(|property| effect(&resource, &property.path)).max();
+    match worst.unwrap_or(Effect::Perhaps) {
+        Effect::InPlace => Action::Update,
+        Effect::Perhaps => Action::MaybeReplace,
+        Effect::Replaces => Action::Replace,
     }
 }
 
@@ -71,6 +88,25 @@ mod tests {
         assert_eq!(of("AWS::S3::Bucket", "Tags.0.Value"), Effect::InPlace);
         assert_eq!(of("AWS::EC2::LaunchTemplate", "LaunchTemplateData.UserData"), Effect::InPlace);
         assert_eq!(of("Custom::Thing", "Anything"), Effect::Perhaps);
+    }
+
+    #[test]
+    fn the_properties_tell_where_a_change_set_does_not() {
+        let change = |kind: &str, paths: &[&str]| ResourceChange {
+            resource: "A".to_owned(),
+            resource_type: kind.to_owned(),
+            action: Action::MaybeReplace,
+            certain: false,
+            properties: paths.iter().map(|path| property(path)).collect(),
+        };
+        fn property(path: &str) -> PropertyChange {
+            PropertyChange { path: path.to_owned(), before: None, after: None }
+        }
+        assert_eq!(action(&change("AWS::S3::Bucket", &["Tags"]), &[]), Action::Update);
+        assert_eq!(action(&change("AWS::S3::Bucket", &["Tags", "BucketName"]), &[]), Action::Replace);
+        assert_eq!(action(&change("AWS::S3::Bucket", &[]), &[]), Action::MaybeReplace);
+        assert_eq!(action(&change("AWS::S3::Bucket", &[]), &[property("Tags.0.Value")]), Action::Update);
+        assert_eq!(action(&change("Custom::Thing", &["A"]), &[]), Action::MaybeReplace);
     }
 
     #[test]

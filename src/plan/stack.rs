@@ -13,7 +13,9 @@ use super::access::AccessChange;
 use super::document::{self, Reference};
 use super::owner::{self, Purpose};
 use super::secret::{Uncompared, uncompared};
-use super::{guard, predict};
+use super::sizes::GroupSize;
+use super::warnings::Warning;
+use super::{guard, predict, replacement};
 use crate::model::deployed::{Action, ChangeSet, ChangeSetState, DeployedStack, Phase, PropertyChange};
 use crate::model::group::{Group, Lifecycle};
 use crate::model::name::{EnvironmentName, MachineId, ProjectName, StackName};
@@ -117,8 +119,13 @@ impl Plan {
                     *text = f(text);
                 }
             }
+            for warning in &mut stack.warnings {
+                if let Warning::NameTaken { name, .. } = warning {
+                    *name = f(name);
+                }
+            }
             let properties = stack.resources.iter_mut().flat_map(|resource| &mut resource.properties);
-            for change in properties.chain(&mut stack.tags) {
+            for change in properties.chain(&mut stack.tags).chain(&mut stack.outputs) {
                 change.before = change.before.as_deref().map(&f);
                 change.after = change.after.as_deref().map(&f);
             }
@@ -175,6 +182,15 @@ pub struct StackPlan {
     pub resources: Vec<ResourcePlan>,
     /// What follows for what runs.
     pub consequences: Vec<Consequence>,
+    /// Outputs that change; the path is the output's name.
+    #[serde(default)]
+    pub outputs: Vec<PropertyChange>,
+    /// What happens to the sizes of groups that live.
+    #[serde(default)]
+    pub sizes: Vec<GroupSize>,
+    /// What to think about before it is applied.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
 }
 
 impl StackPlan {
@@ -419,6 +435,9 @@ pub fn predict(
         hooks: Vec::new(),
         resources: Vec::new(),
         consequences: Vec::new(),
+        outputs: Vec::new(),
+        sizes: Vec::new(),
+        warnings: Vec::new(),
     };
     let Some(existing) = existing else {
         plan.action = StackAction::Create;
@@ -486,6 +505,35 @@ pub fn finish(plan: &mut StackPlan, desired: Desired<'_>, existing: Option<Exist
     }
 }
 
+/// Blocks a stack that uses an output which apply will not bring about; `lacking` is why, by stack and output.
+/// It would be said to be known after apply for ever, and every apply would fail.
+pub fn need_outputs(
+    plan: &mut StackPlan,
+    desired: Desired<'_>,
+    existing: Option<Existing<'_>>,
+    lacking: &BTreeMap<StackName, BTreeMap<String, String>>,
+) {
+    if matches!(plan.action, StackAction::Blocked(_)) {
+        return;
+    }
+    let missing = desired.stack.parameters.iter().find_map(|(name, value)| {
+        let mut references = value.references();
+        references.find_map(|r| Some((name, r, lacking.get(&r.stack)?.get(&r.output)?)))
+    });
+    let Some((name, reference, why)) = missing else { return };
+    plan.action = StackAction::Blocked(Blocked {
+        status: existing.map_or_else(|| "NOT_CREATED".to_owned(), |existing| existing.stack.status.clone()),
+        why: format!(
+            "its parameter `{name}` needs output `{}` of stack `{}`, {why}",
+            reference.output, reference.stack
+        ),
+        next: format!(
+            "change what `{}` is given so that it has the output, or give `{name}` another value ({})",
+            reference.stack, desired.stack.place
+        ),
+    });
+}
+
 /// Takes a change set's word for what the plan predicted.
 pub fn confirm(plan: &mut StackPlan, change_set: &ChangeSet, group: Option<&Group>) {
     if change_set.state == ChangeSetState::Empty {
@@ -501,6 +549,12 @@ pub fn confirm(plan: &mut StackPlan, change_set: &ChangeSet, group: Option<&Grou
             plan.resources.drain(..).map(|resource| (resource.resource.clone(), resource)).collect();
         for change in &change_set.changes {
             let known = predicted.remove(&change.resource);
+            let action = replacement::action(change, known.as_ref().map_or(&[], |known| &known.properties));
+            let claim = match (change.certain, action) {
+                (true, _) => Claim::Confirmed,
+                (false, Action::MaybeReplace) => Claim::Unknown,
+                (false, _) => Claim::Predicted,
+            };
             let (mut properties, user_data) = known.map(|k| (k.properties, k.user_data)).unwrap_or_default();
             let told = change.properties.iter().any(|p| p.before.is_some() || p.after.is_some());
             if change.action == Action::Create {
@@ -519,8 +573,8 @@ pub fn confirm(plan: &mut StackPlan, change_set: &ChangeSet, group: Option<&Grou
             plan.resources.push(ResourcePlan {
                 resource: change.resource.clone(),
                 resource_type: change.resource_type.clone(),
-                action: change.action,
-                claim: Claim::Confirmed,
+                action,
+                claim,
                 properties,
                 user_data,
             });

@@ -167,6 +167,7 @@ fn a_change_set_has_the_last_word() {
         resource: resource.to_owned(),
         resource_type: kind.to_owned(),
         action: Action::Update,
+        certain: true,
         properties: vec![PropertyChange {
             path: path.to_owned(),
             before: Some("6".to_owned()),

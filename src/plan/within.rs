@@ -1,5 +1,6 @@
 //! Whether a change set stays within a plan: nothing is applied that was not planned.
 
+use super::replacement;
 use super::stack::{Claim, ResourcePlan, StackPlan};
 use crate::model::deployed::{Action, ChangeSet, ResourceChange};
 
@@ -7,19 +8,18 @@ use crate::model::deployed::{Action, ChangeSet, ResourceChange};
 pub fn beyond(plan: &StackPlan, change_set: &ChangeSet) -> Vec<String> {
     let beyond = change_set.changes.iter().filter_map(|change| {
         let planned = plan.resources.iter().find(|resource| resource.resource == change.resource);
+        let actual = replacement::action(change, planned.map_or(&[], |planned| &planned.properties));
         match planned {
             // What is within a nested stack is told only by a change set: a plan that had none speaks of
             // the nested stack as a whole.
             None if is_within_planned(plan, &change.resource) => None,
-            None => Some(format!(
-                "it would {} {}, of which the plan says nothing",
-                verb(change.action),
-                name(change)
-            )),
-            Some(planned) if allows(planned, change.action) => None,
+            None => {
+                Some(format!("it would {} {}, of which the plan says nothing", verb(actual), name(change)))
+            }
+            Some(planned) if allows(planned, actual) => None,
             Some(planned) => Some(format!(
                 "it would {} {}, where the plan says {}",
-                verb(change.action),
+                verb(actual),
                 name(change),
                 verb(planned.action)
             )),

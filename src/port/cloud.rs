@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
-use crate::model::deployed::{ChangeSet, ChangeSetId, ChangeSetRequest, DeployedStack, ResourceEvent};
+use crate::model::deployed::{
+    ChangeSet, ChangeSetId, ChangeSetRequest, DeployedStack, EventMark, Execution, ResourceEvent,
+};
 
 /// Why the cloud did not do what it was asked. Shared by every trait that a cloud
 /// provider stands behind.
@@ -104,6 +106,14 @@ pub enum CloudError {
         /// The account that it must belong to.
         account: String,
     },
+    /// The provider answered, and what matters is missing in the answer.
+    #[error("{doing}: the answer is incomplete: it has no `{field}`")]
+    Incomplete {
+        /// What was tried, on what.
+        doing: String,
+        /// What is missing.
+        field: String,
+    },
     /// The provider refused, or failed.
     #[error("{doing}: {reason} ({code})")]
     Refused {
@@ -129,6 +139,7 @@ impl CloudError {
             | Self::WrongCredentials { .. }
             | Self::Denied { .. }
             | Self::Foreign { .. }
+            | Self::Incomplete { .. }
             | Self::Refused { .. } => false,
         }
     }
@@ -162,6 +173,9 @@ impl CloudError {
             }
             Self::Foreign { .. } => {
                 "nothing was read from it or written to it. Bucket names are global: choose another `project` in fleetwright.yaml, and report the bucket to AWS if it was made to intercept yours"
+            }
+            Self::Incomplete { .. } => {
+                "try again; if it happens again, check what stands between here and the endpoint (a proxy, an emulator)"
             }
             Self::Refused { .. } => "correct what it names, then try again",
         }
@@ -197,6 +211,9 @@ pub trait Cloud: Send + Sync {
     /// Begins to carry a change set out.
     async fn execute_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError>;
 
+    /// How far the execution of a change set is.
+    async fn execution(&self, id: &ChangeSetId) -> Result<Execution, CloudError>;
+
     /// Deletes a change set; one that is gone already is no error.
     async fn delete_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError>;
 
@@ -212,8 +229,8 @@ pub trait Cloud: Send + Sync {
     /// Begins to delete a stack; one that does not exist is no error.
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError>;
 
-    /// The id of the last thing that happened to a stack; `None` when nothing did yet.
-    async fn last_event(&self, stack: &str) -> Result<Option<String>, CloudError>;
+    /// Marks what has happened to a stack so far; an empty mark when nothing did, or when it does not exist.
+    async fn mark(&self, stack: &str) -> Result<EventMark, CloudError>;
 
     /// What CloudFormation found wrong with a stack's last operation, or with a change set, before it began:
     /// some failures are told there alone.
@@ -223,6 +240,9 @@ pub trait Cloud: Send + Sync {
         change_set: Option<&ChangeSetId>,
     ) -> Result<Vec<ResourceEvent>, CloudError>;
 
-    /// What happened to a stack after the event `after` (from the start when `None`), oldest first.
-    async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError>;
+    /// What happened to a stack after `mark`, oldest first.
+    async fn events(&self, stack: &str, mark: &EventMark) -> Result<Vec<ResourceEvent>, CloudError>;
+
+    /// The stacks that import an export of this account and region, by name.
+    async fn importers(&self, export: &str) -> Result<Vec<String>, CloudError>;
 }

@@ -1,16 +1,21 @@
-//! `${env.NAME}`, `${env.NAME:-default}` and `${stack.Output}` in texts; `$${` is a plain `${`.
+//! `${env.NAME}`, `${env.NAME:-default}`, `${stack.Output}` and `${ssm:NAME}` in texts; `$${` is a plain `${`.
 
 use std::sync::Arc;
 
 use super::decode::Reader;
 use crate::model::name::StackName;
 use crate::model::setting::{Place, Setting, Unset};
-use crate::model::stack::{Piece, Reference};
+use crate::model::stack::{ParameterValue, Piece, Reference};
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::yaml::Node;
 
 /// Where the values of environment variables come from.
 pub type Variables<'v> = &'v (dyn Fn(&str) -> Option<String> + Sync);
+
+/// What a reference to a public parameter begins with.
+const PUBLIC: &str = "ssm:";
+/// Where AWS and the publishers of images keep public parameters.
+const PUBLIC_FOLDER: &str = "/aws/service/";
 
 /// A text with its variables filled in.
 #[derive(Debug, Default)]
@@ -39,7 +44,7 @@ impl Filled {
         for piece in other.pieces {
             match piece {
                 Piece::Text(text) => self.push(&text),
-                Piece::Output(_) => self.pieces.push(piece),
+                Piece::Output(_) | Piece::Public(_) => self.pieces.push(piece),
             }
         }
         self.references.extend(other.references);
@@ -68,15 +73,15 @@ pub fn setting(
                 .help("outputs of other stacks can be used in `parameters` of a stack only; write `$${` for a plain `${`"),
         );
     }
-    let shown = filled
-        .pieces
-        .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Output(reference) => reference.to_string(),
-        })
-        .collect();
-    Some(Setting::new(shown, filled.variables, filled.unset, place))
+    let value = ParameterValue { pieces: filled.pieces };
+    if let Some(name) = value.public().next() {
+        let diagnostic =
+            Diagnostic::error("misplaced-reference", format!("`${{ssm:{name}}}` can't be used here")).help(
+                "public parameters can be used in `parameters` of a stack only; write `$${` for a plain `${`",
+            );
+        reader.problem(diagnostic, node.span, "its value is asked for when the stack is planned");
+    }
+    Some(Setting::new(value.to_string(), filled.variables, filled.unset, place))
 }
 
 /// Takes the text of `node` apart and fills in environment variables.
@@ -147,6 +152,19 @@ fn reference(
         }
         return;
     }
+    if let Some(name) = inner.strip_prefix(PUBLIC) {
+        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-');
+        if name.starts_with(PUBLIC_FOLDER) && !name.ends_with('/') && name.bytes().all(known) {
+            filled.pieces.push(Piece::Public(name.to_owned()));
+            return;
+        }
+        let diagnostic = Diagnostic::error("bad-reference", format!("`{name}` is not a public parameter"));
+        let help = format!(
+            "public parameters of Systems Manager are below {PUBLIC_FOLDER}, such as `${{ssm:/aws/service/debian/release/12/latest/amd64}}`; others may be secret, and values are shown in plans"
+        );
+        reader.problem(diagnostic.help(help), span, "");
+        return;
+    }
     let parts =
         inner.split_once('.').and_then(|(stack, output)| Some((stack.parse::<StackName>().ok()?, output)));
     match parts {
@@ -157,7 +175,7 @@ fn reference(
         }
         _ => {
             let diagnostic = Diagnostic::error("bad-reference", format!("`${{{inner}}}` refers to nothing"));
-            let help = "write `${env.NAME}` for an environment variable, `${stack.Output}` for an output of another stack, or `$${` for a plain `${`";
+            let help = "write `${env.NAME}` for an environment variable, `${stack.Output}` for an output of another stack, `${ssm:/aws/service/...}` for a public parameter, or `$${` for a plain `${`";
             reader.problem(diagnostic.help(help), span, "");
         }
     }
@@ -203,6 +221,7 @@ mod tests {
             .map(|piece| match piece {
                 Piece::Text(text) => text.clone(),
                 Piece::Output(reference) => format!("({reference})"),
+                Piece::Public(name) => format!("<{name}>"),
             })
             .collect();
         let problems: Vec<String> = problems
@@ -225,6 +244,7 @@ mod tests {
         assert_eq!(filled("${env.B}"), "<unset B>");
         assert_eq!(filled("x ${network.VpcId} ${env.A}"), "x |(${network.VpcId})| 1");
         assert_eq!(filled("$${HOME} $5"), "${HOME} $5");
+        assert_eq!(filled("${ssm:/aws/service/a/1.2} ${env.A}"), "|</aws/service/a/1.2>| 1");
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access;
 use super::check::accept;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
+use super::{access, agent};
 use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
+use crate::model::published::PublishedAgent;
 use crate::model::setting::{Place, Setting};
 use crate::schema;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
@@ -41,7 +42,7 @@ pub struct Project {
 /// Decodes `fleetwright.yaml`.
 pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) -> Project {
     let mut project = Project::default();
-    let keys = ["project", "environments", "clusters", "repositories", "access"];
+    let keys = ["project", "environments", "clusters", "repositories", "access", agent::KEY];
     let Some(fields) = reader.fields(root, root.span, "fleetwright.yaml", &keys) else { return project };
     project.name = reader.required(&fields, "project").and_then(|node| reader.name(node));
     if let Some(node) = reader.required(&fields, "clusters") {
@@ -50,6 +51,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
         }
     }
     let everywhere = policy(reader, root, fields.get("access"));
+    let agent = published(reader, root, fields.get(agent::KEY));
     let first = reader.problems.len();
     if let Some(node) = reader.required(&fields, "environments") {
         let entries = reader.entries(node, "`environments`");
@@ -62,6 +64,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             project.environments.extend(environment(reader, key, value, variables).map(|mut found| {
                 // An environment's own section replaces the project's: nothing is merged.
                 found.access = found.access.or_else(|| everywhere.clone());
+                found.agent = found.agent.or_else(|| agent.clone());
                 found
             }));
         }
@@ -85,7 +88,7 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys = ["region", "account", "role", "cluster", "registry", "access", "protect"];
+    let keys = ["region", "account", "role", "cluster", "registry", "access", agent::KEY, "protect"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region = reader.required(&fields, "region").and_then(|node| {
         let region = setting(reader, node, "`region`", variables)?;
@@ -126,6 +129,7 @@ fn environment(
         cluster: cluster?,
         registry,
         access,
+        agent: published(reader, value, fields.get(agent::KEY)),
         protect: fields.get("protect").and_then(|node| reader.boolean(node, "`protect`")).unwrap_or(false),
         place: Place::new(reader.file, key.span),
     })
@@ -136,6 +140,13 @@ fn policy(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Option
     let node = node?;
     let place = parent.entry("access").map_or(node.span, |(key, _)| key.span);
     access::decode(reader, node, place)
+}
+
+/// The section `agent` of `parent`.
+fn published(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Option<PublishedAgent> {
+    let node = node?;
+    let place = parent.entry(agent::KEY).map_or(node.span, |(key, _)| key.span);
+    agent::decode(reader, node, place)
 }
 
 fn is_role(text: &str) -> bool {

@@ -7,10 +7,11 @@ use tera::Context;
 use super::cloudformation::{Body, Child, read};
 use super::exports::{self, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
-use super::{graph, names, parameters, with_suggestion};
+use super::{graph, group_sizes, names, parameters, with_suggestion};
 use crate::model::bucket;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
+use crate::model::published::UNPUBLISHED;
 use crate::model::setting::Unset;
 use crate::model::stack::{
     ENVIRONMENT_TAG, PROJECT_TAG, Parameter, RenderedStack, STACK_TAG, Stack, UserData, Value,
@@ -148,6 +149,7 @@ impl<'r> Renderer<'r> {
         within.push(name.to_owned());
         self.nest(environment, stack, &mut body, within, problems);
         within.pop();
+        body.text = group_sizes::kept(std::mem::take(&mut body.text));
         Some((body, made))
     }
 
@@ -212,6 +214,9 @@ impl<'r> Renderer<'r> {
         context.insert("stack", stack.name.as_str());
         let bucket = bucket::substitution(self.repository.project.as_str(), environment.region.shown());
         context.insert("project_bucket", &bucket);
+        let agent = environment.agent.as_ref();
+        context.insert("agent_version", agent.map_or(UNPUBLISHED, |agent| agent.version.as_str()));
+        context.insert("agent_sha256", agent.map_or(UNPUBLISHED, |agent| agent.sha256.as_str()));
         let cluster = self.repository.cluster(&environment.cluster);
         context.insert("addresses", &cluster.map(|cluster| cluster.addresses.pool).unwrap_or_default());
         for (name, value) in &stack.values {

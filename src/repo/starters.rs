@@ -33,6 +33,7 @@ starters![
     "templates/cloud-config/worker.yaml",
     "templates/cloudformation/group.yaml",
     "templates/cloudformation/network.yaml",
+    "templates/scripts/agent.sh",
     "templates/scripts/announce.sh",
 ];
 

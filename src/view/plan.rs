@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, NOTE, Paint};
+use super::warnings;
 use super::words::{count, list};
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::name::StackName;
 use crate::model::nested::shown;
 use crate::plan::secret::{Handling, Uncompared};
 use crate::plan::stack::{
-    Claim, Consequence, LeftStack, ParameterValue, Plan, ResourcePlan, StackAction, StackPlan, UserDataEffect,
+    Claim, Consequence, LeftStack, ParameterValue, Plan, Reason, ResourcePlan, StackAction, StackPlan,
+    UserDataEffect,
 };
 
 /// Longer values are cut: the line must stay one.
@@ -118,15 +120,25 @@ fn one(out: &mut String, stack: &StackPlan, region: &str, width: usize, paint: P
     for hook in &stack.hooks {
         let _ = writeln!(out, "  {} {} {}", paint.paint(NOTE, "$"), hook.when.name(), hook.command.join(" "));
     }
+    for output in &stack.outputs {
+        let _ = writeln!(out, "  {} output {}   {}", sign_of(output, paint), output.path, values(output));
+    }
     let names = stack.resources.iter().map(|r| r.resource.len()).max().unwrap_or(0);
     let types = stack.resources.iter().map(|r| r.resource_type.len()).max().unwrap_or(0);
     for resource in &stack.resources {
         self::resource(out, resource, names, types, paint);
     }
-    for consequence in &stack.consequences {
-        let text = consequence_text(consequence, stack);
+    for text in notes(stack) {
         let _ = writeln!(out, "  {} {text}", paint.paint(NOTE, "!"));
     }
+}
+
+/// What follows from a plan and what to think about, a sentence or two each.
+pub(super) fn notes(stack: &StackPlan) -> Vec<String> {
+    let warnings = stack.warnings.iter().map(|warning| warnings::warning(warning, stack));
+    let sizes = stack.sizes.iter().map(warnings::size);
+    let consequences = stack.consequences.iter().map(|consequence| consequence_text(consequence, stack));
+    warnings.chain(sizes).chain(consequences).collect()
 }
 
 /// A parameter that was not compared, and what apply does with it.
@@ -145,12 +157,35 @@ pub(super) fn headline(stack: &StackPlan) -> String {
         machines => format!(", {} to be replaced", count(machines, "machine")),
     };
     let resources = stack.resources.len();
+    let going: usize = stack.sizes.iter().map(|size| size.going as usize).sum();
+    let to_roll = match going {
+        0 => to_roll,
+        going => format!("{to_roll}, {} to go", count(going, "machine")),
+    };
     match &stack.action {
         StackAction::Create => format!("create, {}", count(resources, "resource")),
+        StackAction::Update if resources == 0 => format!("update, {}{to_roll}", without_resources(stack)),
         StackAction::Update => format!("update, {}{to_roll}", count(resources, "resource")),
         StackAction::Unchanged => format!("no change{to_roll}"),
         StackAction::Blocked(blocked) => format!("blocked: {}", blocked.status),
     }
+}
+
+/// What an update changes that reaches no resource.
+fn without_resources(stack: &StackPlan) -> String {
+    let mut parts = Vec::new();
+    if !stack.outputs.is_empty() {
+        parts.push(format!("{} and no resource", count(stack.outputs.len(), "output")));
+    } else if stack.reasons.contains(&Reason::Template) {
+        parts.push("the template's text and no resource".to_owned());
+    }
+    if stack.protect.is_some() {
+        parts.push("protection".to_owned());
+    }
+    if stack.policy.is_some() {
+        parts.push("policy".to_owned());
+    }
+    if parts.is_empty() { "no resource".to_owned() } else { parts.join(", ") }
 }
 
 fn resource(out: &mut String, plan: &ResourcePlan, names: usize, types: usize, paint: Paint) {

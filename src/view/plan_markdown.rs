@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{consequence_text, effect_text, headline, is_quiet, summary, uncompared};
+use super::plan::{effect_text, headline, is_quiet, notes, summary, uncompared};
 use super::words::count;
 use crate::model::deployed::{Action, PropertyChange};
 use crate::model::nested::shown;
@@ -68,6 +68,9 @@ fn one(out: &mut String, stack: &StackPlan) {
     for hook in &stack.hooks {
         let _ = writeln!(out, "- {} runs {}", hook.when.name(), code(&hook.command.join(" ")));
     }
+    for output in &stack.outputs {
+        let _ = writeln!(out, "- output {}: {}", code(&output.path), values(output));
+    }
     if !stack.resources.is_empty() {
         if !stack.parameters.is_empty() || !stack.tags.is_empty() || !stack.hooks.is_empty() {
             out.push('\n');
@@ -81,8 +84,8 @@ fn one(out: &mut String, stack: &StackPlan) {
     for resource in &stack.resources {
         details(out, resource);
     }
-    for consequence in &stack.consequences {
-        let _ = writeln!(out, "> ⚠ {}", text(&consequence_text(consequence, stack)));
+    for note in notes(stack) {
+        let _ = writeln!(out, "> ⚠ {}", text(&note));
     }
 }
 

@@ -27,6 +27,9 @@ fn stack(name: &str, action: StackAction) -> StackPlan {
         hooks: Vec::new(),
         resources: Vec::new(),
         consequences: Vec::new(),
+        outputs: Vec::new(),
+        sizes: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -2,16 +2,21 @@
 //! updates that fail or are denied, and how much is asked of AWS.
 
 mod access;
+mod answers;
 mod bucket;
 mod calls;
 mod failures;
 mod killed;
+mod lost;
 mod owners;
 mod protected;
+mod published;
 mod recovery;
 mod rights;
 mod secrets;
 mod selected;
+mod sizes;
+mod warnings;
 mod words;
 
 use std::process::{Child, Command, Stdio};
@@ -23,6 +28,7 @@ use crate::support::{Run, fleetwright_with};
 pub struct Lab {
     folder: tempfile::TempDir,
     home: tempfile::TempDir,
+    port: Option<u16>,
     pub aws: FakeAws,
 }
 
@@ -61,7 +67,7 @@ impl Lab {
     /// The same, on an AWS that tells changes in `dialect`.
     pub fn speaking(dialect: Dialect) -> Self {
         let (folder, home) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let lab = Self { folder, home, aws: FakeAws::start(dialect) };
+        let lab = Self { folder, home, port: None, aws: FakeAws::start(dialect) };
         let project = "project: shop\nenvironments:\n  local:\n    region: eu-west-1\n    cluster: main\n\
                        clusters:\n  main:\n    engine: swarm\n";
         lab.write("fleetwright.yaml", project);
@@ -84,8 +90,17 @@ impl Lab {
         std::fs::write(path, text.replace(from, to)).expect("written");
     }
 
+    /// Puts something between the program and its AWS.
+    pub fn behind(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     fn environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = self.aws.environment();
+        if let Some(port) = self.port {
+            environment[0].1 = format!("http://127.0.0.1:{port}");
+        }
         environment.push(("FLEETWRIGHT_HOME", self.home.path().display().to_string()));
         environment
     }

@@ -54,9 +54,8 @@ fn repository(
         text += &format!(
             "{name}:\n  template: group.yaml\n  values: {{role: {role}, cloud_config: {role}.yaml, etcd: false, reboots: never, \
              machines: 1, machines_most: 2, instance_type: t3.small, registry_credentials: /fleetwright/registry, \
-             log_max_size: 10m, agent_url: \"https://example.com/agent\", agent_sha256: \"{}\"}}\n  parameters: {{Subnets: \
-             subnet-0123456789abcdef0, SecurityGroupId: sg-0123456789abcdef0, ImageId: ami-0123456789abcdef0}}\n",
-            "0".repeat(64)
+             log_max_size: 10m}}\n  parameters: {{Subnets: subnet-0123456789abcdef0, SecurityGroupId: sg-0123456789abcdef0, \
+             ImageId: ami-0123456789abcdef0}}\n"
         );
         if let Some((environment, name)) = chosen {
             let environment = &environments[environment % environments.len()].0;
@@ -95,7 +94,7 @@ fn two_environments_that_come_to_one_name_are_refused() {
       |
       = help: rename one of the stacks or of the environments (a stack that is deployed keeps its name with `cloud_name`); where `dev` and `dev-x` are in different accounts, give both their `account`
 
-    1 error in 22 files (N ms). Nothing was changed.
+    1 error in 23 files (N ms). Nothing was changed.
     status 2
     ");
     // The commands that would use the names refuse it too.

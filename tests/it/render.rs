@@ -1,7 +1,5 @@
 //! `render`: what CloudFormation and machines get.
 
-use std::path::Path;
-
 use crate::support::{fleetwright, fleetwright_with};
 use crate::validate::repository;
 
@@ -87,7 +85,14 @@ fn json_holds_all_there_is_to_know_of_a_stack() {
 
 #[test]
 fn a_variable_that_is_not_set_shows_as_such() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = repository("base");
+    let stacks = folder.path().join("stacks/cluster.yaml");
+    let text = std::fs::read_to_string(&stacks).expect("the stacks");
+    let image = text.lines().find(|line| line.contains("ImageId: ")).expect("an image").to_owned();
+    let (key, _) = image.split_once(": ").expect("a value");
+    std::fs::write(&stacks, text.replace(&image, &format!("{key}: ${{env.FLEETWRIGHT_MACHINE_IMAGE}}")))
+        .expect("written");
+    let root = folder.path();
     let unset = fleetwright(root, &["render", "-o", "json", "workers"]);
     assert!(unset.stdout.contains("<unset FLEETWRIGHT_MACHINE_IMAGE>"), "{unset}");
     let set = fleetwright_with(

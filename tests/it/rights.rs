@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use fleetwright::event::Events;
 use fleetwright::local::{home::Home, venv};
+use fleetwright::model::published::PublishedAgent;
 use fleetwright::repo;
 use serde_json::{Value, json};
 use syn::visit::Visit;
@@ -192,6 +193,14 @@ fn bucket(project: &str, key: &str) -> String {
     arn("s3", &format!("fleetwright-{project}-{ACCOUNT}-{REGION}{key}"))
 }
 
+/// An agent that was published.
+fn agent() -> PublishedAgent {
+    PublishedAgent {
+        version: "1.4.0".parse().expect("a version"),
+        sha256: "0a".repeat(32).parse().expect("a checksum"),
+    }
+}
+
 /// The group of a role's machines.
 fn own_group(role: Role) -> &'static str {
     match role {
@@ -217,7 +226,7 @@ fn policies() -> BTreeMap<Role, Vec<Statement>> {
     let text = text.replace(&project, "project: shop").replace("\n  local:\n", "\n  prod:\n");
     let text = text.replace("cluster: main", "cluster: c").replace("\n  main:\n", "\n  c:\n");
     std::fs::write(&file, text).expect("written");
-    let loaded = repo::load_with(folder.path(), &|name| (name == "AWS_REGION").then(|| REGION.to_owned()));
+    let loaded = repo::load_with(folder.path(), &|_| None);
     let (repository, _) = loaded.finish().unwrap_or_else(|problems| panic!("{problems:#?}"));
     let environment = repository.environment("prod").expect("the environment");
     let stacks = repo::render(&repository, environment).unwrap_or_else(|problems| panic!("{problems:#?}"));
@@ -288,6 +297,8 @@ fn requests(role: Role) -> Vec<Request> {
             }
         }
     }
+    // The machine's installer fetches the agent.
+    requests.push(Request::new("s3:GetObject", &bucket("shop", &format!("/{}", agent().key()))));
     if role == Control {
         requests.extend(bucket_requests());
     }
@@ -476,6 +487,9 @@ fn forbidden(role: Role) -> Vec<Request> {
         "/clusters/shop/prod/x",
         "/locks/prod",
         "/templates/1",
+        "/agent",
+        "/agents/1.4.0/x",
+        "/clusters/agent/x",
         "/x",
         "",
     ];
@@ -492,6 +506,14 @@ fn forbidden(role: Role) -> Vec<Request> {
             Request::new("s3:ListBucket", &bucket(project, "")).with("s3:prefix", "clusters/shop/prod/c/"),
         );
     }
+    // Machines read the agent that was published, and replace it nowhere.
+    let published = format!("/{}", agent().key());
+    for action in ["PutObject", "PutObjectAcl", "DeleteObject", "GetObjectVersion"] {
+        requests.push(Request::new(&format!("s3:{action}"), &bucket("shop", &published)));
+    }
+    for project in ["shop2", "other", "shop-prod"] {
+        requests.push(Request::new("s3:GetObject", &bucket(project, &published)));
+    }
     let list = Request::new("s3:ListBucket", &bucket("shop", ""));
     let prefixes = [
         "",
@@ -502,6 +524,7 @@ fn forbidden(role: Role) -> Vec<Request> {
         "clusters/shop/prod/c2/services/",
         "clusters/shop/prod-eu/c/services/",
         "locks/",
+        "agent/",
     ];
     requests.extend(prefixes.map(|prefix| list.clone().with("s3:prefix", prefix)));
     requests.push(list);

@@ -33,6 +33,7 @@ impl Stacks {
         stacks.edit("stacks/cluster.yaml", "10.78.", network);
         stacks.edit("stacks/cluster.yaml", "machines: 2", "machines: 1");
         stacks.edit("stacks/cluster.yaml", "machines: 3", "machines: 0");
+        stacks.ends(&["agent", "publish"], 0);
         stacks
     }
 

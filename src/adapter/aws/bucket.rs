@@ -4,6 +4,7 @@
 //! bucket must belong to, and S3 refuses the request when it belongs to another.
 
 use async_trait::async_trait;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -18,6 +19,7 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
+use super::answers::missing;
 use super::{failure, is_missing, refusal};
 use crate::model::bucket;
 use crate::model::name::ProjectName;
@@ -55,7 +57,8 @@ impl Bucket {
         let home = self.home.get_or_try_init(|| async {
             let identity = self.sts.get_caller_identity().send().await;
             let identity = identity.map_err(|error| failure("asking which account this is", error))?;
-            let account = identity.account.unwrap_or_default();
+            let account = identity.account.filter(|account| !account.is_empty());
+            let account = account.ok_or_else(|| missing("asking which account this is", "Account"))?;
             let name = bucket::name(self.project.as_str(), &account, &self.region);
             Ok::<_, CloudError>(Home { name, account })
         });
@@ -157,6 +160,9 @@ impl Bucket {
         self.protect().await?;
         let Home { name, account } = self.home().await?;
         let mut created = false;
+        // What is large may take longer than other calls: 100 kB a second is slow.
+        let time = Duration::from_secs(30 + bytes.len() as u64 / 100_000);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(time).build();
         loop {
             let body = ByteStream::from(bytes.to_vec());
             let mut request =
@@ -166,8 +172,13 @@ impl Bucket {
                 Some(Condition::Is(tag)) => request = request.if_match(tag),
                 None => {}
             }
-            let error = match request.send().await {
-                Ok(answer) => return Ok(Some(answer.e_tag.unwrap_or_default())),
+            let config = aws_sdk_s3::config::Builder::new().timeout_config(timeouts.clone());
+            let error = match request.customize().config_override(config).send().await {
+                // Without it, the next conditional write would be under no condition at all.
+                Ok(answer) => match answer.e_tag {
+                    Some(tag) => return Ok(Some(tag)),
+                    None => return Err(missing(format!("writing `{key}` to the bucket `{name}`"), "ETag")),
+                },
                 Err(error) => error,
             };
             match refusal(&error) {
@@ -267,7 +278,7 @@ impl Store for Bucket {
         let request = self.s3.get_object().bucket(name).expected_bucket_owner(account);
         match request.key(key).send().await {
             Ok(answer) => {
-                let tag = answer.e_tag.clone().unwrap_or_default();
+                let tag = answer.e_tag.clone().ok_or_else(|| missing(reading(), "ETag"))?;
                 let bytes = answer.body.collect().await.map_err(|error| CloudError::Unreachable {
                     doing: reading(),
                     reason: error.to_string(),

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{
-    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, EventFilter, ExecutionStatus, OperationEvent,
-    Parameter, Replacement, ResourceToImport, Stack, StackEvent, Tag, TemplateStage,
+    Capability, ChangeAction, ChangeSetStatus, ChangeSetType, EvaluationType, EventFilter, ExecutionStatus,
+    OperationEvent, Parameter, PolicyAction, Replacement, RequiresRecreation, ResourceChangeDetail,
+    ResourceToImport, Stack, StackEvent, Tag, TemplateStage,
 };
 use chrono::DateTime;
 use sha2::{Digest, Sha256};
 
+use super::answers::{Pages, missing};
 use super::templates::{Part, Templates};
 use super::{failure, is_missing, refusal};
 use crate::model::changes::differences;
 use crate::model::deployed::{
-    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, Import, Phase,
-    PropertyChange, ResourceChange, ResourceEvent, StackResource,
+    Action, ChangeSet, ChangeSetId, ChangeSetRequest, ChangeSetState, DeployedStack, EventMark, Execution,
+    Import, Phase, PropertyChange, ResourceChange, ResourceEvent, StackResource,
 };
 use crate::model::nested;
+use crate::model::stack_policy;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::repair::Repair;
 use crate::port::store::Store;
@@ -72,14 +75,19 @@ impl CloudFormation {
         if stack.status != "REVIEW_IN_PROGRESS" {
             return Ok(());
         }
+        let doing = format!("listing the change sets of `{}`", stack.name);
         let mut pages = self.client.list_change_sets().stack_name(&stack.name).into_paginator().send();
+        let mut read = Pages::default();
         while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|error| failure(format!("listing the change sets of `{}`", stack.name), error))?;
-            let names = page.summaries.unwrap_or_default().into_iter().filter_map(|set| set.change_set_name);
-            stack.waiting.extend(names);
+            let page = page.map_err(|error| failure(&doing, error))?;
+            read.read(page.next_token());
+            for set in page.summaries.unwrap_or_default() {
+                // Whose it is shows in its name: one without a name would be taken for ours.
+                let name = set.change_set_name.ok_or_else(|| missing(&doing, "ChangeSetName"))?;
+                stack.waiting.push(name);
+            }
         }
-        Ok(())
+        read.finish(doing)
     }
 }
 
@@ -115,24 +123,45 @@ impl CloudFormation {
         let answer = request.send().await;
         let answer =
             answer.map_err(|error| failure(format!("reading the template of change set `{id}`"), error))?;
-        Ok(answer.template_body.unwrap_or_default())
+        answer
+            .template_body
+            .ok_or_else(|| missing(format!("reading the template of change set `{id}`"), "TemplateBody"))
+    }
+
+    /// The change set of that name, where there is one: an earlier try, whose answer was lost, made it.
+    async fn named(&self, request: &ChangeSetRequest) -> Result<Option<ChangeSetId>, CloudError> {
+        let doing = format!("looking for change set `{}`", request.name);
+        let asked = self.client.describe_change_set().stack_name(&request.stack);
+        match asked.change_set_name(&request.name).send().await {
+            Ok(answer) => {
+                Ok(Some(ChangeSetId(answer.change_set_id.ok_or_else(|| missing(doing, "ChangeSetId"))?)))
+            }
+            Err(error) => match refusal(&error) {
+                Some((code, _)) if is_no_change_set(code) => Ok(None),
+                Some(("ValidationError", words)) if words.contains("does not exist") => Ok(None),
+                _ => Err(failure(doing, error)),
+            },
+        }
     }
 
     /// The change sets of nested stacks within a change set, each with its resource.
     async fn within(&self, id: &str) -> Result<Vec<(String, String)>, CloudError> {
-        let mut pages = Vec::new();
-        let mut token = None;
+        let doing = format!("reading change set `{id}`");
+        let mut found = Vec::new();
+        let (mut token, mut pages) = (None, Pages::default());
         loop {
             let request = self.client.describe_change_set().change_set_name(id).set_next_token(token);
             let page = request.send().await;
-            let page = page.map_err(|error| failure(format!("reading change set `{id}`"), error))?;
+            let page = page.map_err(|error| failure(&doing, error))?;
+            token = pages.next(page.next_token.as_deref(), &doing)?;
             let changes = page.changes.unwrap_or_default().into_iter().filter_map(|c| c.resource_change);
-            pages.extend(
-                changes.filter_map(|change| Some((change.change_set_id?, change.logical_resource_id?))),
-            );
-            token = page.next_token;
+            for change in changes {
+                let Some(inner) = change.change_set_id else { continue };
+                let name = change.logical_resource_id.ok_or_else(|| missing(&doing, "LogicalResourceId"))?;
+                found.push((inner, name));
+            }
             if token.is_none() {
-                return Ok(pages);
+                return Ok(found);
             }
         }
     }
@@ -164,12 +193,19 @@ impl Repairs {
 #[async_trait]
 impl Cloud for CloudFormation {
     async fn stacks(&self) -> Result<Vec<DeployedStack>, CloudError> {
+        const DOING: &str = "listing stacks";
         let mut pages = self.client.describe_stacks().into_paginator().send();
         let mut found = Vec::new();
+        let mut read = Pages::default();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failure("listing stacks", error))?;
-            found.extend(page.stacks.unwrap_or_default().into_iter().filter_map(deployed));
+            let page = page.map_err(|error| failure(DOING, error))?;
+            read.read(page.next_token());
+            // A stack that is left out here would be created, or kept as one that nobody knows.
+            for stack in page.stacks.ok_or_else(|| missing(DOING, "Stacks"))? {
+                found.push(deployed(stack, DOING)?);
+            }
         }
+        read.finish(DOING)?;
         found.retain(|stack| stack.status != "DELETE_COMPLETE");
         for stack in &mut found {
             self.unfinished(stack).await?;
@@ -180,9 +216,16 @@ impl Cloud for CloudFormation {
     async fn stack(&self, name: &str) -> Result<Option<DeployedStack>, CloudError> {
         match self.client.describe_stacks().stack_name(name).send().await {
             Ok(answer) => {
-                let by_id = name.starts_with("arn:");
-                let mut found = answer.stacks.unwrap_or_default().into_iter().filter_map(deployed);
-                let mut found = found.find(|stack| by_id || stack.status != "DELETE_COMPLETE");
+                let (by_id, doing) = (name.starts_with("arn:"), format!("reading stack `{name}`"));
+                // One that does not exist is an error of its own, so there must be one here.
+                let stacks = answer.stacks.filter(|stacks| !stacks.is_empty());
+                let stacks = stacks.ok_or_else(|| missing(&doing, "Stacks"))?;
+                let stacks = stacks.into_iter().map(|stack| deployed(stack, &doing));
+                let stacks = stacks.collect::<Result<Vec<_>, _>>()?;
+                let mut found = stacks
+                    .into_iter()
+                    .filter(|stack| if by_id { stack.id == name } else { stack.name == name })
+                    .find(|stack| by_id || stack.status != "DELETE_COMPLETE");
                 if let Some(stack) = &mut found {
                     self.unfinished(stack).await?;
                 }
@@ -204,7 +247,11 @@ impl Cloud for CloudFormation {
         let answer = self.client.get_template().stack_name(&stack.name).send().await;
         let answer = answer
             .map_err(|error| failure(format!("reading the template of stack `{}`", stack.name), error))?;
-        let template = nested::abstracted(&answer.template_body.unwrap_or_default());
+        let body = answer.template_body.filter(|body| !body.trim().is_empty());
+        let body = body.ok_or_else(|| {
+            missing(format!("reading the template of stack `{}`", stack.name), "TemplateBody")
+        })?;
+        let template = nested::abstracted(&body);
         if let Some(templates) = &self.templates {
             templates.keep(stack, Part::Template, &template);
         }
@@ -243,15 +290,27 @@ impl Cloud for CloudFormation {
             .capabilities(Capability::CapabilityNamedIam)
             .capabilities(Capability::CapabilityAutoExpand)
             .send()
-            .await
-            .map_err(|error| {
-                failure(format!("creating a change set for stack `{}`", request.stack), error)
-            })?;
-        Ok(ChangeSetId(answer.id.unwrap_or_default()))
+            .await;
+        let doing = format!("creating a change set for stack `{}`", request.stack);
+        match answer {
+            Ok(answer) => match answer.id.filter(|id| !id.is_empty()) {
+                Some(id) => Ok(ChangeSetId(id)),
+                None => self.named(request).await?.ok_or_else(|| missing(doing, "Id")),
+            },
+            // Not every endpoint knows a repeated request by its token. The name is this one's alone.
+            Err(error) => match refusal(&error) {
+                Some((code, words)) if exists_already(code, words) => match self.named(request).await {
+                    Ok(Some(id)) => Ok(id),
+                    Ok(None) | Err(_) => Err(failure(doing, error)),
+                },
+                _ => Err(failure(doing, error)),
+            },
+        }
     }
 
     async fn change_set(&self, id: &ChangeSetId) -> Result<ChangeSet, CloudError> {
-        let mut token = None;
+        let doing = format!("reading change set `{}`", id.0);
+        let (mut token, mut pages) = (None, Pages::default());
         let mut changes = Vec::new();
         loop {
             let page = self
@@ -262,10 +321,11 @@ impl Cloud for CloudFormation {
                 .set_next_token(token)
                 .send()
                 .await
-                .map_err(|error| failure(format!("reading change set `{}`", id.0), error))?;
+                .map_err(|error| failure(&doing, error))?;
+            token = pages.next(page.next_token.as_deref(), &doing)?;
             for told in page.changes.unwrap_or_default().into_iter().filter_map(|c| c.resource_change) {
                 let nested = told.change_set_id.clone();
-                let Some(told) = change(told) else { continue };
+                let told = change(told, &doing)?;
                 if let Some(nested) = nested {
                     // What happens within a nested stack is told by a change set of its own.
                     let within = Box::pin(self.change_set(&ChangeSetId(nested))).await?;
@@ -276,18 +336,19 @@ impl Cloud for CloudFormation {
                 }
                 changes.push(told);
             }
-            if page.next_token.is_none() {
+            if token.is_none() {
                 let reason = page.status_reason.unwrap_or_default();
+                let status = page.status.ok_or_else(|| missing(&doing, "Status"))?;
                 // One that is computed may still not be executed; then the reason says why.
-                let state = match (state(page.status, reason.clone()), page.execution_status) {
-                    (ChangeSetState::Ready, Some(ExecutionStatus::Unavailable)) => {
-                        ChangeSetState::Failed { reason }
-                    }
+                let state = match (state(&status, reason.clone()), page.execution_status) {
+                    (
+                        ChangeSetState::Ready,
+                        Some(ExecutionStatus::Unavailable | ExecutionStatus::Obsolete),
+                    ) => ChangeSetState::Failed { reason },
                     (state, _) => state,
                 };
                 return Ok(ChangeSet { id: id.clone(), state, changes });
             }
-            token = page.next_token;
         }
     }
 
@@ -338,11 +399,53 @@ impl Cloud for CloudFormation {
         Ok(())
     }
 
+    async fn execution(&self, id: &ChangeSetId) -> Result<Execution, CloudError> {
+        match self.client.describe_change_set().change_set_name(&id.0).send().await {
+            Ok(answer) => Ok(match answer.execution_status {
+                Some(ExecutionStatus::Available) => Execution::Waiting,
+                Some(ExecutionStatus::ExecuteInProgress) => Execution::Running,
+                Some(ExecutionStatus::ExecuteComplete) => Execution::Done,
+                Some(ExecutionStatus::ExecuteFailed) => Execution::Failed,
+                Some(ExecutionStatus::Obsolete) => Execution::Obsolete,
+                _ => Execution::Unknown,
+            }),
+            Err(error) => match refusal(&error) {
+                Some((code, _)) if is_no_change_set(code) => Ok(Execution::Missing),
+                _ => Err(failure(format!("reading change set `{}`", id.0), error)),
+            },
+        }
+    }
+
+    async fn importers(&self, export: &str) -> Result<Vec<String>, CloudError> {
+        let doing = format!("asking who imports `{export}`");
+        let mut pages = self.client.list_imports().export_name(export).into_paginator().send();
+        let (mut found, mut read) = (Vec::new(), Pages::default());
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => match refusal(&error) {
+                    // Nobody does, or the endpoint does not know.
+                    Some((_, words))
+                        if words.contains("not imported") || words.contains("does not exist") =>
+                    {
+                        return Ok(Vec::new());
+                    }
+                    _ if is_missing(&error) => return Ok(Vec::new()),
+                    _ => return Err(failure(doing, error)),
+                },
+            };
+            read.read(page.next_token());
+            found.extend(page.imports.unwrap_or_default());
+        }
+        read.finish(doing)?;
+        Ok(found)
+    }
+
     async fn delete_change_set(&self, id: &ChangeSetId) -> Result<(), CloudError> {
         match self.client.delete_change_set().change_set_name(&id.0).send().await {
             Ok(_) => Ok(()),
             Err(error) => match refusal(&error) {
-                Some(("ChangeSetNotFound" | "ChangeSetNotFoundException", _)) => Ok(()),
+                Some((code, _)) if is_no_change_set(code) => Ok(()),
                 _ => Err(failure(format!("deleting change set `{}`", id.0), error)),
             },
         }
@@ -351,7 +454,13 @@ impl Cloud for CloudFormation {
     async fn protect(&self, stack: &str, protect: bool) -> Result<(), CloudError> {
         let request = self.client.update_termination_protection().stack_name(stack);
         let answer = request.enable_termination_protection(protect).send().await;
-        answer.map(drop).map_err(|error| failure(format!("protecting stack `{stack}`"), error))
+        let doing = format!("protecting stack `{stack}`");
+        answer.map_err(|error| failure(&doing, error))?;
+        // What is believed to be protected, and is not, can be lost.
+        match self.stack(stack).await? {
+            Some(now) if now.protected == protect => Ok(()),
+            _ => Err(missing(doing, "EnableTerminationProtection as it was set")),
+        }
     }
 
     async fn policy(&self, stack: &DeployedStack) -> Result<Option<String>, CloudError> {
@@ -376,11 +485,21 @@ impl Cloud for CloudFormation {
         if let Some(templates) = &self.templates {
             templates.forget(stack, Part::Policy);
         }
+        let doing = format!("setting the policy of stack `{}`", stack.name);
         let request = self.client.set_stack_policy().stack_name(&stack.id).stack_policy_body(document);
-        let answer = request.send().await;
-        answer
-            .map(drop)
-            .map_err(|error| failure(format!("setting the policy of stack `{}`", stack.name), error))
+        request.send().await.map_err(|error| failure(&doing, error))?;
+        let asked = self.client.get_stack_policy().stack_name(&stack.id).send().await;
+        let now = match asked {
+            Ok(answer) => answer.stack_policy_body.unwrap_or_default(),
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(failure(doing, error)),
+        };
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        let same = match (read(&now), read(document)) {
+            (Some(now), Some(wanted)) => stack_policy::same(&now, &wanted),
+            _ => now == document,
+        };
+        if same { Ok(()) } else { Err(missing(doing, "StackPolicyBody as it was set")) }
     }
 
     async fn delete_stack(&self, stack: &str) -> Result<(), CloudError> {
@@ -393,13 +512,33 @@ impl Cloud for CloudFormation {
         Ok(())
     }
 
-    async fn last_event(&self, stack: &str) -> Result<Option<String>, CloudError> {
-        match self.client.describe_stack_events().stack_name(stack).send().await {
-            Ok(answer) => Ok(answer.stack_events.unwrap_or_default().into_iter().find_map(|e| e.event_id)),
-            Err(error) => match refusal(&error) {
-                Some(("ValidationError", words)) if words.contains("does not exist") => Ok(None),
-                _ => Err(failure(format!("reading the events of stack `{stack}`"), error)),
-            },
+    async fn mark(&self, stack: &str) -> Result<EventMark, CloudError> {
+        let doing = format!("reading the events of stack `{stack}`");
+        let mut mark = EventMark::default();
+        let (mut token, mut pages) = (None, Pages::default());
+        // A page may be empty and not the last. All of the first one with events counts: those of
+        // the same time may come in any order.
+        loop {
+            let page = match self
+                .client
+                .describe_stack_events()
+                .stack_name(stack)
+                .set_next_token(token)
+                .send()
+                .await
+            {
+                Ok(page) => page,
+                Err(error) => match refusal(&error) {
+                    Some(("ValidationError", words)) if words.contains("does not exist") => return Ok(mark),
+                    _ => return Err(failure(doing, error)),
+                },
+            };
+            token = pages.next(page.next_token.as_deref(), &doing)?;
+            let events = page.stack_events.unwrap_or_default().into_iter().filter_map(resource_event);
+            mark.add(&events.collect::<Vec<_>>());
+            if token.is_none() || !mark.known.is_empty() {
+                return Ok(mark);
+            }
         }
     }
 
@@ -414,33 +553,39 @@ impl Cloud for CloudFormation {
         };
         let failed = EventFilter::builder().failed_events(true).build();
         let mut pages = request.filters(failed).into_paginator().send();
-        let mut found = Vec::new();
+        let (mut found, mut read) = (Vec::new(), Pages::default());
         while let Some(page) = pages.next().await {
             let page = match page {
                 Ok(page) => page,
                 Err(error) if is_missing(&error) => return Ok(Vec::new()),
                 Err(error) => return Err(failure(format!("reading what is wrong with `{stack}`"), error)),
             };
+            read.read(page.next_token());
             found.extend(page.operation_events.unwrap_or_default().into_iter().filter_map(validation));
         }
+        read.finish(format!("reading what is wrong with `{stack}`"))?;
         found.reverse();
         Ok(found)
     }
 
-    async fn events(&self, stack: &str, after: Option<&str>) -> Result<Vec<ResourceEvent>, CloudError> {
-        let mut pages = self.client.describe_stack_events().stack_name(stack).into_paginator().send();
-        let mut found = Vec::new();
-        'pages: while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|error| failure(format!("reading the events of stack `{stack}`"), error))?;
-            for event in page.stack_events.unwrap_or_default().into_iter().filter_map(resource_event) {
-                if after.is_some_and(|after| event.id == after) {
-                    break 'pages;
-                }
-                found.push(event);
+    async fn events(&self, stack: &str, mark: &EventMark) -> Result<Vec<ResourceEvent>, CloudError> {
+        let doing = format!("reading the events of stack `{stack}`");
+        let mut found: Vec<ResourceEvent> = Vec::new();
+        let (mut token, mut pages) = (None, Pages::default());
+        loop {
+            let request = self.client.describe_stack_events().stack_name(stack).set_next_token(token);
+            let page = request.send().await.map_err(|error| failure(&doing, error))?;
+            token = pages.next(page.next_token.as_deref(), &doing)?;
+            let events = page.stack_events.unwrap_or_default().into_iter().filter_map(resource_event);
+            let (news, known): (Vec<_>, Vec<_>) = events.partition(|event| mark.is_news(event));
+            found.extend(news);
+            if token.is_none() || !known.is_empty() {
+                break;
             }
         }
         found.reverse();
+        // The order of the answer holds among events of the same time only.
+        found.sort_by_key(|event| event.at);
         Ok(found)
     }
 }
@@ -448,22 +593,28 @@ impl Cloud for CloudFormation {
 #[async_trait]
 impl Repair for Repairs {
     async fn resources(&self, stack: &str) -> Result<Vec<StackResource>, CloudError> {
+        let doing = format!("listing the resources of stack `{stack}`");
         let mut pages = self.client.list_stack_resources().stack_name(stack).into_paginator().send();
-        let mut found = Vec::new();
+        let (mut found, mut read) = (Vec::new(), Pages::default());
         while let Some(page) = pages.next().await {
-            let page =
-                page.map_err(|error| failure(format!("listing the resources of stack `{stack}`"), error))?;
-            found.extend(page.stack_resource_summaries.unwrap_or_default().into_iter().filter_map(
-                |resource| {
-                    Some(StackResource {
-                        resource: resource.logical_resource_id?,
-                        resource_type: resource.resource_type?,
-                        physical_id: resource.physical_resource_id.unwrap_or_default(),
-                        status: resource.resource_status?.as_str().to_owned(),
-                    })
-                },
-            ));
+            let page = page.map_err(|error| failure(&doing, error))?;
+            read.read(page.next_token());
+            for resource in page.stack_resource_summaries.unwrap_or_default() {
+                // What is left out here is lost without having been named.
+                let lacks = |field: &str| missing(&doing, field);
+                found.push(StackResource {
+                    resource: resource.logical_resource_id.ok_or_else(|| lacks("LogicalResourceId"))?,
+                    resource_type: resource.resource_type.ok_or_else(|| lacks("ResourceType"))?,
+                    physical_id: resource.physical_resource_id.unwrap_or_default(),
+                    status: resource
+                        .resource_status
+                        .ok_or_else(|| lacks("ResourceStatus"))?
+                        .as_str()
+                        .to_owned(),
+                });
+            }
         }
+        read.finish(doing)?;
         found.sort_by(|a, b| a.resource.cmp(&b.resource));
         Ok(found)
     }
@@ -526,16 +677,35 @@ fn tag((key, value): (&String, &String)) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-fn deployed(from: Stack) -> Option<DeployedStack> {
+/// Whether a refusal means that there is no such change set.
+fn is_no_change_set(code: &str) -> bool {
+    matches!(code, "ChangeSetNotFound" | "ChangeSetNotFoundException")
+}
+
+/// Whether a refusal means that something of this name was made before.
+fn exists_already(code: &str, words: &str) -> bool {
+    code.starts_with("AlreadyExists") || words.contains("lready exist")
+}
+
+fn deployed(from: Stack, doing: &str) -> Result<DeployedStack, CloudError> {
     fn map<T>(list: Option<Vec<T>>, pair: fn(T) -> Option<(String, String)>) -> BTreeMap<String, String> {
         list.unwrap_or_default().into_iter().filter_map(pair).collect()
     }
-    let updated = from.last_updated_time.or(from.creation_time);
-    Some(DeployedStack {
-        updated: updated.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos())),
-        name: from.stack_name?,
-        id: from.stack_id?,
-        status: from.stack_status?.as_str().to_owned(),
+    let time = |at: aws_sdk_cloudformation::primitives::DateTime| {
+        DateTime::from_timestamp(at.secs(), at.subsec_nanos())
+    };
+    let status = from.stack_status.ok_or_else(|| missing(doing, "StackStatus"))?.as_str().to_owned();
+    // The SDK puts 1970 in the place of a time that is missing.
+    let created = from.creation_time.and_then(time).filter(|at| at.timestamp() > 0);
+    // A stack that was updated and has no time of it would look as if it had never changed since its creation.
+    let is_new = status.starts_with("CREATE_") || status.starts_with("REVIEW_");
+    let updated = from.last_updated_time.and_then(time).or(created.filter(|_| is_new));
+    Ok(DeployedStack {
+        created,
+        updated,
+        name: from.stack_name.ok_or_else(|| missing(doing, "StackName"))?,
+        id: from.stack_id.ok_or_else(|| missing(doing, "StackId"))?,
+        status,
         status_reason: from.stack_status_reason.unwrap_or_default(),
         change_set: from.change_set_id,
         waiting: Vec::new(),
@@ -543,6 +713,7 @@ fn deployed(from: Stack) -> Option<DeployedStack> {
         policy: None,
         nested: from.parent_id.is_some(),
         parameters: map(from.parameters, |p| Some((p.parameter_key?, p.parameter_value?))),
+        exports: map(from.outputs.clone(), |o| Some((o.output_key?, o.export_name?))),
         outputs: map(from.outputs, |o| Some((o.output_key?, o.output_value?))),
         tags: tags(from.tags),
     })
@@ -552,27 +723,72 @@ fn tags(list: Option<Vec<Tag>>) -> BTreeMap<String, String> {
     list.unwrap_or_default().into_iter().filter_map(|t| Some((t.key?, t.value?))).collect()
 }
 
-fn state(status: Option<ChangeSetStatus>, reason: String) -> ChangeSetState {
+fn state(status: &ChangeSetStatus, reason: String) -> ChangeSetState {
     match status {
-        Some(ChangeSetStatus::CreateComplete) => ChangeSetState::Ready,
-        Some(ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress) => ChangeSetState::Computing,
+        ChangeSetStatus::CreateComplete => ChangeSetState::Ready,
+        ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress => ChangeSetState::Computing,
         // There is no status for it; these are the words of all its tellings.
         _ if reason.contains("didn't contain changes")
             || reason.contains("No updates are to be performed") =>
         {
             ChangeSetState::Empty
         }
+        // One that is being deleted, or a status that is not known here: it is not executed.
+        other if reason.is_empty() => {
+            ChangeSetState::Failed { reason: format!("its status is {}", other.as_str()) }
+        }
         _ => ChangeSetState::Failed { reason },
     }
 }
 
-fn change(from: aws_sdk_cloudformation::types::ResourceChange) -> Option<ResourceChange> {
-    let action = match (from.action?, &from.replacement) {
-        (ChangeAction::Add | ChangeAction::Import, _) => Action::Create,
-        (ChangeAction::Remove, _) => Action::Delete,
-        (_, Some(Replacement::True)) => Action::Replace,
-        (_, Some(Replacement::Conditional)) | (ChangeAction::Dynamic, _) => Action::MaybeReplace,
-        _ => Action::Update,
+/// What happens to a resource that is modified. `Replacement` is optional; the details say it too.
+fn modification(
+    replacement: Option<&Replacement>,
+    policy: Option<&PolicyAction>,
+    details: &[ResourceChangeDetail],
+) -> Option<Action> {
+    match replacement {
+        Some(Replacement::True) => return Some(Action::Replace),
+        Some(Replacement::Conditional) => return Some(Action::MaybeReplace),
+        Some(Replacement::False) => return Some(Action::Update),
+        _ => {}
+    }
+    let replaces = matches!(
+        policy,
+        Some(
+            PolicyAction::ReplaceAndDelete
+                | PolicyAction::ReplaceAndRetain
+                | PolicyAction::ReplaceAndSnapshot
+        )
+    );
+    let effect = |detail: &ResourceChangeDetail| {
+        let is_certain = detail.evaluation != Some(EvaluationType::Dynamic);
+        match detail.target.as_ref()?.requires_recreation.as_ref()? {
+            RequiresRecreation::Always if is_certain => Some(Action::Replace),
+            RequiresRecreation::Always | RequiresRecreation::Conditionally => Some(Action::MaybeReplace),
+            RequiresRecreation::Never => Some(Action::Update),
+            _ => None,
+        }
+    };
+    let effects = details.iter().map(effect).collect::<Option<Vec<Action>>>();
+    if replaces {
+        return Some(Action::Replace);
+    }
+    effects.and_then(|effects| effects.into_iter().max())
+}
+
+fn change(
+    from: aws_sdk_cloudformation::types::ResourceChange,
+    doing: &str,
+) -> Result<ResourceChange, CloudError> {
+    let from_details = from.details.as_deref().unwrap_or_default();
+    let modified = modification(from.replacement.as_ref(), from.policy_action.as_ref(), from_details);
+    let (action, certain) = match from.action.ok_or_else(|| missing(doing, "Action"))? {
+        ChangeAction::Add | ChangeAction::Import => (Action::Create, true),
+        ChangeAction::Remove => (Action::Delete, true),
+        ChangeAction::Modify => (modified.unwrap_or(Action::MaybeReplace), modified.is_some()),
+        // What it does is known during the update, or in words that are not known here.
+        _ => (modified.filter(|action| *action == Action::Replace).unwrap_or(Action::MaybeReplace), true),
     };
     let mut properties = details(from.details.unwrap_or_default());
     // There are two dialects: details with values, and whole contexts before and after.
@@ -587,10 +803,11 @@ fn change(from: aws_sdk_cloudformation::types::ResourceChange) -> Option<Resourc
     for value in properties.iter_mut().flat_map(|p| [&mut p.before, &mut p.after]).flatten() {
         *value = nested::abstracted(value);
     }
-    Some(ResourceChange {
-        resource: from.logical_resource_id?,
+    Ok(ResourceChange {
+        resource: from.logical_resource_id.ok_or_else(|| missing(doing, "LogicalResourceId"))?,
         resource_type: from.resource_type.unwrap_or_default(),
         action,
+        certain,
         properties,
     })
 }
@@ -658,7 +875,7 @@ fn resource_event(from: StackEvent) -> Option<ResourceEvent> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_cloudformation::types::{
-        ResourceAttribute, ResourceChange as Told, ResourceChangeDetail, ResourceTargetDefinition,
+        ResourceAttribute, ResourceChange as Told, ResourceTargetDefinition,
     };
 
     use super::*;
@@ -686,7 +903,7 @@ mod tests {
             .replacement(Replacement::False)
             .details(ResourceChangeDetail::builder().target(target).build())
             .build();
-        let told = change(detailed).expect("a change");
+        let told = change(detailed, "reading").expect("a change");
         assert_eq!(told.action, Action::Update);
         assert_eq!(told.properties, [property("MaxSize", Some("4"), Some("6"))]);
 
@@ -697,7 +914,7 @@ mod tests {
             .before_context(r#"{"Properties":{"MaxSize":"4","Name":"a"}}"#)
             .after_context(r#"{"Properties":{"MaxSize":"6","Name":"a"}}"#)
             .build();
-        let told = change(contexts).expect("a change");
+        let told = change(contexts, "reading").expect("a change");
         assert_eq!(told.action, Action::Replace);
         assert_eq!(told.properties, [property("MaxSize", Some("4"), Some("6"))]);
     }
@@ -711,9 +928,59 @@ mod tests {
             .replacement(Replacement::Conditional)
             .details(ResourceChangeDetail::builder().target(target).build())
             .build();
-        let told = change(bare).expect("a change");
+        let told = change(bare, "reading").expect("a change");
         assert_eq!(told.action, Action::MaybeReplace);
         assert_eq!(told.properties, [property("CidrBlock", None, None)]);
+    }
+
+    #[test]
+    fn what_is_optional_in_a_change_is_not_needed_to_know_a_replacement() {
+        let detail = |recreation: Option<RequiresRecreation>, evaluation: EvaluationType| {
+            let target = ResourceTargetDefinition::builder().name("P").set_requires_recreation(recreation);
+            ResourceChangeDetail::builder().target(target.build()).evaluation(evaluation).build()
+        };
+        let told = |details: Vec<ResourceChangeDetail>, policy: Option<PolicyAction>| {
+            let told = Told::builder().action(ChangeAction::Modify).logical_resource_id("A");
+            let told = told.set_details(Some(details)).set_policy_action(policy).build();
+            let change = change(told, "reading").expect("a change");
+            (change.action, change.certain)
+        };
+        use EvaluationType::{Dynamic, Static};
+        use RequiresRecreation::{Always, Conditionally, Never};
+        assert_eq!(told(vec![detail(Some(Always), Static)], None), (Action::Replace, true));
+        assert_eq!(told(vec![detail(Some(Always), Dynamic)], None), (Action::MaybeReplace, true));
+        assert_eq!(told(vec![detail(Some(Conditionally), Static)], None), (Action::MaybeReplace, true));
+        let both = vec![detail(Some(Never), Static), detail(Some(Always), Static)];
+        assert_eq!(told(both, None), (Action::Replace, true));
+        assert_eq!(told(vec![detail(Some(Never), Static)], None), (Action::Update, true));
+        assert_eq!(told(Vec::new(), Some(PolicyAction::ReplaceAndRetain)), (Action::Replace, true));
+        // Nothing says it: it is not taken for an update in place.
+        assert_eq!(told(vec![detail(None, Static)], None), (Action::MaybeReplace, false));
+        assert_eq!(told(Vec::new(), None), (Action::MaybeReplace, false));
+        let unknown = Told::builder().action(ChangeAction::from("Rebuild")).logical_resource_id("A").build();
+        assert_eq!(change(unknown, "reading").expect("a change").action, Action::MaybeReplace);
+        assert!(change(Told::builder().logical_resource_id("A").build(), "reading").is_err());
+        assert!(change(Told::builder().action(ChangeAction::Add).build(), "reading").is_err());
+    }
+
+    #[test]
+    fn a_stack_with_something_missing_is_not_left_out() {
+        let whole = || {
+            Stack::builder()
+                .stack_name("a")
+                .stack_id("arn:a")
+                .creation_time(aws_sdk_cloudformation::primitives::DateTime::from_secs(1))
+                .stack_status(aws_sdk_cloudformation::types::StackStatus::UpdateComplete)
+        };
+        let read = |stack: Stack| deployed(stack, "listing stacks");
+        assert!(read(whole().build()).is_ok());
+        assert!(read(whole().set_stack_id(None).build()).is_err());
+        assert!(read(whole().set_stack_name(None).build()).is_err());
+        assert!(read(whole().set_stack_status(None).build()).is_err());
+        // Its creation is not when it was updated.
+        assert_eq!(read(whole().build()).expect("a stack").updated, None);
+        let new = whole().stack_status(aws_sdk_cloudformation::types::StackStatus::CreateComplete);
+        assert!(read(new.build()).expect("a stack").updated.is_some());
     }
 
     #[test]
@@ -728,11 +995,11 @@ mod tests {
     #[test]
     fn an_empty_change_set_is_no_failure() {
         let words = "The submitted information didn't contain changes. Submit different information to create a change set.";
-        assert_eq!(state(Some(ChangeSetStatus::Failed), words.to_owned()), ChangeSetState::Empty);
+        assert_eq!(state(&ChangeSetStatus::Failed, words.to_owned()), ChangeSetState::Empty);
         let words = "No updates are to be performed.";
-        assert_eq!(state(Some(ChangeSetStatus::Failed), words.to_owned()), ChangeSetState::Empty);
+        assert_eq!(state(&ChangeSetStatus::Failed, words.to_owned()), ChangeSetState::Empty);
         assert!(matches!(
-            state(Some(ChangeSetStatus::Failed), "Template error".to_owned()),
+            state(&ChangeSetStatus::Failed, "Template error".to_owned()),
             ChangeSetState::Failed { .. }
         ));
     }

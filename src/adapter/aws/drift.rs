@@ -6,6 +6,7 @@ use aws_sdk_cloudformation::types::{
     StackDriftDetectionStatus, StackResourceDrift, StackResourceDriftStatus,
 };
 
+use super::answers::{Pages, missing};
 use super::ec2::Ec2;
 use super::templates::{Part, Templates};
 use super::{failure, is_missing};
@@ -32,7 +33,12 @@ impl Drifts {
 impl Drift for Drifts {
     async fn detect(&self, stack: &str) -> Result<Option<String>, CloudError> {
         match self.client.detect_stack_drift().stack_name(stack).send().await {
-            Ok(answer) => Ok(answer.stack_drift_detection_id),
+            Ok(answer) => match answer.stack_drift_detection_id.filter(|id| !id.is_empty()) {
+                Some(id) => Ok(Some(id)),
+                None => {
+                    Err(missing(format!("detecting the drift of stack `{stack}`"), "StackDriftDetectionId"))
+                }
+            },
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(failure(format!("detecting the drift of stack `{stack}`"), error)),
         }
@@ -47,22 +53,22 @@ impl Drift for Drifts {
             Some(StackDriftDetectionStatus::DetectionFailed) => {
                 Detection::Failed { reason: answer.detection_status_reason.unwrap_or_default() }
             }
-            _ => Detection::Done,
+            Some(StackDriftDetectionStatus::DetectionComplete) => Detection::Done,
+            // What is not known to be complete is not taken for it.
+            Some(other) => Detection::Failed { reason: format!("its status is {}", other.as_str()) },
+            None => return Err(missing("asking how far the drift detection is", "DetectionStatus")),
         })
     }
 
     async fn drifts(&self, stack: &str) -> Result<Vec<ResourceDrift>, CloudError> {
-        let mut token = None;
+        let doing = format!("reading the drift of stack `{stack}`");
+        let (mut token, mut pages) = (None, Pages::default());
         let mut found = Vec::new();
         loop {
             let request = self.client.describe_stack_resource_drifts().stack_name(stack);
-            let page = request
-                .set_next_token(token)
-                .send()
-                .await
-                .map_err(|error| failure(format!("reading the drift of stack `{stack}`"), error))?;
+            let page = request.set_next_token(token).send().await.map_err(|error| failure(&doing, error))?;
+            token = pages.next(page.next_token.as_deref(), &doing)?;
             found.extend(page.stack_resource_drifts.unwrap_or_default().into_iter().filter_map(drift));
-            token = page.next_token;
             if token.is_none() {
                 found.sort_by(|a, b| a.resource.cmp(&b.resource));
                 return Ok(found);

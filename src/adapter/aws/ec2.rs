@@ -11,6 +11,7 @@ use aws_sigv4::sign::v4;
 use roxmltree::{Document, Node};
 use serde_json::{Map, Value};
 
+use super::answers::missing;
 use super::failure;
 use crate::model::drift::TemplateVersion;
 use crate::port::cloud::CloudError;
@@ -156,16 +157,27 @@ fn newest(text: &str, doing: &str) -> Result<Option<TemplateVersion>, CloudError
         .find(|node| node.tag_name().name() == "launchTemplateVersionSet")
         .into_iter()
         .flat_map(|set| set.children().filter(Node::is_element))
-        .filter_map(|item| {
-            let data = item.children().find(|node| node.tag_name().name() == "launchTemplateData")?;
-            Some(TemplateVersion {
-                version: child(item, "versionNumber")?.trim().parse().ok()?,
+        .map(|item| {
+            let data = item.children().find(|node| node.tag_name().name() == "launchTemplateData");
+            let number = child(item, "versionNumber").and_then(|number| number.trim().parse().ok());
+            Ok(TemplateVersion {
+                version: number.ok_or_else(|| missing(doing, "versionNumber"))?,
                 made_by: child(item, "createdBy").unwrap_or_default(),
-                data: value(data).unwrap_or_else(|| Value::Object(Map::new())),
+                data: value(data.ok_or_else(|| missing(doing, "launchTemplateData"))?)
+                    .unwrap_or_else(|| Value::Object(Map::new())),
             })
         });
+    let versions = versions.collect::<Result<Vec<_>, CloudError>>()?;
+    let has = |name: &str| document.descendants().any(|node| node.tag_name().name() == name);
+    if !has("launchTemplateVersionSet") {
+        return Err(missing(doing, "launchTemplateVersionSet"));
+    }
+    if document.descendants().any(|node| node.tag_name().name() == "nextToken" && node.text().is_some()) {
+        // Only the newest was asked for: where there are pages, it may be on another one.
+        return Err(missing(doing, "the newest version on the first page"));
+    }
     // An endpoint may give all of them where the newest was asked for.
-    Ok(versions.max_by_key(|version| version.version))
+    Ok(versions.into_iter().max_by_key(|version| version.version))
 }
 
 /// An element as a tree in CloudFormation's names; `None` for one that says nothing.

@@ -20,6 +20,8 @@ use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
 
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+/// How long a token is taken to be valid that comes without a time; ECR's own documents say 12 hours.
+const UNTOLD: Duration = Duration::from_secs(3600);
 /// How long a token is used at most: half of what ECR gives it.
 const USED: Duration = Duration::from_secs(6 * 3600);
 
@@ -164,8 +166,11 @@ fn read(answer: &Value, now: SystemTime) -> Option<EcrToken> {
     let pair = STANDARD.decode(data["authorizationToken"].as_str()?).ok()?;
     let pair = String::from_utf8(pair).ok()?;
     let (username, password) = pair.split_once(':')?;
-    let expires = Duration::try_from_secs_f64(data["expiresAt"].as_f64()?).ok()?;
-    let lives = (SystemTime::UNIX_EPOCH + expires).duration_since(now).unwrap_or_default();
+    let expires = data["expiresAt"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
+    let lives = match expires {
+        Some(expires) => (SystemTime::UNIX_EPOCH + expires).duration_since(now).unwrap_or_default(),
+        None => UNTOLD,
+    };
     Some(EcrToken {
         username: username.to_owned(),
         password: Secret::new(password.to_owned()),

@@ -10,6 +10,7 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use chrono::{DateTime, Utc};
 
+use super::answers::{self, NotWhole};
 use super::profile;
 use crate::port::cloud::CloudError;
 
@@ -63,11 +64,14 @@ where
                 None => strange(doing, address, raw),
             }
         }
-        SdkError::ResponseError(response) if is_cut(response.raw()) => CloudError::Unreachable {
-            doing,
-            reason: format!("{address}: it closed the connection in the middle of its answer"),
+        SdkError::ResponseError(response) => match NotWhole::of(&error) {
+            Some(NotWhole::Lacks(field)) => answers::missing(doing, field),
+            None if !is_cut(response.raw()) => strange(doing, address, response.raw()),
+            Some(NotWhole::Cut(_)) | None => CloudError::Unreachable {
+                doing,
+                reason: format!("{address}: it closed the connection in the middle of its answer"),
+            },
         },
-        SdkError::ResponseError(response) => strange(doing, address, response.raw()),
         SdkError::TimeoutError(_) => {
             CloudError::Unreachable { doing, reason: format!("{address} does not answer in time") }
         }

@@ -6,6 +6,7 @@ use aws_sdk_autoscaling::types::{
     AutoScalingGroup, Filter, Instance, LaunchTemplateSpecification, LifecycleState, Tag,
 };
 
+use super::answers::{Pages, missing};
 use super::{failure, refusal};
 use crate::model::group::{Capacity, Group, GroupInstance, LaunchTemplate, Lifecycle};
 use crate::model::name::MachineId;
@@ -44,11 +45,16 @@ impl Groups for AutoScaling {
             .collect();
         let mut pages =
             self.client.describe_auto_scaling_groups().set_filters(Some(filters)).into_paginator().send();
-        let mut found = Vec::new();
+        const DOING: &str = "listing autoscaling groups";
+        let (mut found, mut read) = (Vec::new(), Pages::default());
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failure("listing autoscaling groups", error))?;
-            found.extend(page.auto_scaling_groups.unwrap_or_default().into_iter().filter_map(group));
+            let page = page.map_err(|error| failure(DOING, error))?;
+            read.read(page.next_token());
+            for one in page.auto_scaling_groups.ok_or_else(|| missing(DOING, "AutoScalingGroups"))? {
+                found.push(group(one, DOING)?);
+            }
         }
+        read.finish(DOING)?;
         found.retain(|group| {
             tags.iter().all(|(key, value)| group.tags.get(*key).is_some_and(|have| have == value))
         });
@@ -62,7 +68,10 @@ impl Groups for AutoScaling {
             .send()
             .await
             .map_err(|error| failure(format!("reading autoscaling group `{name}`"), error))?;
-        Ok(answer.auto_scaling_groups.unwrap_or_default().into_iter().filter_map(group).next())
+        let doing = format!("reading autoscaling group `{name}`");
+        let groups = answer.auto_scaling_groups.ok_or_else(|| missing(&doing, "AutoScalingGroups"))?;
+        let groups = groups.into_iter().map(|one| group(one, &doing)).collect::<Result<Vec<_>, _>>()?;
+        Ok(groups.into_iter().find(|group| group.name == name))
     }
 
     async fn set_capacity(&self, group: &str, capacity: Capacity) -> Result<(), CloudError> {
@@ -106,12 +115,17 @@ impl Groups for AutoScaling {
             .send()
             .await
             .map_err(|error| failure(format!("reading the lifecycle hooks of `{group}`"), error))?;
-        let hooks = answer.lifecycle_hooks.unwrap_or_default();
-        Ok(hooks
-            .into_iter()
-            .filter(|hook| hook.lifecycle_transition() == Some("autoscaling:EC2_INSTANCE_TERMINATING"))
-            .filter_map(|hook| hook.lifecycle_hook_name)
-            .collect())
+        // A hook that is left out here holds its machine for as long as it can.
+        let doing = format!("reading the lifecycle hooks of `{group}`");
+        let mut names = Vec::new();
+        for hook in answer.lifecycle_hooks.unwrap_or_default() {
+            let transition =
+                hook.lifecycle_transition.ok_or_else(|| missing(&doing, "LifecycleTransition"))?;
+            if transition == "autoscaling:EC2_INSTANCE_TERMINATING" {
+                names.push(hook.lifecycle_hook_name.ok_or_else(|| missing(&doing, "LifecycleHookName"))?);
+            }
+        }
+        Ok(names)
     }
 
     async fn complete_lifecycle(
@@ -169,19 +183,24 @@ impl Groups for AutoScaling {
     }
 }
 
-fn group(from: AutoScalingGroup) -> Option<Group> {
-    let mut instances: Vec<_> = from.instances.unwrap_or_default().into_iter().filter_map(instance).collect();
+fn group(from: AutoScalingGroup, doing: &str) -> Result<Group, CloudError> {
+    let instances = from.instances.unwrap_or_default().into_iter().map(|one| instance(one, doing));
+    let mut instances = instances.collect::<Result<Vec<_>, _>>()?;
+    // A size that is not told is not 0: a roll sets sizes back to what they were.
+    let size = |count: Option<i32>, field: &str| {
+        count.and_then(|count| u32::try_from(count).ok()).ok_or_else(|| missing(doing, field))
+    };
     instances.sort_by(|a, b| a.id.cmp(&b.id));
     // A group with a mixed instances policy keeps its launch template there.
     let specification = from
         .launch_template
         .or_else(|| from.mixed_instances_policy?.launch_template?.launch_template_specification);
-    Some(Group {
-        name: from.auto_scaling_group_name?,
+    Ok(Group {
+        name: from.auto_scaling_group_name.ok_or_else(|| missing(doing, "AutoScalingGroupName"))?,
         capacity: Capacity {
-            min: unsigned(from.min_size),
-            max: unsigned(from.max_size),
-            desired: unsigned(from.desired_capacity),
+            min: size(from.min_size, "MinSize")?,
+            max: size(from.max_size, "MaxSize")?,
+            desired: size(from.desired_capacity, "DesiredCapacity")?,
         },
         launch_template: specification.map(launch_template),
         instances,
@@ -194,10 +213,11 @@ fn group(from: AutoScalingGroup) -> Option<Group> {
     })
 }
 
-fn instance(from: Instance) -> Option<GroupInstance> {
-    Some(GroupInstance {
-        id: from.instance_id?.parse().ok()?,
-        lifecycle: lifecycle(from.lifecycle_state?),
+fn instance(from: Instance, doing: &str) -> Result<GroupInstance, CloudError> {
+    let id = from.instance_id.and_then(|id| id.parse().ok());
+    Ok(GroupInstance {
+        id: id.ok_or_else(|| missing(doing, "InstanceId"))?,
+        lifecycle: lifecycle(from.lifecycle_state.ok_or_else(|| missing(doing, "LifecycleState"))?),
         healthy: from.health_status.is_none_or(|status| status.eq_ignore_ascii_case("healthy")),
         zone: from.availability_zone.unwrap_or_default(),
         launch_template: from.launch_template.map(launch_template),
@@ -229,8 +249,4 @@ fn lifecycle(state: LifecycleState) -> Lifecycle {
 
 fn signed(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-fn unsigned(count: Option<i32>) -> u32 {
-    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
 
+use super::answers::{Pages, missing};
 use super::{failure, refusal};
 use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
@@ -48,7 +49,11 @@ impl ParameterStore {
 impl Parameters for ParameterStore {
     async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
         match self.client.get_parameter().name(name).with_decryption(true).send().await {
-            Ok(answer) => Ok(answer.parameter.and_then(|parameter| parameter.value).map(Secret::new)),
+            // One that does not exist is an error of its own: without a value, nothing is known of it.
+            Ok(answer) => match answer.parameter.and_then(|parameter| parameter.value) {
+                Some(value) => Ok(Some(Secret::new(value))),
+                None => Err(missing(format!("reading parameter `{name}`"), "Value")),
+            },
             Err(error) => match refusal(&error) {
                 Some(("ParameterNotFound", _)) => Ok(None),
                 _ => Err(failure(format!("reading parameter `{name}`"), error)),
@@ -66,13 +71,18 @@ impl Parameters for ParameterStore {
             .with_decryption(true)
             .into_paginator()
             .send();
-        let mut found = Vec::new();
+        let doing = format!("listing parameters below `{path}`");
+        let (mut found, mut read) = (Vec::new(), Pages::default());
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failure(format!("listing parameters below `{path}`"), error))?;
-            found.extend(page.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
-                Some(Parameter { name: parameter.name?, value: Secret::new(parameter.value?) })
-            }));
+            let page = page.map_err(|error| failure(&doing, error))?;
+            read.read(page.next_token());
+            for parameter in page.parameters.ok_or_else(|| missing(&doing, "Parameters"))? {
+                let name = parameter.name.ok_or_else(|| missing(&doing, "Name"))?;
+                let value = parameter.value.ok_or_else(|| missing(&doing, "Value"))?;
+                found.push(Parameter { name, value: Secret::new(value) });
+            }
         }
+        read.finish(doing)?;
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }

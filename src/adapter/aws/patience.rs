@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::answers::{self, NotWhole};
 use aws_config::retry::RetryConfig;
 use aws_sdk_cloudformation::config::interceptors::InterceptorContext;
 use aws_sdk_cloudformation::config::retry::{ClassifyRetry, RetryAction, RetryPartition, TokenBucket};
@@ -56,6 +57,15 @@ impl Patience {
 
 impl ClassifyRetry for Patience {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        // An answer that ends in the middle says nothing of what was asked: it is asked for again.
+        if matches!(context.output_or_error(), Some(Err(error)) if error.is_interceptor_error()) {
+            let body = context.response().and_then(|response| response.body().bytes());
+            return match body.map(answers::whole) {
+                Some(Err(NotWhole::Cut(_))) => RetryAction::transient_error(),
+                // One that lacks something would lack it again.
+                Some(Ok(()) | Err(NotWhole::Lacks(_))) | None => RetryAction::RetryForbidden,
+            };
+        }
         let silent = match context.output_or_error() {
             Some(Err(error)) => error.is_connector_error() || error.is_timeout_error(),
             Some(Ok(_)) | None => false,

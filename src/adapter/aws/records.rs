@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::answers::{Pages, missing};
 use super::bucket::Bucket;
 use super::{failure, refusal};
 use crate::model::desired::{Bucket as Documents, Document, Stored};
@@ -35,9 +36,9 @@ impl Documented {
     async fn keys(&self) -> Result<Vec<String>, CloudError> {
         let doing = || format!("listing `{}` in the project's bucket", self.prefix);
         let mut keys = Vec::new();
-        let mut next = None;
+        let (mut next, mut pages) = (None, Pages::default());
         loop {
-            let request = self.bucket.list(&self.prefix).await?.set_continuation_token(next.take());
+            let request = self.bucket.list(&self.prefix).await?.set_continuation_token(next);
             let page = match request.send().await {
                 Ok(page) => page,
                 // `apply` makes the bucket; before the first one, nothing was ever written.
@@ -46,8 +47,13 @@ impl Documented {
                 }
                 Err(error) => return Err(failure(doing(), error)),
             };
-            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
-            next = page.next_continuation_token;
+            for object in page.contents.unwrap_or_default() {
+                keys.push(object.key.ok_or_else(|| missing(doing(), "Key"))?);
+            }
+            next = pages.next(page.next_continuation_token.as_deref(), &doing())?;
+            if next.is_none() && page.is_truncated == Some(true) {
+                return Err(missing(doing(), "NextContinuationToken"));
+            }
             if next.is_none() {
                 return Ok(keys);
             }

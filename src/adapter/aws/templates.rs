@@ -82,7 +82,7 @@ impl Templates {
 }
 
 /// What changes whenever a stack's template may have: every update has its time and, where it came
-/// from a change set, that set's id. `None` while it changes, or where neither is told.
+/// from a change set, that set's id. `None` while it changes, or where the time is not told.
 fn state(stack: &DeployedStack) -> Option<String> {
     let updated = stack.updated.filter(|_| stack.phase() == Phase::Settled)?;
     let change_set = stack.change_set.as_deref().unwrap_or_default();

@@ -50,6 +50,7 @@ use crate::port::standing::Restore;
 use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
+mod publish;
 mod rights;
 
 use rights::Rights;
@@ -70,10 +71,19 @@ Started by the machine's cloud-config. Finds the cluster's other members through
 store, joins them or founds the cluster, serves the cluster's API on control machines, and takes
 the machine out again when its group terminates it. Its log is in the journal:
 `journalctl -u fleetwright-agent`.")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+
     /// What cloud-config wrote of this machine
     #[arg(long, value_name = "FILE", default_value = "/etc/fleetwright/agent.yaml")]
     config: PathBuf,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    Publish(publish::Args),
 }
 
 /// What cloud-config writes of a machine.
@@ -127,7 +137,10 @@ impl Config {
 }
 
 /// Runs the command.
-pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
+pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    if let Some(Action::Publish(args)) = args.action {
+        return publish::run(context, args).await;
+    }
     // The journal stamps and colours lines itself.
     let filter = EnvFilter::try_from_env("FLEETWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let _ = tracing_subscriber::fmt()

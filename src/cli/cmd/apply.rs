@@ -80,7 +80,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     };
     let command =
         format!("fleetwright apply{}", args.targets.iter().map(|t| format!(" {t}")).collect::<String>());
-    let session = Session::changing_with(context, stacks, &command, &args.secrets.read()?).await?;
+    let session = Session::applying(context, stacks, &command, &args.secrets.read()?).await?;
     let settled = settle(&session.shell(), &session.wanted).await.map_err(cloud_failure)?;
     if settled.was_stopped() {
         drop(session.flush(context).await);

@@ -63,7 +63,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     });
     let given = given.collect::<Result<Vec<_>, _>>()?;
     let command = format!("fleetwright import {} {}", args.stack, args.resources.join(" "));
-    let session = Session::changing(context, &[], &command).await?;
+    let session = Session::applying(context, &[], &command, &[]).await?;
     let (name, cloud_name) = session.find(&args.stack)?;
     let found = session.look().await?;
     let Some(wanted) = session.wanted.stack(&name) else {

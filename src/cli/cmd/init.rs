@@ -102,6 +102,7 @@ Next:
 {change}  fleetwright validate                 # every file, offline, each error with its line
   fleetwright local up                 # an AWS on this machine; or use your own credentials
   eval \"$(fleetwright local env)\"
+  fleetwright agent publish            # what machines run; its version and checksum go into fleetwright.yaml
   fleetwright plan                     # what changes
   fleetwright apply                    # stacks in dependency order
   export {export:<30}# the git repository of your service

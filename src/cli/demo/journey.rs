@@ -179,9 +179,17 @@ async fn prepare(stage: &mut Stage, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+fn commit(stage: &Stage, subject: &str) -> Result<(), Failure> {
+    commit_all(stage.infra(), subject).map(drop).map_err(|error| {
+        Failure::failed(format!("committing to the demo's infra repository: {error}"), "free some space")
+    })
+}
+
 /// Steps 3 and 4: stacks, machines, a cluster.
 async fn fleet(stage: &mut Stage) -> Result<(), Failure> {
     stage.step("Stacks and groups are planned and applied");
+    stage.run(&["agent", "publish"], &[0]).await?;
+    commit(stage, "The agent that machines run")?;
     stage.run(&["apply", "--yes"], &[0]).await?;
 
     stage.step("Machines boot from their cloud-config and form a cluster by themselves");
@@ -205,9 +213,7 @@ async fn fleet(stage: &mut Stage) -> Result<(), Failure> {
 async fn roll(stage: &mut Stage) -> Result<Vec<MachineId>, Failure> {
     stage.step("A changed line of cloud-config is planned down to the machines");
     infra::edit(stage.infra(), STACKS, "workers:", EDIT.0, EDIT.1)?;
-    commit_all(stage.infra(), "Keep longer logs").map_err(|error| {
-        Failure::failed(format!("committing to the demo's infra repository: {error}"), "free some space")
-    })?;
+    commit(stage, "Keep longer logs")?;
     stage.say(&format!("$ sed -i '/^workers:/,$ s/{}/{}/' {STACKS}", EDIT.0, EDIT.1));
     stage.run(&["plan"], &[3]).await?;
 

@@ -492,6 +492,11 @@ pub const ALL: &[Explanation] = &[
         "CIDRBlock: 10.0.0.0/16     # refused\nCidrBlock: 10.0.0.0/16     # right",
     ),
     explain(
+        "unknown-public-parameter",
+        "`${ssm:/aws/service/...}` is the value of a public parameter of Systems Manager in the environment's region, which is asked for when the stack is planned. Not every publisher serves every region.",
+        "ImageId: ${ssm:/aws/service/debian/release/12/latest/amd64}",
+    ),
+    explain(
         "unknown-region",
         "No region of AWS that this version knows has that name. If the region is newer, accept the finding on its line.",
         "region: eu-west-9     # fleetwright: accept unknown-region",
@@ -517,6 +522,11 @@ pub const ALL: &[Explanation] = &[
     explain(
         "unlisted-value",
         "The value is none of those that the service has in any region, by a list that grows every few weeks: types of instances, say. It may be newer than the list, so this is a warning.",
+        "",
+    ),
+    explain(
+        "unpublished-agent",
+        "The machines of a stack fetch the agent that `agent` in fleetwright.yaml names, and nothing is there yet. `fleetwright agent publish` puts the agent into the project's bucket and writes its version and checksum. `validate` and `render` do without.",
         "",
     ),
     explain(

@@ -97,6 +97,15 @@ fn every_command_calls_what_the_document_says_and_nothing_else() {
     tried(&mut found, &lab, &["apply", "-y"]);
     tried(&mut found, &lab, &["destroy", "-y"]);
 
+    // An export that goes.
+    let lab = self::lab();
+    lab.edit("Outputs:\n", "Outputs:\n  Queue:\n    Value: !Ref Queue\n    Export: {Name: shop-queue}\n");
+    lab.ends(&["apply", "-y"], 0);
+    lab.edit("    Export: {Name: shop-queue}\n", "");
+    for command in [&["plan"][..], &["apply", "-y"]] {
+        tried(&mut found, &lab, command);
+    }
+
     // What fails, and what is brought back to rest.
     let lab = self::lab();
     lab.aws.fail("shop-local-db", "Queue", When::Create, "it fails");
@@ -154,6 +163,13 @@ fn every_command_calls_what_the_document_says_and_nothing_else() {
     lab.ends(&["apply", "-y", "--no-lock"], 0);
     lab.aws.put_into("shop-local-db", "REVIEW_IN_PROGRESS");
     tried(&mut found, &lab, &["apply", "-y"]);
+
+    // The agent. The second time it is there.
+    let lab = self::lab();
+    std::fs::write(lab.path("agent"), b"\x7fELF").expect("written");
+    for _ in 0..2 {
+        tried(&mut found, &lab, &["agent", "publish", "--file", "agent", "--release", "1.4.0"]);
+    }
 
     // What exists is taken into a stack: the fake AWS serves no import beyond its first calls. An apply with the lock
     // leaves its record, which is read.

@@ -69,6 +69,31 @@ struct Refusing {
     done: bool,
 }
 
+/// How an answer is changed on its way.
+#[derive(Debug, Clone)]
+pub enum Spoil {
+    /// It ends in the middle, where this text stands.
+    CutBefore(&'static str),
+    /// Elements of this name are left out.
+    Without(&'static str),
+}
+
+impl Spoil {
+    fn apply(&self, answer: &str) -> String {
+        match self {
+            Self::CutBefore(text) => answer.split(text).next().unwrap_or_default().to_owned(),
+            Self::Without(name) => {
+                let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+                let mut left = answer.to_owned();
+                while let (Some(from), Some(to)) = (left.find(&open), left.find(&close)) {
+                    left.replace_range(from..to + close.len(), "");
+                }
+                left
+            }
+        }
+    }
+}
+
 /// How many calls are answered: as many as there are tokens, which come back with time.
 #[derive(Debug)]
 struct Limit {
@@ -90,11 +115,19 @@ pub struct World {
     failing: Vec<Failing>,
     refusing: Vec<Refusing>,
     limit: Option<Limit>,
+    /// Answers that are changed on their way: whose, how many more, and how.
+    spoiling: Vec<(String, u32, Spoil)>,
+    /// Whether repeated requests are not known by their tokens.
+    forgets_tokens: bool,
     /// Tokens of requests that were done, by stack.
     tokens: BTreeSet<(String, String)>,
     gates: Vec<Arc<Gate>>,
     calls: BTreeMap<String, u32>,
     serial: u32,
+    /// Autoscaling groups, as they are listed.
+    pub groups: Vec<String>,
+    /// Who imports what: the export, and the stack.
+    pub imports: Vec<(String, String)>,
     stopped: bool,
     /// Whether change sets are never computed.
     stalled: bool,
@@ -134,10 +167,14 @@ impl FakeAws {
             failing: Vec::new(),
             refusing: Vec::new(),
             limit: None,
+            spoiling: Vec::new(),
+            forgets_tokens: false,
             tokens: BTreeSet::new(),
             gates: Vec::new(),
             calls: BTreeMap::new(),
             serial: 0,
+            groups: Vec::new(),
+            imports: Vec::new(),
             stopped: false,
             stalled: false,
         };
@@ -152,6 +189,11 @@ impl FakeAws {
         let app = Router::new().fallback(serve::serve).with_state(Arc::clone(&shared));
         runtime.spawn(async move { axum::serve(listener, app).await });
         Self { shared, port, runtime: Some(runtime) }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// What the program needs in its environment to use this AWS.
@@ -200,6 +242,33 @@ impl FakeAws {
     /// Does what the next call of `action` asks for, and answers it with HTTP status 503.
     pub fn lose_answer(&self, action: &str) {
         self.refuse(action, Refusal::unavailable(), 1, true);
+    }
+
+    /// Accepts the next `count` calls of `action`, and does nothing.
+    pub fn swallow(&self, action: &str, count: u32) {
+        let refusal = Refusal { status: 200, ..Refusal::new("", "") };
+        self.refuse(action, refusal, count, false);
+    }
+
+    /// Refuses the credentials of every call of CloudFormation from now on.
+    pub fn expire(&self) {
+        let words = "The security token included in the request is expired";
+        self.refuse("*", Refusal { status: 403, ..Refusal::new("ExpiredToken", words) }, u32::MAX, false);
+    }
+
+    /// Takes credentials again.
+    pub fn renew(&self) {
+        self.world().refusing.clear();
+    }
+
+    /// Changes the next `count` answers of `action` on their way.
+    pub fn spoil(&self, action: &str, count: u32, how: Spoil) {
+        self.world().spoiling.push((action.to_owned(), count, how));
+    }
+
+    /// Knows no repeated request by its token from now on.
+    pub fn forget_tokens(&self) {
+        self.world().forgets_tokens = true;
     }
 
     /// Makes a bucket as if the account `owner` had; others may use it when it is `open`.
@@ -349,6 +418,16 @@ impl World {
         self.change_sets.iter().filter(|set| set.executed.is_none()).map(|set| set.name.as_str()).collect()
     }
 
+    /// The answer as it arrives.
+    fn spoiled(&mut self, action: &str, answer: String) -> String {
+        let Some((_, left, how)) = self.spoiling.iter_mut().find(|(of, left, _)| of == action && *left > 0)
+        else {
+            return answer;
+        };
+        *left -= 1;
+        how.apply(&answer)
+    }
+
     /// Answers a call, or refuses it where a test wants that.
     fn answer_or_refuse(&mut self, action: &str, form: &Form) -> Result<String, Refusal> {
         if self.limit.as_mut().is_some_and(|limit| !limit.allows()) {
@@ -365,7 +444,7 @@ impl World {
         if done {
             self.answer(action, form)?;
         }
-        Err(refusal)
+        if refusal.status == 200 { Ok(String::new()) } else { Err(refusal) }
     }
 
     fn answer(&mut self, action: &str, form: &Form) -> Result<String, Refusal> {
@@ -385,7 +464,8 @@ impl World {
             "UpdateTerminationProtection" => self.update_termination_protection(form),
             "SetStackPolicy" => self.set_stack_policy(form),
             "GetStackPolicy" => self.get_stack_policy(form),
-            "DescribeAutoScalingGroups" => Ok(wire::tag("AutoScalingGroups", "")),
+            "ListImports" => self.list_imports(form),
+            "DescribeAutoScalingGroups" => Ok(self.describe_groups()),
             "GetCallerIdentity" => Ok(wire::text("Account", ACCOUNT)),
             other => Err(Refusal::new("InvalidAction", format!("the fake AWS does not serve `{other}`"))),
         }

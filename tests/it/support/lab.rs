@@ -172,6 +172,9 @@ impl Lab {
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
+        if self.program == Path::new(env!("CARGO_BIN_EXE_fleetwright")) {
+            self.ok(&["agent", "publish"]);
+        }
         self.ok(&["apply", "--yes"]);
     }
 

@@ -22,12 +22,13 @@ pub fn of(role: Role) -> Release {
 pub fn stacks(text: &str) -> String {
     let (control, workers) =
         text.split_once("\nworkers:\n").expect("stacks of control machines and of workers");
-    let image = |text: &str, role| {
-        let own = "${env.FLEETWRIGHT_MACHINE_IMAGE}";
-        assert_eq!(text.matches(own).count(), 1, "one machine image for each role");
-        match of(role) {
-            Release::Bookworm => text.to_owned(),
-            Release::Trixie => text.replace(own, "${env.FLEETWRIGHT_MACHINE_IMAGE_TRIXIE}"),
+    let image = |text: &str, role| match of(role) {
+        Release::Bookworm => text.to_owned(),
+        Release::Trixie => {
+            let [own, other] =
+                [12, 13].map(|number| format!("${{ssm:/aws/service/debian/release/{number}/latest/amd64}}"));
+            assert_eq!(text.matches(&own).count(), 1, "one machine image for each role");
+            text.replace(&own, &other)
         }
     };
     format!("{}\nworkers:\n{}", image(control, Role::Control), image(workers, Role::Worker))

@@ -16,12 +16,14 @@ pub fn user_data(stack: &str, document: &str) -> String {
     let own = format!("cloud_config: {}", if stack == "control" { "control.yaml" } else { "worker.yaml" });
     assert!(text.contains(&own), "the stacks name no `{own}`");
     std::fs::write(&stacks, text.replace(&own, &format!("cloud_config: {document}"))).expect("written");
+    let project = folder.path().join("fleetwright.yaml");
+    let text = std::fs::read_to_string(&project).expect("the project");
+    let agent = format!("\nagent: {{version: 1.4.0, sha256: \"{}\"}}\n", checksum());
+    assert!(text.contains("\nagent:\n"), "the project has a place for the agent");
+    std::fs::write(&project, text.replace("\nagent:\n", &agent)).expect("written");
     let output = fleetwright()
         .args(["render", stack, "--user-data"])
         .current_dir(folder.path())
-        .env("FLEETWRIGHT_AGENT_SHA256", checksum())
-        // Nothing listens there: who asks it has not found the agent that was brought along.
-        .env("FLEETWRIGHT_AGENT_URL", "http://127.0.0.1:9/agent")
         .output()
         .expect("the binary runs");
     let said = String::from_utf8_lossy(&output.stderr);

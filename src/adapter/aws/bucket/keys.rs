@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::super::answers::{Pages, missing};
 use super::super::{failure, refusal};
 use super::Bucket;
 use crate::port::archive::Archive;
@@ -17,17 +18,27 @@ impl Archive for Bucket {
     async fn keys(&self, prefix: &str) -> Result<Vec<String>, CloudError> {
         let name = &self.home().await?.name;
         let mut pages = self.list(prefix).await?.into_paginator().send();
-        let mut found = Vec::new();
+        let (mut found, mut read) = (Vec::new(), Pages::default());
         while let Some(page) = pages.next().await {
             match page {
-                Ok(page) => found
-                    .extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key)),
+                Ok(page) => {
+                    read.read(page.next_continuation_token());
+                    for object in page.contents.unwrap_or_default() {
+                        let doing = || format!("listing `{prefix}` of the bucket `{name}`");
+                        found.push(object.key.ok_or_else(|| missing(doing(), "Key"))?);
+                    }
+                    if page.is_truncated == Some(true) && page.next_continuation_token.is_none() {
+                        let doing = format!("listing `{prefix}` of the bucket `{name}`");
+                        return Err(missing(doing, "NextContinuationToken"));
+                    }
+                }
                 Err(error) => match refusal(&error) {
                     Some(("NoSuchBucket", _)) => return Ok(Vec::new()),
                     _ => return Err(failure(format!("listing `{prefix}` of the bucket `{name}`"), error)),
                 },
             }
         }
+        read.finish(format!("listing `{prefix}` of the bucket `{name}`"))?;
         found.sort();
         Ok(found)
     }

@@ -15,7 +15,7 @@ from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBacke
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.models.tags import TagBackend
 from moto.ec2.utils import parse_user_data
-from moto.ssm.models import SimpleSystemManagerBackend
+from moto.ssm.models import Parameter, ParameterDict, SimpleSystemManagerBackend
 
 from fleetwright_localstack.state import LOCK, changed
 
@@ -134,6 +134,27 @@ def _patch_ssm() -> None:
         # one parameter both would win.
         with LOCK:
             return fn(self, *args, **kwargs)
+
+    @patch(ParameterDict.__init__)
+    def __init__(fn, self, account_id, region_name):
+        # Publishers of images name them by parameters that everybody can read.
+        fn(self, account_id, region_name)
+        for pair in os.environ.get("FLEETWRIGHT_PUBLIC_PARAMETERS", "").split():
+            name, value = pair.split("=", 1)
+            self[name].append(
+                Parameter(
+                    account_id=account_id,
+                    name=name,
+                    value=value,
+                    parameter_type="String",
+                    description=None,
+                    allowed_pattern=None,
+                    keyid=None,
+                    last_modified_date=time.time(),
+                    version=1,
+                    data_type="aws:ec2:image",
+                )
+            )
 
 
 def _patch_s3() -> None:

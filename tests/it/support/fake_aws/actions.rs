@@ -27,6 +27,9 @@ impl World {
 
     /// Whether the request was done before, by its token; its answer was lost then.
     fn is_repeated(&mut self, at: usize, form: &Form) -> bool {
+        if self.forgets_tokens {
+            return false;
+        }
         let token =
             form.get("ClientRequestToken").map(|token| (self.stacks[at].id.clone(), token.to_owned()));
         token.is_some_and(|token| !self.tokens.insert(token))
@@ -90,7 +93,7 @@ impl World {
         let twin = self.change_sets.iter().find(|set| set.stack == stack.id && set.name == name);
         if let Some(twin) = twin {
             // The same request again: its answer was lost.
-            if token.is_some() && twin.token == token {
+            if token.is_some() && twin.token == token && !self.forgets_tokens {
                 return Ok(text("Id", &twin.id) + &text("StackId", &twin.stack));
             }
             let words = format!(
@@ -156,7 +159,7 @@ impl World {
         let set = self.find_change_set(form)?;
         let token = form.get("ClientRequestToken").unwrap_or_default().to_owned();
         let set = &mut self.change_sets[set];
-        if !token.is_empty() && set.executed.as_ref() == Some(&token) {
+        if !token.is_empty() && set.executed.as_ref() == Some(&token) && !self.forgets_tokens {
             return Ok(String::new());
         }
         let (status, _, execution) = set.status();

@@ -91,6 +91,26 @@ impl World {
         Ok(text("TemplateBody", &found.is.text))
     }
 
+    /// The stacks that import an export.
+    pub fn list_imports(&self, form: &Form) -> Answered {
+        let export = form.need("ExportName")?;
+        let by: Vec<&String> =
+            self.imports.iter().filter(|(name, _)| name == export).map(|(_, stack)| stack).collect();
+        if by.is_empty() {
+            return Err(Refusal::validation(format!("Export '{export}' is not imported by any stack.")));
+        }
+        let (page, next) = form.page(&by, 1);
+        Ok(members("Imports", Vec::new()).replace("</Imports>", "")
+            + &page.iter().map(|stack| text("member", stack)).collect::<String>()
+            + "</Imports>"
+            + &next)
+    }
+
+    /// All groups.
+    pub fn describe_groups(&self) -> String {
+        members("AutoScalingGroups", self.groups.iter().cloned())
+    }
+
     /// A stack's policy.
     pub fn get_stack_policy(&self, form: &Form) -> Answered {
         Ok(maybe("StackPolicyBody", self.asked(form)?.policy.as_deref()))
@@ -165,6 +185,12 @@ fn stack(stack: &Stack) -> String {
         + &text("EnableTerminationProtection", if stack.protected { "true" } else { "false" })
         + &tag("DriftInformation", &text("StackDriftStatus", "NOT_CHECKED"))
         + &pairs("Parameters", "ParameterKey", "ParameterValue", &parameters)
-        + &pairs("Outputs", "OutputKey", "OutputValue", &stack.outputs)
+        + &members(
+            "Outputs",
+            stack.outputs.iter().map(|(name, value)| {
+                let export = stack.is.document["Outputs"][name]["Export"]["Name"].as_str();
+                text("OutputKey", name) + &text("OutputValue", value) + &maybe("ExportName", export)
+            }),
+        )
         + &pairs("Tags", "Key", "Value", &stack.is.tags)
 }

@@ -34,7 +34,10 @@ pub async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Respo
                 response.body(Body::from(document)).expect("a response")
             }
             Some(form) => match world.answer_or_refuse(&action, &form) {
-                Ok(result) => document(200, wire::answer(&action, &result)),
+                Ok(result) => {
+                    let answer = wire::answer(&action, &result);
+                    document(200, world.spoiled(&action, answer))
+                }
                 Err(refusal) => document(refusal.status, refusal.document()),
             },
             None => {

@@ -1,4 +1,4 @@
-//! Templates, as far as stacks of the tests need them: references, a few functions, no conditions.
+//! Templates, as far as stacks of the tests need them: references, a few functions, conditions of outputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +116,21 @@ impl Wanted {
     /// The outputs with every expression worked out.
     pub fn outputs(&self, known: &Known<'_>) -> Result<BTreeMap<String, String>, Refusal> {
         let outputs = self.document["Outputs"].as_object().into_iter().flatten();
+        let outputs = outputs.filter(|(_, output)| self.holds(&output["Condition"]));
         outputs.map(|(name, output)| Ok((name.clone(), self.text(&output["Value"], known)?))).collect()
+    }
+
+    /// Whether a named condition holds that compares a parameter with a text; one that is not there does.
+    fn holds(&self, name: &Value) -> bool {
+        let Some(name) = name.as_str() else { return true };
+        let sides = &self.document["Conditions"][name]["Fn::Equals"];
+        let side = |at: usize| match &sides[at] {
+            Value::Object(map) => {
+                map["Ref"].as_str().and_then(|name| self.parameters.get(name).cloned()).unwrap_or_default()
+            }
+            text => text.as_str().unwrap_or_default().to_owned(),
+        };
+        side(0) == side(1)
     }
 
     fn value(&self, value: &Value, known: &Known<'_>) -> Result<Value, Refusal> {

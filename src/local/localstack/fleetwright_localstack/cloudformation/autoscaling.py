@@ -114,6 +114,11 @@ class GroupProvider(ResourceProvider[dict]):
         # Machines that this update takes out of service wait for its hooks already.
         self._update_hooks(client, name, before, after)
         arguments = _arguments(after)
+        # As with IgnoreUnmodifiedGroupSizeProperties, which fleetwright puts into every template: sizes that the
+        # template does not change stay as they are. Update policies do not reach resource providers.
+        for size in ("MinSize", "MaxSize", "DesiredCapacity"):
+            if size in arguments and str(before.get(size)) == str(after.get(size)):
+                del arguments[size]
         # A property that is gone from the template goes back to its default.
         defaults = {"HealthCheckType": "EC2", "HealthCheckGracePeriod": 0, "TerminationPolicies": ["Default"]}
         for argument, default in defaults.items():
