@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::query_parameters::PushImageOptionsBuilder;
+use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder};
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 
@@ -107,7 +107,7 @@ impl DockerImages {
         while let Some(info) = progress.next().await {
             let info = match info {
                 Ok(info) => info,
-                Err(error) => return Err(failed(error, Some((host, &name)))),
+                Err(error) => return Err(failed(error, Some((host, "the push of", &name)))),
             };
             let quiet = info.progress_detail.as_ref().is_none_or(|detail| detail.current.is_none());
             if let (Some(status), true) = (info.status, quiet)
@@ -124,6 +124,37 @@ impl DockerImages {
             doing: format!("`{reference}`"),
             reason: "it was pushed, and the registry does not have it".into(),
         })
+    }
+
+    /// Whether an image is of the environment's registry.
+    fn holds(&self, reference: &str) -> bool {
+        reference.split_once('/').is_some_and(|(host, _)| host == self.registry.host())
+    }
+
+    /// Has the engine pull an image of the environment's registry, unless it is there. BuildKit takes
+    /// what the engine has. By itself it knows no authority that was put into `/etc/docker/certs.d`
+    /// after the engine started, and no TLS at a registry on this computer (seen with 20.10.24).
+    async fn fetch(
+        &self,
+        reference: &str,
+        credentials: Option<&super::registry::Credentials>,
+        lines: Lines<'_>,
+    ) -> Result<(), ImageError> {
+        match self.docker.inspect_image(reference).await {
+            Ok(_) => return Ok(()),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(failed(error, None)),
+        }
+        let host = self.registry.host();
+        let credentials = credentials.filter(|credentials| credentials.are_for(host));
+        let credentials = credentials.map(|credentials| docker_credentials(credentials, host));
+        lines(&format!("pulling {reference}"));
+        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
+        let mut progress = Box::pin(self.docker.create_image(Some(options), None, credentials));
+        while let Some(info) = progress.next().await {
+            info.map_err(|error| failed(error, Some((host, "the pull of", reference))))?;
+        }
+        Ok(())
     }
 
     /// The platform and the version of the engine.
@@ -172,6 +203,9 @@ impl ImageStore for DockerImages {
         let name = format!("{}:{}", self.qualified(&request.image), request.tag);
         let credentials = self.registry.credentials().await?;
         let secrets = self.read_secrets(&request.secrets).await?;
+        for base in request.bases.iter().filter(|base| self.holds(base)) {
+            self.fetch(base, credentials.as_ref(), lines).await?;
+        }
         let answers = buildkit::Answers { credentials, secrets };
         buildkit::build(&self.address, request, &name, answers, &self.mask, lines).await
     }
@@ -208,11 +242,11 @@ fn docker_credentials(credentials: &super::registry::Credentials, host: &str) ->
     }
 }
 
-/// What an error of the engine means. `push` names the registry and image of a push,
-/// whose failures come as text only.
-fn failed(error: Error, push: Option<(&str, &str)>) -> ImageError {
-    match (error, push) {
-        (Error::DockerStreamError { error }, Some((host, image))) => {
+/// What an error of the engine means. `transfer` names the registry, what was done and the image of
+/// a push or pull, whose failures come as text only.
+fn failed(error: Error, transfer: Option<(&str, &str, &str)>) -> ImageError {
+    match (error, transfer) {
+        (Error::DockerStreamError { error }, Some((host, doing, image))) => {
             let away =
                 ["dial tcp", "connection re", "timeout", "EOF", "no such host", "TLS handshake", "status: 5"];
             if away.iter().any(|sign| error.contains(sign)) {
@@ -220,7 +254,7 @@ fn failed(error: Error, push: Option<(&str, &str)>) -> ImageError {
             } else {
                 ImageError::Refused {
                     host: host.to_owned(),
-                    doing: format!("the push of `{image}`"),
+                    doing: format!("{doing} `{image}`"),
                     reason: error,
                 }
             }
@@ -241,7 +275,7 @@ mod tests {
     fn failures_of_a_push_tell_an_absent_registry_from_one_that_refuses() {
         let failure = |text: &str| {
             let error = Error::DockerStreamError { error: text.into() };
-            failed(error, Some(("r:1", "r:1/demo/web"))).is_transient()
+            failed(error, Some(("r:1", "the push of", "r:1/demo/web"))).is_transient()
         };
         assert!(failure("Get \"https://r:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused"));
         assert!(failure("received unexpected HTTP status: 503 Service Unavailable"));

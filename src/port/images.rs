@@ -85,6 +85,8 @@ pub struct BuildRequest {
     pub tag: String,
     /// The text of the Dockerfile; the one in the context is a file like any other.
     pub dockerfile: String,
+    /// The images that it is built from, each by its digest.
+    pub bases: Vec<String>,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
     /// The stage to build; `None` for the last.

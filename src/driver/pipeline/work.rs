@@ -69,6 +69,8 @@ pub(super) struct Prepared {
     dockerfile: Dockerfile,
     /// The Dockerfile with its bases pinned.
     text: String,
+    /// Its bases as they are pinned.
+    bases: Vec<String>,
     /// The files of the context; none when the image is there already.
     context: Vec<ContextFile>,
     time: DateTime<Utc>,
@@ -145,7 +147,8 @@ pub(super) async fn inspect(
         Some(_) => Vec::new(),
         None => git.measure(at.repository, source.entries).await?,
     };
-    let prepared = Prepared { key: key.clone(), dockerfile, text, context, time: source.time };
+    let bases = pins.into_values().collect();
+    let prepared = Prepared { key: key.clone(), dockerfile, text, bases, context, time: source.time };
     Ok((Outcome::Inspected { key, files, known }, prepared))
 }
 
@@ -193,6 +196,7 @@ pub async fn request(
         tag: tag.to_owned(),
         context: git.measure(at.repository, source.entries).await?,
         dockerfile: source.text,
+        bases: Vec::new(),
         args: build.args.clone(),
         target: build.target.clone(),
         secrets: build.secrets.clone(),
@@ -230,6 +234,7 @@ pub(super) async fn build(
         image: build.image.clone(),
         tag: prepared.key.to_string(),
         dockerfile: prepared.text.clone(),
+        bases: prepared.bases.clone(),
         args: build.args.clone(),
         target: build.target.clone(),
         secrets: build.secrets.clone(),
