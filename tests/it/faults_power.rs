@@ -230,7 +230,7 @@ mod long {
     #[test]
     fn control_machines_without_a_majority_keep_their_state_and_workers_their_containers() {
         let mut fault = Fault::prepare();
-        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1], [1, 0, 2], [2, 0, 1]] {
+        for order in [[1, 2, 0], [0, 2, 1], [1, 0, 2], [2, 0, 1], [0, 1, 2], [2, 1, 0]] {
             let what = format!("Docker started in the order {order:?}, {APART:?} apart");
             fault.remember(&unique("quorum"));
             let before = fault.must_keep();

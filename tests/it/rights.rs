@@ -68,6 +68,7 @@ const ELSEWHERE: &[&str] = &[
     "adapter/docker_build.rs",
     "adapter/registry.rs",
     "cli/access.rs",
+    "cli/cmd/agent/publish.rs",
     "cli/cmd/audit.rs",
     "cli/cmd/roll.rs",
     "cli/context/cluster.rs",
@@ -75,6 +76,7 @@ const ELSEWHERE: &[&str] = &[
     "driver/drift.rs",
     "driver/lock.rs",
     "driver/plan.rs",
+    "driver/public.rs",
     "driver/roll.rs",
 ];
 

@@ -309,18 +309,17 @@ impl Lab {
                       docker service ps web --no-trunc; docker node ls; \
                       docker service ps web -q --no-trunc | xargs docker inspect --format \
                       '{{.ID}} {{.CreatedAt}} {{.UpdatedAt}} {{.DesiredState}} {{.Status.State}} {{.Status.Timestamp}}'";
-        let snapshot = self.snapshot().map_or_else(Vec::new, |snapshot| snapshot.machines);
-        let managers = snapshot.iter().filter(|machine| machine.role == Role::Control);
-        for manager in managers {
-            let output = Command::new("docker")
-                .args(["exec", &self.container(manager), "sh", "-c", script])
-                .output()
-                .expect("docker runs");
-            if output.status.success() {
-                return String::from_utf8_lossy(&output.stdout).into_owned();
-            }
-        }
-        "no manager answers\n".to_owned()
+        self.on_manager(script).unwrap_or_else(|| "no manager answers\n".to_owned())
+    }
+
+    /// What a shell line prints on the first control machine where it succeeds.
+    pub fn on_manager(&self, script: &str) -> Option<String> {
+        let machines = self.snapshot()?.machines;
+        machines.iter().filter(|machine| machine.role == Role::Control).find_map(|manager| {
+            let arguments = ["exec", &self.container(manager), "sh", "-c", script];
+            let output = Command::new("docker").args(arguments).output().expect("docker runs");
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        })
     }
 
     /// The container of a machine.
