@@ -226,7 +226,7 @@ fn explain(error: OciDistributionError, host: &str, reference: &str) -> Result<O
             });
             if missing { Ok(None) } else { Err(refused(envelope.to_string())) }
         }
-        // Docker Hub does not tell an image that is not there from one that is not public.
+        // Docker Hub answers the same for an image that does not exist and for one that is not public.
         OciDistributionError::UnauthorizedError { .. } if host == "docker.io" => Ok(None),
         OciDistributionError::UnauthorizedError { .. } => {
             Err(refused("it does not accept these credentials".into()))

@@ -330,7 +330,7 @@ impl Cluster for Swarm {
             ),
         })?;
         let mut deployment = deployment.clone();
-        // Whoever goes back wants what ran, and not the number of instances that it once needed.
+        // A rollback is about what ran, not about how many instances that needed at the time.
         if let (Scale::Replicas(count), Some(replicas)) =
             (&mut deployment.spec.scale, observe::replicas(&found))
         {

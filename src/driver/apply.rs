@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::cause::{explained, refused};
-use super::follow::{Ask, Followed, Follower, Left, PATIENCE, Pace, computed, insist};
+use super::follow::{Ask, Followed, Follower, Left, Pace, RETRY_LIMIT, computed, insist};
 use super::graph::Graph;
 use super::hook;
 use super::plan::{Found, Wanted, WantedStack, request};
@@ -87,7 +87,7 @@ impl Shell {
         before: Option<DeployedStack>,
     ) -> Result<Follower, CloudError> {
         let id = before.as_ref().map_or_else(|| cloud_name.to_owned(), |stack| stack.id.clone());
-        let mark = insist(PATIENCE, &self.stop, || self.cloud.mark(&id)).await?;
+        let mark = insist(RETRY_LIMIT, &self.stop, || self.cloud.mark(&id)).await?;
         Ok(Follower {
             cloud: Arc::clone(&self.cloud),
             events: self.events.clone(),
@@ -254,13 +254,13 @@ struct One {
 enum Trouble {
     Failed(Failure),
     Stopped(Outcome),
-    /// CloudFormation goes on with it; why that is not watched.
+    /// CloudFormation continues; why it is no longer watched.
     Left(Option<Failure>),
 }
 
 impl From<CloudError> for Trouble {
     fn from(error: CloudError) -> Self {
-        let next = format!("{}: `fleetwright apply` goes on from here", error.next());
+        let next = format!("{}: `fleetwright apply` resumes from here", error.next());
         Self::Failed(Failure { cause: error.to_string(), at: None, next })
     }
 }
@@ -344,14 +344,14 @@ impl One {
 
     async fn stack_now(&self, wanted: &WantedStack) -> Result<Option<DeployedStack>, CloudError> {
         let name = &wanted.stack.cloud_name;
-        insist(PATIENCE, &self.shell.watch, || self.shell.cloud.stack(name)).await
+        insist(RETRY_LIMIT, &self.shell.watch, || self.shell.cloud.stack(name)).await
     }
 
     /// Changes the stack's protection from deletion, where the plan says so.
     async fn protect(&self, wanted: &WantedStack, plan: &StackPlan) -> Result<(), CloudError> {
         let (name, cloud) = (&wanted.stack.cloud_name, &self.shell.cloud);
         match plan.protect {
-            Some(protect) => insist(PATIENCE, &self.shell.watch, || cloud.protect(name, protect)).await,
+            Some(protect) => insist(RETRY_LIMIT, &self.shell.watch, || cloud.protect(name, protect)).await,
             None => Ok(()),
         }
     }
@@ -366,7 +366,7 @@ impl One {
         match &wanted.stack.policy {
             Some(policy) if plan.policy.is_some() => {
                 let (cloud, document) = (&self.shell.cloud, policy.document().to_string());
-                insist(PATIENCE, &self.shell.watch, || cloud.set_policy(stack, &document)).await
+                insist(RETRY_LIMIT, &self.shell.watch, || cloud.set_policy(stack, &document)).await
             }
             Some(_) | None => Ok(()),
         }
@@ -440,13 +440,13 @@ impl One {
         let work = if create { Work::Create } else { Work::Update };
         shell.started(&self.name, work, Some(plan.resources.len()));
         let asked = request(&wanted.stack, parameters, create);
-        let id = match insist(PATIENCE, &shell.stop, || cloud.create_change_set(&asked)).await {
+        let id = match insist(RETRY_LIMIT, &shell.stop, || cloud.create_change_set(&asked)).await {
             Ok(id) => id,
             // It may have been made all the same; the next apply takes it up or replaces it.
             Err(_) if shell.stop.is_cancelled() => return Err(Trouble::Stopped(Outcome::NotBegun)),
             Err(error) => return Err(error.into()),
         };
-        let change_set = match computed(cloud.as_ref(), &id, shell.pace, PATIENCE, &shell.stop).await {
+        let change_set = match computed(cloud.as_ref(), &id, shell.pace, RETRY_LIMIT, &shell.stop).await {
             Ok(Some(change_set)) => change_set,
             Ok(None) => {
                 self.withdraw(&id, create).await?;
@@ -524,7 +524,7 @@ impl One {
     /// Everything that must be known of the stack before its change set is executed.
     async fn ready(&self, wanted: &WantedStack, create: bool) -> Result<Follower, Trouble> {
         let (shell, cloud_name) = (&self.shell, &wanted.stack.cloud_name);
-        let before = insist(PATIENCE, &shell.stop, || shell.cloud.stack(cloud_name)).await?;
+        let before = insist(RETRY_LIMIT, &shell.stop, || shell.cloud.stack(cloud_name)).await?;
         if before.is_none() && !create {
             return Err(failed("the stack is gone; somebody deleted it meanwhile".to_owned(), None));
         }
@@ -562,7 +562,7 @@ pub(super) fn never_began(what: &str, why: Option<&CloudError>, command: &str) -
         None => format!("CloudFormation accepted the request to {what} and never began; nothing was changed"),
     };
     let next = match why {
-        Some(error) => format!("{}: `fleetwright {command}` goes on from here", error.next()),
+        Some(error) => format!("{}: `fleetwright {command}` resumes from here", error.next()),
         None => format!("`fleetwright {command}` again; if it happens again, look at the stack's events"),
     };
     Failure { cause, at: None, next }
@@ -574,7 +574,7 @@ impl Left {
         match self {
             Self::Stopped => None,
             Self::Unanswered(error) => Some(Failure {
-                cause: format!("CloudFormation goes on with it, but does not answer: {error}"),
+                cause: format!("CloudFormation continues, but does not answer: {error}"),
                 at: None,
                 next: format!("`fleetwright {command}` again: it waits for what is under way and continues"),
             }),

@@ -94,7 +94,7 @@ async fn one(
     let (outcome, failure) = match delete(shell, wanted, name, stack).await {
         Ok(ended) => ended,
         Err(error) => {
-            let next = format!("{}: `fleetwright destroy` goes on from here", error.next());
+            let next = format!("{}: `fleetwright destroy` resumes from here", error.next());
             (Outcome::Failed, Some(Failure { cause: error.to_string(), at: None, next }))
         }
     };

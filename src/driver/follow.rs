@@ -20,7 +20,7 @@ const SAY_SO: Duration = Duration::from_secs(5);
 /// The pause before a call is repeated that nobody answered.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long apply and its like repeat calls that nobody answers, before and after CloudFormation works.
-pub const PATIENCE: Duration = Duration::from_secs(3 * 60);
+pub const RETRY_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// In how many rounds events may be missing before the following ends without them.
 const WITHOUT_EVENTS: u32 = 5;
 
@@ -198,7 +198,7 @@ impl Follower {
                     told = true;
                     let why = error.as_ref().map(ToString::to_string).unwrap_or_default();
                     self.events.note(format!(
-                        "{}: no answer for {} s ({why}); CloudFormation goes on with it, and is asked again",
+                        "{}: no answer for {} s ({why}); CloudFormation continues, and is asked again",
                         self.name,
                         since.elapsed().as_secs()
                     ));
@@ -236,7 +236,7 @@ impl Follower {
                     return Followed::LeftRunning(Left::Unanswered(last.unwrap_or_else(unknown)));
                 }
                 Next::AskAgain => {
-                    // What this says is of no matter: the next round shows what came of it.
+                    // Its answer does not matter: the next round shows the outcome.
                     if let (Err(error), Ok(())) = (self.ask(ask).await, &asked) {
                         asked = Err(error);
                     }
@@ -329,12 +329,12 @@ fn is_denied(error: &CloudError) -> bool {
     )
 }
 
-/// Repeats `call` while it is not answered, for at most `patience`.
+/// Repeats `call` while it is not answered, for at most `limit`.
 ///
 /// # Errors
 /// With the last error; the first one that is an answer ends the repetitions.
 pub async fn insist<T, F>(
-    patience: Duration,
+    limit: Duration,
     stop: &CancellationToken,
     mut call: impl FnMut() -> F,
 ) -> Result<T, CloudError>
@@ -344,7 +344,7 @@ where
     let begun = Instant::now();
     loop {
         match call().await {
-            Err(error) if is_lost(&error) && begun.elapsed() < patience => {
+            Err(error) if is_lost(&error) && begun.elapsed() < limit => {
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
                     () = stop.cancelled() => return Err(error),
@@ -356,7 +356,7 @@ where
 }
 
 /// Waits until a change set is computed; `None` when a signal came first. Questions that nobody answers are
-/// repeated for `patience`.
+/// repeated for `limit`.
 ///
 /// # Errors
 /// When the cloud can't be asked.
@@ -364,13 +364,13 @@ pub async fn computed(
     cloud: &dyn Cloud,
     id: &ChangeSetId,
     mut pace: Pace,
-    patience: Duration,
+    limit: Duration,
     stop: &CancellationToken,
 ) -> Result<Option<ChangeSet>, CloudError> {
     loop {
         // A question that gets no answer does not hold up a signal.
         let change_set = tokio::select! {
-            change_set = insist(patience, stop, || cloud.change_set(id)) => change_set?,
+            change_set = insist(limit, stop, || cloud.change_set(id)) => change_set?,
             () = stop.cancelled() => return Ok(None),
         };
         if change_set.state != ChangeSetState::Computing {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::apply::{Shell, intercepted, never_began, withdraw};
 use super::cause::{explained, refused};
-use super::follow::{Ask, Followed, Left, PATIENCE, computed, insist};
+use super::follow::{Ask, Followed, Left, RETRY_LIMIT, computed, insist};
 use super::plan::{WantedStack, request};
 use crate::event::stack::{Failure, Outcome, Work};
 use crate::model::deployed::{
@@ -49,8 +49,8 @@ impl Importing<'_> {
         let cloud_name = &self.wanted.stack.cloud_name;
         let new = self.existing.is_none().then_some(cloud_name.as_str());
         let request = self.request();
-        let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
-        let change_set = match computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await {
+        let id = insist(RETRY_LIMIT, &shell.stop, || cloud.create_change_set(&request)).await?;
+        let change_set = match computed(cloud, &id, shell.pace, RETRY_LIMIT, &shell.stop).await {
             Ok(Some(change_set)) if !shell.stop.is_cancelled() => change_set,
             Ok(_) => {
                 withdraw(cloud, &id, new).await?;
@@ -106,7 +106,7 @@ impl Importing<'_> {
         let (shell, cloud) = (self.shell, self.shell.cloud.as_ref());
         let cloud_name = &self.wanted.stack.cloud_name;
         // One that the change set made has an id by now.
-        let before = insist(PATIENCE, &shell.stop, || cloud.stack(cloud_name)).await;
+        let before = insist(RETRY_LIMIT, &shell.stop, || cloud.stack(cloud_name)).await;
         let follower = match before {
             Ok(before) => shell.follower(self.wanted.stack.name.as_str(), cloud_name, before).await,
             Err(error) => Err(error),
@@ -153,8 +153,8 @@ impl Importing<'_> {
         let mut request = request(&self.wanted.stack, BTreeMap::new(), false);
         request.template.clone_from(&self.template);
         request.kept = self.parameters.keys().cloned().collect();
-        let id = insist(PATIENCE, &shell.stop, || cloud.create_change_set(&request)).await?;
-        let change_set = computed(cloud, &id, shell.pace, PATIENCE, &shell.stop).await;
+        let id = insist(RETRY_LIMIT, &shell.stop, || cloud.create_change_set(&request)).await?;
+        let change_set = computed(cloud, &id, shell.pace, RETRY_LIMIT, &shell.stop).await;
         let refusal = match change_set.map(|change_set| change_set.map(|change_set| change_set.state)) {
             Ok(Some(ChangeSetState::Ready | ChangeSetState::Computing)) => {
                 cloud.exchanged(&id, &request).await

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::apply::{Shell, never_began};
-use super::follow::{Ask, Followed, PATIENCE, insist};
+use super::follow::{Ask, Followed, RETRY_LIMIT, insist};
 use crate::event::stack::{Failure, Outcome, StackEvent, Work};
 use crate::plan::cause::first_cause;
 use crate::plan::stack::LeftStack;
@@ -20,7 +20,7 @@ pub async fn prune(shell: &Shell, left: impl IntoIterator<Item = &LeftStack>) ->
             (_, true) => (Outcome::NotBegun, None),
             (false, _) => (Outcome::Skipped, None),
             (true, false) => delete(shell, stack).await.unwrap_or_else(|error| {
-                let next = format!("{}: `fleetwright apply --prune` goes on from here", error.next());
+                let next = format!("{}: `fleetwright apply --prune` resumes from here", error.next());
                 (Outcome::Failed, Some(Failure { cause: error.to_string(), at: None, next }))
             }),
         };
@@ -38,7 +38,7 @@ pub async fn prune(shell: &Shell, left: impl IntoIterator<Item = &LeftStack>) ->
 async fn delete(shell: &Shell, stack: &LeftStack) -> Result<(Outcome, Option<Failure>), CloudError> {
     let name = stack.cloud_name.clone();
     shell.emit(StackEvent::Started { stack: name.clone(), work: Work::Delete, resources: None });
-    let before = insist(PATIENCE, &shell.stop, || shell.cloud.stack(&stack.id)).await?;
+    let before = insist(RETRY_LIMIT, &shell.stop, || shell.cloud.stack(&stack.id)).await?;
     let Some(before) = before else { return Ok((Outcome::Deleted, None)) };
     let follower = shell.follower(&name, &name, Some(before)).await?;
     Ok(match follower.work(Ask::Delete, &shell.watch).await {

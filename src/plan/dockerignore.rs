@@ -55,17 +55,19 @@ impl Dockerignore {
             if line.starts_with(b"#") {
                 continue;
             }
-            let line = trim(line);
-            let (keep, pattern) = match line.strip_prefix(b"!") {
-                Some(rest) => (true, trim(rest)),
-                None => (false, line),
-            };
-            let pattern = clean(pattern);
-            match (keep, &pattern[..]) {
-                (true, b"" | b"/") => return Err(bad("nothing follows the `!`".into())),
-                (false, b"") => continue,
-                _ => rules.push(Rule { pattern: Pattern::new(&pattern).map_err(bad)?, keep }),
+            // Docker cleans every line twice: what the first time leaves may begin with a blank or a `!`.
+            let read = once(trim(line));
+            let read = trim(&read);
+            if read.is_empty() {
+                continue;
             }
+            let cleaned = clean(read);
+            let (keep, pattern) = match cleaned.strip_prefix(b"!") {
+                Some(b"") => return Err(bad("nothing follows the `!`".into())),
+                Some(rest) => (true, rest),
+                None => (false, &cleaned[..]),
+            };
+            rules.push(Rule { pattern: Pattern::new(pattern).map_err(bad)?, keep });
         }
         Ok(Self { rules })
     }
@@ -163,11 +165,22 @@ fn trim(line: &[u8]) -> &[u8] {
     }
 }
 
-/// Go's `filepath.Clean`, without the slash of a rooted path.
-fn clean(pattern: &[u8]) -> Vec<u8> {
+/// A line as Docker's reader of the file hands it on: cleaned behind its `!`, and relative to the root.
+fn once(line: &[u8]) -> Vec<u8> {
+    let (mark, pattern) = match line.strip_prefix(b"!") {
+        Some(rest) => (&b"!"[..], trim(rest)),
+        None => (&b""[..], line),
+    };
     if pattern.is_empty() {
-        return Vec::new();
+        return mark.to_vec();
     }
+    let pattern = clean(pattern);
+    let pattern = pattern.strip_prefix(b"/").filter(|rest| !rest.is_empty()).unwrap_or(&pattern);
+    [mark, pattern].concat()
+}
+
+/// Go's `filepath.Clean`.
+fn clean(pattern: &[u8]) -> Vec<u8> {
     let rooted = pattern.starts_with(b"/");
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in pattern.split(|&byte| byte == b'/') {
@@ -179,9 +192,9 @@ fn clean(pattern: &[u8]) -> Vec<u8> {
         }
     }
     match (parts.is_empty(), rooted) {
-        (true, true) => b"/".to_vec(),
         (true, false) => b".".to_vec(),
-        (false, _) => parts.join(&b'/'),
+        (_, true) => [&b"/"[..], &parts.join(&b'/')].concat(),
+        (false, false) => parts.join(&b'/'),
     }
 }
 
@@ -214,6 +227,19 @@ mod tests {
         // Docker does not look into `docs` for what `**` might find there.
         assert_eq!(ignored("docs\n!**/*.md\n", &paths), paths);
         assert_eq!(ignored("*\n!**/*.md\n", &["a", "a.md", "docs/a.md"]), ["a", "docs/a.md"]);
+    }
+
+    #[test]
+    fn what_a_line_becomes_when_it_is_cleaned_is_read_again() {
+        for refused in ["!", "!/", "! /", "/./!", "/!/", "a/../!", "/ !"] {
+            let error = Dockerignore::parse(refused.as_bytes()).expect_err(refused);
+            assert_eq!(error.reason, "nothing follows the `!`", "{refused}");
+        }
+        let paths = ["a", "b", "!b", "y"];
+        assert_eq!(ignored("*\n/./!b\n", &paths), ["a", "!b", "y"], "it is an exception");
+        assert_eq!(ignored("*\n!!b\n", &paths), ["a", "b", "y"]);
+        assert_eq!(ignored("/ y\n./ /\n", &paths), ["y"], "blanks go, and nothing is left of the second");
+        assert_eq!(ignored("/ /y\n", &paths), Vec::<&str>::new(), "a rooted pattern names nothing");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Standing {
     }
 }
 
-/// What came of asking once.
+/// The result of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// An answer.
@@ -95,7 +95,7 @@ pub enum Heard {
         stack: Option<Standing>,
         /// The statuses that events of the stack itself report since the request, oldest first.
         own: Vec<String>,
-        /// How far the change set's execution is, where [`Follow::asks_execution`] wants to know.
+        /// How far the change set's execution is, where [`Follow::asks_execution`] needs it.
         execution: Option<Execution>,
     },
     /// None.
@@ -123,7 +123,7 @@ pub enum Next {
         /// Whether executing the change set went well, where CloudFormation reports that.
         well: Option<bool>,
     },
-    /// The work never began, and can't begin any more as far as anybody can tell.
+    /// The work never began and, as far as is known, can no longer begin.
     NeverBegan,
     /// CloudFormation has not answered for too long; the work may go on.
     LeftRunning,

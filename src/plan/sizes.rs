@@ -28,11 +28,11 @@ pub struct GroupSize {
     pub group: String,
     /// Its logical id.
     pub resource: String,
-    /// How many machines it wants now.
+    /// Its desired capacity now.
     pub live: u32,
     /// How many the template says; `None` where it says nothing, or that is not known yet.
     pub template: Option<u32>,
-    /// How many it wants after the change; `None` where that is not known yet.
+    /// Its desired capacity after the change; `None` where that is not known yet.
     pub after: Option<u32>,
     /// Why that is.
     pub cause: SizeCause,
@@ -52,7 +52,7 @@ pub enum SizeCause {
     Kept,
     /// The template's size changes.
     Changed,
-    /// The template wants its size set with every change.
+    /// The template sets the size with every change.
     Reset,
     /// The live size is below the minimum after the change.
     BelowMinimum,

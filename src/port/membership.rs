@@ -87,7 +87,7 @@ pub trait Control: Send + Sync {
     /// Reports why a task is unhealthy, or how it ended.
     async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError>;
 
-    /// Says whether the engine of this machine has stopped.
+    /// Reports whether the engine of this machine has stopped.
     async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError>;
 
     /// Empties machines; with `force` also when that takes away what nothing can replace.

@@ -5,7 +5,6 @@ use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::driver::pipeline::source;
@@ -13,13 +12,12 @@ use fleetwright::driver::pipeline::work::{At, request};
 use fleetwright::model::name::CommitId;
 use fleetwright::model::redact::Mask;
 use fleetwright::model::run::BuildSpec;
-use fleetwright::model::secret::Secret;
-use fleetwright::port::cloud::CloudError;
 use fleetwright::port::git::GitRemote;
 use fleetwright::port::images::{ImageError, ImageStore};
-use fleetwright::port::parameters::{Parameter, Parameters, Protection};
 
 use crate::support::git::Origin;
+use crate::support::lab::poll;
+use crate::support::parameters::OneParameter;
 
 const HOST: &str = "builds.invalid";
 
@@ -160,43 +158,11 @@ async fn content_is_never_taken_from_an_earlier_build_and_the_dockerfile_is_the_
     }
 }
 
-/// One SSM parameter.
-struct OneParameter;
-
-#[async_trait]
-impl Parameters for OneParameter {
-    async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
-        Ok((name == "/team/npm").then(|| Secret::new("token-of-the-test-9Xq".to_owned())))
-    }
-    async fn list(&self, _prefix: &str) -> Result<Vec<Parameter>, CloudError> {
-        Ok(Vec::new())
-    }
-    async fn create_if_absent(
-        &self,
-        _name: &str,
-        _value: &Secret<String>,
-        _protection: Protection,
-    ) -> Result<bool, CloudError> {
-        Ok(false)
-    }
-    async fn put(
-        &self,
-        _name: &str,
-        _value: &Secret<String>,
-        _protection: Protection,
-    ) -> Result<(), CloudError> {
-        Ok(())
-    }
-    async fn delete(&self, _name: &str) -> Result<bool, CloudError> {
-        Ok(false)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_mounted_from_memory_and_never_shown() {
     let mut bench = Bench::new("secrets");
     let images = DockerImages::new(HOST, CredentialSource::None, Mask::default()).expect("Docker");
-    bench.images = images.with_secrets(Arc::new(OneParameter));
+    bench.images = images.with_secrets(Arc::new(OneParameter::new("/team/npm", "token-of-the-test-9Xq")));
     let busybox = busybox();
     let dockerfile = br#"FROM scratch
 COPY busybox /bin/busybox
@@ -306,9 +272,6 @@ async fn a_build_that_is_dropped_ends() {
             assert!(tick.is_err(), "the build ended");
         }
     }
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while running() {
-        assert!(std::time::Instant::now() < until, "the step goes on");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    let ended = poll(std::time::Duration::from_secs(20), || (!running()).then_some(()));
+    assert!(ended.is_some(), "the step still runs");
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,49 +21,14 @@ use fleetwright::model::redact::Mask;
 use fleetwright::model::run::{
     BuildSpec, Run, RunConfig, RunId, RunState, StepAction, StepResult, StepState,
 };
-use fleetwright::model::secret::Secret;
 use fleetwright::model::service::{Limits, Scale, ServiceSpec, UpdatePolicy};
-use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError};
-use fleetwright::port::parameters::{Parameter, Parameters, Protection};
 use tokio::sync::watch;
 
 use crate::support::cluster::{FakeCluster, Mood};
 use crate::support::git::Origin;
+use crate::support::parameters::OneParameter;
 use crate::support::registry::{PASSWORD, Registry};
-
-/// One SSM parameter.
-struct OneParameter(Mutex<String>);
-
-#[async_trait]
-impl Parameters for OneParameter {
-    async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
-        let value = self.0.lock().expect("the value").clone();
-        Ok((name == "/fleetwright/registry").then(|| Secret::new(value)))
-    }
-    async fn list(&self, _prefix: &str) -> Result<Vec<Parameter>, CloudError> {
-        Ok(Vec::new())
-    }
-    async fn create_if_absent(
-        &self,
-        _name: &str,
-        _value: &Secret<String>,
-        _protection: Protection,
-    ) -> Result<bool, CloudError> {
-        Ok(false)
-    }
-    async fn put(
-        &self,
-        _name: &str,
-        _value: &Secret<String>,
-        _protection: Protection,
-    ) -> Result<(), CloudError> {
-        Ok(())
-    }
-    async fn delete(&self, _name: &str) -> Result<bool, CloudError> {
-        Ok(false)
-    }
-}
 
 struct Connected(FakeCluster);
 
@@ -150,7 +115,7 @@ impl Drop for Bench {
 }
 
 fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
-    let parameters = Arc::new(OneParameter(Mutex::new(registry.credentials())));
+    let parameters = Arc::new(OneParameter::new("/fleetwright/registry", &registry.credentials()));
     let source = CredentialSource::Parameter { parameters, name: "/fleetwright/registry".into() };
     // The frame's `main` does this in the real process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -1,7 +1,7 @@
 //! The files of a build, given to the engine as it asks for them.
 //!
 //! The engine asks for a folder by name: `dockerfile` or `context`. It gets a list of everything
-//! in it first, parents before children, and then asks for the contents that it wants. The
+//! in it first, parents before children, and then asks for the contents that it needs. The
 //! Dockerfile has a folder of its own, so that the image never holds the one with pinned bases.
 
 use std::collections::BTreeMap;

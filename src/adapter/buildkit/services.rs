@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 use crate::adapter::registry;
 use crate::model::secret::Secret;
 
-/// The upgraded connection, as tonic wants it.
+/// The upgraded connection, as tonic needs it.
 pub(super) struct SessionIo(pub(super) TokioIo<Upgraded>);
 
 impl Connected for SessionIo {

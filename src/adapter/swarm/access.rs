@@ -25,11 +25,11 @@ use crate::port::cluster::ClusterError;
 /// How long a leader must have led. Its machines report to it within seconds.
 const SETTLED: Duration = Duration::from_secs(20);
 
-/// The label of a service that says which credentials it was given: a [`Mark`].
+/// The label of a service that identifies the credentials it was given: the mark of a [`Pull`].
 const GIVEN: &str = "fleetwright.pulls-with";
 
-/// What the engine is given to pull a service's image with.
-#[derive(Debug, Clone)]
+/// What the engine is given to pull a service's image with. It can't be printed: it holds a password.
+#[derive(Clone)]
 pub struct Pull {
     credentials: DockerCredentials,
     mark: String,
@@ -66,7 +66,7 @@ pub(super) fn keep_mark(mut spec: ServiceSpec, before: Option<&ServiceSpec>) -> 
 fn has(service: &Service, pull: &Pull, now: DateTime<Utc>) -> bool {
     let labels = service.spec.as_ref().and_then(|spec| spec.labels.as_ref());
     let Some(given) = labels.and_then(|labels| labels.get(GIVEN)) else { return false };
-    // Those that expire are other ones each time they are asked for: the time says whether they last.
+    // Credentials that expire differ with each request, so their time of expiry is compared instead.
     let lasts = |mark: &str| mark.strip_prefix(UNTIL).and_then(|text| text.parse::<DateTime<Utc>>().ok());
     match (lasts(given), lasts(&pull.mark)) {
         (Some(until), Some(_)) => now < until,
@@ -109,8 +109,8 @@ fn registry(service: &Service) -> Option<&str> {
         .filter(|host| host.contains(['.', ':']) || *host == "localhost")
 }
 
-/// What tells one user and password from another, to whoever knows `key`: the label that holds it is
-/// read by everybody who may look at services, and a weak password could be guessed from a bare hash.
+/// Identifies a user and password to whoever knows `key`. Everybody who may list services can read the
+/// label that holds it, and could guess a weak password from a hash without a key.
 fn hash(key: &str, user: &RegistryCredentials) -> String {
     let mut hash = Sha256::new();
     for part in [key, &user.username, user.password.expose()] {

@@ -57,8 +57,8 @@ impl Engine {
     /// An error of the engine in our words. `doing` says what was tried, on what.
     pub fn error(&self, doing: impl Into<String>, error: Error) -> ClusterError {
         match error {
-            // 503 means that this manager has no leader or is none, and the deadline that its leader
-            // has stopped: elsewhere may be one.
+            // 503: this manager has no leader, or is not a manager. DeadlineExceeded: its leader has
+            // stopped. Another manager may have one that answers.
             Error::DockerResponseServerError { status_code, message }
                 if status_code == 503 || message.contains("code = DeadlineExceeded") =>
             {
@@ -213,7 +213,7 @@ impl Engine {
     /// The token that workers join with: a secret that every manager has, and only they and workers.
     ///
     /// # Errors
-    /// When the engine does not tell it.
+    /// When the engine does not return it.
     pub async fn join_token(&self) -> Result<String, ClusterError> {
         let swarm = self.docker.inspect_swarm().await;
         let swarm = swarm.map_err(|error| self.error("reading the swarm's join token", error))?;

@@ -96,7 +96,7 @@ pub struct Record {
     pub service: String,
     /// The revision's number.
     pub number: u64,
-    /// What its instances are made from; `None` where an earlier version recorded it.
+    /// The id of its instances' template; `None` where an earlier version recorded it.
     pub template: Option<String>,
     /// The object's specification as it was read. Its data is never written anew.
     pub spec: ConfigSpec,

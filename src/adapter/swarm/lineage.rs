@@ -37,7 +37,7 @@ impl Lineage {
     }
 
     /// The revision of a task. One that is to run belongs to the current revision if that is made
-    /// of the same; one that has ended belongs to the newest that was there when it was created.
+    /// from the same template; one that has ended belongs to the newest that existed when it was created.
     pub fn of(&self, task: &Task) -> Option<u64> {
         let labels = task.spec.as_ref()?.container_spec.as_ref()?.labels.as_ref()?;
         // An earlier version wrote the number into the template itself.

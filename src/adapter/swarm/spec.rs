@@ -25,8 +25,8 @@ pub const SERVICE: &str = "fleetwright.service";
 /// The label that holds the number of the revision. Containers have none: the engine would replace
 /// every instance for a revision that changes nothing about them.
 pub const REVISION: &str = "fleetwright.revision";
-/// The label of services, containers and records that tells what the engine makes instances from:
-/// see [`template_id`].
+/// The label of services, containers and records that holds the id of the template of instances: see
+/// [`template_id`].
 pub const TEMPLATE: &str = "fleetwright.template";
 /// What the labels of a machine begin with.
 pub const NODE: &str = "fleetwright.";
@@ -128,8 +128,8 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
     }
 }
 
-/// What tells the instances of a deployment from those of another one: the same for two deployments
-/// that the engine makes the same instances from, such as two that differ in their number only.
+/// The id of the template that a deployment's instances are made from. Two deployments that differ only
+/// in the number of instances have the same.
 pub fn template_id(deployment: &Deployment) -> String {
     template(deployment).1
 }

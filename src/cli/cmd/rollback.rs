@@ -19,7 +19,7 @@ use crate::view;
 #[command(after_long_help = "\
 Makes a new revision that runs what ran before the present one, health-gated like any rollout,
 and follows it to its end. Going back is not rolled back itself: if the earlier revision does
-not become healthy either, it stops where it is.
+not become healthy either, it stops where it is. The number of instances stays what it is now.
 
 Examples:
   fleetwright rollback web

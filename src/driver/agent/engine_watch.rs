@@ -1,4 +1,4 @@
-//! Saying at once that the engine of this machine has stopped.
+//! Reporting at once that the engine of this machine has stopped.
 //!
 //! The managers miss a machine after three signs of life, which takes 9 s. Until then they give its
 //! addresses out, and whoever asks there gets no answer.
@@ -14,11 +14,11 @@ use crate::port::engine_host::EngineUnit;
 const LOOK: Duration = Duration::from_millis(500);
 /// After how long the engine's unit is asked why it does not answer: it may only be busy.
 const PROMPT: Duration = Duration::from_secs(1);
-/// How long a machine that shuts down tries to say so.
+/// How long a machine that shuts down tries to report it.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Agent {
-    /// Tells the control machines when the engine stops, and when it is back.
+    /// Reports to the control machines when the engine stops and when it is back.
     pub(super) async fn watch_engine(&self) {
         let mut told = false;
         loop {
@@ -29,11 +29,11 @@ impl Agent {
             }
             match self.control.engine_gone(&self.me.instance, gone).await {
                 Ok(()) => {
-                    tracing::info!(gone, "the control machines know of the engine");
+                    tracing::info!(gone, "reported the engine");
                     told = gone;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, gone, "telling of the engine");
+                    tracing::debug!(%error, gone, "reporting the engine");
                     sleep(RETRY).await;
                 }
             }
@@ -48,16 +48,16 @@ impl Agent {
         !matches!(self.host.unit().await, Ok(EngineUnit::Running) | Err(_))
     }
 
-    /// Says that the engine is about to stop if this machine shuts down: systemd ends the agent before
-    /// the engine. An agent that is only restarted says nothing.
+    /// Reports that the engine is about to stop if this machine shuts down: systemd ends the agent
+    /// before the engine. An agent that is only restarted reports nothing.
     pub async fn farewell(&self) {
         if !self.host.is_shutting_down().await.unwrap_or(false) {
             return;
         }
         match timeout(FAREWELL, self.control.engine_gone(&self.me.instance, true)).await {
-            Ok(Ok(())) => tracing::info!("the control machines know that this machine shuts down"),
-            Ok(Err(error)) => tracing::warn!(%error, "telling that this machine shuts down"),
-            Err(_) => tracing::warn!("no control machine heard in time that this machine shuts down"),
+            Ok(Ok(())) => tracing::info!("reported that this machine shuts down"),
+            Ok(Err(error)) => tracing::warn!(%error, "reporting that this machine shuts down"),
+            Err(_) => tracing::warn!("this machine shuts down and could not report it in time"),
         }
     }
 }

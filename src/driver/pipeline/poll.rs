@@ -39,6 +39,11 @@ struct Pace {
 }
 
 impl Pace {
+    /// Takes in whether the repository has answered.
+    fn heard(&mut self, answered: bool) {
+        self.failures = if answered { 0 } else { self.failures + 1 };
+    }
+
     /// The time until the next look; `random` is from 0 to 1 and spreads it by a tenth
     /// either way, so that many repositories are not asked in step.
     fn wait(&self, random: f64) -> Duration {
@@ -47,13 +52,12 @@ impl Pace {
     }
 }
 
-/// Why a look has seen no commit.
+/// Why no commit was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unseen {
     /// The reason.
     pub problem: Problem,
-    /// Whether the repository has answered, and only lacks the branch so far. Its first push is
-    /// waited for like any other.
+    /// Whether the repository has answered and only lacks the branch so far.
     pub answered: bool,
 }
 
@@ -83,10 +87,10 @@ pub async fn watch(
                     if complaint.take().is_some() {
                         parts.events.note(format!("repository `{}` answers again", watched.source.name));
                     }
-                    pace.failures = 0;
+                    pace.heard(true);
                 }
                 Err(Unseen { problem, answered }) => {
-                    pace.failures = if answered { 0 } else { pace.failures + 1 };
+                    pace.heard(answered);
                     if complaint.as_ref() != Some(&problem.reason) {
                         let (name, reason) = (&watched.source.name, &problem.reason);
                         parts.events.note(format!("repository `{name}`: {reason}; trying again"));
@@ -180,5 +184,15 @@ mod tests {
         assert_eq!(pace(2, 99).wait(0.5), BACKOFF_MAX);
         assert_eq!(pace(300, 99).wait(0.5), Duration::from_secs(300), "never faster than asked for");
         assert!((0.0..=1.0).contains(&random()));
+    }
+
+    #[test]
+    fn a_repository_that_answers_without_a_branch_is_asked_as_often_as_any_other() {
+        let no_branch = GitError::NoBranch { url: "web".to_owned(), branch: "main".to_owned() };
+        let mut pace = Pace { every: Duration::from_secs(2), failures: 3 };
+        pace.heard(Unseen::from(no_branch).answered);
+        assert_eq!(pace.wait(0.5), Duration::from_secs(2));
+        pace.heard(false);
+        assert_eq!(pace.wait(0.5), Duration::from_secs(4));
     }
 }

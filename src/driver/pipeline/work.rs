@@ -21,7 +21,7 @@ use crate::port::git::{GitError, GitRemote};
 use crate::port::images::{BuildRequest, ImageError, ImageStore, Open};
 use crate::port::journal::{Journal, JournalError};
 
-/// A rollout in which nothing changes for this long is given up; the engine goes on with it.
+/// A rollout in which nothing changes for this long is given up; the engine continues.
 const STANDSTILL: Duration = Duration::from_secs(30 * 60);
 /// How long a service that runs may take to reach another number of instances.
 const GROWTH: Duration = Duration::from_secs(5 * 60);
@@ -353,7 +353,7 @@ pub(super) async fn follow(
                 let minutes = STANDSTILL.as_secs() / 60;
                 return Err(Problem::lasting(short.unwrap_or_else(|| {
                     format!(
-                        "nothing has changed for {minutes} min; the cluster goes on with revision \
+                        "nothing has changed for {minutes} min; the cluster continues with revision \
                          {revision} of `{service}`"
                     )
                 })));
