@@ -20,6 +20,7 @@ mod page_token;
 pub mod pipelines;
 pub mod protect;
 pub mod read;
+mod rollouts;
 pub mod secrets;
 pub mod span;
 pub mod stacks;
@@ -84,8 +85,15 @@ enum Command {
     Destroy(cmd::destroy::Args),
     Serve(cmd::serve::Args),
     Pipeline(cmd::pipeline::Args),
+    Deploy(cmd::deploy::Args),
     Status(cmd::status::Args),
     Rollback(cmd::rollback::Args),
+    Restart(cmd::restart::Args),
+    Scale(cmd::scale::Args),
+    Stop(cmd::stop::Args),
+    Start(cmd::start::Args),
+    Promote(cmd::promote::Args),
+    #[command(visible_alias = "rm")]
     Remove(cmd::remove::Args),
     Logs(cmd::logs::Args),
     Machines(cmd::machines::Args),
@@ -167,11 +175,11 @@ fn advice(error: &mut clap::Error) -> Option<&'static str> {
         error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
     }
     match given.as_str() {
-        "deploy" | "release" | "rollout" | "push" => Some(
-            " next: a push to a watched repository deploys its services (`fleetwright serve` runs the pipelines, `fleetwright pipeline` lists them); `fleetwright apply` changes stacks",
+        "release" | "rollout" | "push" => Some(
+            " next: `fleetwright deploy` makes services what their files say; a push to a watched repository runs its pipelines (`fleetwright pipeline` lists them); `fleetwright apply` changes stacks",
         ),
-        "restart" | "redeploy" => Some(
-            " next: instances are replaced by a rollout of their pipeline (`fleetwright pipeline`), machines by `fleetwright roll GROUP`; nothing restarts them in place",
+        "redeploy" | "reload" => Some(
+            " next: `fleetwright restart SERVICE` replaces its instances by new ones of the same, `fleetwright roll GROUP` machines",
         ),
         "up" | "create" | "update" => Some(" next: `fleetwright apply` creates and updates stacks"),
         "ps" | "list" | "ls" => {
@@ -199,6 +207,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> 
         Command::Serve(args) => cmd::serve::run(context, args).await,
         Command::Pipeline(args) => cmd::pipeline::run(context, args).await,
         Command::Status(args) => cmd::status::run(context, args).await,
+        Command::Deploy(args) => cmd::deploy::run(context, args).await,
+        Command::Restart(args) => cmd::restart::run(context, args).await,
+        Command::Scale(args) => cmd::scale::run(context, args).await,
+        Command::Stop(args) => cmd::stop::run(context, args).await,
+        Command::Start(args) => cmd::start::run(context, args).await,
+        Command::Promote(args) => cmd::promote::run(context, args).await,
         Command::Remove(args) => cmd::remove::run(context, args).await,
         Command::Rollback(args) => cmd::rollback::run(context, args).await,
         Command::Logs(args) => cmd::logs::run(context, args).await,

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod audit;
 mod cause;
 pub mod cluster;
+pub mod deploy;
 pub mod destroy;
 pub mod drift;
 pub mod etcd;

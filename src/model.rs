@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bucket;
 pub mod changes;
 pub mod cluster;
+pub mod container;
 pub mod deployed;
 pub mod desired;
 pub mod drift;

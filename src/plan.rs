@@ -9,6 +9,7 @@ pub mod cause;
 pub mod cluster;
 pub mod condition;
 pub mod context;
+pub mod deploy;
 pub mod desired;
 pub mod dockerfile;
 pub mod dockerignore;

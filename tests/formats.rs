@@ -59,6 +59,7 @@ const FORMATS: &[Format] = &[
             "port/cluster_wire.rs RebootRequest",
             "port/cluster_wire.rs EtcdClientRequest",
             "port/cluster_wire.rs RecoverRequest",
+            "port/cluster_wire.rs ScaleRequest",
         ],
         loader: "port/cluster_wire.rs",
     },
@@ -82,6 +83,7 @@ const FORMATS: &[Format] = &[
         ],
         loader: "port/cluster_wire.rs",
     },
+    Format { name: "deployed", types: &["model/service.rs Deployed"], loader: "port/cluster_wire.rs" },
     Format {
         name: "journal",
         types: &["model/run.rs RunConfig", "model/run.rs StepState", "event/pipeline.rs PipelineEvent"],

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 use crate::model::feature::{self, Needs};
 use crate::model::name::{MachineId, ServiceName};
-use crate::model::service::{Deployment, Symptoms};
+use crate::model::service::{Deployed, Deployment, ScaleTo, Symptoms};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
     Changed, DrainRequest, Drained, Endpoint, ErrorBody, EtcdClient, EtcdClientRequest, Line, Registration,
-    Unhealthy, WireError,
+    ScaleRequest, Unhealthy, WireError,
 };
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Control;
@@ -205,11 +205,26 @@ impl Cluster for ClusterApi {
         Ok(changed.revision)
     }
 
-    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
-        // Going back twice would go back to where it was.
-        let path = format!("services/{service}/rollback");
-        let changed: Changed = self.0.answer(Method::POST, &path, None::<&()>, Again::OnlyUnsent).await?;
+    async fn deployed(&self, service: &ServiceName, revision: Option<u64>) -> Result<Deployed, ClusterError> {
+        let query = revision.map_or_else(String::new, |number| format!("?revision={number}"));
+        let path = format!("services/{service}/deployment{query}");
+        self.0.answer(Method::GET, &path, None::<&()>, Again::Always).await
+    }
+
+    async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError> {
+        let (path, again) = match to {
+            Some(number) => (format!("services/{service}/rollback/{number}"), Again::Always),
+            // Going back twice would go back to where it was.
+            None => (format!("services/{service}/rollback"), Again::OnlyUnsent),
+        };
+        let changed: Changed = self.0.answer(Method::POST, &path, None::<&()>, again).await?;
         Ok(changed.revision)
+    }
+
+    async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
+        let path = format!("services/{service}/scale");
+        let request = ScaleRequest { to };
+        self.0.call(Method::PUT, &path, Some(&request), Again::Always).await.map(|_: Option<()>| ())
     }
 
     async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::secret::Secret;
-use crate::model::service::{Deployment, RevisionState, Scale, Symptoms};
+use crate::model::service::{Deployed, Deployment, RevisionState, Scale, ScaleTo, Symptoms};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 
 mod access;
@@ -30,6 +30,7 @@ mod member;
 mod observe;
 mod raw;
 mod reboot;
+mod scaled;
 mod spec;
 mod survivor;
 mod symptoms;
@@ -209,6 +210,8 @@ impl Swarm {
         }
     }
 
+    /// Makes the service what `deployment` says. What was set by hand stays, unless the file asks for
+    /// another number than it did then; a rollback is no word of the file's about that.
     async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
         let name = deployment.spec.name.as_str();
         let pull = self.pull(&deployment.registry).await?;
@@ -222,10 +225,18 @@ impl Swarm {
             let observed = self.engine.observe().await?;
             let records = observed.records(name);
             let service = observed.service(name);
+            let held = service
+                .and_then(scaled::of)
+                .filter(|held| on_failure == OnFailure::Stop || held.from == deployment.spec.scale);
+            let mut deployment = deployment.clone();
+            if let Some(service) = service.filter(|_| held.is_some()) {
+                deployment.spec.scale = scaled::live(service);
+            }
+            let deployment = &deployment;
             if let Some(service) = service {
                 let now = observed.now(service);
                 let present = records.iter().find(|record| record.number == now.current);
-                match step(service, present, &now, deployment) {
+                match step(service, present, &now, deployment, held) {
                     Step::Nothing => {
                         let quiet =
                             access::all_heard(&observed.nodes) && !access::at_work(&observed, service);
@@ -234,8 +245,8 @@ impl Swarm {
                         }
                         return Ok(now.current);
                     }
-                    Step::Scale(replicas) => {
-                        let edit = |spec: &mut Value| spec::scale(spec, replicas);
+                    Step::Scale(number) => {
+                        let edit = |spec: &mut Value| scaled::edit(spec, number, None);
                         match self.engine.amend_service(service, edit, pull.clone()).await {
                             Ok(()) => {
                                 self.watcher.look_now();
@@ -249,10 +260,14 @@ impl Swarm {
                 }
             }
             self.mark_nodes(&observed).await?;
+            self.engine.ensure_network().await?;
             let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
             let config = Record::create(deployment, number).map_err(|error| broken(&error))?;
             let Some(config) = self.engine.create_config(config).await? else { continue };
-            let spec = spec::service_spec(deployment, number, on_failure);
+            let mut spec = spec::service_spec(deployment, number, on_failure);
+            if let Some(held) = held {
+                scaled::keep(&mut spec, held);
+            }
             let changed = match service {
                 Some(service) => self.engine.update_service(service, spec, pull.clone()).await,
                 None => self.create(spec, pull.clone()).await,
@@ -270,9 +285,7 @@ impl Swarm {
                 }
             }
         }
-        Err(ClusterError::Refused {
-            reason: format!("service `{name}` is being changed by somebody else; try again"),
-        })
+        Err(busy(name))
     }
 
     async fn create(&self, spec: ServiceSpec, pull: Option<access::Pull>) -> Result<(), Change> {
@@ -313,23 +326,65 @@ impl Cluster for Swarm {
         self.roll_out(deployment, OnFailure::RollBack).await
     }
 
-    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
+    async fn deployed(&self, service: &ServiceName, revision: Option<u64>) -> Result<Deployed, ClusterError> {
+        let (observed, found) = self.known(service).await?;
+        let records = observed.records(service.as_str());
+        let number = revision.unwrap_or_else(|| observed.now(&found).current);
+        let record = history::find(&records, number)?;
+        let mut deployment = readable(record)?.clone();
+        if revision.is_none() {
+            deployment.spec.scale = scaled::of_file(&found);
+        }
+        let stopped = scaled::of(&found).is_some_and(|held| held.stopped_at.is_some());
+        let joins = !observe::Observed::on_network(&found);
+        Ok(Deployed { version: 1, revision: number, deployment, live: scaled::live(&found), stopped, joins })
+    }
+
+    async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
+        for _ in 0..ATTEMPTS {
+            let (_, found) = self.known(service).await?;
+            let (live, held) = (scaled::live(&found), scaled::of(&found));
+            let (number, next) = scaled::next(live, held, to).map_err(|reason| ClusterError::Refused {
+                reason: format!("service `{service}` was not scaled: {reason}"),
+            })?;
+            if (number, next) == (live, held) {
+                return Ok(());
+            }
+            let edit = |spec: &mut Value| scaled::edit(spec, number, next);
+            match self.engine.amend_service(&found, edit, None).await {
+                Ok(()) => {
+                    self.watcher.look_now();
+                    return Ok(());
+                }
+                Err(Change::Outdated) => {}
+                Err(Change::Failed(error)) => return Err(error),
+            }
+        }
+        Err(busy(service.as_str()))
+    }
+
+    async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError> {
         let (observed, found) = self.known(service).await?;
         let now = observed.now(&found);
         let records = observed.records(service.as_str());
-        let Some(target) = history::rollback_target(&records, &now) else {
-            return Err(ClusterError::Refused {
+        let target = match to {
+            Some(number) => {
+                let record = history::find(&records, number)?;
+                if !record.ran {
+                    return Err(ClusterError::Refused {
+                        reason: format!(
+                            "revision {number} of service `{service}` never ran whole; `status {service}` \
+                             lists those that did"
+                        ),
+                    });
+                }
+                record
+            }
+            None => history::rollback_target(&records, &now).ok_or_else(|| ClusterError::Refused {
                 reason: format!("service `{service}` has no earlier revision that ran; deploy one instead"),
-            });
+            })?,
         };
-        let deployment = target.deployment().map_err(|reason| ClusterError::Refused {
-            reason: format!(
-                "service `{service}` can't go back to revision {}: {reason}. Replace the control machines \
-                 with `fleetwright roll`, or deploy that version again",
-                target.number
-            ),
-        })?;
-        let mut deployment = deployment.clone();
+        let mut deployment = readable(target)?.clone();
         // A rollback is about what ran, not about how many instances that needed at the time.
         if let (Scale::Replicas(count), Some(replicas)) =
             (&mut deployment.spec.scale, observe::replicas(&found))
@@ -364,9 +419,7 @@ impl Cluster for Swarm {
             self.watcher.look_now();
             return Ok(());
         }
-        Err(ClusterError::Refused {
-            reason: format!("service `{service}` is being changed by somebody else; try again"),
-        })
+        Err(busy(service.as_str()))
     }
 
     async fn logs(
@@ -391,12 +444,18 @@ enum Step {
     /// It runs already.
     Nothing,
     /// Another number of instances. No revision is made, and no instance is replaced.
-    Scale(u32),
+    Scale(Scale),
     /// A new revision.
     Revise,
 }
 
-fn step(service: &Service, present: Option<&Record>, now: &history::Now, wanted: &Deployment) -> Step {
+fn step(
+    service: &Service,
+    present: Option<&Record>,
+    now: &history::Now,
+    wanted: &Deployment,
+    held: Option<scaled::ByHand>,
+) -> Step {
     let Some(record) = present else { return Step::Revise };
     let Ok(recorded) = record.deployment() else { return Step::Revise };
     let mut running = recorded.clone();
@@ -404,24 +463,52 @@ fn step(service: &Service, present: Option<&Record>, now: &history::Now, wanted:
     if let (Scale::Replicas(count), Some(replicas)) = (&mut running.spec.scale, observe::replicas(service)) {
         *count = replicas;
     }
-    let Scale::Replicas(replicas) = wanted.spec.scale else {
-        return if same(&running, wanted) { Step::Nothing } else { Step::Revise };
-    };
-    if same(&running, wanted) {
+    // What was set by hand and is not to stay goes, whatever the number.
+    let network = observe::Observed::on_network(service);
+    if same(&running, wanted) && network && held == scaled::of(service) {
         return Step::Nothing;
     }
-    let scales = matches!(running.spec.scale, Scale::Replicas(_));
+    let scales = matches!(
+        (running.spec.scale, wanted.spec.scale),
+        (Scale::Replicas(_), Scale::Replicas(_)) | (Scale::EveryMachine, Scale::EveryMachine)
+    );
     running.spec.scale = wanted.spec.scale;
     // A rollout is not interrupted by it: the engine would forget what it goes back to.
     let runs = history::derive(std::slice::from_ref(record), now)
         .first()
         .is_some_and(|(_, state)| *state == RevisionState::Running);
-    if scales && runs && same(&running, wanted) { Step::Scale(replicas) } else { Step::Revise }
+    if scales && runs && network && same(&running, wanted) {
+        Step::Scale(wanted.spec.scale)
+    } else {
+        Step::Revise
+    }
 }
 
-/// Whether two deployments run the same thing, wherever they came from.
-fn same(a: &Deployment, b: &Deployment) -> bool {
-    a.spec == b.spec && a.registry == b.registry && a.digest == b.digest
+/// Whether two deployments run the same thing, wherever they came from. One that asks for no restart
+/// is content with what an earlier restart made.
+fn same(running: &Deployment, wanted: &Deployment) -> bool {
+    let restarts = wanted.restarted.is_some() && running.restarted != wanted.restarted;
+    !restarts
+        && running.spec == wanted.spec
+        && running.registry == wanted.registry
+        && running.digest == wanted.digest
+}
+
+fn busy(service: &str) -> ClusterError {
+    ClusterError::Refused {
+        reason: format!("service `{service}` is being changed by somebody else; try again"),
+    }
+}
+
+/// What a revision deploys, where this control machine can read it.
+fn readable(record: &Record) -> Result<&Deployment, ClusterError> {
+    record.deployment().map_err(|reason| ClusterError::Refused {
+        reason: format!(
+            "revision {} of service `{}` can't be used: {reason}. Replace the control machines with \
+             `fleetwright roll`, or deploy that version again",
+            record.number, record.service
+        ),
+    })
 }
 
 fn broken(error: &serde_json::Error) -> ClusterError {

@@ -46,6 +46,14 @@ impl Context {
         Self { global, named, colour_out, colour_err, live, mask: Mask::process() }
     }
 
+    /// The same for another environment, which is named.
+    pub fn of_environment(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.global.environment = Some(name.to_owned());
+        other.named = Some(name.to_owned());
+        other
+    }
+
     /// Never shows `value` from now on.
     pub fn hide(&self, value: &str) {
         self.mask.learn(value);

@@ -22,7 +22,7 @@ use crate::driver::pipeline::run::{Connect, Parts};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
 use crate::model::name::EnvironmentName;
-use crate::model::project::{Environment, RegistryKind, Repository};
+use crate::model::project::{Environment, Registry, RegistryKind, Repository};
 use crate::model::run::{Run, RunConfig};
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
@@ -55,37 +55,21 @@ impl Workshop {
         let repository = context.repository()?;
         let environment = context.environment(&repository)?.clone();
         may_change(context, &environment, command)?;
-        let unset = |unset: Unset| Failure::Invalid {
-            diagnostics: vec![unset.diagnostic()],
-            files: repository.files,
-        };
         let Some(registry) = &environment.registry else {
             return Err(Failure::usage(
                 format!("environment `{}` has no registry, which pipelines need", environment.name),
                 "add `registry` to it in fleetwright.yaml: `push`, `pull` and `push_credentials`",
             ));
         };
-        let credentials = match &registry.push_access {
-            RegistryKind::Open => CredentialSource::None,
-            RegistryKind::Ecr => CredentialSource::Ecr(context.aws(&environment).await?.ecr()),
-            RegistryKind::Parameter(name) => {
-                let parameters = context.aws(&environment).await?.parameters();
-                let name = name.get().map_err(unset)?.to_owned();
-                CredentialSource::Parameter { parameters, name }
-            }
-        };
-        let mask = context.mask();
         for known in &repository.repositories {
-            known.url.get().into_iter().for_each(|url| mask.learn_url(url));
+            known.url.get().into_iter().for_each(|url| context.mask().learn_url(url));
         }
-        let host = registry.push.get().map_err(unset)?;
-        let mut images = DockerImages::new(host, credentials, mask.clone()).map_err(|error| {
-            Failure::failed(error.to_string(), "see that DOCKER_HOST names a Docker daemon, or is not set")
-        })?;
+        let mut images = registry_images(context, &repository, &environment, registry).await?;
         // A pipeline may get secrets while this runs.
         if let Ok(aws) = context.aws(&environment).await {
             images = images.with_secrets(aws.parameters());
         }
+        let mask = context.mask();
         let cluster = context.cluster_of(&repository, &environment).await?;
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.
@@ -107,6 +91,40 @@ impl Workshop {
         let configure = Arc::new(FromRepository { root, environment: environment.name.clone() });
         Ok(Self { repository, environment, cluster, parts, events: receiver, configure })
     }
+}
+
+/// Where an environment's images are built and kept; nobody is asked anything yet.
+///
+/// # Errors
+/// When a variable that this needs is not set.
+pub async fn registry_images(
+    context: &Context,
+    repository: &Repository,
+    environment: &Environment,
+    registry: &Registry,
+) -> Result<DockerImages, Failure> {
+    let unset =
+        |unset: Unset| Failure::Invalid { diagnostics: vec![unset.diagnostic()], files: repository.files };
+    let credentials = match &registry.push_access {
+        RegistryKind::Open => CredentialSource::None,
+        RegistryKind::Ecr => CredentialSource::Ecr(context.aws(environment).await?.ecr()),
+        RegistryKind::Parameter(name) => {
+            let parameters = context.aws(environment).await?.parameters();
+            let name = name.get().map_err(unset)?.to_owned();
+            CredentialSource::Parameter { parameters, name }
+        }
+    };
+    images(context, registry.push.get().map_err(unset)?, credentials)
+}
+
+/// Images of a registry.
+///
+/// # Errors
+/// When DOCKER_HOST can't be used.
+pub fn images(context: &Context, host: &str, credentials: CredentialSource) -> Result<DockerImages, Failure> {
+    DockerImages::new(host, credentials, context.mask()).map_err(|error| {
+        Failure::failed(error.to_string(), "see that DOCKER_HOST names a Docker daemon, or is not set")
+    })
 }
 
 /// The journal of the project that the command is called in, for commands that only read it.

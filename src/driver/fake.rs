@@ -16,7 +16,7 @@ use crate::model::deployed::{
 use crate::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use crate::model::machine::{Machine, MachineState, Role};
 use crate::model::name::{MachineId, ServiceName};
-use crate::model::service::{Deployment, Instance, InstanceState, ServiceStatus};
+use crate::model::service::{Deployed, Deployment, Instance, InstanceState, ScaleTo, ServiceStatus};
 use crate::plan::document as tree;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
@@ -609,6 +609,8 @@ impl Cluster for FakeFleet {
         let web = ServiceStatus {
             name: "web".parse().expect("a name"),
             desired: 3,
+            scaled_from: None,
+            stopped: false,
             instances: instances.collect(),
             history: Vec::new(),
         };
@@ -624,8 +626,16 @@ impl Cluster for FakeFleet {
         Ok(1)
     }
 
-    async fn rollback(&self, _: &ServiceName) -> Result<u64, ClusterError> {
+    async fn deployed(&self, service: &ServiceName, _: Option<u64>) -> Result<Deployed, ClusterError> {
+        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    }
+
+    async fn rollback(&self, _: &ServiceName, _: Option<u64>) -> Result<u64, ClusterError> {
         Ok(1)
+    }
+
+    async fn scale(&self, _: &ServiceName, _: ScaleTo) -> Result<(), ClusterError> {
+        Ok(())
     }
 
     async fn remove(&self, _: &ServiceName) -> Result<(), ClusterError> {

@@ -389,6 +389,7 @@ impl Machine {
                             commit: self.commit.to_string(),
                             subject: self.subject.clone(),
                         },
+                        restarted: None,
                     });
                     self.perform(index, Action::Deploy { deployment, told_since }, out);
                 }

@@ -1,26 +1,45 @@
 //! Following a rollout to its end: the engine carries it out, this only tells how it ended.
 
-use futures_util::StreamExt;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::event::rollout::RolloutEvent;
 use crate::model::name::ServiceName;
-use crate::model::service::{RevisionState, ServiceStatus};
+use crate::model::service::{FailedInstance, Instance, InstanceState, RevisionState, ServiceStatus};
 use crate::port::cluster::{Cluster, ClusterError};
+
+/// How long a service that runs may take to have all of its instances.
+const GROWTH: Duration = Duration::from_secs(5 * 60);
 
 /// How a rollout ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The revision runs, and every instance is healthy.
     Running,
+    /// The revision runs, and instances are missing.
+    Short {
+        /// What is missing, and why.
+        reason: String,
+    },
     /// It failed; the revision before runs again, or what was left of it.
     Undone {
+        /// What became of the revision.
+        state: RevisionState,
         /// Why.
         reason: String,
+        /// The first of its instances that failed.
+        failed: Option<Box<FailedInstance>>,
     },
     /// Something newer was rolled out before it ended.
     Superseded {
         /// The newer revision.
         by: u64,
     },
+    /// The service was removed meanwhile.
+    Removed,
 }
 
 /// Whether the rollout of `revision` has ended, and how.
@@ -29,8 +48,10 @@ pub fn judge(status: &ServiceStatus, revision: u64) -> Option<Outcome> {
     match found.state {
         RevisionState::RollingOut => None,
         RevisionState::Running => status.is_whole().then_some(Outcome::Running),
-        RevisionState::RolledBack | RevisionState::Failed => Some(Outcome::Undone {
+        state @ (RevisionState::RolledBack | RevisionState::Failed) => Some(Outcome::Undone {
+            state,
             reason: found.reason.clone().unwrap_or_else(|| "no reason is known".to_owned()),
+            failed: found.failed.clone().map(Box::new),
         }),
         RevisionState::Replaced => {
             let by = status.history.first().map_or(revision, |newest| newest.number);
@@ -39,7 +60,17 @@ pub fn judge(status: &ServiceStatus, revision: u64) -> Option<Outcome> {
     }
 }
 
-/// Waits until the rollout of `revision` has ended.
+/// What is missing of a service that runs, for a message.
+fn missing(status: &ServiceStatus) -> String {
+    let counts = format!("{} of {} instances are healthy", status.healthy(), status.desired);
+    let waits = |one: &&Instance| one.state != InstanceState::Healthy && one.message.is_some();
+    match status.instances.iter().find(waits) {
+        Some(one) => format!("{counts}; {}: {}", one.name, one.message.clone().unwrap_or_default()),
+        None => counts,
+    }
+}
+
+/// Waits until the rollout of `revision` has ended, and tells how far it is.
 ///
 /// # Errors
 /// When the cluster can't be watched any longer.
@@ -47,17 +78,96 @@ pub async fn follow(
     cluster: &dyn Cluster,
     service: &ServiceName,
     revision: u64,
+    tell: &(dyn Fn(RolloutEvent) + Send + Sync),
+) -> Result<Outcome, ClusterError> {
+    let mut progress = Progress::default();
+    let judge = move |status: &ServiceStatus| {
+        let outcome = judge(status, revision);
+        if outcome.is_none()
+            && let Some((healthy, desired)) = progress.next(status)
+        {
+            tell(RolloutEvent::Progress { service: service.clone(), revision, healthy, desired });
+        }
+        let rolls = status
+            .history
+            .iter()
+            .any(|known| known.number == revision && known.state == RevisionState::RollingOut);
+        (outcome, rolls)
+    };
+    wait(cluster, service, judge).await
+}
+
+/// Waits until a service has as many healthy instances as it should, however many that are.
+///
+/// # Errors
+/// When the cluster can't be watched any longer.
+pub async fn follow_number(cluster: &dyn Cluster, service: &ServiceName) -> Result<Outcome, ClusterError> {
+    let settled = |status: &ServiceStatus| {
+        let stopping = status.instances.iter().any(|one| one.state == InstanceState::Stopping);
+        let all = u32::try_from(status.instances.len()).unwrap_or(u32::MAX);
+        ((status.is_whole() && !stopping && all <= status.desired).then_some(Outcome::Running), false)
+    };
+    wait(cluster, service, settled).await
+}
+
+/// Watches until `judge` has an outcome. It also says whether time doesn't count yet, because the
+/// engine has a deadline of its own.
+async fn wait(
+    cluster: &dyn Cluster,
+    service: &ServiceName,
+    mut judge: impl FnMut(&ServiceStatus) -> (Option<Outcome>, bool),
 ) -> Result<Outcome, ClusterError> {
     let mut snapshots = cluster.watch().await?;
-    while let Some(snapshot) = snapshots.next().await {
-        let snapshot = snapshot?;
-        let status = snapshot.services.iter().find(|status| status.name == *service);
-        if let Some(outcome) = status.and_then(|status| judge(status, revision)) {
+    let mut limit = None;
+    let mut last = None;
+    loop {
+        let next = match limit {
+            Some(limit) => timeout_at(limit, snapshots.next()).await,
+            None => Ok(snapshots.next().await),
+        };
+        let snapshot = match next {
+            Err(_) => {
+                let minutes = GROWTH.as_secs() / 60;
+                let reason = last.map_or_else(String::new, |status| missing(&status));
+                return Ok(Outcome::Short { reason: format!("{reason} after {minutes} min") });
+            }
+            Ok(None) => {
+                return Err(ClusterError::Unreachable {
+                    endpoint: "the cluster".to_owned(),
+                    reason: "it ended the stream of changes".to_owned(),
+                });
+            }
+            Ok(Some(snapshot)) => snapshot?,
+        };
+        let Some(status) = snapshot.services.into_iter().find(|status| status.name == *service) else {
+            return Ok(Outcome::Removed);
+        };
+        let (outcome, rolls) = judge(&status);
+        if let Some(outcome) = outcome {
             return Ok(outcome);
         }
+        limit = if rolls { None } else { limit.or_else(|| Some(Instant::now() + GROWTH)) };
+        last = Some(status);
     }
-    Err(ClusterError::Unreachable {
-        endpoint: "the cluster".to_owned(),
-        reason: "it ended the stream of changes".to_owned(),
-    })
+}
+
+/// How many instances are new, as a rollout goes on.
+#[derive(Default)]
+struct Progress {
+    /// Those that were healthy at first; they are to be replaced.
+    before: Option<BTreeSet<String>>,
+    told: Option<(u32, u32)>,
+}
+
+impl Progress {
+    /// How many new instances are healthy, of how many, if that is news.
+    fn next(&mut self, status: &ServiceStatus) -> Option<(u32, u32)> {
+        let healthy = || status.instances.iter().filter(|one| one.state == InstanceState::Healthy);
+        let before = self.before.get_or_insert_with(|| healthy().map(|one| one.id.clone()).collect());
+        let new = healthy().filter(|one| !before.contains(&one.id)).count();
+        let now = (u32::try_from(new).unwrap_or(u32::MAX), status.desired);
+        let news = self.told.map_or(now.0 > 0, |told| told != now);
+        self.told = Some(now);
+        news.then_some(now)
+    }
 }

@@ -27,16 +27,19 @@ pub enum Feature {
     ClusterRecovery,
     /// Ends rollouts at a deadline.
     RolloutDeadlines,
+    /// Gives containers settings beyond those of the first version, and scales, stops and restarts services.
+    ContainerSettings,
 }
 
 impl Feature {
     /// All of them, oldest first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::StrictRequests,
         Self::CarriedRecords,
         Self::DurableServices,
         Self::ClusterRecovery,
         Self::RolloutDeadlines,
+        Self::ContainerSettings,
     ];
 
     /// The word in labels and messages.
@@ -47,6 +50,7 @@ impl Feature {
             Self::DurableServices => "durable-services",
             Self::ClusterRecovery => "cluster-recovery",
             Self::RolloutDeadlines => "rollout-deadlines",
+            Self::ContainerSettings => "container-settings",
         }
     }
 
@@ -154,7 +158,8 @@ pub struct Needs {
     pub machines: Features,
 }
 
-/// A field of a deployment, as a JSON pointer, and what it needs where it is set.
+/// A field of a deployment, as a JSON pointer in which `*` stands for any item of a list, and what it
+/// needs where it is set.
 #[derive(Debug, Clone, Copy)]
 struct Field {
     path: &'static str,
@@ -165,6 +170,11 @@ struct Field {
 /// A field that the first version knows.
 const fn first(path: &'static str) -> Field {
     Field { path, control: None, machines: None }
+}
+
+/// A field that only control machines act on.
+const fn control(path: &'static str, feature: Feature) -> Field {
+    Field { path, control: Some(feature), machines: None }
 }
 
 /// Every field of a deployment. A field that a later version adds is added here with the features
@@ -183,8 +193,12 @@ const FIELDS: &[Field] = &[
     first("/spec/limits"),
     first("/spec/placement"),
     first("/spec/update"),
-    Field { path: "/spec/update/deadline", control: Some(Feature::RolloutDeadlines), machines: None },
+    control("/spec/update/deadline", Feature::RolloutDeadlines),
     first("/spec/drain"),
+    control("/spec/container", Feature::ContainerSettings),
+    control("/spec/ports/*/protocol", Feature::ContainerSettings),
+    control("/spec/health/probe/command", Feature::ContainerSettings),
+    control("/restarted", Feature::ContainerSettings),
 ];
 
 impl Needs {
@@ -195,11 +209,22 @@ impl Needs {
     }
 
     fn by(fields: &[Field], deployment: &Value) -> Self {
-        let used = || fields.iter().filter(|field| deployment.pointer(field.path).is_some_and(is_set));
+        let used = || fields.iter().filter(|field| used(deployment, field.path));
         Self {
             control: used().filter_map(|field| field.control).collect(),
             machines: used().filter_map(|field| field.machines).collect(),
         }
+    }
+}
+
+/// Whether the field at `path` says anything.
+fn used(value: &Value, path: &str) -> bool {
+    match path.split_once("/*") {
+        Some((list, rest)) => {
+            let items = value.pointer(list).and_then(Value::as_array);
+            items.is_some_and(|items| items.iter().any(|item| used(item, rest)))
+        }
+        None => value.pointer(path).is_some_and(is_set),
     }
 }
 
@@ -267,10 +292,12 @@ mod tests {
         for field in &fields {
             assert!(FIELDS.iter().any(|known| known.path == field), "`{field}` is not in FIELDS");
         }
-        // Fields that were added to a field of the first version have a row of their own.
-        let added = |field: &&Field| written.pointer(field.path).is_some() && field.control.is_some();
-        assert_eq!(fields.len() + FIELDS.iter().filter(added).count(), FIELDS.len());
-        assert_eq!(Needs::of(&deployment).control, [Feature::RolloutDeadlines].into_iter().collect());
+        // The newest sample has everything that may be left out, at any depth.
+        for field in FIELDS {
+            assert!(used(&written, field.path), "the newest sample has no `{}`", field.path);
+        }
+        let all = [Feature::RolloutDeadlines, Feature::ContainerSettings];
+        assert_eq!(Needs::of(&deployment).control, all.into_iter().collect());
         let first: Value = serde_json::from_str(&samples[0].1).expect("JSON");
         let first: Deployment = serde_json::from_value(first["deployment"].clone()).expect("a deployment");
         assert_eq!(Needs::of(&first), Needs::default(), "the first version can run it");

@@ -97,6 +97,12 @@ operations! {
     Deploy => "deploy a service",
     /// Roll a service back.
     Rollback => "roll a service back",
+    /// Read what a service runs, with its environment variables.
+    Deployed => "read a deployment",
+    /// Roll a service back to a revision of a given number.
+    RollbackTo => "roll a service back to a revision",
+    /// Change the number of a service's instances, stop or start it.
+    Scale => "scale a service",
     /// Remove a service.
     Remove => "remove a service",
     /// Read what a control machine knows of its cluster.

@@ -1,5 +1,6 @@
 //! The project: what `fleetwright.yaml` and the files beside it say.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::access::Policy;
 use super::address::AddressPool;
 use super::name::{
-    ClusterName, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
+    ClusterName, Digest, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
 };
 use super::pipeline::Pipeline;
 use super::published::PublishedAgent;
@@ -62,9 +63,10 @@ impl Repository {
         self.stacks.iter().find(|stack| stack.name == *name)
     }
 
-    /// The service of that name.
-    pub fn service(&self, name: &ServiceName) -> Option<&ServiceSpec> {
-        self.services.iter().map(|service| &service.spec).find(|spec| spec.name == *name)
+    /// The service of that name, as it is to be in `environment`.
+    pub fn service(&self, name: &ServiceName, environment: &EnvironmentName) -> Option<&Wanted> {
+        let service = self.services.iter().find(|service| service.name() == name)?;
+        Some(service.in_environment(environment))
     }
 
     /// The pipeline of that name.
@@ -175,8 +177,45 @@ pub struct GitRepository {
 /// A service and where it stands.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// What is wanted.
-    pub spec: ServiceSpec,
+    /// What is wanted where no environment says otherwise.
+    pub wanted: Wanted,
+    /// What is wanted in environments that have something of their own.
+    pub environments: BTreeMap<EnvironmentName, Wanted>,
     /// Where its name stands.
     pub place: Place,
+}
+
+impl Service {
+    /// Its name.
+    pub fn name(&self) -> &ServiceName {
+        &self.wanted.spec.name
+    }
+
+    /// What is wanted in `environment`.
+    pub fn in_environment(&self, environment: &EnvironmentName) -> &Wanted {
+        self.environments.get(environment).unwrap_or(&self.wanted)
+    }
+}
+
+/// What a service is to be in one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is to run.
+    pub spec: ServiceSpec,
+    /// Where its image is kept, if that is somebody else's; otherwise pipelines build it, and the
+    /// environment's registry keeps it.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// An image of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The host of its registry.
+    pub host: String,
+    /// Its tag, where the file names one.
+    pub tag: Option<String>,
+    /// Its digest, where the file names one.
+    pub digest: Option<Digest>,
+    /// Its name as it stands in the file.
+    pub shown: String,
 }

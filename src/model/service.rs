@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::container::ContainerSettings;
 use super::name::{Digest, MachineId, ServiceName};
 
 /// How many instances run, and where.
@@ -19,6 +20,44 @@ pub enum Scale {
     EveryMachine,
 }
 
+/// What the number of a service's instances is to become, without a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScaleTo {
+    /// This many.
+    Replicas(u32),
+    /// None, until it is started again.
+    Stop,
+    /// What it had before it was stopped.
+    Start,
+}
+
+/// What is spoken at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The word in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_tcp(&self) -> bool {
+        *self == Self::Tcp
+    }
+}
+
 /// A port of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +66,9 @@ pub struct Port {
     pub container: u16,
     /// The port on the machine; `None` lets the engine pick a free one.
     pub host: Option<u16>,
+    /// What is spoken there.
+    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    pub protocol: Protocol,
 }
 
 /// What is asked of an instance to find out whether it is healthy.
@@ -45,9 +87,14 @@ pub enum HealthProbe {
         /// The container's port.
         port: u16,
     },
+    /// A program inside the container exits with 0.
+    Command {
+        /// The program and its arguments; no shell reads them.
+        command: Vec<String>,
+    },
 }
 
-/// A health check; it needs nothing inside the image.
+/// A health check; unless it is a command, it needs nothing inside the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
@@ -112,6 +159,9 @@ pub struct ServiceSpec {
     pub update: UpdatePolicy,
     /// How long an instance goes on serving after it was told to stop.
     pub drain: Duration,
+    /// What else its containers are given.
+    #[serde(default, skip_serializing_if = "ContainerSettings::is_empty")]
+    pub container: ContainerSettings,
 }
 
 /// What shall run: the spec with everything a pipeline decided.
@@ -126,6 +176,28 @@ pub struct Deployment {
     pub digest: Digest,
     /// Where it came from.
     pub origin: Origin,
+    /// When somebody last asked for new instances of the same; it is in the template of instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<DateTime<Utc>>,
+}
+
+/// What a service runs, with all that its revision says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// Version of this document, 1.
+    pub version: u32,
+    /// The revision.
+    pub revision: u64,
+    /// Its deployment, with as many instances as its file asked for last.
+    pub deployment: Deployment,
+    /// How many instances there are to be now, whoever said so.
+    pub live: Scale,
+    /// Whether it is stopped.
+    pub stopped: bool,
+    /// Whether its next deployment is the one that puts it on the network that services share, which
+    /// replaces its instances whatever else it changes.
+    #[serde(default)]
+    pub joins: bool,
 }
 
 /// The change that made a deployment.
@@ -344,6 +416,12 @@ pub struct ServiceStatus {
     pub name: ServiceName,
     /// How many instances there should be.
     pub desired: u32,
+    /// What its file said about that, where `scale` has set another number since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_from: Option<u32>,
+    /// Whether it is stopped, until somebody starts it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// The instances, sorted by name, then id.
     pub instances: Vec<Instance>,
     /// The last revisions, newest first, at most ten.

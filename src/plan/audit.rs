@@ -15,6 +15,8 @@ pub fn is_change(operation: Operation) -> bool {
         Operation::Identify
         | Operation::Deploy
         | Operation::Rollback
+        | Operation::RollbackTo
+        | Operation::Scale
         | Operation::Remove
         | Operation::Drain
         | Operation::Register
@@ -30,6 +32,7 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::Snapshot
         | Operation::Watch
         | Operation::Logs
+        | Operation::Deployed
         | Operation::RebootState
         | Operation::ReportUnhealthy
         | Operation::EngineGone
@@ -94,6 +97,7 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
             ("repository", "/origin/repository"),
             ("commit", "/origin/commit"),
         ],
+        Operation::Scale => &[("replicas", "/to/replicas"), ("to", "/to")],
         Operation::Drain => &[("force", "/force")],
         Operation::Register => &[("node", "/node")],
         Operation::RebootAsk => &[("boot", "/boot")],
@@ -101,6 +105,8 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         Operation::TokenCreate => &[("level", "/level"), ("valid_s", "/valid_s")],
         Operation::Identify
         | Operation::Rollback
+        | Operation::RollbackTo
+        | Operation::Deployed
         | Operation::Remove
         | Operation::RebootReturn
         | Operation::EtcdClient

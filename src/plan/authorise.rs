@@ -38,8 +38,13 @@ pub fn right(operation: Operation) -> Option<Right> {
         Operation::Snapshot | Operation::Watch | Operation::Audit | Operation::ClusterStatus => {
             people(Level::Viewer)
         }
-        // Logs may hold what a service should not have printed.
-        Operation::Logs | Operation::Deploy | Operation::Rollback => people(Level::Deployer),
+        // Logs may hold what a service should not have printed, and variables what should be a secret.
+        Operation::Logs
+        | Operation::Deployed
+        | Operation::Deploy
+        | Operation::Rollback
+        | Operation::RollbackTo
+        | Operation::Scale => people(Level::Deployer),
         Operation::Remove
         | Operation::TokenCreate
         | Operation::TokenList

@@ -104,6 +104,8 @@ impl World {
         vec![ServiceStatus {
             name: "web".parse().expect("a name"),
             desired: 2,
+            scaled_from: None,
+            stopped: false,
             instances: instances.collect(),
             history: Vec::new(),
         }]

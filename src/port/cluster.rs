@@ -5,7 +5,7 @@ use futures_util::stream::BoxStream;
 
 use crate::model::machine::Machine;
 use crate::model::name::{MachineId, ServiceName};
-use crate::model::service::{Deployment, ServiceStatus};
+use crate::model::service::{Deployed, Deployment, ScaleTo, ServiceStatus};
 
 /// Why a cluster did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,16 @@ pub trait Cluster: Send + Sync {
     /// rollout on by itself; it is followed through `watch`.
     async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError>;
 
-    /// Goes back to the revision that ran before the present one; returns the new revision.
-    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError>;
+    /// What a service runs, or what its revision of that number says.
+    async fn deployed(&self, service: &ServiceName, revision: Option<u64>) -> Result<Deployed, ClusterError>;
+
+    /// Goes back to the revision that ran before the present one, or to that of number `to`; returns
+    /// the new revision.
+    async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError>;
+
+    /// Changes the number of instances. It is no revision, replaces no instance, and is kept until
+    /// the service's file asks for another number than it does now.
+    async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError>;
 
     /// Removes a service.
     async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError>;

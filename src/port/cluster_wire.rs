@@ -11,7 +11,7 @@ use crate::model::cluster::LogEnd;
 use crate::model::feature::Features;
 use crate::model::name::{BootId, MachineId, ServiceName};
 use crate::model::reboot::Mark;
-use crate::model::service::Ended;
+use crate::model::service::{Ended, ScaleTo};
 
 /// The port on which control machines serve the API.
 pub const PORT: u16 = 7443;
@@ -50,6 +50,14 @@ impl Endpoint {
 pub struct Changed {
     /// The number of the revision that runs or rolls out now.
     pub revision: u64,
+}
+
+/// What the number of a service's instances is to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// The number, or to stop or start it.
+    pub to: ScaleTo,
 }
 
 /// Machines to empty.
@@ -201,6 +209,9 @@ impl WireError {
     /// The cluster's error again; `endpoint` is where it came from.
     pub fn into_error(self, endpoint: &str) -> ClusterError {
         match (self.code.as_str(), self.about, self.detail) {
+            ("not-found", Some(what), Some(name)) if what == "revision" => {
+                ClusterError::NotFound { what: "revision", name }
+            }
             ("not-found", Some(what), Some(name)) if what == "service" => {
                 ClusterError::NotFound { what: "service", name }
             }
@@ -246,6 +257,7 @@ impl From<&ClusterError> for WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::service::Deployed;
 
     #[test]
     fn errors_survive_the_wire() {
@@ -295,6 +307,9 @@ mod tests {
             part::<Unhealthy>(&name, &text, "unhealthy");
             part::<RebootRequest>(&name, &text, "reboot");
             part::<EtcdClientRequest>(&name, &text, "etcd_client");
+            if holds(&text, "scale") {
+                assert_eq!(part::<Vec<ScaleRequest>>(&name, &text, "scale").len(), 3);
+            }
             if holds(&text, "recover") {
                 assert_eq!(part::<RecoverRequest>(&name, &text, "recover").log.index, 900);
             }
@@ -321,6 +336,15 @@ mod tests {
             }
             part::<Vec<crate::model::reboot::Answer>>(&name, &text, "leave");
             part::<Vec<crate::model::reboot::Returned>>(&name, &text, "returned");
+        }
+    }
+
+    /// What a service runs is deployed again by those who ask for it, so nothing of it is passed over.
+    #[test]
+    fn every_recorded_answer_about_a_deployment_is_understood() {
+        for (name, text) in crate::source::samples::of("deployed") {
+            let deployed: Deployed = serde_json::from_str(&text).expect(&name);
+            assert!(deployed.stopped);
         }
     }
 

@@ -65,6 +65,7 @@ pub fn assemble(
         all_stacks.extend(stacks::decode(&mut Reader { file, problems }, &node, variables));
     }
     let mut all_services: Vec<Service> = Vec::new();
+    let environments: Vec<_> = project.environments.iter().map(|one| one.name.clone()).collect();
     for file in &files.services {
         let Some(node) = document(file, problems) else {
             declared.unread.push("services");
@@ -72,7 +73,7 @@ pub fn assemble(
         };
         declare(file, &node, "service", &mut declared.services, problems);
         unfilled::check(file, &node, "services", &names(&declared.stacks), problems);
-        all_services.extend(services::decode(&mut Reader { file, problems }, &node));
+        all_services.extend(services::decode(&mut Reader { file, problems }, &node, &environments));
     }
     let mut all_pipelines = Vec::new();
     for file in &files.pipelines {
@@ -88,7 +89,7 @@ pub fn assemble(
         }
     }
     check_stacks(&all_stacks, &declared, problems);
-    service_ports::check(&all_services, problems);
+    service_ports::check(&all_services, &environments, problems);
     check_registries(&project, &all_pipelines, problems);
     check_overrides(&all_stacks, &project, &declared, files, problems);
     // An environment can have references of its own, and each must have an order.
@@ -199,11 +200,20 @@ fn check_pipeline(
             }
             let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"));
             problems.push(with_suggestion(diagnostic, file, step.place.span, name, &known, "services/"));
-        } else if let Some(service) = services.iter().find(|service| service.spec.name == rollout.service)
-            && !built.contains(&service.spec.image.as_str())
+        } else if let Some(service) = services.iter().find(|service| *service.name() == rollout.service)
+            && let Some(elsewhere) = &service.wanted.elsewhere
+        {
+            let message = format!("no pipeline builds `{}`, the image of `{name}`", elsewhere.shown);
+            problems.push(
+                Diagnostic::error("image-not-built", message)
+                    .at(file, step.place.span, "it is somebody else's")
+                    .help(format!("`fleetwright deploy {name}` rolls it out; remove the step")),
+            );
+        } else if let Some(service) = services.iter().find(|service| *service.name() == rollout.service)
+            && !built.contains(&service.wanted.spec.image.as_str())
             && decoded.complete
         {
-            let image = &service.spec.image;
+            let image = &service.wanted.spec.image;
             problems.push(
                 Diagnostic::warning(
                     "image-not-built",

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
-use crate::model::project::Service;
-use crate::model::service::{HealthCheck, HealthProbe, Limits, Port, Scale, ServiceSpec, UpdatePolicy};
+use crate::model::container::Reservations;
+use crate::model::name::{EnvironmentName, ServiceName};
+use crate::model::project::{Service, Wanted};
+use crate::model::service::{Limits, Port, Protocol, Scale, ServiceSpec, UpdatePolicy};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
 use crate::yaml::{Node, Scalar};
 
+mod container;
+mod health;
+mod image;
+mod overlay;
+
+pub use image::image;
+
 /// The most instances a service may have; more is a typing error, not a wish.
 const REPLICAS_MOST: i64 = 10_000;
-
-/// What a health check is, unless its file says something else.
-const INTERVAL: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(2);
-const RETRIES: u32 = 3;
-const START_PERIOD: Duration = Duration::from_secs(10);
-
-/// The shortest time between two checks, and the least that one may take.
-const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The least memory that the engine gives a container.
 const MEMORY_LEAST: u64 = 6 << 20;
@@ -31,38 +31,78 @@ const MONITOR: Duration = Duration::from_secs(5);
 /// How long an instance goes on serving after it was told to stop, unless given.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Decodes one file.
-pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<Service> {
+/// The keys of a service that concern its rollout and its place. Its container's are in [`container`].
+const KEYS: [&str; 14] = [
+    "image",
+    "replicas",
+    "every_machine",
+    "command",
+    "env",
+    "ports",
+    "health",
+    "resources",
+    "placement",
+    "spread",
+    "max_per_machine",
+    "update",
+    "stop_grace_period",
+    "environments",
+];
+
+/// Decodes one file. `environments` are the project's; none where they are not known.
+pub fn decode(reader: &mut Reader<'_>, root: &Node, environments: &[EnvironmentName]) -> Vec<Service> {
     let entries = reader.entries(root, "a file of services");
-    entries.iter().filter_map(|(key, value)| service(reader, key, value)).collect()
+    entries.iter().filter_map(|(key, value)| service(reader, key, value, environments)).collect()
 }
 
-fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Service> {
-    let name = reader.name(key);
-    let keys = [
-        "image",
-        "replicas",
-        "every_machine",
-        "command",
-        "environment",
-        "ports",
-        "health",
-        "limits",
-        "placement",
-        "update",
-        "drain",
-    ];
-    let fields = reader.fields(value, key.span, "a service", &keys)?;
-    let image = reader.required(&fields, "image").and_then(|node| image(reader, node));
-    let scale = scale(reader, value, &fields);
-    let mut command = Vec::new();
-    if let Some(node) = fields.get("command") {
-        for item in reader.items(node, "`command`") {
-            command.extend(reader.text(item, "an argument").map(str::to_owned));
+fn service(
+    reader: &mut Reader<'_>,
+    key: &Node,
+    value: &Node,
+    environments: &[EnvironmentName],
+) -> Option<Service> {
+    let name: Option<ServiceName> = reader.name(key);
+    let place = Place::new(reader.file, key.span);
+    let mut base = value.clone();
+    overlay::rename(reader, &mut base);
+    let own = base.get("environments").cloned();
+    let wanted = wanted(reader, key, &base, name.as_ref());
+    let mut of_environments = BTreeMap::new();
+    let own = own.as_ref().map(|own| reader.entries(own, "`environments`")).unwrap_or_default();
+    for (key, value) in own {
+        let Some(environment) = reader.name::<EnvironmentName>(key) else { continue };
+        if !environments.is_empty() && !environments.contains(&environment) {
+            let known: Vec<&str> = environments.iter().map(EnvironmentName::as_str).collect();
+            let message = format!("there is no environment `{environment}`");
+            let diagnostic = Diagnostic::error("unknown-environment", message);
+            let place = "`environments` of fleetwright.yaml";
+            super::did_you_mean(reader, diagnostic, key.span, environment.as_str(), &known, place);
+            continue;
+        }
+        let mut value = value.clone();
+        overlay::rename(reader, &mut value);
+        if let Some((key, _)) = value.entry("environments") {
+            let diagnostic =
+                Diagnostic::error("unknown-key", "an environment has no `environments` of its own");
+            reader.problem(diagnostic, key.span, "remove it");
+            continue;
+        }
+        let merged = overlay::merged(&base, &value);
+        if let Some(wanted) = self::wanted(reader, key, &merged, name.as_ref()) {
+            of_environments.insert(environment, wanted);
         }
     }
-    let environment =
-        fields.get("environment").map(|node| variables(reader, node, "`environment`")).unwrap_or_default();
+    Some(Service { wanted: wanted?, environments: of_environments, place })
+}
+
+/// What a service is to be, from its own keys or from those together with an environment's.
+fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&ServiceName>) -> Option<Wanted> {
+    let keys: Vec<&'static str> = KEYS.into_iter().chain(container::KEYS).collect();
+    let fields = reader.fields(value, key.span, "a service", &keys)?;
+    let image = reader.required(&fields, "image").and_then(|node| image::reference(reader, node));
+    let scale = scale(reader, value, &fields);
+    let command = fields.get("command").map(|node| words(reader, node, "`command`")).unwrap_or_default();
+    let environment = fields.get("env").map(|node| variables(reader, node, "`env`")).unwrap_or_default();
     let mut ports = Vec::new();
     if let Some(node) = fields.get("ports") {
         for item in reader.items(node, "`ports`") {
@@ -72,20 +112,37 @@ fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Service>
     let health = match fields.get("health") {
         Some(node) => {
             let place = value.entry("health").map_or(node.span, |(key, _)| key.span);
-            health(reader, node, place, &ports)
+            health::health(reader, node, place, &ports)
         }
         None => None,
     };
-    let limits = fields.get("limits").and_then(|node| limits(reader, node)).unwrap_or_default();
+    let (limits, reservations) =
+        fields.get("resources").map(|node| resources(reader, node)).unwrap_or_default();
     let placement = fields.get("placement").map(|node| reader.texts(node, "`placement`")).unwrap_or_default();
     let update = match fields.get("update") {
         Some(node) => update(reader, node),
         None => Some(UpdatePolicy { parallel: 1, monitor: MONITOR, deadline: None }),
     };
-    let drain = fields.get("drain").map_or(Some(DRAIN), |node| reader.duration(node, "`drain`"));
+    let drain = fields
+        .get("stop_grace_period")
+        .map_or(Some(DRAIN), |node| reader.duration(node, "`stop_grace_period`"));
+    let mut container = container::decode(reader, value, &fields);
+    container.reservations = reservations;
+    container.spread = fields.get("spread").and_then(|node| metadata_key(reader, node, "`spread`"));
+    container.max_per_machine = fields
+        .get("max_per_machine")
+        .and_then(|node| reader.integer(node, "`max_per_machine`", 1, REPLICAS_MOST));
+    if scale == Some(Scale::EveryMachine)
+        && let Some((key, _)) = value.entry("max_per_machine")
+    {
+        let diagnostic =
+            Diagnostic::error("conflicting-keys", "a service of every machine has one instance on each");
+        reader.problem(diagnostic, key.span, "remove it, or give `replicas`");
+    }
+    let (image, elsewhere) = image?;
     let spec = ServiceSpec {
-        name: name?,
-        image: image?,
+        name: name?.clone(),
+        image,
         command,
         scale: scale?,
         environment,
@@ -95,35 +152,39 @@ fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Service>
         placement,
         update: update?,
         drain: drain?,
+        container,
     };
-    Some(Service { spec, place: Place::new(reader.file, key.span) })
+    Some(Wanted { spec, elsewhere })
 }
 
-/// An image's repository, without registry host, tag or digest.
-pub fn image(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
-    let text = reader.text(node, "`image`")?;
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    let host =
-        text.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost");
-    if host || text.len() > 200 || !text.split('/').all(part) {
-        let diagnostic = Diagnostic::error("bad-image", format!("`{text}` is not the name of an image"));
-        let (label, help) = if host {
-            (
-                "it names a registry",
-                "where images are kept is the environment's `registry` in fleetwright.yaml",
-            )
-        } else if text.contains([':', '@']) {
-            ("it has a tag or digest", "a rollout uses the digest that its pipeline has built")
-        } else {
-            ("", "use lower-case letters, digits, `-`, `_`, `.` and `/`, such as `team/web`")
-        };
-        reader.problem(diagnostic.help(help), node.span, label);
+/// A list of words, which no shell reads.
+fn words(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(Scalar::Text(text)) = node.scalar() {
+        let list: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
+        let diagnostic =
+            Diagnostic::error("wrong-type", format!("{what} must be a list, but this is a text"));
+        let help = format!("no shell reads it; write its words: `[{}]`", list.join(", "));
+        reader.problem(diagnostic.help(help), node.span, "this is a text");
+        return words;
+    }
+    for item in reader.items(node, what) {
+        words.extend(reader.text(item, "an argument").map(str::to_owned));
+    }
+    words
+}
+
+/// The name of metadata of machines.
+fn metadata_key(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
+    let text = reader.text(node, what)?;
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if text.is_empty() || !text.bytes().all(legal) {
+        let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is not the name of metadata"));
+        reader.problem(
+            diagnostic.help("a machine has `zone` and `role`, and its group's tags"),
+            node.span,
+            "",
+        );
         return None;
     }
     Some(text.to_owned())
@@ -148,60 +209,54 @@ fn scale(reader: &mut Reader<'_>, value: &Node, fields: &Fields<'_>) -> Option<S
     Some(if every { Scale::EveryMachine } else { Scale::Replicas(replicas.unwrap_or(1)) })
 }
 
+/// A port: a mapping, or Compose's short form `[HOST:]CONTAINER[/PROTOCOL]`.
 fn port(reader: &mut Reader<'_>, node: &Node) -> Option<Port> {
-    let fields = reader.fields(node, node.span, "a port", &["container", "host"])?;
+    if node.entries().is_none()
+        && let Some(text) = node.text()
+    {
+        return short_port(reader, node, text);
+    }
+    let fields = reader.fields(node, node.span, "a port", &["container", "host", "protocol"])?;
     let container =
         reader.required(&fields, "container").and_then(|node| reader.integer(node, "`container`", 1, 65_535));
     let host = match fields.get("host") {
         Some(node) => Some(reader.integer(node, "`host`", 1, 65_535)?),
         None => None,
     };
-    Some(Port { container: container?, host })
-}
-
-fn health(reader: &mut Reader<'_>, node: &Node, place: Span, ports: &[Port]) -> Option<HealthCheck> {
-    let keys = ["http", "tcp", "port", "interval", "timeout", "retries", "start_period"];
-    let fields = reader.fields(node, place, "a health check", &keys)?;
-    let probe = match (fields.get("http"), fields.get("tcp")) {
-        (Some(path), None) => http(reader, &fields, path, place, ports),
-        (None, Some(port)) => reader.integer(port, "`tcp`", 1, 65_535).map(|port| HealthProbe::Tcp { port }),
-        (None, None) => {
-            let diagnostic = Diagnostic::error("missing-key", "a health check needs `http` or `tcp`");
-            let help = "`{http: /health, port: 8080}` asks for a page, `{tcp: 8080}` makes a connection";
-            reader.problem(diagnostic.help(help), place, "neither is given");
-            None
-        }
-        (Some(_), Some(_)) => {
-            let diagnostic =
-                Diagnostic::error("conflicting-keys", "a health check has `http` or `tcp`, not both");
-            reader.problem(diagnostic, place, "remove one of them");
-            None
-        }
+    let protocol = match fields.get("protocol") {
+        None => Protocol::Tcp,
+        Some(node) => match reader.text(node, "`protocol`")? {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => {
+                let diagnostic = Diagnostic::error("bad-value", format!("there is no protocol `{other}`"));
+                reader.problem(diagnostic, node.span, "write `tcp` or `udp`");
+                return None;
+            }
+        },
     };
-    let interval = fields.get("interval").map_or(Some(INTERVAL), |node| often(reader, node, "`interval`"));
-    let timeout = fields.get("timeout").map_or(Some(TIMEOUT), |node| often(reader, node, "`timeout`"));
-    let retries =
-        fields.get("retries").map_or(Some(RETRIES), |node| reader.integer(node, "`retries`", 1, 1_000));
-    let start_period =
-        fields.get("start_period").map_or(Some(START_PERIOD), |node| reader.duration(node, "`start_period`"));
-    Some(HealthCheck {
-        probe: probe?,
-        interval: interval?,
-        timeout: timeout?,
-        retries: retries?,
-        start_period: start_period?,
-    })
+    Some(Port { container: container?, host, protocol })
 }
 
-/// A time of a health check. The engine takes none for its own default, which nobody means who writes `0s`.
-fn often(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Duration> {
-    let time = reader.duration(node, what)?;
-    if time < SHORTEST {
-        let diagnostic = Diagnostic::error("out-of-range", format!("{what} must be at least `100ms`"));
-        reader.problem(diagnostic, node.span, "too short");
-        return None;
+fn short_port(reader: &mut Reader<'_>, node: &Node, text: &str) -> Option<Port> {
+    let (ports, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.split('/').next().unwrap_or_default(), Some(Protocol::Tcp)),
+        Some((ports, "udp")) => (ports, Some(Protocol::Udp)),
+        Some((ports, _)) => (ports, None),
+    };
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    let (host, container) = match ports.split_once(':') {
+        Some((host, container)) => (Some(number(host)), number(container)),
+        None => (None, number(ports)),
+    };
+    if let (Some(container), Some(protocol), None | Some(Some(_))) = (container, protocol, host) {
+        return Some(Port { container, host: host.flatten(), protocol });
     }
-    Some(time)
+    let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is not a port"));
+    let help = "write `8080` (the engine picks the machine's port), `\"80:8080\"` (port 80 of the machine), \
+                `53:53/udp`, or a mapping with `container`, `host` and `protocol`";
+    reader.problem(diagnostic.help(help), node.span, "");
+    None
 }
 
 /// A mapping from names of environment variables to texts.
@@ -228,34 +283,28 @@ pub fn variables(reader: &mut Reader<'_>, node: &Node, what: &str) -> BTreeMap<S
     reader.texts(node, what)
 }
 
-fn http(
-    reader: &mut Reader<'_>,
-    fields: &Fields<'_>,
-    path: &Node,
-    place: Span,
-    ports: &[Port],
-) -> Option<HealthProbe> {
-    let text = reader.text(path, "`http`")?.to_owned();
-    if !text.starts_with('/') {
-        let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is not a path"));
-        reader.problem(diagnostic, path.span, "it must start with `/`");
-    }
-    let port = match (fields.get("port"), ports) {
-        (Some(node), _) => reader.integer(node, "`port`", 1, 65_535)?,
-        (None, [only]) => only.container,
-        (None, _) => {
-            let diagnostic =
-                Diagnostic::error("missing-key", "a health check by `http` needs the key `port`");
-            let help = "it may be left out only when the service has exactly one port";
-            reader.problem(diagnostic.help(help), place, "`port` is missing");
-            return None;
-        }
+/// What an instance may use at most, and what is kept free for it.
+fn resources(reader: &mut Reader<'_>, node: &Node) -> (Limits, Option<Reservations>) {
+    let Some(fields) = reader.fields(node, node.span, "resources", &["limits", "reservations"]) else {
+        return Default::default();
     };
-    Some(HealthProbe::Http { port, path: text })
+    let limits = fields.get("limits").and_then(|node| amounts(reader, node, "limits")).unwrap_or_default();
+    let limits = Limits { memory_bytes: limits.memory_bytes, cpu_millis: limits.cpu_millis };
+    let kept = fields.get("reservations").and_then(|node| amounts(reader, node, "reservations"));
+    if let (Some(kept), Some((key, _))) = (kept, node.entry("reservations")) {
+        let more =
+            |kept: Option<u64>, limit: Option<u64>| kept.zip(limit).is_some_and(|(kept, most)| kept > most);
+        if more(kept.memory_bytes, limits.memory_bytes) || more(kept.cpu_millis, limits.cpu_millis) {
+            let diagnostic = Diagnostic::error("out-of-range", "more is reserved than an instance may use");
+            reader.problem(diagnostic, key.span, "raise `limits`, or reserve less");
+        }
+    }
+    (limits, kept)
 }
 
-fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
-    let fields = reader.fields(node, node.span, "limits", &["memory", "cpu"])?;
+/// Memory and CPU.
+fn amounts(reader: &mut Reader<'_>, node: &Node, what: &'static str) -> Option<Reservations> {
+    let fields = reader.fields(node, node.span, what, &["memory", "cpu"])?;
     let memory_bytes = fields.get("memory").and_then(|node| {
         let bytes = reader.size(node, "`memory`")?;
         if bytes < MEMORY_LEAST {
@@ -281,7 +330,7 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
         }
         Some((cpus * 1000.0).round() as u64)
     });
-    Some(Limits { memory_bytes, cpu_millis })
+    Some(Reservations { memory_bytes, cpu_millis })
 }
 
 fn update(reader: &mut Reader<'_>, node: &Node) -> Option<UpdatePolicy> {
@@ -294,4 +343,9 @@ fn update(reader: &mut Reader<'_>, node: &Node) -> Option<UpdatePolicy> {
         None => None,
     };
     Some(UpdatePolicy { parallel: parallel?, monitor: monitor?, deadline })
+}
+
+/// The place to point at for `key` of a mapping.
+fn key_span(node: &Node, key: &str) -> Span {
+    node.entry(key).map_or(node.span, |(key, _)| key.span)
 }

@@ -1,10 +1,13 @@
 //! Rendered stacks.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::model::project::Wanted;
 use crate::model::stack::{ENVIRONMENT_TAG, RenderedStack};
+use crate::plan::deploy::spec_fields;
 
 /// Version of the JSON document, raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -26,6 +29,37 @@ pub fn templates(stacks: &[&RenderedStack]) -> String {
         text.push_str(&ended(&stack.template));
     }
     text
+}
+
+/// What services are to be, a field a line.
+pub fn services<'s>(services: impl Iterator<Item = &'s Wanted>) -> String {
+    let mut text = String::new();
+    for wanted in services {
+        let fields = service_fields(wanted);
+        let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+        let _ = writeln!(text, "{}", wanted.spec.name);
+        for (name, value) in fields {
+            let _ = writeln!(text, "  {name:width$}   {}", value.escape_debug());
+        }
+    }
+    text
+}
+
+/// What services are to be, as JSON.
+pub fn services_json<'s>(environment: &str, services: impl Iterator<Item = &'s Wanted>) -> Value {
+    let all: Vec<_> = services
+        .map(|wanted| json!({ "service": wanted.spec.name, "fields": service_fields(wanted) }))
+        .collect();
+    json!({ "version": VERSION, "environment": environment, "services": all })
+}
+
+/// The fields of a service, with its image as its file has it.
+fn service_fields(wanted: &Wanted) -> BTreeMap<String, String> {
+    let mut fields = spec_fields(&wanted.spec);
+    if let Some(elsewhere) = &wanted.elsewhere {
+        fields.insert("image".to_owned(), elsewhere.shown.clone());
+    }
+    fields
 }
 
 /// The user data of the machines of `stacks`, decoded.

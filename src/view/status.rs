@@ -24,7 +24,7 @@ pub fn services(services: &[ServiceStatus], now: DateTime<Utc>) -> String {
                 current.map_or_else(|| "-".to_owned(), |revision| revision.image()),
                 current.map_or_else(|| "-".to_owned(), |revision| origin(&revision.origin)),
                 format!("{}/{}", service.healthy(), service.desired),
-                current.map_or("-", |revision| revision.state.words()).to_owned(),
+                state(service, current),
                 current.map_or_else(|| "-".to_owned(), |revision| ago(revision.since, now)),
             ]
         })
@@ -32,10 +32,30 @@ pub fn services(services: &[ServiceStatus], now: DateTime<Utc>) -> String {
     table(&["SERVICE", "REVISION", "IMAGE", "FROM", "HEALTHY", "STATE", "SINCE"], &rows)
 }
 
+/// What becomes of a service, in a few words.
+fn state(service: &ServiceStatus, current: Option<&Revision>) -> String {
+    match (by_hand(service), current) {
+        _ if service.stopped => "stopped".to_owned(),
+        (Some(_), Some(revision)) => format!("{}, scaled by hand", revision.state.words()),
+        (None, Some(revision)) => revision.state.words().to_owned(),
+        (_, None) => "-".to_owned(),
+    }
+}
+
+/// How the number of instances differs from the file's, if somebody has set it by hand.
+fn by_hand(service: &ServiceStatus) -> Option<String> {
+    match (service.stopped, service.scaled_from) {
+        (true, _) => Some(format!("stopped; `fleetwright start {}` starts it", service.name)),
+        (false, Some(count)) => Some(format!("scaled by hand, its file says {count}")),
+        (false, None) => None,
+    }
+}
+
 /// One service in full.
 pub fn service(service: &ServiceStatus, now: DateTime<Utc>) -> String {
     let mut text = String::new();
-    let healthy = format!("{}/{} healthy", service.healthy(), service.desired);
+    let by_hand = by_hand(service).map_or_else(String::new, |words| format!(" ({words})"));
+    let healthy = format!("{}/{} healthy{by_hand}", service.healthy(), service.desired);
     let _ = match current(service) {
         Some(revision) => writeln!(
             text,
@@ -209,6 +229,8 @@ mod tests {
         ServiceStatus {
             name: "web".parse().expect("a name"),
             desired: 3,
+            scaled_from: Some(2),
+            stopped: false,
             instances: vec![
                 instance(1, "i-0d3c", InstanceState::Healthy, None),
                 Instance { restarts: 3, ..instance(2, "i-0f11", InstanceState::Stopping, None) },
@@ -250,6 +272,7 @@ mod tests {
         by_hand.name = "batch".parse().expect("a name");
         by_hand.history.truncate(0);
         by_hand.instances.clear();
+        by_hand.scaled_from = None;
         insta::assert_snapshot!(services(&[by_hand, web()], at(240)));
         assert_eq!(services(&[], at(0)), "No services run in this cluster.\n");
     }

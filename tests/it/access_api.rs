@@ -35,6 +35,7 @@ fn deployment() -> Deployment {
             placement: BTreeMap::new(),
             update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
             drain: Duration::from_secs(1),
+            container: fleetwright::model::container::ContainerSettings::default(),
         },
         registry: "registry.example.com".to_owned(),
         digest: format!("sha256:{}", "a".repeat(64)).parse().expect("a digest"),
@@ -43,6 +44,7 @@ fn deployment() -> Deployment {
             commit: "c".repeat(40),
             subject: "hunter2 in a subject".to_owned(),
         },
+        restarted: None,
     }
 }
 
@@ -72,7 +74,7 @@ async fn a_change_is_recorded_with_who_what_when_and_from_where() {
     let caller = control.caller(&ci, &[]);
     assert_eq!(caller.deploy(&deployment()).await.expect("deployed"), 1);
     let web: ServiceName = "web".parse().expect("a name");
-    caller.rollback(&web).await.expect_err("this cluster has nothing to go back to");
+    caller.rollback(&web, None).await.expect_err("this cluster has nothing to go back to");
     let machine: MachineId = "i-9".parse().expect("an id");
     caller.drain(std::slice::from_ref(&machine)).await.expect("drained");
     let worker = control.caller(WORKER, &[]);
@@ -125,7 +127,7 @@ async fn a_viewer_is_refused_with_the_level_that_it_takes_and_how_to_get_it() {
     let web: ServiceName = "web".parse().expect("a name");
     for reason in [
         denied(viewer.deploy(&deployment()).await),
-        denied(viewer.rollback(&web).await),
+        denied(viewer.rollback(&web, None).await),
         denied(viewer.logs(&web, 1, false).await.map(drop)),
         denied(viewer.drain(&["i-9".parse().expect("an id")]).await),
     ] {

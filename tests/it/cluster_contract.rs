@@ -25,8 +25,8 @@ use fleetwright::model::machine::MachineState;
 use fleetwright::model::name::{Digest, MachineId, ServiceName};
 use fleetwright::model::secret::Secret;
 use fleetwright::model::service::{
-    Deployment, HealthCheck, HealthProbe, InstanceState, Limits, Origin, Port, RevisionState, Scale,
-    ServiceSpec, ServiceStatus, UpdatePolicy,
+    Deployment, HealthCheck, HealthProbe, InstanceState, Limits, Origin, Port, Protocol, RevisionState,
+    Scale, ServiceSpec, ServiceStatus, UpdatePolicy,
 };
 use fleetwright::model::standing::{Place, Turn};
 use fleetwright::plan::cluster as plan;
@@ -177,7 +177,7 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
 
     let broken = cluster.deploy(&deployment(&images.broken)).await.expect("deployed");
     match ended(cluster, &service, broken).await {
-        Outcome::Undone { reason } => {
+        Outcome::Undone { reason, .. } => {
             assert!(reason.contains("never became healthy: 404 from /health"), "{reason}")
         }
         other => panic!("{other:?}"),
@@ -188,7 +188,7 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
         [(3, RevisionState::RolledBack), (2, RevisionState::Running), (1, RevisionState::Replaced)]
     );
 
-    let back = cluster.rollback(&service).await.expect("rolled back");
+    let back = cluster.rollback(&service, None).await.expect("rolled back");
     assert_eq!((back, ended(cluster, &service, back).await), (4, Outcome::Running));
     let status = self::status(cluster, &service).await;
     assert_eq!(
@@ -215,7 +215,10 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
 
     asking.end(name);
     let nobody: ServiceName = "nobody".parse().expect("a name");
-    assert!(matches!(cluster.rollback(&nobody).await, Err(ClusterError::NotFound { what: "service", .. })));
+    assert!(matches!(
+        cluster.rollback(&nobody, None).await,
+        Err(ClusterError::NotFound { what: "service", .. })
+    ));
     cluster.remove(&service).await.expect("removed");
     within(async {
         let mut snapshots = cluster.watch().await.expect("a watch");
@@ -229,7 +232,7 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
 }
 
 pub async fn ended(cluster: &dyn Cluster, service: &ServiceName, revision: u64) -> Outcome {
-    let outcome = within(follow(cluster, service, revision)).await.expect("followed");
+    let outcome = within(follow(cluster, service, revision, &|_| {})).await.expect("followed");
     println!("{service} revision {revision}: {outcome:?}");
     outcome
 }
@@ -343,7 +346,7 @@ pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Dep
             command: vec![],
             scale: Scale::Replicas(2),
             environment: BTreeMap::new(),
-            ports: vec![Port { container: 8080, host: None }],
+            ports: vec![Port { container: 8080, host: None, protocol: Protocol::Tcp }],
             health: Some(HealthCheck {
                 probe: HealthProbe::Http { port: 8080, path: "/health".to_owned() },
                 interval: Duration::from_secs(1),
@@ -355,10 +358,12 @@ pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Dep
             placement: BTreeMap::new(),
             update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
             drain: Duration::from_secs(3),
+            container: fleetwright::model::container::ContainerSettings::default(),
         },
         registry: registry.to_owned(),
         digest: digest.clone(),
         origin: Origin { repository: "-".to_owned(), commit: String::new(), subject: String::new() },
+        restarted: None,
     }
 }
 

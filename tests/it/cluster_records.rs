@@ -64,7 +64,7 @@ async fn ask(machines: &[(usize, Own)]) -> Vec<Asked> {
 }
 
 async fn rolled_out(swarm: &Swarm, service: &ServiceName, revision: u64) {
-    let outcome = tokio::time::timeout(LIMIT, follow(swarm, service, revision)).await;
+    let outcome = tokio::time::timeout(LIMIT, follow(swarm, service, revision, &|_| {})).await;
     assert_eq!(outcome.expect("in time").expect("followed"), Outcome::Running);
 }
 
@@ -113,7 +113,7 @@ async fn records_of_other_versions_block_nothing_and_services_are_restored_elsew
     let numbers: Vec<u64> = shown.iter().map(|one| one.number).collect();
     assert_eq!(numbers, [4, 3, 2, 1], "all of them are shown");
     assert_eq!(shown[2].state, RevisionState::Replaced);
-    let refused = swarm.rollback(&web).await.expect_err("a field would be dropped").to_string();
+    let refused = swarm.rollback(&web, None).await.expect_err("a field would be dropped").to_string();
     assert!(refused.contains("secrets") && refused.contains("revision 2"), "{refused}");
 
     // A removal has a number, and what comes after it a higher one.

@@ -66,7 +66,7 @@ async fn another_number_of_instances_replaces_none() {
     let (revision, _) = deployed(&swarm, &of(&second, 3)).await;
     assert_eq!(revision, 3);
     deployed(&swarm, &of(&second, 1)).await;
-    let back = swarm.rollback(&service).await.expect("a way back");
+    let back = swarm.rollback(&service, None).await.expect("a way back");
     assert_eq!((back, ended(&swarm, &service, back).await), (4, Outcome::Running));
     let seen = status(&swarm, &service).await;
     assert_eq!((seen.desired, seen.history[0].digest.as_ref()), (1, Some(&first)), "{seen:#?}");

@@ -25,7 +25,7 @@ async fn undone(cluster: &dyn Cluster, deployment: &Deployment) -> (String, Serv
     let outcome = ended(cluster, &deployment.spec.name, revision).await;
     println!("{}: {:.1} s", deployment.spec.name, begun.elapsed().as_secs_f64());
     match outcome {
-        Outcome::Undone { reason } => (reason, status(cluster, &deployment.spec.name).await),
+        Outcome::Undone { reason, .. } => (reason, status(cluster, &deployment.spec.name).await),
         other => panic!("{other:?}"),
     }
 }

@@ -33,7 +33,7 @@ use fleetwright::model::name::{MachineId, ServiceName};
 use fleetwright::model::principal::Operation;
 use fleetwright::model::reboot::{Leave, Mark};
 use fleetwright::model::secret::Secret;
-use fleetwright::model::service::{Deployment, Symptoms};
+use fleetwright::model::service::{Deployed, Deployment, ScaleTo, Symptoms};
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::cluster_routes::route;
@@ -196,9 +196,21 @@ impl Cluster for World {
         Ok(1)
     }
 
-    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
-        self.did(format!("rollback {service}"));
+    async fn deployed(&self, service: &ServiceName, _: Option<u64>) -> Result<Deployed, ClusterError> {
+        self.did(format!("deployed {service}"));
+        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    }
+
+    async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError> {
+        self.did(
+            to.map_or_else(|| format!("rollback {service}"), |to| format!("rollback {service} to {to}")),
+        );
         Ok(1)
+    }
+
+    async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
+        self.did(format!("scale {service} {to:?}"));
+        Ok(())
     }
 
     async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {
@@ -551,7 +563,7 @@ impl Lab {
         } else if route.path.starts_with("/v1/nodes") {
             route.path.replace("{id}", of.node)
         } else {
-            route.path.replace("{id}", of.machine).replace("{name}", "web")
+            route.path.replace("{id}", of.machine).replace("{name}", "web").replace("{revision}", "3")
         };
         let method = Method::from_bytes(route.method.as_bytes()).expect("a method");
         let mut request = client.request(method, format!("{}{path}", self.endpoint));
@@ -561,6 +573,7 @@ impl Lab {
         let body = match operation {
             Operation::Identify => json!({"version": 1}),
             Operation::Deploy => deployment(),
+            Operation::Scale => json!({"to": "stop"}),
             Operation::Drain => json!({"machines": [of.machine]}),
             Operation::Register => json!({"node": of.node, "labels": {"role": "control", "disk": "nvme"}}),
             Operation::ReportUnhealthy => json!({"output": "it is down"}),
@@ -578,6 +591,8 @@ impl Lab {
             | Operation::TokenRevoke
             | Operation::Watch
             | Operation::Rollback
+            | Operation::RollbackTo
+            | Operation::Deployed
             | Operation::Remove
             | Operation::Logs
             | Operation::EngineGone
@@ -661,12 +676,12 @@ async fn a_person_is_known_by_the_identity_of_the_credentials() {
     assert_eq!(lab.world.done(), ["drain [MachineId(\"i-3\")]"]);
     // A deployer is not an admin, and somebody who is only a user of the account can look.
     let dan = lab.person("dan");
-    dan.rollback(&"web".parse().expect("a name")).await.expect("a deployer");
+    dan.rollback(&"web".parse().expect("a name"), None).await.expect("a deployer");
     let refused = dan.remove(&"web".parse().expect("a name")).await.expect_err("no admin");
     assert!(matches!(refused, ClusterError::Denied { .. }), "{refused}");
     let eve = lab.person("eve");
     eve.snapshot().await.expect("the status");
-    let refused = eve.rollback(&"web".parse().expect("a name")).await.expect_err("only a viewer");
+    let refused = eve.rollback(&"web".parse().expect("a name"), None).await.expect_err("only a viewer");
     assert!(refused.to_string().contains("user/eve"), "{refused}");
     assert_eq!(lab.world.done(), ["rollback web"]);
     let break_glass = lab.api(Credential::Token(Secret::new(BREAK_GLASS.to_owned())));

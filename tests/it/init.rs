@@ -68,10 +68,9 @@ fn repository_commands_have_examples_in_their_help() {
 fn an_unknown_command_is_not_answered_with_one_that_destroys() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (word, next) in [
-        ("deploy", Some("fleetwright apply")),
-        ("restart", Some("fleetwright roll GROUP")),
+        ("release", Some("fleetwright apply")),
+        ("redeploy", Some("fleetwright roll GROUP")),
         ("delete", None),
-        ("stop", None),
         ("reload", None),
     ] {
         let run = fleetwright(folder.path(), &[word]);

@@ -156,6 +156,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         placement: BTreeMap::new(),
         update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
         drain: Duration::from_secs(1),
+        container: fleetwright::model::container::ContainerSettings::default(),
     };
     RunConfig {
         environment: "local".into(),

@@ -57,6 +57,7 @@ const ON_MACHINES: &[&str] = &[
     "driver/rendezvous.rs",
 ];
 const ELSEWHERE: &[&str] = &[
+    "driver/deploy.rs",
     "adapter/aws.rs",
     "adapter/aws/bucket.rs",
     "adapter/aws/bucket/keys.rs",

@@ -23,6 +23,7 @@ use crate::model::desired::Kept;
 use crate::model::duration::human;
 use crate::model::name::Digest;
 use crate::model::service::{Deployment, FailedInstance, Origin, Revision, RevisionState};
+use crate::port::cluster::ClusterError;
 
 /// The label that holds what became of a revision.
 const OUTCOME: &str = "fleetwright.outcome";
@@ -497,6 +498,15 @@ pub fn to_settle(records: &[Record], now: &Now) -> Vec<Record> {
         })
         .filter(|record| !records.contains(record))
         .collect()
+}
+
+/// The revision of that number.
+///
+/// # Errors
+/// When none is kept.
+pub fn find(records: &[Record], number: u64) -> Result<&Record, ClusterError> {
+    let found = records.iter().find(|record| record.number == number && !record.is_removal());
+    found.ok_or_else(|| ClusterError::NotFound { what: "revision", name: number.to_string() })
 }
 
 /// The revision to go back to: the last one before the present that ran whole.

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 use super::history::{self, Now, Record};
 use super::lineage::Lineage;
+use super::scaled;
 use super::spec::{self, NODE, SERVICE};
 use super::verdict::{Limits, Progress, Verdict, judge};
 use crate::model::machine::{Machine, MachineState, Role};
@@ -19,7 +20,7 @@ use crate::model::member::the_one;
 use crate::model::name::MachineId;
 use crate::model::reboot::Mark;
 use crate::model::service::{
-    FailedInstance, Instance, InstanceState, RevisionState, ServiceStatus, Symptoms,
+    FailedInstance, Instance, InstanceState, RevisionState, Scale, ServiceStatus, Symptoms,
 };
 
 /// The label that holds a machine's instance id.
@@ -205,6 +206,13 @@ impl Observed {
         the_one(nodes.map(|node| (is_up(node), node)))
     }
 
+    /// Whether a service is on the network that all of them share. Those that were deployed by
+    /// an earlier version are not.
+    pub fn on_network(service: &Service) -> bool {
+        let task = service.spec.as_ref().and_then(|spec| spec.task_template.as_ref());
+        task.and_then(|task| task.networks.as_ref()).is_some_and(|networks| !networks.is_empty())
+    }
+
     /// How many instances of a service there should be.
     pub fn desired(&self, service: &Service) -> u32 {
         replicas(service).unwrap_or_else(|| {
@@ -219,6 +227,11 @@ impl Observed {
         Some(ServiceStatus {
             name: name.parse().ok()?,
             desired: self.desired(service),
+            scaled_from: scaled::of(service).and_then(|held| match held.from {
+                Scale::Replicas(count) => Some(count),
+                Scale::EveryMachine => None,
+            }),
+            stopped: scaled::of(service).is_some_and(|held| held.stopped_at.is_some()),
             instances: self.instances(service),
             history: history::shown(derived),
         })

@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
-    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountType, ResourceObject, ServiceSpec,
-    ServiceSpecMode, ServiceSpecModeReplicated, ServiceSpecRollbackConfig,
-    ServiceSpecRollbackConfigFailureActionEnum, ServiceSpecRollbackConfigOrderEnum, ServiceSpecUpdateConfig,
-    ServiceSpecUpdateConfigFailureActionEnum, ServiceSpecUpdateConfigOrderEnum, TaskSpec,
-    TaskSpecContainerSpec, TaskSpecPlacement, TaskSpecResources, TaskSpecRestartPolicy,
+    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountTmpfsOptions, MountType, NetworkAttachmentConfig,
+    ResourceObject, ResourcesUlimits, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated,
+    ServiceSpecRollbackConfig, ServiceSpecRollbackConfigFailureActionEnum,
+    ServiceSpecRollbackConfigOrderEnum, ServiceSpecUpdateConfig, ServiceSpecUpdateConfigFailureActionEnum,
+    ServiceSpecUpdateConfigOrderEnum, TaskSpec, TaskSpecContainerSpec, TaskSpecLogDriver, TaskSpecPlacement,
+    TaskSpecPlacementPreferences, TaskSpecPlacementSpread, TaskSpecResources, TaskSpecRestartPolicy,
     TaskSpecRestartPolicyConditionEnum,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::model::container::{ContainerSettings, RestartCondition};
 use crate::model::feature::{Feature, Features, Needs};
 use crate::model::name::Digest;
-use crate::model::service::{Deployment, HealthProbe, Scale};
+use crate::model::service::{Deployment, HealthProbe, Protocol, Scale};
 
 /// The label that names a service of ours; anything without it is somebody else's.
 pub const SERVICE: &str = "fleetwright.service";
@@ -36,8 +38,14 @@ pub const REGISTERED: &str = "fleetwright.registered";
 /// The value of labels that are either set or absent.
 pub const YES: &str = "yes";
 
+/// The label of containers that holds when somebody last asked for new instances of the same.
+const RESTARTED: &str = "fleetwright.restarted";
+
 /// What follows [`NODE`] in the labels that hold what a machine's agent can do, one for each feature.
 pub const FEATURE: &str = "feature.";
+
+/// The overlay network that all services of a cluster share. They find each other there by name.
+pub const NETWORK: &str = "fleetwright";
 
 /// Where the agent puts the health probe on every machine.
 pub const PROBE_ON_MACHINE: &str = "/var/lib/fleetwright/probe";
@@ -115,7 +123,10 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
                 spec.ports
                     .iter()
                     .map(|port| EndpointPortConfig {
-                        protocol: Some(EndpointPortConfigProtocolEnum::TCP),
+                        protocol: Some(match port.protocol {
+                            Protocol::Tcp => EndpointPortConfigProtocolEnum::TCP,
+                            Protocol::Udp => EndpointPortConfigProtocolEnum::UDP,
+                        }),
                         target_port: Some(i64::from(port.container)),
                         published_port: port.host.map(i64::from),
                         publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
@@ -140,12 +151,29 @@ fn template(deployment: &Deployment) -> (TaskSpec, String) {
     let mut template = TaskSpec {
         container_spec: Some(container.clone()),
         resources: Some(resources(deployment)),
-        restart_policy: Some(TaskSpecRestartPolicy {
-            condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
-            delay: Some(nanos(RESTART_DELAY)),
+        restart_policy: Some(restart_policy(&deployment.spec.container)),
+        placement: Some(TaskSpecPlacement {
+            constraints: Some(placement(deployment)),
+            preferences: deployment.spec.container.spread.as_ref().map(|key| {
+                let spread_descriptor = Some(format!("node.labels.{NODE}{key}"));
+                vec![TaskSpecPlacementPreferences {
+                    spread: Some(TaskSpecPlacementSpread { spread_descriptor }),
+                }]
+            }),
+            max_replicas: deployment.spec.container.max_per_machine.map(i64::from),
             ..Default::default()
         }),
-        placement: Some(TaskSpecPlacement { constraints: Some(placement(deployment)), ..Default::default() }),
+        networks: Some(vec![NetworkAttachmentConfig {
+            target: Some(NETWORK.to_owned()),
+            ..Default::default()
+        }]),
+        log_driver: deployment.spec.container.logging.map(|limits| TaskSpecLogDriver {
+            name: Some("json-file".to_owned()),
+            options: Some(HashMap::from([
+                ("max-size".to_owned(), limits.max_size_bytes.to_string()),
+                ("max-file".to_owned(), limits.max_files.to_string()),
+            ])),
+        }),
         ..Default::default()
     };
     // Every key is a string and every number is finite, so there is nothing that JSON can't hold.
@@ -156,11 +184,6 @@ fn template(deployment: &Deployment) -> (TaskSpec, String) {
     container.labels.get_or_insert_default().insert(TEMPLATE.to_owned(), id.clone());
     template.container_spec = Some(container);
     (template, id)
-}
-
-/// Gives a specification, as the engine writes it, another number of instances.
-pub fn scale(spec: &mut Value, replicas: u32) {
-    spec["Mode"]["Replicated"]["Replicas"] = replicas.into();
 }
 
 /// Has a specification, as the engine writes it, replace every task, for emptying machines. The
@@ -174,26 +197,100 @@ pub fn force_again(spec: &mut Value) {
     }
 }
 
+fn restart_policy(settings: &ContainerSettings) -> TaskSpecRestartPolicy {
+    let policy = settings.restart;
+    let condition = match policy.map(|policy| policy.condition) {
+        None | Some(RestartCondition::Any) => TaskSpecRestartPolicyConditionEnum::ANY,
+        Some(RestartCondition::OnFailure) => TaskSpecRestartPolicyConditionEnum::ON_FAILURE,
+        Some(RestartCondition::None) => TaskSpecRestartPolicyConditionEnum::NONE,
+    };
+    TaskSpecRestartPolicy {
+        condition: Some(condition),
+        delay: Some(nanos(policy.and_then(|policy| policy.delay).unwrap_or(RESTART_DELAY))),
+        max_attempts: policy.and_then(|policy| policy.max_attempts).map(i64::from),
+        window: policy.and_then(|policy| policy.window).map(nanos),
+    }
+}
+
 fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
     let spec = &deployment.spec;
+    let settings = &spec.container;
+    let mut labels: HashMap<String, String> =
+        settings.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    labels.insert(SERVICE.to_owned(), spec.name.to_string());
+    if let Some(at) = deployment.restarted {
+        labels.insert(RESTARTED.to_owned(), at.to_rfc3339());
+    }
+    let mounts = mounts(deployment);
+    // What says nothing is left out, and so the template of an older revision stays what it was.
+    let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     TaskSpecContainerSpec {
         image: Some(format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest)),
-        labels: Some(HashMap::from([(SERVICE.to_owned(), spec.name.to_string())])),
-        args: (!spec.command.is_empty()).then(|| spec.command.clone()),
+        labels: Some(labels),
+        command: given(&settings.entrypoint),
+        args: given(&spec.command),
         env: Some(spec.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()),
-        stop_grace_period: Some(nanos(spec.drain + GRACE_AFTER_DRAIN)),
-        mounts: spec.health.is_some().then(|| {
-            vec![Mount {
-                typ: Some(MountType::BIND),
-                source: Some(PROBE_ON_MACHINE.to_owned()),
-                target: Some(PROBE_IN_CONTAINER.to_owned()),
-                read_only: Some(true),
-                ..Default::default()
-            }]
+        hostname: settings.hostname.clone(),
+        user: settings.user.clone(),
+        dir: settings.workdir.clone(),
+        hosts: (!settings.extra_hosts.is_empty()).then(|| {
+            settings.extra_hosts.iter().map(|(name, address)| format!("{address} {name}")).collect()
         }),
+        capability_add: given(&capabilities(&settings.cap_add)),
+        capability_drop: given(&capabilities(&settings.cap_drop)),
+        read_only: settings.read_only.then_some(true),
+        init: settings.init.then_some(true),
+        ulimits: (!settings.ulimits.is_empty()).then(|| {
+            let limits = settings.ulimits.iter();
+            limits
+                .map(|(name, limit)| ResourcesUlimits {
+                    name: Some(name.clone()),
+                    soft: Some(limit.soft),
+                    hard: Some(limit.hard),
+                })
+                .collect()
+        }),
+        sysctls: (!settings.sysctls.is_empty())
+            .then(|| settings.sysctls.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
+        stop_signal: settings.stop_signal.clone(),
+        stop_grace_period: Some(nanos(spec.drain + GRACE_AFTER_DRAIN)),
+        mounts: (!mounts.is_empty()).then_some(mounts),
         health_check: Some(health(deployment)),
         ..Default::default()
     }
+}
+
+/// Capabilities by the engine's names for them.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let full = |name: &String| if name == "ALL" { name.clone() } else { format!("CAP_{name}") };
+    names.iter().map(full).collect()
+}
+
+fn mounts(deployment: &Deployment) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    let probed = |probe: &HealthProbe| matches!(probe, HealthProbe::Http { .. } | HealthProbe::Tcp { .. });
+    if deployment.spec.health.as_ref().is_some_and(|check| probed(&check.probe)) {
+        mounts.push(Mount {
+            typ: Some(MountType::BIND),
+            source: Some(PROBE_ON_MACHINE.to_owned()),
+            target: Some(PROBE_IN_CONTAINER.to_owned()),
+            read_only: Some(true),
+            ..Default::default()
+        });
+    }
+    for (target, tmpfs) in &deployment.spec.container.tmpfs {
+        mounts.push(Mount {
+            typ: Some(MountType::TMPFS),
+            target: Some(target.clone()),
+            tmpfs_options: Some(MountTmpfsOptions {
+                size_bytes: tmpfs.size_bytes.and_then(|bytes| i64::try_from(bytes).ok()),
+                mode: tmpfs.mode.map(i64::from),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+    }
+    mounts
 }
 
 fn health(deployment: &Deployment) -> HealthConfig {
@@ -201,12 +298,14 @@ fn health(deployment: &Deployment) -> HealthConfig {
         // The image may bring a check of its own; the spec says that running is healthy.
         return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() };
     };
-    let mut test = vec!["CMD".to_owned(), PROBE_IN_CONTAINER.to_owned()];
+    let mut test = vec!["CMD".to_owned()];
+    let probe = PROBE_IN_CONTAINER.to_owned();
     match &check.probe {
         HealthProbe::Http { port, path } => {
-            test.extend(["http".to_owned(), format!("127.0.0.1:{port}"), path.clone()]);
+            test.extend([probe, "http".to_owned(), format!("127.0.0.1:{port}"), path.clone()]);
         }
-        HealthProbe::Tcp { port } => test.extend(["tcp".to_owned(), format!("127.0.0.1:{port}")]),
+        HealthProbe::Tcp { port } => test.extend([probe, "tcp".to_owned(), format!("127.0.0.1:{port}")]),
+        HealthProbe::Command { command } => test.extend(command.iter().cloned()),
     }
     HealthConfig {
         test: Some(test),
@@ -225,9 +324,22 @@ fn resources(deployment: &Deployment) -> TaskSpecResources {
     TaskSpecResources {
         limits: Some(Limit { nano_cpus: cpus, memory_bytes: memory, ..Default::default() }),
         // Memory is promised, so that a machine is never filled beyond what it has; CPU is shared.
-        reservations: memory.map(|bytes| ResourceObject { memory_bytes: Some(bytes), ..Default::default() }),
+        reservations: reservations(deployment).or_else(|| {
+            memory.map(|bytes| ResourceObject { memory_bytes: Some(bytes), ..Default::default() })
+        }),
         ..Default::default()
     }
+}
+
+/// What the service's file says that is kept free, with the memory limit where it says nothing of memory.
+fn reservations(deployment: &Deployment) -> Option<ResourceObject> {
+    let kept = deployment.spec.container.reservations?;
+    let memory = kept.memory_bytes.or(deployment.spec.limits.memory_bytes);
+    Some(ResourceObject {
+        memory_bytes: memory.and_then(|bytes| i64::try_from(bytes).ok()),
+        nano_cpus: kept.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok()),
+        ..Default::default()
+    })
 }
 
 /// What a deployment's placement asks for, and what its machines must be able to do. Nothing is ever
@@ -279,6 +391,7 @@ fn nanos(duration: Duration) -> i64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::adapter::swarm::scaled;
     use crate::model::service::{HealthCheck, Limits, Origin, Port, ServiceSpec as Wanted, UpdatePolicy};
 
     /// The deployment that this module's tests and its neighbours' use.
@@ -290,7 +403,7 @@ pub(super) mod tests {
                 command: vec![],
                 scale: Scale::Replicas(2),
                 environment: BTreeMap::from([("GREETING".into(), "hello".into())]),
-                ports: vec![Port { container: 8080, host: None }],
+                ports: vec![Port { container: 8080, host: None, protocol: Protocol::Tcp }],
                 health: Some(HealthCheck {
                     probe: HealthProbe::Http { port: 8080, path: "/health".into() },
                     interval: Duration::from_secs(1),
@@ -302,10 +415,12 @@ pub(super) mod tests {
                 placement: BTreeMap::from([("role".into(), "worker".into())]),
                 update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(3), deadline: None },
                 drain: Duration::from_secs(3),
+                container: ContainerSettings::default(),
             },
             registry: "registry.internal:5000".into(),
             digest: format!("sha256:{}", hex.to_string().repeat(64)).parse().expect("a digest"),
             origin: Origin { repository: "web".into(), commit: "c".repeat(40), subject: "first".into() },
+            restarted: None,
         }
     }
 
@@ -367,11 +482,11 @@ pub(super) mod tests {
         force_again(&mut spec);
         assert_eq!(spec["TaskTemplate"]["ForceUpdate"], 2);
         assert_eq!(spec["UpdateConfig"]["FailureAction"], "pause");
-        scale(&mut spec, 5);
+        scaled::edit(&mut spec, Scale::Replicas(5), None);
         assert_eq!(spec["Mode"]["Replicated"]["Replicas"], 5);
         spec["TaskTemplate"]["ForceUpdate"] = before["TaskTemplate"]["ForceUpdate"].clone();
         spec["UpdateConfig"]["FailureAction"] = before["UpdateConfig"]["FailureAction"].clone();
-        scale(&mut spec, 2);
+        scaled::edit(&mut spec, Scale::Replicas(2), None);
         let plain = |mut value: Value| {
             value["TaskTemplate"].as_object_mut().expect("an object").remove("ForceUpdate");
             value.sort_all_objects();

@@ -17,6 +17,7 @@ Examples:
   fleetwright render                     every stack
   fleetwright render workers             one stack's template
   fleetwright render workers --user-data what its machines get at boot, decoded
+  fleetwright render --services          what each service is in the environment
   fleetwright render -e production -o json")]
 pub struct Args {
     /// The stacks; by default all
@@ -26,12 +27,25 @@ pub struct Args {
     /// Print the machines' user data, decoded, instead of the templates
     #[arg(long)]
     user_data: bool,
+
+    /// Print what services are to be in the environment, instead of the templates
+    #[arg(long, conflicts_with_all = ["stacks", "user_data"])]
+    services: bool,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let repository = context.repository()?;
     let environment = context.environment(&repository)?;
+    if args.services {
+        let services = repository.services.iter().map(|service| service.in_environment(&environment.name));
+        if context.json() {
+            view::json::document(&view::render::services_json(environment.name.as_str(), services));
+        } else {
+            view::out::stdout(&view::render::services(services));
+        }
+        return Ok(Done::Ok);
+    }
     let rendered = context.rendered(&repository, environment)?;
     let chosen = choose(&rendered, &args.stacks)?;
     if args.user_data && chosen.iter().all(|stack| stack.user_data.is_empty()) {

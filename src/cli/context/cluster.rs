@@ -90,6 +90,20 @@ impl Context {
         Ok(self.cluster_api_of(repository, environment).await?)
     }
 
+    /// Refuses `command`, which is about two environments, where a variable names the cluster of one.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn two_clusters(&self, command: &str) -> Result<(), Failure> {
+        if variable(ENDPOINT).is_none() {
+            return Ok(());
+        }
+        Err(Failure::usage(
+            format!("{ENDPOINT} names one cluster, and `{command}` needs two"),
+            format!("run it without that variable: `env -u {ENDPOINT} {command}`"),
+        ))
+    }
+
     /// The name of the cluster of the environment that was asked for.
     ///
     /// # Errors

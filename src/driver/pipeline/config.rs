@@ -62,8 +62,8 @@ pub fn freeze(
             secrets: build.secrets.clone(),
         })),
         Action::Rollout(rollout) => repository
-            .service(&rollout.service)
-            .map(|spec| StepAction::Rollout(Box::new(spec.clone())))
+            .service(&rollout.service, &environment.name)
+            .map(|wanted| StepAction::Rollout(Box::new(wanted.spec.clone())))
             .ok_or_else(|| ConfigError::NoService {
                 pipeline: pipeline.clone(),
                 service: rollout.service.to_string(),

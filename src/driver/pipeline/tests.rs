@@ -43,6 +43,7 @@ pub(super) fn config() -> RunConfig {
         placement: Default::default(),
         update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
         drain: Duration::from_secs(1),
+        container: Default::default(),
     };
     let build = BuildSpec {
         image: "demo/web".into(),

@@ -109,7 +109,14 @@ mod tests {
 
     fn service(whole: bool) -> ServiceStatus {
         let name = "web".parse().expect("a name");
-        ServiceStatus { name, desired: u32::from(!whole), instances: vec![], history: vec![] }
+        ServiceStatus {
+            name,
+            desired: u32::from(!whole),
+            scaled_from: None,
+            stopped: false,
+            instances: vec![],
+            history: vec![],
+        }
     }
 
     #[test]

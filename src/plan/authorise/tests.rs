@@ -107,7 +107,13 @@ fn people_need_the_level_of_the_operation() {
         Operation::Snapshot | Operation::Watch | Operation::Audit | Operation::ClusterStatus => {
             Some(Level::Viewer)
         }
-        Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Drain => Some(Level::Deployer),
+        Operation::Logs
+        | Operation::Deployed
+        | Operation::Deploy
+        | Operation::Rollback
+        | Operation::RollbackTo
+        | Operation::Scale
+        | Operation::Drain => Some(Level::Deployer),
         Operation::Remove
         | Operation::TokenCreate
         | Operation::TokenList

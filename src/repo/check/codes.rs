@@ -58,7 +58,7 @@ pub const ALL: &[Explanation] = &[
     explain(
         "bad-duration",
         "Durations are written with their unit: 90s, 5m, 2h.",
-        "drain: 30       # refused\ndrain: 30s      # right",
+        "stop_grace_period: 30       # refused\nstop_grace_period: 30s      # right",
     ),
     explain(
         "bad-escape",
@@ -193,6 +193,11 @@ pub const ALL: &[Explanation] = &[
         "empty-token",
         "coreos-cloudinit replaces the token by what the metadata service says. EC2's has no IPv6 addresses in the form that it knows, so that nothing is left of `$public_ipv6` and `$private_ipv6`.",
         "",
+    ),
+    explain(
+        "former-key",
+        "The key has another name by now. It works as before; the file reads better with the present name.",
+        "drain: 30s                # told of\nstop_grace_period: 30s    # right",
     ),
     explain(
         "function-arguments",

@@ -187,9 +187,13 @@ async fn read_target(
             let (new, request) = body::<NewToken>(request).await?;
             return Ok((Target::Token(new.name), request));
         }
-        Operation::Logs | Operation::Deploy | Operation::Rollback | Operation::Remove => {
-            Target::Service(parameter("name").parse()?)
-        }
+        Operation::Logs
+        | Operation::Deployed
+        | Operation::Deploy
+        | Operation::Rollback
+        | Operation::RollbackTo
+        | Operation::Scale
+        | Operation::Remove => Target::Service(parameter("name").parse()?),
         Operation::Register
         | Operation::EngineGone
         | Operation::EngineBack

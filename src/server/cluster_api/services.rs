@@ -12,10 +12,10 @@ use super::lines::lines;
 use super::{Api, Authorised, Problem};
 use crate::model::name::ServiceName;
 use crate::model::principal::Operation;
-use crate::model::service::Deployment;
+use crate::model::service::{Deployed, Deployment};
 use crate::plan::authorise::right;
 use crate::port::cluster::Snapshot;
-use crate::port::cluster_wire::{Changed, Line};
+use crate::port::cluster_wire::{Changed, Line, ScaleRequest};
 
 /// How many log lines are given when the caller doesn't say.
 const TAIL: u32 = 100;
@@ -68,9 +68,44 @@ pub(super) async fn rollback(
     Path(name): Path<String>,
 ) -> Result<Json<Changed>, Problem> {
     let name: ServiceName = name.parse()?;
-    let revision = api.cluster.rollback(&name).await?;
+    let revision = api.cluster.rollback(&name, None).await?;
     tracing::info!(service = %name, revision, "rolled back on request");
     Ok(Json(Changed { revision }))
+}
+
+pub(super) async fn rollback_to(
+    State(api): State<Api>,
+    Path((name, to)): Path<(String, u64)>,
+) -> Result<Json<Changed>, Problem> {
+    let name: ServiceName = name.parse()?;
+    let revision = api.cluster.rollback(&name, Some(to)).await?;
+    tracing::info!(service = %name, to, revision, "rolled back on request");
+    Ok(Json(Changed { revision }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeployedQuery {
+    revision: Option<u64>,
+}
+
+pub(super) async fn deployed(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    StrictQuery(query): StrictQuery<DeployedQuery>,
+) -> Result<Json<Deployed>, Problem> {
+    Ok(Json(api.cluster.deployed(&name.parse()?, query.revision).await?))
+}
+
+pub(super) async fn scale(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Strict(request): Strict<ScaleRequest>,
+) -> Result<StatusCode, Problem> {
+    let name: ServiceName = name.parse()?;
+    api.cluster.scale(&name, request.to).await?;
+    tracing::info!(service = %name, to = ?request.to, "scaled");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use fleetwright::model::name::{MachineId, ServiceName};
 use fleetwright::model::service::{
-    Deployment, Instance, InstanceState, Revision, RevisionState, Scale, ServiceStatus,
+    Deployed, Deployment, Instance, InstanceState, Revision, RevisionState, Scale, ScaleTo, ServiceStatus,
 };
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use futures_util::stream::BoxStream;
@@ -134,6 +134,8 @@ impl Cluster for FakeCluster {
                     state.services.push(ServiceStatus {
                         name: name.clone(),
                         desired,
+                        scaled_from: None,
+                        stopped: false,
                         instances,
                         history: Vec::new(),
                     });
@@ -169,7 +171,22 @@ impl Cluster for FakeCluster {
         Ok(number)
     }
 
-    async fn rollback(&self, service: &ServiceName) -> Result<u64, ClusterError> {
+    async fn deployed(&self, service: &ServiceName, _: Option<u64>) -> Result<Deployed, ClusterError> {
+        let state = self.state.lock().expect("the state");
+        let missing = || ClusterError::NotFound { what: "service", name: service.to_string() };
+        let deployment =
+            state.deployments.iter().rfind(|one| one.spec.name == *service).ok_or_else(missing)?.clone();
+        let status = state.services.iter().find(|status| status.name == *service).ok_or_else(missing)?;
+        let revision = status.history.first().map_or(1, |newest| newest.number);
+        let live = deployment.spec.scale;
+        Ok(Deployed { version: 1, revision, deployment, live, stopped: false, joins: false })
+    }
+
+    async fn scale(&self, service: &ServiceName, _: ScaleTo) -> Result<(), ClusterError> {
+        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    }
+
+    async fn rollback(&self, service: &ServiceName, _: Option<u64>) -> Result<u64, ClusterError> {
         Err(ClusterError::NotFound { what: "service", name: service.to_string() })
     }
 

@@ -62,6 +62,8 @@ pub(super) fn service(desired: u32, on: &[usize]) -> ServiceStatus {
     ServiceStatus {
         name: "web".parse().expect("a name"),
         desired,
+        scaled_from: None,
+        stopped: false,
         instances: instances.collect(),
         history: vec![Revision {
             number: 1,

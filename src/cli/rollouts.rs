@@ -1,0 +1,273 @@
+//! What the commands share that roll services out: telling how it goes, until it has ended.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::Done;
+use super::context::Context;
+use super::context::cluster::failure;
+use super::failure::Failure;
+use super::stacks::ask;
+use crate::driver::rollout::{Outcome, follow, follow_number};
+use crate::event::rollout::RolloutEvent;
+use crate::event::{EventKind, Events};
+use crate::model::name::{Digest, ServiceName};
+use crate::model::service::RevisionState;
+use crate::port::cluster::{Cluster, ClusterError};
+use crate::view;
+
+/// A rollout that has begun.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// The service.
+    pub service: ServiceName,
+    /// The revision.
+    pub revision: u64,
+    /// Its image, where that is known.
+    pub digest: Option<Digest>,
+}
+
+/// Says what happens to rollouts: lines for people on stderr, or events on stdout.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    json: bool,
+}
+
+impl Voice {
+    /// For a command that was called so.
+    pub fn new(context: &Context) -> Self {
+        Self { json: context.json() }
+    }
+
+    /// Says what happened.
+    pub fn tell(&self, event: RolloutEvent) {
+        if self.json {
+            self.emit(EventKind::Rollout(event));
+        } else if let Some(line) = view::rollout::line(&event) {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Says that a rollout has begun.
+    pub fn began(&self, begun: &Begun) {
+        let Begun { service, revision, digest } = begun.clone();
+        match digest {
+            Some(digest) => self.tell(RolloutEvent::Started { service, revision, digest }),
+            None if self.json => {
+                self.emit(EventKind::Note { text: format!("{service} revision {revision} rolling out") });
+            }
+            None => eprintln!("{service}   revision {revision}   rolling out"),
+        }
+    }
+
+    fn emit(&self, kind: EventKind) {
+        let (events, mut heard) = Events::channel();
+        events.emit(kind);
+        while let Ok(event) = heard.try_recv() {
+            if let Ok(value) = serde_json::to_value(&event) {
+                view::json::line(&value);
+            }
+        }
+    }
+}
+
+/// Follows rollouts until all of them have ended.
+///
+/// # Errors
+/// When one has not ended well: why, and what its first failed instance printed last.
+pub async fn follow_all(
+    context: &Context,
+    cluster: &Arc<dyn Cluster>,
+    begun: Vec<Begun>,
+) -> Result<Done, Failure> {
+    let voice = Voice::new(context);
+    let tell = |event: RolloutEvent| voice.tell(event);
+    let tell = &tell;
+    let mut following: FuturesUnordered<_> = begun
+        .iter()
+        .map(|one| async move { (one, follow(cluster.as_ref(), &one.service, one.revision, tell).await) })
+        .collect();
+    let mut failures = Vec::new();
+    let mut open: Vec<&ServiceName> = begun.iter().map(|one| &one.service).collect();
+    loop {
+        let (one, outcome) = tokio::select! {
+            next = following.next() => match next {
+                Some(next) => next,
+                None => break,
+            },
+            _ = tokio::signal::ctrl_c() => return Err(interrupted(&open)),
+        };
+        open.retain(|service| **service != one.service);
+        let outcome = outcome.map_err(|error| failure(&error))?;
+        voice.tell(ended(one, &outcome));
+        failures.extend(failed(one, &outcome));
+    }
+    conclude(failures)
+}
+
+/// Waits until services have as many instances as they should.
+///
+/// # Errors
+/// When one does not get there.
+pub async fn follow_numbers(
+    context: &Context,
+    cluster: &Arc<dyn Cluster>,
+    services: &[ServiceName],
+) -> Result<Done, Failure> {
+    let mut following: FuturesUnordered<_> = services
+        .iter()
+        .map(|service| async move { (service, follow_number(cluster.as_ref(), service).await) })
+        .collect();
+    let mut failures = Vec::new();
+    let mut open: Vec<&ServiceName> = services.iter().collect();
+    loop {
+        let (service, outcome) = tokio::select! {
+            next = following.next() => match next {
+                Some(next) => next,
+                None => break,
+            },
+            _ = tokio::signal::ctrl_c() => return Err(interrupted(&open)),
+        };
+        open.retain(|known| *known != service);
+        match outcome.map_err(|error| failure(&error))? {
+            Outcome::Short { reason } => failures.push((
+                format!("`{service}` is not whole: {reason}"),
+                format!("the cluster goes on trying; see `fleetwright status {service}`"),
+            )),
+            Outcome::Removed => failures.push(removed(service)),
+            Outcome::Running | Outcome::Undone { .. } | Outcome::Superseded { .. } if context.json() => {}
+            Outcome::Running | Outcome::Undone { .. } | Outcome::Superseded { .. } => {
+                eprintln!("{service}   done");
+            }
+        }
+    }
+    conclude(failures)
+}
+
+fn interrupted(open: &[&ServiceName]) -> Failure {
+    let names: Vec<&str> = open.iter().map(|name| name.as_str()).collect();
+    Failure::Interrupted {
+        left: format!(
+            "the cluster goes on by itself with {}; `fleetwright status` shows it",
+            names.join(", ")
+        ),
+    }
+}
+
+/// What went wrong, and what to do.
+type Ill = (String, String);
+
+/// All that went wrong, the last of it as the command's own failure.
+fn conclude(mut failures: Vec<Ill>) -> Result<Done, Failure> {
+    let Some((message, next)) = failures.pop() else { return Ok(Done::Ok) };
+    for (message, next) in failures {
+        eprintln!("error: {message}\n next: {next}");
+    }
+    Err(Failure::failed(message, next))
+}
+
+fn ended(one: &Begun, outcome: &Outcome) -> RolloutEvent {
+    let (state, reason) = match outcome {
+        Outcome::Running => (RevisionState::Running, None),
+        Outcome::Short { reason } => (RevisionState::Running, Some(reason.clone())),
+        Outcome::Undone { state, reason, .. } => (*state, Some(reason.clone())),
+        Outcome::Superseded { by } => (RevisionState::Replaced, Some(format!("superseded by revision {by}"))),
+        Outcome::Removed => (RevisionState::Replaced, Some("the service was removed".to_owned())),
+    };
+    RolloutEvent::Ended { service: one.service.clone(), revision: one.revision, state, reason }
+}
+
+fn failed(one: &Begun, outcome: &Outcome) -> Option<Ill> {
+    let Begun { service, revision, .. } = one;
+    Some(match outcome {
+        Outcome::Running => return None,
+        Outcome::Short { reason } => (
+            format!("revision {revision} of `{service}` runs, and is not whole: {reason}"),
+            format!("the cluster goes on trying; see `fleetwright status {service}`"),
+        ),
+        Outcome::Undone { state, reason, failed } => {
+            let report: String =
+                failed.iter().flat_map(|failed| failed.report()).map(|line| format!("\n  {line}")).collect();
+            let after = match state {
+                RevisionState::RolledBack => "what ran before runs again; ",
+                _ => "",
+            };
+            (
+                format!("revision {revision} of `{service}` did not become healthy: {reason}{report}"),
+                format!("{after}see `fleetwright logs {service}` and `fleetwright status {service}`"),
+            )
+        }
+        Outcome::Superseded { by } => (
+            format!("revision {revision} of `{service}` was superseded by revision {by}"),
+            format!("see `fleetwright status {service}`"),
+        ),
+        Outcome::Removed => removed(service),
+    })
+}
+
+fn removed(service: &ServiceName) -> Ill {
+    let next = "see `fleetwright audit` for who did it, and deploy it again";
+    (format!("service `{service}` was removed meanwhile"), next.to_owned())
+}
+
+/// Asks whether to go on, unless `yes`.
+///
+/// # Errors
+/// When it can't be asked, or the answer is not yes.
+pub async fn confirm(question: &str, yes: bool, command: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let answer = ask(&format!("{question} [y/N]"), command, &super::stacks::signals()).await?;
+    match answer.as_deref() {
+        Some("y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::failed("nothing was changed", "answer `y` to go on, or give `-y`")),
+    }
+}
+
+/// The image of a revision, where it is known.
+pub async fn digest(cluster: &dyn Cluster, service: &ServiceName, revision: u64) -> Option<Digest> {
+    let snapshot = cluster.snapshot().await.ok()?;
+    let status = snapshot.services.into_iter().find(|status| status.name == *service)?;
+    status.history.into_iter().find(|known| known.number == revision)?.digest
+}
+
+/// What a command says when a service is not there, with the names of those that are.
+pub fn not_there(service: &ServiceName, known: &[&str]) -> Failure {
+    let next = match crate::source::suggest(service.as_str(), known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "services/ is empty".to_owned(),
+        None => format!("services/ has `{}`", known.join("`, `")),
+    };
+    Failure::usage(format!("there is no service `{service}`"), next)
+}
+
+/// A failure to find out what to deploy, with its next step.
+pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
+    use crate::driver::deploy::DeployError;
+    let next = match error {
+        DeployError::Cluster(error) => return cluster_failure(error),
+        DeployError::Image(_) => "see `registry` in fleetwright.yaml, and that this machine reaches it",
+        DeployError::NoImage { .. } => {
+            "name a tag or digest that is there with `--image`, or run the pipeline that builds it"
+        }
+        DeployError::NoVersion(..) => {
+            "run its pipeline (`fleetwright pipeline run`), or name an image that is there: `--image NAME:TAG`"
+        }
+        DeployError::OtherImage { .. } => "name one of its own, or change `image` in services/",
+        DeployError::NoRegistry(_) => "add `registry` to the environment in fleetwright.yaml",
+    };
+    Failure::failed(error.to_string(), next)
+}
+
+fn cluster_failure(error: &ClusterError) -> Failure {
+    match error {
+        ClusterError::NotFound { what: "revision", name } => Failure::usage(
+            format!("there is no revision {name}"),
+            "`fleetwright status SERVICE` lists those that are kept",
+        ),
+        error => failure(error),
+    }
+}

@@ -1,0 +1,151 @@
+//! What a deployment would change, service by service.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::paint::{CHANGE, GOOD, Paint};
+use crate::plan::deploy::{FieldChange, ServiceAction, ServicePlan};
+
+/// The plan as people read it.
+pub fn human(plans: &[ServicePlan], paint: Paint) -> String {
+    let mut text = String::new();
+    for plan in plans.iter().filter(|plan| plan.has_changes()) {
+        let _ = writeln!(text, "{}", head(plan, paint));
+        let width = plan.changes.iter().map(|change| change.field.chars().count()).max().unwrap_or(0);
+        for change in &plan.changes {
+            let _ = writeln!(text, "      {:width$}   {}", change.field, values(change));
+        }
+    }
+    for plan in plans {
+        if let Some(note) = note(plan) {
+            let _ = writeln!(text, "  {note}");
+        }
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&summary(plans));
+    text.push('\n');
+    text
+}
+
+fn head(plan: &ServicePlan, paint: Paint) -> String {
+    match plan.action {
+        ServiceAction::Create => format!("  {} {}   is new", paint.paint(GOOD, "+"), plan.service),
+        ServiceAction::Replace if plan.stopped => {
+            format!("  {} {}   is changed", paint.paint(CHANGE, "~"), plan.service)
+        }
+        ServiceAction::Replace => {
+            format!("  {} {}   its instances are replaced", paint.paint(CHANGE, "±"), plan.service)
+        }
+        ServiceAction::Adjust => {
+            format!("  {} {}   no instance is replaced", paint.paint(CHANGE, "~"), plan.service)
+        }
+        ServiceAction::Nothing => format!("    {}", plan.service),
+    }
+}
+
+fn values(change: &FieldChange) -> String {
+    match (&change.before, &change.after) {
+        (None, Some(after)) => shown(after),
+        (Some(before), Some(after)) => format!("{} -> {}", shown(before), shown(after)),
+        (Some(before), None) => format!("{} -> (not set)", shown(before)),
+        (None, None) => String::new(),
+    }
+}
+
+/// A value in one line, with digests as tables show them.
+fn shown(value: &str) -> String {
+    let value = match value.rsplit_once('@') {
+        Some((name, digest)) => match digest.parse::<crate::model::name::Digest>() {
+            Ok(digest) => format!("{name}@{}", digest.short()),
+            Err(_) => value.to_owned(),
+        },
+        None => value.to_owned(),
+    };
+    if value.is_empty() { "\"\"".to_owned() } else { value.escape_debug().to_string() }
+}
+
+/// What else is to be known of a service.
+fn note(plan: &ServicePlan) -> Option<String> {
+    if plan.stopped {
+        return Some(format!("{0} is stopped and stays so; `fleetwright start {0}` starts it", plan.service));
+    }
+    let count = plan.by_hand?;
+    Some(format!("{} keeps {}, set by hand", plan.service, instances(count)))
+}
+
+fn instances(count: u32) -> String {
+    if count == 1 { "1 instance".to_owned() } else { format!("{count} instances") }
+}
+
+fn summary(plans: &[ServicePlan]) -> String {
+    let count = |action| plans.iter().filter(|plan| plan.action == action).count();
+    let services =
+        |count: usize| if count == 1 { "1 service".to_owned() } else { format!("{count} services") };
+    let (new, replaced, adjusted) =
+        (count(ServiceAction::Create), count(ServiceAction::Replace), count(ServiceAction::Adjust));
+    let mut parts = Vec::new();
+    if new > 0 {
+        parts.push(format!("{} to create", services(new)));
+    }
+    if replaced > 0 {
+        parts.push(format!("{} to roll out", services(replaced)));
+    }
+    if adjusted > 0 {
+        parts.push(format!("{} to adjust", services(adjusted)));
+    }
+    match (parts.as_slice(), plans) {
+        ([], [one]) => format!("`{}` runs what its file says.", one.service),
+        ([], _) => "All services run what their files say.".to_owned(),
+        (parts, _) => format!("{}.", parts.join(", ")),
+    }
+}
+
+/// The plan as JSON.
+pub fn json(environment: &str, plans: &[ServicePlan]) -> Value {
+    let changes = plans.iter().any(ServicePlan::has_changes);
+    json!({ "version": 1, "environment": environment, "changes": changes, "services": plans })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(field: &str, before: Option<&str>, after: Option<&str>) -> FieldChange {
+        let own = |value: Option<&str>| value.map(str::to_owned);
+        FieldChange { field: field.to_owned(), before: own(before), after: own(after) }
+    }
+
+    #[test]
+    fn a_plan_names_every_field_and_what_happens_to_instances() {
+        let plan = |service: &str, action, changes| ServicePlan {
+            service: service.parse().expect("a name"),
+            action,
+            changes,
+            by_hand: None,
+            stopped: false,
+        };
+        let image = |hex: &str| format!("registry.internal:5000/demo/web@sha256:{}", hex.repeat(64));
+        let plans = [
+            plan(
+                "web",
+                ServiceAction::Replace,
+                vec![
+                    change("env.GREETING", Some("hello"), Some("")),
+                    change("env.OLD", Some("x"), None),
+                    change("image", Some(&image("a")), Some(&image("b"))),
+                ],
+            ),
+            plan("cache", ServiceAction::Create, vec![change("replicas", None, Some("1"))]),
+            ServicePlan { by_hand: Some(5), ..plan("batch", ServiceAction::Nothing, vec![]) },
+            ServicePlan { stopped: true, by_hand: Some(0), ..plan("old", ServiceAction::Nothing, vec![]) },
+            plan("more", ServiceAction::Adjust, vec![change("replicas", Some("2"), Some("3"))]),
+        ];
+        insta::assert_snapshot!(human(&plans, Paint(false)));
+        assert_eq!(human(&plans[4..4], Paint(false)), "All services run what their files say.\n");
+        let calm = plan("web", ServiceAction::Nothing, vec![]);
+        assert_eq!(human(&[calm], Paint(false)), "`web` runs what its file says.\n");
+    }
+}

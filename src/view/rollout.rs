@@ -1,0 +1,20 @@
+//! Rollouts as they go on, a line each.
+
+use crate::event::rollout::RolloutEvent;
+use crate::model::service::RevisionState;
+
+/// What happened, in one line; nothing where a failure says it better.
+pub fn line(event: &RolloutEvent) -> Option<String> {
+    Some(match event {
+        RolloutEvent::Started { service, revision, digest } => {
+            format!("{service}   revision {revision}   {}   rolling out", digest.short())
+        }
+        RolloutEvent::Progress { service, revision, healthy, desired } => {
+            format!("{service}   revision {revision}   {healthy} of {desired} new instances are healthy")
+        }
+        RolloutEvent::Ended { service, revision, state: RevisionState::Running, reason: None } => {
+            format!("{service}   revision {revision}   running")
+        }
+        RolloutEvent::Ended { .. } => return None,
+    })
+}
