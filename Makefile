@@ -31,13 +31,15 @@ demo:
 	cargo build --locked
 	@$(PROGRAM) demo
 
-# The end-to-end tests share a local cloud named `test`. It is removed before, so that they begin
-# from nothing with the program as it is now, and after, whatever came of them.
+# The end-to-end tests share a local cloud named `test`, and those of stacks one named `stacks`. They are
+# removed before, so that the tests begin from nothing with the program as it is now, and after, whatever
+# the result is.
 test:
 	@scripts/setup test
 	@$(call remove-cloud,test)
+	@$(call remove-cloud,stacks)
 	@result=0; $(MAKE) --no-print-directory checks || result=$$?; \
-	  $(call remove-cloud,test); exit $$result
+	  $(call remove-cloud,test); $(call remove-cloud,stacks); exit $$result
 
 # Every parser with many texts made at random; a failure prints the smallest text that shows it.
 fuzz: export FLEETWRIGHT_FUZZ_CASES ?= 100000
@@ -126,6 +128,7 @@ endef
 # Local clouds, the machine image, the emulator, and the Docker daemon if it was started here.
 clean-local:
 	@$(call remove-cloud,test)
+	@$(call remove-cloud,stacks)
 	@$(call remove-cloud,local)
 	@if [ -d "$(FLEETWRIGHT_HOME)" ]; then cargo build --locked --quiet && $(PROGRAM) local down --purge; fi
 	@scripts/setup clean

@@ -12,7 +12,10 @@ use tokio::process::Command;
 use super::error::LocalError;
 use super::home::{CloudFiles, Home, make_dir, write_file};
 use super::image::on_path;
-use super::venv::hex;
+use super::venv::{exclusive, hex};
+
+/// This program. The link that the kernel gives works even when the file was replaced by a new build.
+const OWN: &str = "/proc/self/exe";
 
 /// The copy that is served, and what it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ impl Executable {
 /// When the program can't be read or the copy not written.
 pub async fn ensure(home: &Home, files: &CloudFiles) -> Result<(), LocalError> {
     let copy = home.executable();
-    let made = ensure_copy(&copy).await?;
+    let made = ensure_copy(OWN.as_ref(), &copy).await?;
     if Executable::read(files).as_ref() == Some(&made) {
         return Ok(());
     }
@@ -66,24 +69,29 @@ pub async fn ensure(home: &Home, files: &CloudFiles) -> Result<(), LocalError> {
 /// When the program can't be read or the copy not written.
 pub async fn prepared(home: &Home) -> Result<PathBuf, LocalError> {
     let copy = home.executable();
-    ensure_copy(&copy).await?;
+    ensure_copy(OWN.as_ref(), &copy).await?;
     Ok(copy)
 }
 
-/// Copies this program, unless the copy there was made from the same file.
-async fn ensure_copy(copy: &Path) -> Result<Executable, LocalError> {
-    // The link that the kernel gives works even when the file was replaced by a new build.
-    let own = Path::new("/proc/self/exe");
+/// Copies a program, unless the copy there was made from the same file.
+async fn ensure_copy(own: &Path, copy: &Path) -> Result<Executable, LocalError> {
     let meta = fs::metadata(own).map_err(LocalError::file("reading", own))?;
     let (size, modified, inode) = (meta.size(), (meta.mtime(), meta.mtime_nsec()), meta.ino());
-    if let Some(have) = Executable::beside(copy)
-        && (have.size, have.modified, have.inode) == (size, modified, inode)
-        && copy.is_file()
-    {
+    let known = || {
+        Executable::beside(copy).filter(|have| {
+            (have.size, have.modified, have.inode) == (size, modified, inode) && copy.is_file()
+        })
+    };
+    if let Some(have) = known() {
         return Ok(have);
     }
     if let Some(parent) = copy.parent() {
         make_dir(parent)?;
+    }
+    // Two clouds that start at the same time would write the same file.
+    let _lock = exclusive(&copy.with_extension("lock")).await?;
+    if let Some(have) = known() {
+        return Ok(have);
     }
     let new = copy.with_extension("new");
     tokio::fs::copy(own, &new).await.map_err(LocalError::file("copying", own))?;
@@ -124,6 +132,16 @@ async fn ensure_copy(copy: &Path) -> Result<Executable, LocalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn clouds_that_start_at_the_same_time_make_one_copy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (own, copy) = (folder.path().join("own"), folder.path().join("agent/fleetwright"));
+        fs::write(&own, "a program").expect("written");
+        let made = tokio::join!(ensure_copy(&own, &copy), ensure_copy(&own, &copy));
+        assert_eq!(made.0.expect("a copy"), made.1.expect("the same copy"));
+        assert_eq!(fs::read(&copy).expect("a copy"), b"a program");
+    }
 
     #[test]
     fn every_recorded_copy_loads() {

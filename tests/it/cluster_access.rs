@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleetwright::model::machine::Role;
 use serde_json::Value;
 
-use crate::support::lab::{Lab, poll, service};
+use crate::support::lab::{Lab, poll};
 
 /// The changes that `audit` shows.
 fn audit(lab: &Lab, arguments: &[&str]) -> Vec<Value> {
@@ -82,12 +82,7 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
     a_viewer_is_refused(&lab);
     the_bucket_has_it_when_the_cluster_is_lost(&lab, &since);
     // The next test finds the worker in use again.
-    lab.terminate(worker);
-    lab.until("the worker is replaced", Duration::from_secs(240), |snapshot| {
-        let workers = snapshot.machines.iter().filter(|machine| machine.role == Role::Worker);
-        let fresh = workers.filter(|machine| machine.id != worker.id).count();
-        (fresh >= 2 && service(snapshot, "web").is_some_and(|web| web.is_whole())).then_some(())
-    });
+    lab.undrain(worker);
 }
 
 /// Runs a command as another user of the local cloud: whether it worked, and what it said.

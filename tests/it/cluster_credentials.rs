@@ -71,7 +71,16 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
     let parameter = Parameter(Arc::default());
     rotate(&lab, &parameter, "first");
     let registry = lab.guarded();
+    // `another` stands for a machine that leads later and knows nothing of the work of the first. Each
+    // refreshes only after it has led for 20 s, which it counts from here.
     let swarm = lab.swarm(0, Arc::new(parameter.clone())).await;
+    let another = lab.swarm(0, Arc::new(parameter.clone())).await;
+    for leader in [&swarm, &another] {
+        assert!(
+            !leader.refresh_credentials().await.expect("the engine answers"),
+            "it has only begun to lead"
+        );
+    }
     let (control, worker): (MachineId, MachineId) =
         ("i-control".parse().expect("an id"), "i-worker".parse().expect("an id"));
 
@@ -85,7 +94,7 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
     refresh(&swarm).await;
     swarm.deploy(&one("web", &registry, &web)).await.expect("the same again");
     assert_eq!(healthy_on(&swarm, "web", "i-worker").await, instance, "its instance was replaced");
-    // Another machine that begins to lead finds nothing to do: an update could move instances.
+    // The next leader finds nothing to do: an update could move instances.
     let version = || {
         lab.client(
             0,
@@ -93,7 +102,7 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
         )
     };
     assert!(version().contains("Healthcheck"), "{}", version());
-    let (before, another) = (version(), lab.swarm(0, Arc::new(parameter.clone())).await);
+    let before = version();
     refresh(&another).await;
     assert_eq!(version(), before, "the service was changed");
 

@@ -7,20 +7,30 @@ use std::time::{Duration, Instant};
 
 use crate::support::lab::{PROJECT, copy_infra, fleetwright, tool};
 
-/// An infra repository of its own in the tests' local cloud.
+/// The local cloud of the tests of stacks, apart from the fleet's: they run beside each other.
+const CLOUD: &str = "stacks";
+
+/// A `fleetwright` command in that cloud.
+fn in_cloud() -> Command {
+    let mut command = fleetwright();
+    command.env("FLEETWRIGHT_LOCAL_NAME", CLOUD);
+    command
+}
+
+/// An infra repository of its own in that cloud.
 pub struct Stacks {
     infra: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
 impl Stacks {
-    /// The tests' cloud, and a repository for it under names and addresses of its own.
+    /// The cloud, and a repository for it under names and addresses of its own.
     pub fn up(project: &str, network: &str) -> Self {
         let infra = tempfile::tempdir().expect("a folder");
         copy_infra(infra.path());
-        let up = fleetwright().args(["local", "up"]).output().expect("the binary runs");
+        let up = in_cloud().args(["local", "up"]).output().expect("the binary runs");
         assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
-        let env = fleetwright().args(["local", "env"]).output().expect("the binary runs");
+        let env = in_cloud().args(["local", "env"]).output().expect("the binary runs");
         let env = String::from_utf8(env.stdout).expect("UTF-8");
         let env = env
             .lines()
@@ -48,7 +58,7 @@ impl Stacks {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command: Command = fleetwright();
+        let mut command = in_cloud();
         command
             .args(arguments)
             .current_dir(self.infra.path())

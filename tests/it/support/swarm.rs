@@ -27,6 +27,15 @@ pub const IMAGE: &str = "demo/web";
 const CAPABILITIES: &str = "SYS_ADMIN NET_ADMIN SYS_PTRACE SYS_NICE NET_RAW MKNOD SYS_CHROOT \
      DAC_READ_SEARCH SYSLOG LINUX_IMMUTABLE IPC_LOCK AUDIT_CONTROL";
 
+/// Serves for 3 seconds more after SIGTERM. A server without a handler ignores the signal as the first
+/// process of its container, and is killed after 8 seconds.
+const SERVE: &str = "\
+/bin/busybox httpd -f -v -p 8080 -h /www &
+server=$!
+trap '/bin/busybox sleep 3; kill $server; exit 0' TERM
+wait $server
+";
+
 /// The two machines and the registry; all gone when dropped.
 pub struct Lab {
     name: String,
@@ -157,9 +166,10 @@ impl Lab {
             .collect();
         let drop_in = folder.path().join("docker.service.d");
         std::fs::create_dir(&drop_in).expect("a folder");
-        // The machines' engines answer the test; their registry has no certificate.
+        // The machines' engines answer the test; their registry has no certificate. Without the explicit
+        // `--tls=false`, an engine that listens without TLS delays its start by 15 s.
         let unit = format!(
-            "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://0.0.0.0:2375 \
+            "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://0.0.0.0:2375 --tls=false \
              --containerd=/run/containerd/containerd.sock --insecure-registry {gateway}/32\n"
         );
         std::fs::write(drop_in.join("test.conf"), unit).expect("written");
@@ -264,12 +274,15 @@ impl Lab {
     pub fn push(&self, text: &str, healthy: bool) -> Digest {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::copy("/bin/busybox", folder.path().join("busybox")).expect("busybox-static is installed");
-        let health = if healthy { "echo ok > /www/health" } else { "true" };
-        let file = format!(
-            "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\",\"mkdir\",\"/www\"]\n\
-             RUN [\"/bin/busybox\",\"sh\",\"-c\",\"echo {text} > /www/index.html; {health}\"]\n\
-             CMD [\"/bin/busybox\",\"httpd\",\"-f\",\"-v\",\"-p\",\"8080\",\"-h\",\"/www\"]\n"
-        );
+        let www = folder.path().join("www");
+        std::fs::create_dir(&www).expect("a folder");
+        std::fs::write(www.join("index.html"), format!("{text}\n")).expect("written");
+        if healthy {
+            std::fs::write(www.join("health"), "ok\n").expect("written");
+        }
+        std::fs::write(folder.path().join("serve"), SERVE).expect("written");
+        let file = "FROM scratch\nCOPY busybox /bin/busybox\nCOPY serve /serve\nCOPY www /www\n\
+                    CMD [\"/bin/busybox\",\"sh\",\"/serve\"]\n";
         std::fs::write(folder.path().join("Dockerfile"), file).expect("written");
         // The local engine takes a registry on its own machine without a certificate.
         let name = format!("127.0.0.1:{}/{IMAGE}:{text}", self.registry_port);
