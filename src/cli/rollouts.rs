@@ -15,7 +15,7 @@ use crate::event::rollout::RolloutEvent;
 use crate::event::{EventKind, Events};
 use crate::model::name::{Digest, ServiceName};
 use crate::model::service::RevisionState;
-use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::cluster::Cluster;
 use crate::view;
 
 /// A rollout that has begun.
@@ -248,7 +248,7 @@ pub fn not_there(service: &ServiceName, known: &[&str]) -> Failure {
 pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
     use crate::driver::deploy::DeployError;
     let next = match error {
-        DeployError::Cluster(error) => return cluster_failure(error),
+        DeployError::Cluster(error) => return failure(error),
         DeployError::Image(_) => "see `registry` in fleetwright.yaml, and that this machine reaches it",
         DeployError::NoImage { .. } => {
             "name a tag or digest that is there with `--image`, or run the pipeline that builds it"
@@ -260,14 +260,4 @@ pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
         DeployError::NoRegistry(_) => "add `registry` to the environment in fleetwright.yaml",
     };
     Failure::failed(error.to_string(), next)
-}
-
-fn cluster_failure(error: &ClusterError) -> Failure {
-    match error {
-        ClusterError::NotFound { what: "revision", name } => Failure::usage(
-            format!("there is no revision {name}"),
-            "`fleetwright status SERVICE` lists those that are kept",
-        ),
-        error => failure(error),
-    }
 }

@@ -21,7 +21,7 @@ pub enum ClusterError {
     /// The named thing is not there.
     #[error("there is no {what} `{name}` in the cluster")]
     NotFound {
-        /// `service`, `machine`, `token` or `etcd`.
+        /// `service`, `revision`, `machine`, `token` or `etcd`.
         what: &'static str,
         /// Its name.
         name: String,

@@ -23,6 +23,7 @@ mod cluster_scale;
 mod cluster_verdicts;
 mod contexts;
 mod contract;
+mod deploys;
 mod docs;
 mod etcd;
 mod fake_cloud;

@@ -168,6 +168,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         ClusterError::NotFound { what: "service", .. } => {
             Failure::usage(error.to_string(), "`fleetwright status` lists the services")
         }
+        ClusterError::NotFound { what: "revision", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright status SERVICE` lists those that are kept")
+        }
         ClusterError::NotFound { what: "token", .. } => {
             Failure::usage(error.to_string(), "`fleetwright cluster token list` lists the tokens")
         }

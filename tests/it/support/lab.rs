@@ -404,7 +404,7 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn edit(file: &Path, old: &str, new: &str) {
+pub fn edit(file: &Path, old: &str, new: &str) {
     let text = std::fs::read_to_string(file).expect("a file of the repository");
     assert!(text.contains(old), "{} has no `{old}`", file.display());
     std::fs::write(file, text.replace(old, new)).expect("written");
