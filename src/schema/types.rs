@@ -28,6 +28,9 @@ pub struct TypeSchema {
     pub rules: Vec<Rule>,
     /// Values that depend on the region.
     pub regional_enums: Vec<RegionalEnum>,
+    /// The regions that have the type: bit n is the nth of those that are known.
+    #[serde(skip)]
+    pub regions: u64,
     /// The properties.
     #[serde(skip)]
     pub properties: Schema,
