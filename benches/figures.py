@@ -7,6 +7,8 @@
 
 Wall times are medians of several runs after one that is not counted. A peer is always
 measured in the same run, turn by turn, and given as a ratio.
+
+Exit status: 1 if a commit takes more than 1.15 times as long as the bare script.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LIMIT_COMMIT = 1.15
 
 
 def timed(command, **options):
@@ -163,7 +166,7 @@ def main():
     parser.add_argument("--binary", default=str(ROOT / "target" / "release" / "fleetwright"))
     parser.add_argument("--fleet", action="store_true")
     options = parser.parse_args()
-    rows = []
+    rows, failed = [], []
     wall, cpu = median([options.binary, "--version"], runs=50)
     git, _ = median(["git", "--version"], runs=50)
     rows.append(("start-up: `fleetwright --version`", ms(wall), f"{wall / git:.2f}× `git --version`"))
@@ -176,6 +179,8 @@ def main():
         # First, since the demo leaves a broken commit at the branch's head.
         ours, bare = commit_to_healthy(fleet)
         rows.append(("commit to healthy", ms(ours), f"{ours / bare:.2f}× a bare script ({ms(bare)})"))
+        if ours > LIMIT_COMMIT * bare:
+            failed.append(f"a commit takes {ours / bare:.2f} times as long as the bare script, more than {LIMIT_COMMIT} times")
         wall, cpu = median([options.binary, "pipeline", "run", "web"], cwd=fleet.infra, env=fleet.env, runs=5)
         rows.append(("pipeline run without a change", ms(wall), f"{ms(cpu)} CPU"))
         agents, servers = pids_of("agent"), pids_of("serve")
@@ -185,6 +190,8 @@ def main():
             rows.append(("server's memory", f"{resident(servers):.0f} MB", ""))
     for name, figure, beside in rows:
         print(f"| {name} | {figure} | {beside} |")
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ The first run fetches cfn-lint and the public templates from PyPI (and npm, if i
 HOME/bench; cfn-lint's verdicts stay there too, since it needs minutes for what we do in seconds.
 Mutants that fleetwright lets through are left in HOME/bench/let-through, with REASONS.txt.
 
-Exit status: 1 if validate needs more than 50 ms of CPU, or cfn-lint less than 100 times that, or
+Exit status: 1 if validate needs more than 20 ms of CPU, or cfn-lint less than 100 times that, or
 a clean public template is refused, or less than 95% of the mutants are.
 """
 
@@ -44,7 +44,7 @@ except ModuleNotFoundError:
 ROOT = Path(__file__).resolve().parent.parent
 CFN_LINT = "cfn-lint==1.58.0"
 REGION = "us-east-1"
-LIMIT_CPU, LIMIT_RATIO, LIMIT_SHARE = 0.050, 100, 0.95
+LIMIT_CPU, LIMIT_RATIO, LIMIT_SHARE = 0.020, 100, 0.95
 
 # ---- What is compared with: cfn-lint, and public templates ----
 

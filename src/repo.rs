@@ -17,6 +17,7 @@ pub mod check;
 mod cloudformation;
 mod decode;
 pub mod document;
+mod edit;
 mod exports;
 mod files;
 mod graph;

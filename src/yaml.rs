@@ -200,9 +200,14 @@ mod tests {
 
     #[test]
     fn a_duplicate_key_is_reported_and_the_first_is_kept() {
-        let (_, root, problems) = tree("a: 1\nb: 2\na: 3\n");
-        assert_eq!(root.get("a").and_then(Node::scalar), Some(Scalar::Integer(1)));
-        assert_eq!(problems.len(), 1);
+        for others in [1, 40] {
+            let others: String = (0..others).map(|number| format!("k{number}: 2\n")).collect();
+            let (_, root, problems) = tree(&format!("x: 0\na: 1\n{others}a: 3\na: 4\n"));
+            assert_eq!(root.get("a").and_then(Node::scalar), Some(Scalar::Integer(1)));
+            let labels: Vec<&str> =
+                problems.iter().filter_map(|p| Some(p.label.as_ref()?.text.as_str())).collect();
+            assert_eq!(labels, ["first given in line 2"; 2]);
+        }
     }
 
     #[test]

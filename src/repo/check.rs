@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use self::function::Form;
-use self::patterns::Patterns;
 use self::template::Template;
 use crate::schema::{self, Schemas};
 use crate::source::{Diagnostic, SourceFile, Span};
@@ -20,7 +19,6 @@ mod combined;
 mod cycles;
 pub mod function;
 mod hold;
-mod patterns;
 mod policy;
 mod properties;
 mod scalars;
@@ -77,7 +75,6 @@ pub fn tree(file: &Arc<SourceFile>, root: &Node, region: Option<&str>) -> Vec<Di
         file,
         region,
         schemas: schema::all(),
-        patterns: Patterns::default(),
         edges: vec![Vec::new(); template.resources.len()],
         template,
         used: HashSet::new(),
@@ -129,7 +126,6 @@ struct Check<'n> {
     template: Template<'n>,
     region: Option<&'n str>,
     schemas: &'static Schemas,
-    patterns: Patterns,
     /// For each resource, those that it needs, and where it says so.
     edges: Vec<Vec<(usize, Span)>>,
     used: HashSet<&'n str>,

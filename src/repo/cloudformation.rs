@@ -6,13 +6,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::check;
+use super::edit::{Edit, edited};
 use super::nested::{self, Use};
 use super::origin::Origins;
-use super::{document, exports, merge_keys, parameters};
+use super::{document, exports, group_sizes, merge_keys, parameters};
 use crate::model::nested::NestedTemplate;
 use crate::model::parameter::Rules;
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::yaml::{self, Node};
+
+pub mod ranges;
+
+use ranges::Range;
 
 /// The most bytes of user data that EC2 takes, before base64.
 pub const USER_DATA_MOST: usize = 16_384;
@@ -38,8 +43,10 @@ pub struct Body {
     pub user_data: Vec<(String, String)>,
     /// Stacks nested in it whose templates are files.
     pub uses: Vec<Use>,
-    /// The text that CloudFormation gets: the rendered one, with addresses for nested templates.
-    pub text: String,
+    /// The ranges of addresses that it takes, with those of nested templates.
+    pub ranges: Vec<Range>,
+    /// How the text that CloudFormation gets differs from the rendered one.
+    pub edits: Vec<Edit>,
     /// The nested templates.
     pub nested: Vec<NestedTemplate>,
     /// The nested stacks that export or import anything.
@@ -75,6 +82,11 @@ pub struct Declared {
 }
 
 impl Body {
+    /// The text that CloudFormation gets.
+    pub fn text(&self) -> String {
+        edited(self.file.text(), &self.edits)
+    }
+
     /// A problem at a place of the rendered text, pointing into the source if it can be told.
     pub fn at(&self, problem: Diagnostic, span: Span, label: impl Into<String>) -> Diagnostic {
         let mut problem = problem.at(&self.file, span, label);
@@ -121,6 +133,7 @@ fn read_body(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Body> {
     let mut root = yaml::parse(file, problems)?;
+    let edits = if problems.is_empty() { group_sizes::kept(file.text(), &root) } else { Vec::new() };
     merge_keys::merge(file, &mut root, true, problems);
     problems.extend(check::tree(file, &root, region));
     root.entries()?;
@@ -139,7 +152,8 @@ fn read_body(
         tree: exports::may_trade(file.text()).then(|| document::tree(&root)),
         user_data,
         uses: nested::uses(&root),
-        text: file.text().to_owned(),
+        ranges: ranges::read(&root),
+        edits,
         nested: Vec::new(),
         children: Vec::new(),
     })

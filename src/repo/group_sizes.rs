@@ -3,10 +3,8 @@
 //! Without it CloudFormation sets a group back to the template's sizes with any change of it, however small.
 //! With it, CloudFormation sets only the sizes that the template itself changes.
 
-use std::collections::BTreeMap;
-
-use super::document;
-use crate::source::SourceFile;
+use super::edit::{Edit, edited};
+use crate::source::{SourceFile, Span};
 use crate::yaml::{self, Kind, Node};
 
 /// The type of a group.
@@ -15,36 +13,21 @@ const GROUP: &str = "AWS::AutoScaling::AutoScalingGroup";
 const POLICY: &str = "AutoScalingScheduledAction";
 const KEY: &str = "IgnoreUnmodifiedGroupSizeProperties";
 
-/// `text` with the policy for every group that has nothing to say about it; the text as it is where that can't
-/// be put in without changing anything else.
-pub fn kept(text: String) -> String {
-    if !text.contains(GROUP) {
-        return text;
+/// The edits that put the policy into `text`, which was read as `root`, for every group that has nothing to say
+/// about it; none where they would change anything else.
+pub fn kept(text: &str, root: &Node) -> Vec<Edit> {
+    let edits = insertions(text, root).unwrap_or_default();
+    if edits.is_empty() {
+        return edits;
     }
-    let Some(changed) = inserted(&text) else { return text };
-    // What was put in must be all that differs.
-    match (document::read(&text), document::read(&changed)) {
-        (Some(before), Some(mut after)) => {
-            let resources = after.get_mut("Resources").and_then(serde_json::Value::as_object_mut);
-            for (name, resource) in resources.into_iter().flatten() {
-                let had = before.pointer(&format!("/Resources/{name}/UpdatePolicy"));
-                let Some(resource) = resource.as_object_mut() else { continue };
-                match had {
-                    None => drop(resource.remove("UpdatePolicy")),
-                    Some(had) => drop(resource.insert("UpdatePolicy".to_owned(), had.clone())),
-                }
-            }
-            if before == after { changed } else { text }
-        }
-        _ => text,
-    }
+    let mut problems = Vec::new();
+    let changed = yaml::parse(&SourceFile::new("template", edited(text, &edits)), &mut problems);
+    let is_kept = changed.is_some_and(|changed| problems.is_empty() && differ_in_policies(root, &changed));
+    if is_kept { edits } else { Vec::new() }
 }
 
-fn inserted(text: &str) -> Option<String> {
-    let file = SourceFile::new("template", text);
-    let root = yaml::parse(&file, &mut Vec::new())?;
-    // From the last to the first, so that places before stay where they are.
-    let mut at: BTreeMap<usize, String> = BTreeMap::new();
+fn insertions(text: &str, root: &Node) -> Option<Vec<Edit>> {
+    let mut edits = Vec::new();
     for (_, resource) in root.get("Resources").and_then(Node::entries)? {
         if resource.get("Type").and_then(Node::text) != Some(GROUP) {
             continue;
@@ -55,13 +38,57 @@ fn inserted(text: &str) -> Option<String> {
             Some(_) => continue,
         };
         let (place, words) = insertion(text, into, keys)?;
-        at.insert(place, words);
+        edits.push(Edit { span: Span::new(place, place), words });
     }
-    let mut changed = text.to_owned();
-    for (place, words) in at.into_iter().rev() {
-        changed.insert_str(place, &words);
-    }
-    Some(changed)
+    Some(edits)
+}
+
+/// Whether two templates differ in nothing but the update policies of resources.
+fn differ_in_policies(before: &Node, after: &Node) -> bool {
+    entries_alike(before, after, "", &|name, before, after| match name {
+        "Resources" => entries_alike(before, after, "", &|_, before, after| {
+            entries_alike(before, after, "UpdatePolicy", &|_, before, after| alike(before, after))
+        }),
+        _ => alike(before, after),
+    })
+}
+
+/// Whether two mappings have the same keys, except for `without`, and values that `compare` finds alike.
+fn entries_alike(
+    before: &Node,
+    after: &Node,
+    without: &str,
+    compare: &dyn Fn(&str, &Node, &Node) -> bool,
+) -> bool {
+    let (Some(old), Some(new)) = (before.entries(), after.entries()) else { return alike(before, after) };
+    let others = |entry: &&(Node, Node)| entry.0.text() != Some(without);
+    let (mut old, mut new) = (old.iter().filter(others), new.iter().filter(others));
+    before.tag == after.tag
+        && old.by_ref().all(|(key, value)| {
+            let name = key.text().unwrap_or_default();
+            new.next().is_some_and(|(new_key, new)| alike(key, new_key) && compare(name, value, new))
+        })
+        && new.next().is_none()
+}
+
+/// Whether two nodes say the same, wherever they stand.
+fn alike(before: &Node, after: &Node) -> bool {
+    let kinds = match (&before.kind, &after.kind) {
+        (Kind::Scalar { text: old, plain }, Kind::Scalar { text: new, plain: new_plain }) => {
+            old == new && plain == new_plain
+        }
+        (Kind::Sequence(old), Kind::Sequence(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| alike(old, new))
+        }
+        (Kind::Mapping(old), Kind::Mapping(new)) => {
+            let pair = |((key, old), (new_key, new)): (&(Node, Node), &(Node, Node))| {
+                alike(key, new_key) && alike(old, new)
+            };
+            old.len() == new.len() && old.iter().zip(new).all(pair)
+        }
+        (Kind::Scalar { .. } | Kind::Sequence(_) | Kind::Mapping(_), _) => false,
+    };
+    kinds && before.tag == after.tag
 }
 
 /// Whether the policy says nothing of scheduled actions and is no expression.
@@ -98,6 +125,13 @@ fn insertion(text: &str, into: &Node, keys: &[&str]) -> Option<(usize, String)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repo::document;
+
+    /// The text with the policy.
+    fn kept(text: &str) -> String {
+        let root = yaml::parse(&SourceFile::new("template", text), &mut Vec::new()).expect("YAML");
+        edited(text, &super::kept(text, &root))
+    }
 
     fn policy(text: &str) -> serde_json::Value {
         let document = document::read(text).expect("a template");
@@ -109,19 +143,31 @@ mod tests {
         let wanted = serde_json::json!({POLICY: {KEY: true}});
         let block = "Resources:\n  # the machines\n  Group:\n    Type: AWS::AutoScaling::AutoScalingGroup # here\n    \
                      Properties:\n      MaxSize: '4'\n  Topic:\n    Type: AWS::SNS::Topic\n";
-        let changed = kept(block.to_owned());
+        let changed = kept(block);
         assert_eq!(policy(&changed), wanted);
         assert!(changed.contains("# the machines") && changed.contains("# here"), "{changed}");
         let flow = r#"{"Resources": {"Group": {"Type": "AWS::AutoScaling::AutoScalingGroup", "Properties": {"MaxSize": 4}}}}"#;
-        assert_eq!(policy(&kept(flow.to_owned())), wanted);
+        assert_eq!(policy(&kept(flow)), wanted);
         let lines = "{\n  \"Resources\": {\n    \"Group\": {\n      \"Type\": \"AWS::AutoScaling::AutoScalingGroup\"\n    }\n  }\n}\n";
-        assert_eq!(policy(&kept(lines.to_owned())), wanted);
+        assert_eq!(policy(&kept(lines)), wanted);
         let rolling = "Resources:\n  Group:\n    Type: AWS::AutoScaling::AutoScalingGroup\n    UpdatePolicy:\n      \
                        AutoScalingRollingUpdate:\n        MinInstancesInService: 1\n";
-        let both = policy(&kept(rolling.to_owned()));
+        let both = policy(&kept(rolling));
         assert_eq!(both[POLICY], wanted[POLICY]);
         assert_eq!(both["AutoScalingRollingUpdate"]["MinInstancesInService"], 1);
-        assert_eq!(kept(changed.clone()), changed, "it is put in once");
+        assert_eq!(kept(&changed), changed, "it is put in once");
+    }
+
+    #[test]
+    fn an_alias_of_a_group_has_the_policy_of_its_anchor() {
+        let text =
+            "Resources:\n  Group: &group\n    Type: AWS::AutoScaling::AutoScalingGroup\n  Other: *group\n";
+        let changed = kept(text);
+        let policies = ["Group", "Other"].map(|name| {
+            document::read(&changed).expect("a template")["Resources"][name]["UpdatePolicy"].clone()
+        });
+        assert_eq!(policies, [serde_json::json!({POLICY: {KEY: true}}), policies[0].clone()]);
+        assert_eq!(changed.matches(KEY).count(), 1);
     }
 
     #[test]
@@ -132,9 +178,10 @@ mod tests {
              AutoScalingScheduledAction:\n        IgnoreUnmodifiedGroupSizeProperties: false\n",
             "Resources:\n  Group:\n    Type: AWS::AutoScaling::AutoScalingGroup\n    UpdatePolicy: !If\n      - A\n      \
              - AutoScalingReplacingUpdate: {WillReplace: true}\n      - !Ref AWS::NoValue\n",
+            "Metadata: &group\n  Type: AWS::AutoScaling::AutoScalingGroup\nResources:\n  Group: *group\n",
             "no template: AWS::AutoScaling::AutoScalingGroup",
         ] {
-            assert_eq!(kept(text.to_owned()), text);
+            assert_eq!(kept(text), text);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use tera::Context;
 
 use super::cloudformation::{Body, Child, read};
+use super::edit::Edit;
 use super::exports::{self, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
-use super::{graph, group_sizes, names, parameters, with_suggestion};
+use super::{graph, names, parameters, with_suggestion};
 use crate::model::bucket;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
@@ -74,10 +75,10 @@ impl<'r> Renderer<'r> {
             let depends_on = order.iter().filter(needed).map(|&other| stacks[other].name.clone()).collect();
             let mut finished = self.finish(environment, stack, body, made, depends_on, problems);
             finished.overridden = original.overridden(&environment.name);
-            rendered.push(finished);
+            rendered.push((finished, body));
         }
         self.check_addresses(environment, &rendered, problems);
-        rendered
+        rendered.into_iter().map(|(stack, _)| stack).collect()
     }
 
     /// Says which stacks wait for each other's exports; references alone were judged before.
@@ -149,7 +150,6 @@ impl<'r> Renderer<'r> {
         within.push(name.to_owned());
         self.nest(environment, stack, &mut body, within, problems);
         within.pop();
-        body.text = group_sizes::kept(std::mem::take(&mut body.text));
         Some((body, made))
     }
 
@@ -162,8 +162,8 @@ impl<'r> Renderer<'r> {
         within: &mut Vec<String>,
         problems: &mut Vec<Diagnostic>,
     ) {
-        // From the last to the first, so that places before stay where they are.
         let mut uses = std::mem::take(&mut body.uses);
+        // `nested` lists them from the last to the first.
         uses.sort_by_key(|used| std::cmp::Reverse(used.span.start));
         for used in &uses {
             let folder = super::stacks::TEMPLATES;
@@ -187,9 +187,9 @@ impl<'r> Renderer<'r> {
             };
             parameters::check_nested(body, used, &child, environment.region.get().ok(), problems);
             parameters::check_nested_outputs(body, used, &child, problems);
-            let nested =
-                NestedTemplate { file: format!("{FOLDER}{name}"), text: std::mem::take(&mut child.text) };
-            body.text.replace_range(used.span.start..used.span.end, &format!("\"{}\"", nested.address()));
+            let nested = NestedTemplate { file: format!("{FOLDER}{name}"), text: child.text() };
+            body.edits.push(Edit { span: used.span, words: format!("\"{}\"", nested.address()) });
+            body.ranges.append(&mut child.ranges);
             for template in std::mem::take(&mut child.nested).into_iter().chain([nested]) {
                 if !body.nested.contains(&template) {
                     body.nested.push(template);
@@ -287,7 +287,7 @@ impl<'r> Renderer<'r> {
             is_named: stack.cloud_names.iter().any(|chosen| chosen.environment == environment.name),
             overridden: Vec::new(),
             values: stack.values.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
-            template: body.text.clone(),
+            template: body.text(),
             template_file: stack.template.clone(),
             parameters: stack.parameters.iter().map(|p| (p.name.clone(), p.value.clone())).collect(),
             hidden,

@@ -37,7 +37,7 @@ pub struct MadeUserData {
 /// The templates, parsed once.
 pub struct Templates {
     files: BTreeMap<String, Arc<SourceFile>>,
-    outer: Tera,
+    tera: Arc<Tera>,
     shared: Arc<Shared>,
 }
 
@@ -70,11 +70,11 @@ impl Templates {
             .filter_map(|file| Some((file.name().strip_prefix(FOLDER)?.to_owned(), Arc::clone(file))))
             .collect();
         let shared = Arc::new(Shared::default());
-        let mut templates = Self { files, outer: Tera::new(), shared };
-        templates.outer = templates.build(problems);
+        let mut templates = Self { files, tera: Arc::default(), shared };
+        templates.tera = Arc::new(templates.build(problems));
         *lock(&templates.shared.broken) =
-            templates.files.keys().filter(|name| !templates.outer.contains_template(name)).cloned().collect();
-        *lock(&templates.shared.inner) = Some(Arc::new(templates.outer.clone()));
+            templates.files.keys().filter(|name| !templates.tera.contains_template(name)).cloned().collect();
+        *lock(&templates.shared.inner) = Some(Arc::clone(&templates.tera));
         templates
     }
 
@@ -85,7 +85,7 @@ impl Templates {
 
     /// Whether it could be parsed.
     pub fn is_parsed(&self, name: &str) -> bool {
-        self.outer.contains_template(name)
+        self.tera.contains_template(name)
     }
 
     /// The names of all files that start with `prefix`, without it.
@@ -117,7 +117,7 @@ impl Templates {
         lock(&self.shared.error).take();
         lock(&self.shared.problems).clear();
         *lock(&self.shared.hidden) = false;
-        match self.outer.render(name, &context) {
+        match self.tera.render(name, &context) {
             Ok(text) => Ok((text, std::mem::take(&mut *lock(&self.shared.made)))),
             Err(_) if *lock(&self.shared.hidden) => Err(Vec::new()),
             Err(_) if !lock(&self.shared.problems).is_empty() => {

@@ -97,6 +97,7 @@ impl Schemas {
         let found = self.entry(name).filter(|entry| entry.regions != 0).and_then(|entry| {
             let mut schema: TypeSchema = self.record(&entry)?;
             schema.properties = self.record::<Schema>(&entry)?;
+            schema.regions = entry.regions;
             // Types are few, and live as long as the process in any case.
             Some(&*Box::leak(Box::new(schema)))
         });
@@ -129,7 +130,7 @@ impl Schemas {
     /// Whether a region has a resource type; `None` where the region is not known.
     pub fn in_region(&self, kind: &str, region: &str) -> Option<bool> {
         let bit = self.regions.iter().position(|known| known == region)?;
-        Some(self.entry(kind)?.regions >> bit & 1 == 1)
+        Some(self.find(kind)?.regions >> bit & 1 == 1)
     }
 
     /// The regions that are known.

@@ -8,6 +8,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::pattern::{Pattern, by_pattern};
+
 /// A resource type.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -26,6 +28,9 @@ pub struct TypeSchema {
     pub rules: Vec<Rule>,
     /// Values that depend on the region.
     pub regional_enums: Vec<RegionalEnum>,
+    /// The regions that have the type: bit n is the nth of those that are known.
+    #[serde(skip)]
+    pub regions: u64,
     /// The properties.
     #[serde(skip)]
     pub properties: Schema,
@@ -91,11 +96,11 @@ pub struct Schema {
     #[serde(rename = "const")]
     pub constant: Option<Text>,
     /// A pattern that is found in it.
-    pub pattern: Option<String>,
+    pub pattern: Option<Pattern>,
     /// More of them.
-    pub patterns: Vec<String>,
+    pub patterns: Vec<Pattern>,
     /// Patterns that are not found in it.
-    pub not_patterns: Vec<String>,
+    pub not_patterns: Vec<Pattern>,
     /// What kind of text it is, such as a range of addresses.
     pub format: Option<String>,
     /// The least number.
@@ -133,7 +138,8 @@ pub struct Schema {
     /// What its entries must be.
     pub properties: BTreeMap<String, Schema>,
     /// What entries must be whose names have a pattern; an empty one is in every name.
-    pub pattern_properties: BTreeMap<String, Schema>,
+    #[serde(deserialize_with = "by_pattern")]
+    pub pattern_properties: Vec<(Pattern, Schema)>,
     /// What other entries must be; nothing is said where there is none.
     pub additional_properties: Option<Box<Schema>>,
     /// What its items must be.

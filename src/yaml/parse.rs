@@ -1,6 +1,7 @@
 //! The parser's events to a tree.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle};
@@ -14,6 +15,9 @@ const MAX_NODES: usize = 100_000;
 
 /// The deepest nesting; recursive code downstream relies on it.
 const MAX_DEPTH: usize = 100;
+
+/// Up to so many keys are compared with each other, which costs less than to hash them.
+const FEW_KEYS: usize = 16;
 
 /// Reads the one document of `file`. Duplicate keys go to `problems` and the tree keeps
 /// the first; `None` when there is no tree at all, and `problems` says why. A file
@@ -205,32 +209,33 @@ impl Builder<'_> {
         if !open.mapping {
             return Node { span, tag: open.tag, kind: Kind::Sequence(open.children) };
         }
+        let mut repeated = repeated_keys(&open.children).into_iter().peekable();
         let mut entries = Vec::with_capacity(open.children.len() / 2);
-        let mut seen: HashMap<String, Span> = HashMap::new();
         let mut children = open.children.into_iter();
+        let mut number = 0;
         while let (Some(key), Some(value)) = (children.next(), children.next()) {
-            match key.text().map(str::to_owned) {
-                None => self.problems.push(
+            let first = repeated.next_if(|(repeated, _)| *repeated == number);
+            match (key.text(), first) {
+                (None, _) => self.problems.push(
                     Diagnostic::error(
                         "wrong-type",
                         format!("a key must be a text, but this is {}", key.what()),
                     )
                     .at(self.file, first_line(self.file, key.span), "not a text"),
                 ),
-                Some(text) => match seen.get(&text) {
-                    Some(first) => {
-                        let line = self.file.position(first.start).line;
-                        self.problems.push(
-                            Diagnostic::error("duplicate-key", format!("the key `{text}` is given twice"))
-                                .at(self.file, key.span, format!("first given in line {line}")),
-                        );
-                    }
-                    None => {
-                        seen.insert(text, key.span);
-                        entries.push((key, value));
-                    }
-                },
+                (Some(text), Some((_, first))) => {
+                    let line = self.file.position(first.start).line;
+                    self.problems.push(
+                        Diagnostic::error("duplicate-key", format!("the key `{text}` is given twice")).at(
+                            self.file,
+                            key.span,
+                            format!("first given in line {line}"),
+                        ),
+                    );
+                }
+                (Some(_), None) => entries.push((key, value)),
             }
+            number += 1;
         }
         Node { span, tag: open.tag, kind: Kind::Mapping(entries) }
     }
@@ -245,6 +250,31 @@ impl Builder<'_> {
             None => self.root = Some(node),
         }
     }
+}
+
+/// The numbers of the entries whose key an earlier one has, with the place of the first of those. Keys and values
+/// stand in turn in `children`.
+fn repeated_keys(children: &[Node]) -> Vec<(usize, Span)> {
+    let keys = || {
+        let keys = children.chunks_exact(2).enumerate();
+        keys.filter_map(|(number, entry)| Some((number, entry[0].text()?, entry[0].span)))
+    };
+    if children.len() / 2 <= FEW_KEYS {
+        let repeated = keys().filter_map(|(number, text, _)| {
+            let (first, _, span) = keys().find(|(_, known, _)| *known == text)?;
+            (first != number).then_some((number, span))
+        });
+        return repeated.collect();
+    }
+    let mut known: HashMap<&str, Span> = HashMap::new();
+    let repeated = keys().filter_map(|(number, text, span)| match known.entry(text) {
+        Entry::Occupied(first) => Some((number, *first.get())),
+        Entry::Vacant(vacant) => {
+            vacant.insert(span);
+            None
+        }
+    });
+    repeated.collect()
 }
 
 fn size(node: &Node) -> usize {

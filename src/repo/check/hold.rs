@@ -317,7 +317,7 @@ impl Check<'_> {
         let mut matched = false;
         for (pattern, schema) in &schema.pattern_properties {
             // What can't be told is taken for a match.
-            if pattern.is_empty() || self.patterns.found(pattern, name) != Some(false) {
+            if pattern.found(name) != Some(false) {
                 matched = true;
                 self.hold(value, schema, inner, depth + 1);
             }

@@ -37,7 +37,7 @@ impl Check<'_> {
         let wanted = schema.pattern.iter().chain(&schema.patterns).map(|pattern| (pattern, true));
         let unwanted = schema.not_patterns.iter().map(|pattern| (pattern, false));
         for (pattern, wanted) in wanted.chain(unwanted) {
-            if self.patterns.found(pattern, text) == Some(!wanted) {
+            if pattern.found(text) == Some(!wanted) {
                 let must = if wanted { "must" } else { "must not" };
                 let label = format!("it {must} match `{pattern}`");
                 self.error(

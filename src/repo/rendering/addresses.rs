@@ -1,17 +1,14 @@
 //! The addresses of a cluster's overlay networks, compared with those of the VPCs that its stacks make.
 
 use ipnet::Ipv4Net;
-use serde_json::Value;
 
 use super::Renderer;
 use crate::model::address::{DOCKER_BRIDGES, overlap, range};
 use crate::model::project::{Cluster, Environment};
 use crate::model::stack::RenderedStack;
-use crate::repo::document;
+use crate::repo::cloudformation::Body;
+use crate::repo::cloudformation::ranges::Block;
 use crate::source::Diagnostic;
-
-/// Types that take addresses of a VPC, and the properties that say which.
-const TAKERS: [&str; 3] = ["AWS::EC2::VPC", "AWS::EC2::VPCCidrBlock", "AWS::EC2::Subnet"];
 
 /// A range that a stack takes.
 struct Taken<'s> {
@@ -26,11 +23,11 @@ impl Renderer<'_> {
     pub(super) fn check_addresses(
         &self,
         environment: &Environment,
-        stacks: &[RenderedStack],
+        stacks: &[(RenderedStack, &Body)],
         problems: &mut Vec<Diagnostic>,
     ) {
         let Some(cluster) = self.repository.cluster(&environment.cluster) else { return };
-        let taken: Vec<Taken<'_>> = stacks.iter().flat_map(taken).collect();
+        let taken: Vec<Taken<'_>> = stacks.iter().flat_map(|(stack, body)| taken(stack, body)).collect();
         let (pool, place) = (cluster.addresses.pool, &cluster.addresses.place);
         // A subnet lies within its VPC, which is reported for both.
         let is_inner = |one: &Taken<'_>| {
@@ -66,11 +63,17 @@ impl Renderer<'_> {
     }
 
     /// A pool that is set and reaches no machine has no effect.
-    fn check_passed_on(&self, cluster: &Cluster, stacks: &[RenderedStack], problems: &mut Vec<Diagnostic>) {
+    fn check_passed_on(
+        &self,
+        cluster: &Cluster,
+        stacks: &[(RenderedStack, &Body)],
+        problems: &mut Vec<Diagnostic>,
+    ) {
         let place = &cluster.addresses.place;
         let is_set = *place != cluster.place;
-        let boots =
-            stacks.iter().any(|stack| stack.user_data.iter().any(|data| data.text.contains("agent.yaml")));
+        let boots = stacks
+            .iter()
+            .any(|(stack, _)| stack.user_data.iter().any(|data| data.text.contains("agent.yaml")));
         let used =
             self.repository.templates.iter().any(|template| template.text().contains("addresses.pool"));
         if is_set && boots && !used {
@@ -85,40 +88,17 @@ impl Renderer<'_> {
 }
 
 /// What a stack takes, nested stacks included. Values that are known only after applying are left out.
-fn taken(stack: &RenderedStack) -> Vec<Taken<'_>> {
-    let nested = stack.nested.iter().map(|template| template.text.as_str());
-    let mut found = Vec::new();
-    for text in nested.chain([stack.template.as_str()]) {
-        if !text.contains("CidrBlock") {
-            continue;
-        }
-        let Some(tree) = document::read(text) else { continue };
-        let Some(resources) = tree.get("Resources").and_then(Value::as_object) else { continue };
-        for (name, resource) in resources {
-            let kind = resource.get("Type").and_then(Value::as_str).unwrap_or_default();
-            if !TAKERS.contains(&kind) {
-                continue;
+fn taken<'s>(stack: &'s RenderedStack, body: &Body) -> Vec<Taken<'s>> {
+    let taken = body.ranges.iter().filter_map(|taken| {
+        let text = match &taken.block {
+            Block::Written(text) => text.clone(),
+            Block::Parameter { name, default } => {
+                let given = stack.parameters.iter().find(|(parameter, _)| parameter == name);
+                given.map_or_else(|| default.clone(), |(_, value)| value.literal())?
             }
-            let value = resource.get("Properties").and_then(|properties| properties.get("CidrBlock"));
-            let text = value.and_then(|value| known(stack, &tree, value));
-            // What is no range is reported by the check of templates.
-            if let Some(range) = text.and_then(|text| range(&text).ok()) {
-                found.push(Taken { range, stack, resource: format!("`{name}`, an {kind}") });
-            }
-        }
-    }
-    found
-}
-
-/// A value that is written out, or that a parameter has.
-fn known(stack: &RenderedStack, tree: &Value, value: &Value) -> Option<String> {
-    if let Some(text) = value.as_str() {
-        return Some(text.to_owned());
-    }
-    let name = value.get("Ref")?.as_str()?;
-    let given = stack.parameters.iter().find(|(parameter, _)| parameter == name).map(|(_, value)| value);
-    match given {
-        Some(given) => given.literal(),
-        None => tree.get("Parameters")?.get(name)?.get("Default")?.as_str().map(str::to_owned),
-    }
+        };
+        // The check of templates reports what is no range.
+        Some(Taken { range: range(&text).ok()?, stack, resource: taken.resource.clone() })
+    });
+    taken.collect()
 }
