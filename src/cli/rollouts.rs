@@ -137,10 +137,13 @@ pub async fn follow_numbers(
                 format!("the cluster goes on trying; see `fleetwright status {service}`"),
             )),
             Outcome::Removed => failures.push(removed(service)),
-            Outcome::Running | Outcome::Undone { .. } | Outcome::Superseded { .. } if context.json() => {}
-            Outcome::Running | Outcome::Undone { .. } | Outcome::Superseded { .. } => {
-                eprintln!("{service}   done");
-            }
+            Outcome::Running | Outcome::Undone { .. } | Outcome::Superseded { .. } => {}
+        }
+    }
+    if !context.json() && failures.is_empty() {
+        let snapshot = cluster.snapshot().await.map_err(|error| failure(&error))?;
+        for status in snapshot.services.iter().filter(|status| services.contains(&status.name)) {
+            eprintln!("{}   {}/{} healthy", status.name, status.healthy(), status.desired);
         }
     }
     conclude(failures)

@@ -2,12 +2,12 @@
 //!
 //! Fields are called as they are in the service's file, so that a change can be found there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::model::container::{ContainerSettings, Reservations, RestartPolicy};
-use crate::model::duration::human;
 use crate::model::name::ServiceName;
 use crate::model::service::{
     Deployed, Deployment, HealthCheck, HealthProbe, Limits, Scale, ServiceSpec, UpdatePolicy,
@@ -64,7 +64,7 @@ impl ServicePlan {
 pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServicePlan {
     let before = running.map(|running| fields(&running.deployment)).unwrap_or_default();
     let after = fields(wanted);
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut changes: Vec<FieldChange> = names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
@@ -154,9 +154,9 @@ pub fn spec_fields(spec: &ServiceSpec) -> BTreeMap<String, String> {
     found.texts("placement", placement);
     let UpdatePolicy { parallel, monitor, deadline } = update;
     found.set("update.parallel", parallel.to_string());
-    found.set("update.monitor", human(*monitor));
-    found.maybe("update.deadline", deadline.map(human));
-    found.set("stop_grace_period", human(*drain));
+    found.set("update.monitor", written(*monitor));
+    found.maybe("update.deadline", deadline.map(written));
+    found.set("stop_grace_period", written(*drain));
     found.container(container);
     found.0
 }
@@ -203,10 +203,10 @@ impl Fields {
             HealthProbe::Tcp { port } => self.set("health.tcp", port.to_string()),
             HealthProbe::Command { command } => self.words("health.command", command),
         }
-        self.set("health.interval", human(*interval));
-        self.set("health.timeout", human(*timeout));
+        self.set("health.interval", written(*interval));
+        self.set("health.timeout", written(*timeout));
         self.set("health.retries", retries.to_string());
-        self.set("health.start_period", human(*start_period));
+        self.set("health.start_period", written(*start_period));
     }
 
     fn container(&mut self, settings: &ContainerSettings) {
@@ -257,15 +257,26 @@ impl Fields {
         );
         if let Some(RestartPolicy { condition, delay, max_attempts, window }) = restart {
             self.set("restart.condition", condition.word().to_owned());
-            self.maybe("restart.delay", delay.map(human));
+            self.maybe("restart.delay", delay.map(written));
             self.maybe("restart.max_attempts", max_attempts.map(|count| count.to_string()));
-            self.maybe("restart.window", window.map(human));
+            self.maybe("restart.window", window.map(written));
         }
         if let Some(Reservations { memory_bytes, cpu_millis }) = reservations {
             self.amounts("resources.reservations", *memory_bytes, *cpu_millis);
         }
         self.maybe("spread", spread.clone());
         self.maybe("max_per_machine", max_per_machine.map(|count| count.to_string()));
+    }
+}
+
+/// A time as files have it, in the largest unit that holds it exactly.
+fn written(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    match units.into_iter().find(|(_, unit)| millis > 0 && millis % unit == 0) {
+        Some((word, unit)) => format!("{}{word}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
     }
 }
 

@@ -64,7 +64,14 @@ fn shown(value: &str) -> String {
         },
         None => value.to_owned(),
     };
-    if value.is_empty() { "\"\"".to_owned() } else { value.escape_debug().to_string() }
+    if value.is_empty() { "\"\"".to_owned() } else { one_line(&value) }
+}
+
+/// A text in one line: its control characters are shown by their escapes.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }
 
 /// What else is to be known of a service.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::model::project::Wanted;
 use crate::model::stack::{ENVIRONMENT_TAG, RenderedStack};
 use crate::plan::deploy::spec_fields;
+use crate::view::deploy::one_line;
 
 /// Version of the JSON document, raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -39,7 +40,7 @@ pub fn services<'s>(services: impl Iterator<Item = &'s Wanted>) -> String {
         let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or(0);
         let _ = writeln!(text, "{}", wanted.spec.name);
         for (name, value) in fields {
-            let _ = writeln!(text, "  {name:width$}   {}", value.escape_debug());
+            let _ = writeln!(text, "  {name:width$}   {}", one_line(&value));
         }
     }
     text

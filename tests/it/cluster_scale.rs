@@ -85,8 +85,10 @@ server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.settimeout(5)
 server.sendto(query, ("127.0.0.11", 53))
 answer = server.recv(4096)
-for at in range(struct.unpack(">H", answer[6:8])[0]):
-    print(socket.inet_ntoa(answer[len(query) + 16 * at + 12:][:4]))
+count = struct.unpack(">H", answer[6:8])[0]
+size = (len(answer) - len(query)) // max(count, 1)
+for at in range(1, count + 1):
+    print(socket.inet_ntoa(answer[:len(query) + size * at][-4:]))
 "#;
 
 /// What `command` prints in the network of an instance of `service` on machine `number`.
@@ -164,10 +166,11 @@ async fn what_is_set_by_hand_stays_and_services_find_each_other() {
     // Stopped, it stays so, and comes back with what it had.
     let (none, seen) = scaled(ScaleTo::Stop).await;
     assert!(none.is_empty() && seen.stopped && seen.desired == 0, "{seen:#?}");
-    swarm.deploy(&of(&first, 2)).await.expect("deployed");
+    assert_eq!(swarm.deploy(&of(&first, 2)).await.expect("deployed"), 3);
     assert!(status(&swarm, &service).await.stopped);
     let (again, seen) = scaled(ScaleTo::Start).await;
     assert_eq!((again.len(), seen.stopped, seen.scaled_from), (3, false, Some(2)), "{seen:#?}");
+    assert_eq!(ended(&swarm, &service, 3).await, Outcome::Running);
     let (_, four) = deployed(&swarm, &of(&first, 4)).await;
     let seen = status(&swarm, &service).await;
     assert!(four.is_superset(&again) && seen.scaled_from.is_none(), "{seen:#?}");

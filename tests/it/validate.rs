@@ -74,6 +74,8 @@ broken! {
     bad_part => "bad-part",
     bad_reference => "bad-reference",
     bad_service => "bad-service",
+    bad_container => "bad-container",
+    former_keys => "former-keys",
     bad_size => "bad-size",
     bad_stack_policy => "bad-stack-policy",
     build_path_outside => "build-path-outside",

@@ -58,14 +58,15 @@ fn probe(
             reader.integer(fields.get("tcp")?, "`tcp`", 1, 65_535).map(|port| HealthProbe::Tcp { port })
         }
         ["command"] => {
-            let command = words(reader, fields.get("command")?, "`command`");
-            if command.is_empty() {
+            let given = fields.get("command")?;
+            let command = words(reader, given, "`command`");
+            if given.items().is_some_and(<[Node]>::is_empty) {
                 let diagnostic =
                     Diagnostic::error("bad-value", "`command` of a health check names no program");
                 reader.problem(diagnostic, key_span(node, "command"), "write its words as a list");
                 return None;
             }
-            Some(HealthProbe::Command { command })
+            (!command.is_empty()).then_some(HealthProbe::Command { command })
         }
         [] => {
             let diagnostic =
