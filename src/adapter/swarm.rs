@@ -234,6 +234,7 @@ impl Swarm {
             }
             let deployment = &deployment;
             if let Some(service) = service {
+                refuse_other_mode(service, deployment)?;
                 let now = observed.now(service);
                 let present = records.iter().find(|record| record.number == now.current);
                 match step(service, present, &now, deployment, held) {
@@ -492,6 +493,25 @@ fn same(running: &Deployment, wanted: &Deployment) -> bool {
         && running.spec == wanted.spec
         && running.registry == wanted.registry
         && running.digest == wanted.digest
+}
+
+/// The engine can't turn a number of instances into one on every machine, or back.
+fn refuse_other_mode(service: &Service, wanted: &Deployment) -> Result<(), ClusterError> {
+    let every = |scale: Scale| scale == Scale::EveryMachine;
+    let (has, wants) = (every(scaled::live(service)), every(wanted.spec.scale));
+    if has == wants {
+        return Ok(());
+    }
+    let words = |every: bool| if every { "`every_machine`" } else { "`replicas`" };
+    let name = &wanted.spec.name;
+    Err(ClusterError::Refused {
+        reason: format!(
+            "service `{name}` runs with {} and its file says {}, which the engine can't change in place: \
+             `fleetwright remove {name}`, then deploy it again",
+            words(has),
+            words(wants)
+        ),
+    })
 }
 
 fn busy(service: &str) -> ClusterError {

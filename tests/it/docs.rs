@@ -1,8 +1,11 @@
 //! What the documents tell people to type is what the program takes.
 
+use std::collections::BTreeSet;
+
 use clap::Parser as _;
 use fleetwright::cli::Cli;
 
+use crate::support::fleetwright;
 use crate::support::lab::root;
 
 /// The `fleetwright ...` commands in a document: whole lines of indented or fenced blocks, and
@@ -53,4 +56,40 @@ fn every_command_in_the_documents_is_taken() {
         }
     }
     assert!(seen >= 10, "only {seen} commands were found");
+}
+
+/// The first indented block of a document.
+fn first_block(text: &str) -> String {
+    let block = text.lines().skip_while(|line| !line.starts_with("    "));
+    let block = block.take_while(|line| line.starts_with("    ") || line.is_empty());
+    block.map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect()
+}
+
+#[test]
+fn the_service_in_the_documents_is_right() {
+    let text = std::fs::read_to_string(root().join("docs/services.md")).expect("readable");
+    let folder = crate::validate::repository("base");
+    std::fs::write(folder.path().join("services/web.yaml"), first_block(&text)).expect("written");
+    let run = fleetwright(folder.path(), &["validate"]);
+    assert!(run.status == Some(0) && !run.to_string().contains("[bad-"), "{run}");
+}
+
+#[test]
+fn every_key_of_a_service_is_described() {
+    let folder = crate::validate::repository("base");
+    let file = folder.path().join("services/web.yaml");
+    std::fs::write(&file, "web: {image: team/web, zzzzzzzzzzzz: 1}\n").expect("written");
+    let run = fleetwright(folder.path(), &["validate"]);
+    let line = run.stderr.lines().find(|line| line.contains("the keys of a service are")).expect("the keys");
+    let known: BTreeSet<&str> =
+        line.split('`').skip(1).step_by(2).filter(|key| *key != "working_dir").collect();
+    let text = std::fs::read_to_string(root().join("docs/services.md")).expect("readable");
+    let keys = text.split_once("## Keys").map_or("", |(_, rest)| rest);
+    let rows = keys.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | "));
+    let described: BTreeSet<&str> = rows
+        .flat_map(|(first, _)| first.split('`').step_by(2))
+        .map(|key| key.split('.').next().unwrap_or(key))
+        .filter(|key| !key.is_empty())
+        .collect();
+    assert_eq!(described, known);
 }
