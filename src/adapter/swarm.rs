@@ -261,7 +261,6 @@ impl Swarm {
                 }
             }
             self.mark_nodes(&observed).await?;
-            self.engine.ensure_network().await?;
             let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
             let config = Record::create(deployment, number).map_err(|error| broken(&error))?;
             let Some(config) = self.engine.create_config(config).await? else { continue };
@@ -337,8 +336,7 @@ impl Cluster for Swarm {
             deployment.spec.scale = scaled::of_file(&found);
         }
         let stopped = scaled::of(&found).is_some_and(|held| held.stopped_at.is_some());
-        let joins = !observe::Observed::on_network(&found);
-        Ok(Deployed { version: 1, revision: number, deployment, live: scaled::live(&found), stopped, joins })
+        Ok(Deployed { version: 1, revision: number, deployment, live: scaled::live(&found), stopped })
     }
 
     async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
@@ -465,8 +463,7 @@ fn step(
         *count = replicas;
     }
     // What was set by hand and is not to stay goes, whatever the number.
-    let network = observe::Observed::on_network(service);
-    if same(&running, wanted) && network && held == scaled::of(service) {
+    if same(&running, wanted) && held == scaled::of(service) {
         return Step::Nothing;
     }
     let scales = matches!(
@@ -478,11 +475,7 @@ fn step(
     let runs = history::derive(std::slice::from_ref(record), now)
         .first()
         .is_some_and(|(_, state)| *state == RevisionState::Running);
-    if scales && runs && network && same(&running, wanted) {
-        Step::Scale(wanted.spec.scale)
-    } else {
-        Step::Revise
-    }
+    if scales && runs && same(&running, wanted) { Step::Scale(wanted.spec.scale) } else { Step::Revise }
 }
 
 /// Whether two deployments run the same thing, wherever they came from. One that asks for no restart

@@ -245,7 +245,7 @@ mod tests {
                 Some(_) => return Err(missing("revision")),
             }
             let (revision, live) = (number.unwrap_or(3), deployment.spec.scale);
-            Ok(Deployed { version: 1, revision, deployment, live, stopped: false, joins: false })
+            Ok(Deployed { version: 1, revision, deployment, live, stopped: false })
         }
 
         async fn snapshot(&self) -> Result<Snapshot, ClusterError> {

@@ -194,10 +194,6 @@ pub struct Deployed {
     pub live: Scale,
     /// Whether it is stopped.
     pub stopped: bool,
-    /// Whether its next deployment is the one that puts it on the network that services share, which
-    /// replaces its instances whatever else it changes.
-    #[serde(default)]
-    pub joins: bool,
 }
 
 /// The change that made a deployment.

@@ -65,7 +65,7 @@ pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServiceP
     let before = running.map(|running| fields(&running.deployment)).unwrap_or_default();
     let after = fields(wanted);
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let mut changes: Vec<FieldChange> = names
+    let changes: Vec<FieldChange> = names
         .into_iter()
         .filter(|name| before.get(*name) != after.get(*name))
         .map(|name| FieldChange {
@@ -74,11 +74,6 @@ pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServiceP
             after: after.get(name).cloned(),
         })
         .collect();
-    if running.is_some_and(|running| running.joins) {
-        let after = Some("joins the network that services share, once".to_owned());
-        changes.push(FieldChange { field: "network".to_owned(), before: None, after });
-        changes.sort_by(|a, b| a.field.cmp(&b.field));
-    }
     let scaled = changes.iter().any(|change| is_scale(&change.field));
     let action = match (running, changes.as_slice()) {
         (None, _) => ServiceAction::Create,
@@ -302,7 +297,7 @@ mod tests {
 
     fn running(deployment: Deployment) -> Deployed {
         let live = deployment.spec.scale;
-        Deployed { version: 1, revision: 3, deployment, live, stopped: false, joins: false }
+        Deployed { version: 1, revision: 3, deployment, live, stopped: false }
     }
 
     #[test]
@@ -372,13 +367,6 @@ mod tests {
             }
             _ => found.push(path),
         }
-    }
-
-    #[test]
-    fn a_service_of_an_earlier_version_joins_the_network_once() {
-        let plan = service_plan(Some(&Deployed { joins: true, ..running(full()) }), &full());
-        assert_eq!(plan.action, ServiceAction::Replace);
-        assert_eq!(plan.changes.len(), 1);
     }
 
     #[test]

@@ -45,7 +45,6 @@ impl Holder for Swarm {
         })?;
         let pull = self.pull(&deployment.registry).await?;
         self.mark_nodes(&observed).await?;
-        self.engine.ensure_network().await?;
         let spec = spec::service_spec(&deployment, wanted.number, OnFailure::RollBack);
         let changed = match service {
             Some(service) => self.engine.update_service(service, spec, pull).await,

@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::access::{self, Pull};
 use super::observe::Observed;
 use super::raw::{self, Raw};
-use super::spec::NETWORK;
 use crate::port::cluster::ClusterError;
 
 /// How long one call may take. Calls that change the swarm's state wait for a majority of managers.
@@ -209,38 +208,6 @@ impl Engine {
             .update_config(id, spec, options)
             .await
             .map_err(|error| self.change("recording a revision", error))
-    }
-
-    /// Creates the network that services share, unless it is there. Its addresses are of the pool that
-    /// the swarm was founded with.
-    ///
-    /// # Errors
-    /// When the engine refuses it.
-    pub async fn ensure_network(&self) -> Result<(), ClusterError> {
-        let doing = "creating the services' network";
-        match self.raw.get(&format!("networks/{NETWORK}")).await {
-            Ok(found) if found["Scope"] == "swarm" && found["Driver"] == "overlay" => return Ok(()),
-            // A network of this machine alone hides that of the swarm.
-            Ok(_) => {
-                return Err(ClusterError::Refused {
-                    reason: format!(
-                        "a control machine has a network `{NETWORK}` that is not the cluster's; remove it with \
-                         `docker network rm {NETWORK}`"
-                    ),
-                });
-            }
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Err(error) => return Err(self.error(doing, error)),
-        }
-        let network = serde_json::json!({
-            "Name": NETWORK,
-            "Driver": "overlay",
-            "CheckDuplicate": true,
-        });
-        match self.raw.post("networks/create", &network, None).await {
-            Ok(()) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
-            Err(error) => Err(self.error(doing, error)),
-        }
     }
 
     /// The token that workers join with: a secret that every manager has, and only they and workers.

@@ -206,13 +206,6 @@ impl Observed {
         the_one(nodes.map(|node| (is_up(node), node)))
     }
 
-    /// Whether a service is on the network that all of them share. Those that were deployed by
-    /// an earlier version are not.
-    pub fn on_network(service: &Service) -> bool {
-        let task = service.spec.as_ref().and_then(|spec| spec.task_template.as_ref());
-        task.and_then(|task| task.networks.as_ref()).is_some_and(|networks| !networks.is_empty())
-    }
-
     /// How many instances of a service there should be.
     pub fn desired(&self, service: &Service) -> u32 {
         replicas(service).unwrap_or_else(|| {

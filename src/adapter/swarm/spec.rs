@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
-    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountTmpfsOptions, MountType, NetworkAttachmentConfig,
-    ResourceObject, ResourcesUlimits, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated,
-    ServiceSpecRollbackConfig, ServiceSpecRollbackConfigFailureActionEnum,
-    ServiceSpecRollbackConfigOrderEnum, ServiceSpecUpdateConfig, ServiceSpecUpdateConfigFailureActionEnum,
-    ServiceSpecUpdateConfigOrderEnum, TaskSpec, TaskSpecContainerSpec, TaskSpecLogDriver, TaskSpecPlacement,
-    TaskSpecPlacementPreferences, TaskSpecPlacementSpread, TaskSpecResources, TaskSpecRestartPolicy,
-    TaskSpecRestartPolicyConditionEnum,
+    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountTmpfsOptions, MountType, ResourceObject,
+    ResourcesUlimits, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, ServiceSpecRollbackConfig,
+    ServiceSpecRollbackConfigFailureActionEnum, ServiceSpecRollbackConfigOrderEnum, ServiceSpecUpdateConfig,
+    ServiceSpecUpdateConfigFailureActionEnum, ServiceSpecUpdateConfigOrderEnum, TaskSpec,
+    TaskSpecContainerSpec, TaskSpecLogDriver, TaskSpecPlacement, TaskSpecPlacementPreferences,
+    TaskSpecPlacementSpread, TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -43,9 +42,6 @@ const RESTARTED: &str = "fleetwright.restarted";
 
 /// What follows [`NODE`] in the labels that hold what a machine's agent can do, one for each feature.
 pub const FEATURE: &str = "feature.";
-
-/// The overlay network that all services of a cluster share. They find each other there by name.
-pub const NETWORK: &str = "fleetwright";
 
 /// Where the agent puts the health probe on every machine.
 pub const PROBE_ON_MACHINE: &str = "/var/lib/fleetwright/probe";
@@ -163,10 +159,6 @@ fn template(deployment: &Deployment) -> (TaskSpec, String) {
             max_replicas: deployment.spec.container.max_per_machine.map(i64::from),
             ..Default::default()
         }),
-        networks: Some(vec![NetworkAttachmentConfig {
-            target: Some(NETWORK.to_owned()),
-            ..Default::default()
-        }]),
         log_driver: deployment.spec.container.logging.map(|limits| TaskSpecLogDriver {
             name: Some("json-file".to_owned()),
             options: Some(HashMap::from([

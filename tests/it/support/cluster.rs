@@ -179,7 +179,7 @@ impl Cluster for FakeCluster {
         let status = state.services.iter().find(|status| status.name == *service).ok_or_else(missing)?;
         let revision = status.history.first().map_or(1, |newest| newest.number);
         let live = deployment.spec.scale;
-        Ok(Deployed { version: 1, revision, deployment, live, stopped: false, joins: false })
+        Ok(Deployed { version: 1, revision, deployment, live, stopped: false })
     }
 
     async fn scale(&self, service: &ServiceName, _: ScaleTo) -> Result<(), ClusterError> {
