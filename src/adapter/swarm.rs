@@ -372,8 +372,8 @@ impl Cluster for Swarm {
                 if !record.ran {
                     return Err(ClusterError::Refused {
                         reason: format!(
-                            "revision {number} of service `{service}` never ran whole; `status {service}` \
-                             lists those that did"
+                            "revision {number} of service `{service}` never ran whole; `fleetwright status \
+                             {service}` lists those that did"
                         ),
                     });
                 }

@@ -200,6 +200,9 @@ pub struct WireError {
     pub detail: Option<String>,
 }
 
+/// What a control machine answers that does not know a route.
+pub const NO_SUCH_PATH: &str = "there is no such path";
+
 impl WireError {
     /// An error that is not the cluster's.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
@@ -224,6 +227,11 @@ impl WireError {
             ("not-found", Some(what), Some(name)) if what == "token" => {
                 ClusterError::NotFound { what: "token", name }
             }
+            ("invalid", _, _) if self.message == NO_SUCH_PATH => ClusterError::Refused {
+                reason: "the agents of the cluster's control machines are too old for it. Upgrade them: give \
+                         their group's cloud-config this version, then `fleetwright apply` and `fleetwright roll`"
+                    .to_owned(),
+            },
             ("refused", _, _) => ClusterError::Refused { reason: self.message },
             ("denied" | "unauthorized", _, _) => ClusterError::Denied { reason: self.message },
             ("engine", Some(doing), Some(reason)) => ClusterError::Engine { doing, reason },
@@ -275,6 +283,12 @@ mod tests {
             let back: WireError = serde_json::from_str(&text).expect("JSON");
             assert_eq!(back.into_error("there").to_string(), error.to_string());
         }
+    }
+
+    #[test]
+    fn a_control_machine_of_an_earlier_version_is_told_as_such() {
+        let error = WireError::new("invalid", NO_SUCH_PATH).into_error("there").to_string();
+        assert!(error.contains("too old") && error.contains("fleetwright roll"), "{error}");
     }
 
     #[test]

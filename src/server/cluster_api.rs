@@ -24,7 +24,7 @@ use crate::model::secret::Secret;
 use crate::port::access::Access;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::cluster_routes::route;
-use crate::port::cluster_wire::{ErrorBody, WireError};
+use crate::port::cluster_wire::{ErrorBody, NO_SUCH_PATH, WireError};
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
@@ -125,9 +125,7 @@ pub fn router(api: Api) -> Router {
         router = router.route(route(*operation).path, handler);
     }
     router
-        .fallback(|| async {
-            Problem(StatusCode::NOT_FOUND, WireError::new("invalid", "there is no such path"))
-        })
+        .fallback(|| async { Problem(StatusCode::NOT_FOUND, WireError::new("invalid", NO_SUCH_PATH)) })
         .with_state(api)
 }
 

@@ -17,6 +17,9 @@ use crate::port::engine_host::{EngineHost, EngineUnit};
 const DATA: &str = "/var/lib/docker";
 /// The engine's configuration.
 const CONFIGURATION: &str = "/etc/docker/daemon.json";
+/// The file that is there while nobody may log in, which systemd makes when it begins to stop
+/// everything: `systemd-user-sessions.service(8)`.
+const NO_LOGIN: &str = "/run/nologin";
 /// The engine's unit, and the socket that starts it.
 const UNITS: [&str; 2] = ["docker.service", "docker.socket"];
 /// How long the engine may take to end and to start: it stops its containers before.
@@ -146,7 +149,14 @@ impl EngineHost for SystemdHost {
     }
 
     async fn is_shutting_down(&self) -> io::Result<bool> {
-        Ok(Self::systemctl(&["show", "--property=SystemState"]).await?.trim() == "SystemState=stopping")
+        let state = Self::systemctl(&["show", "--property=SystemState"]).await;
+        // While it stops everything, systemd may fail to answer; it has forbidden logins by then.
+        let forbidden = tokio::fs::try_exists(NO_LOGIN).await.unwrap_or(false);
+        match state {
+            Ok(state) => Ok(forbidden || state.trim() == "SystemState=stopping"),
+            Err(_) if forbidden => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     async fn restart(&self) -> io::Result<()> {

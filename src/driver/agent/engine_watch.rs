@@ -51,8 +51,13 @@ impl Agent {
     /// Reports that the engine is about to stop if this machine shuts down: systemd ends the agent
     /// before the engine. An agent that is only restarted reports nothing.
     pub async fn farewell(&self) {
-        if !self.host.is_shutting_down().await.unwrap_or(false) {
-            return;
+        match self.host.is_shutting_down().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, "asking whether this machine shuts down");
+                return;
+            }
         }
         match timeout(FAREWELL, self.control.engine_gone(&self.me.instance, true)).await {
             Ok(Ok(())) => tracing::info!("reported that this machine shuts down"),
