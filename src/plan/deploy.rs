@@ -268,7 +268,7 @@ impl Fields {
 fn written(time: Duration) -> String {
     let millis = time.as_millis();
     let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    match units.into_iter().find(|(_, unit)| millis > 0 && millis % unit == 0) {
+    match units.into_iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
         Some((word, unit)) => format!("{}{word}", millis / unit),
         None if millis == 0 => "0s".to_owned(),
         None => format!("{millis}ms"),
@@ -280,7 +280,7 @@ fn size(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     units
         .into_iter()
-        .find(|(_, bits)| bytes != 0 && bytes % (1 << bits) == 0)
+        .find(|(_, bits)| bytes != 0 && bytes.is_multiple_of(1 << bits))
         .map_or_else(|| format!("{bytes} bytes"), |(unit, bits)| format!("{}{unit}", bytes >> bits))
 }
 
