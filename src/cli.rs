@@ -176,10 +176,10 @@ fn advice(error: &mut clap::Error) -> Option<&'static str> {
     }
     match given.as_str() {
         "release" | "rollout" | "push" => Some(
-            " next: `fleetwright deploy` makes services what their files say; a push to a watched repository runs its pipelines (`fleetwright pipeline` lists them); `fleetwright apply` changes stacks",
+            " next: `fleetwright deploy` deploys services as services/*.yaml describes them; a push to a watched repository runs its pipelines (`fleetwright pipeline` lists them); `fleetwright apply` changes stacks",
         ),
         "redeploy" | "reload" => Some(
-            " next: `fleetwright restart SERVICE` replaces its instances by new ones of the same, `fleetwright roll GROUP` machines",
+            " next: `fleetwright restart SERVICE` replaces its instances, `fleetwright roll GROUP` its machines",
         ),
         "up" | "create" | "update" => Some(" next: `fleetwright apply` creates and updates stacks"),
         "ps" | "list" | "ls" => {

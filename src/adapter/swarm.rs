@@ -210,8 +210,8 @@ impl Swarm {
         }
     }
 
-    /// Makes the service what `deployment` says. What was set by hand stays, unless the file asks for
-    /// another number than it did then; a rollback is no word of the file's about that.
+    /// Rolls `deployment` out. A number that was set manually is kept unless the number in the file has
+    /// changed since; a rollback keeps it in any case.
     async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
         let name = deployment.spec.name.as_str();
         let pull = self.pull(&deployment.registry).await?;
@@ -453,7 +453,7 @@ fn step(
     present: Option<&Record>,
     now: &history::Now,
     wanted: &Deployment,
-    held: Option<scaled::ByHand>,
+    held: Option<scaled::Manual>,
 ) -> Step {
     let Some(record) = present else { return Step::Revise };
     let Ok(recorded) = record.deployment() else { return Step::Revise };
@@ -462,7 +462,7 @@ fn step(
     if let (Scale::Replicas(count), Some(replicas)) = (&mut running.spec.scale, observe::replicas(service)) {
         *count = replicas;
     }
-    // What was set by hand and is not to stay goes, whatever the number.
+    // A number that was set manually and is not kept leaves labels to remove.
     if same(&running, wanted) && held == scaled::of(service) {
         return Step::Nothing;
     }
@@ -478,8 +478,8 @@ fn step(
     if scales && runs && same(&running, wanted) { Step::Scale(wanted.spec.scale) } else { Step::Revise }
 }
 
-/// Whether two deployments run the same thing, wherever they came from. One that asks for no restart
-/// is content with what an earlier restart made.
+/// Whether two deployments run the same, whatever their origin. An earlier restart is no difference
+/// unless another one is requested.
 fn same(running: &Deployment, wanted: &Deployment) -> bool {
     let restarts = wanted.restarted.is_some() && running.restarted != wanted.restarted;
     !restarts
@@ -488,7 +488,7 @@ fn same(running: &Deployment, wanted: &Deployment) -> bool {
         && running.digest == wanted.digest
 }
 
-/// The engine can't turn a number of instances into one on every machine, or back.
+/// The engine can't change between a number of instances and one on every machine.
 fn refuse_other_mode(service: &Service, wanted: &Deployment) -> Result<(), ClusterError> {
     let every = |scale: Scale| scale == Scale::EveryMachine;
     let (has, wants) = (every(scaled::live(service)), every(wanted.spec.scale));

@@ -1,4 +1,4 @@
-//! What the commands share that roll services out: telling how it goes, until it has ended.
+//! Shared by the commands that roll services out: reporting progress until the rollouts have ended.
 
 use std::sync::Arc;
 
@@ -29,19 +29,19 @@ pub struct Begun {
     pub digest: Option<Digest>,
 }
 
-/// Says what happens to rollouts: lines for people on stderr, or events on stdout.
+/// Reports events of rollouts: lines for people on stderr, or events on stdout.
 #[derive(Debug, Clone)]
 pub struct Voice {
     json: bool,
 }
 
 impl Voice {
-    /// For a command that was called so.
+    /// In the output format of the command.
     pub fn new(context: &Context) -> Self {
         Self { json: context.json() }
     }
 
-    /// Says what happened.
+    /// Reports an event.
     pub fn tell(&self, event: RolloutEvent) {
         if self.json {
             self.emit(EventKind::Rollout(event));
@@ -50,7 +50,7 @@ impl Voice {
         }
     }
 
-    /// Says that a rollout has begun.
+    /// Reports that a rollout has begun.
     pub fn began(&self, begun: &Begun) {
         let Begun { service, revision, digest } = begun.clone();
         match digest {
@@ -133,8 +133,8 @@ pub async fn follow_numbers(
         open.retain(|known| *known != service);
         match outcome.map_err(|error| failure(&error))? {
             Outcome::Short { reason } => failures.push((
-                format!("`{service}` is not whole: {reason}"),
-                format!("the cluster goes on trying; see `fleetwright status {service}`"),
+                format!("not all instances of `{service}` are healthy: {reason}"),
+                format!("the cluster keeps trying; see `fleetwright status {service}`"),
             )),
             Outcome::Removed => failures.push(removed(service)),
             Outcome::Running | Outcome::Undone { .. } | Outcome::Superseded { .. } => {}
@@ -153,16 +153,16 @@ fn interrupted(open: &[&ServiceName]) -> Failure {
     let names: Vec<&str> = open.iter().map(|name| name.as_str()).collect();
     Failure::Interrupted {
         left: format!(
-            "the cluster goes on by itself with {}; `fleetwright status` shows it",
+            "the cluster continues with {} on its own; `fleetwright status` shows the progress",
             names.join(", ")
         ),
     }
 }
 
-/// What went wrong, and what to do.
+/// A failure's message and next step.
 type Ill = (String, String);
 
-/// All that went wrong, the last of it as the command's own failure.
+/// Prints all failures but the last, which becomes the command's own.
 fn conclude(mut failures: Vec<Ill>) -> Result<Done, Failure> {
     let Some((message, next)) = failures.pop() else { return Ok(Done::Ok) };
     for (message, next) in failures {
@@ -187,14 +187,16 @@ fn failed(one: &Begun, outcome: &Outcome) -> Option<Ill> {
     Some(match outcome {
         Outcome::Running => return None,
         Outcome::Short { reason } => (
-            format!("revision {revision} of `{service}` runs, and is not whole: {reason}"),
-            format!("the cluster goes on trying; see `fleetwright status {service}`"),
+            format!(
+                "revision {revision} of `{service}` is running, but not all instances are healthy: {reason}"
+            ),
+            format!("the cluster keeps trying; see `fleetwright status {service}`"),
         ),
         Outcome::Undone { state, reason, failed } => {
             let report: String =
                 failed.iter().flat_map(|failed| failed.report()).map(|line| format!("\n  {line}")).collect();
             let after = match state {
-                RevisionState::RolledBack => "what ran before runs again; ",
+                RevisionState::RolledBack => "the previous revision is running again; ",
                 _ => "",
             };
             (
@@ -211,11 +213,11 @@ fn failed(one: &Begun, outcome: &Outcome) -> Option<Ill> {
 }
 
 fn removed(service: &ServiceName) -> Ill {
-    let next = "see `fleetwright audit` for who did it, and deploy it again";
-    (format!("service `{service}` was removed meanwhile"), next.to_owned())
+    let next = "`fleetwright audit` shows who removed it; deploy it again if that was a mistake";
+    (format!("service `{service}` was removed in the meantime"), next.to_owned())
 }
 
-/// Asks whether to go on, unless `yes`.
+/// Asks for confirmation, unless `yes`.
 ///
 /// # Errors
 /// When it can't be asked, or the answer is not yes.
@@ -226,7 +228,9 @@ pub async fn confirm(question: &str, yes: bool, command: &str) -> Result<(), Fai
     let answer = ask(&format!("{question} [y/N]"), command, &super::stacks::signals()).await?;
     match answer.as_deref() {
         Some("y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::failed("nothing was changed", "answer `y` to go on, or give `-y`")),
+        _ => {
+            Err(Failure::failed("not confirmed; nothing was changed", "answer `y` to continue, or pass `-y`"))
+        }
     }
 }
 
@@ -237,7 +241,7 @@ pub async fn digest(cluster: &dyn Cluster, service: &ServiceName, revision: u64)
     status.history.into_iter().find(|known| known.number == revision)?.digest
 }
 
-/// What a command says when a service is not there, with the names of those that are.
+/// The failure for a service that does not exist, with the names of those that do.
 pub fn not_there(service: &ServiceName, known: &[&str]) -> Failure {
     let next = match crate::source::suggest(service.as_str(), known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -254,12 +258,12 @@ pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
         DeployError::Cluster(error) => return failure(error),
         DeployError::Image(_) => "see `registry` in fleetwright.yaml, and that this machine reaches it",
         DeployError::NoImage { .. } => {
-            "name a tag or digest that is there with `--image`, or run the pipeline that builds it"
+            "pass a tag or digest that exists with `--image`, or run the pipeline that builds it"
         }
         DeployError::NoVersion(..) => {
-            "run its pipeline (`fleetwright pipeline run`), or name an image that is there: `--image NAME:TAG`"
+            "run its pipeline (`fleetwright pipeline run`), or pass an image that exists: `--image NAME:TAG`"
         }
-        DeployError::OtherImage { .. } => "name one of its own, or change `image` in services/",
+        DeployError::OtherImage { .. } => "pass an image of the service, or change `image` in services/",
         DeployError::NoRegistry(_) => "add `registry` to the environment in fleetwright.yaml",
     };
     Failure::failed(error.to_string(), next)

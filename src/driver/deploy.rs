@@ -1,4 +1,4 @@
-//! From what a service's file wants to a deployment of a certain image.
+//! From a service's file to a deployment of a certain image.
 
 use crate::model::image::has_host;
 use crate::model::name::{Digest, ServiceName};
@@ -11,15 +11,15 @@ use crate::port::images::{ImageError, ImageStore};
 /// Which image a service is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Version {
-    /// What runs now; of somebody else's image, what its file names.
+    /// The digest that is running; for a third-party image, the one that its file names.
     Kept,
-    /// What somebody named.
+    /// An image that was named.
     Image(String),
-    /// What one of its revisions runs.
+    /// The image of one of its revisions.
     Revision(u64),
 }
 
-/// Why it is not known what to deploy.
+/// Why a deployment can't be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The cluster did not answer, or refused.
@@ -71,10 +71,10 @@ pub struct Prepared {
     pub plan: ServicePlan,
 }
 
-/// What a service runs now, if it runs.
+/// The current deployment of a service, if it has one.
 ///
 /// # Errors
-/// When the cluster does not say.
+/// When the cluster can't be asked.
 pub async fn running(cluster: &dyn Cluster, service: &ServiceName) -> Result<Option<Deployed>, ClusterError> {
     match cluster.deployed(service, None).await {
         Ok(deployed) => Ok(Some(deployed)),
@@ -83,10 +83,10 @@ pub async fn running(cluster: &dyn Cluster, service: &ServiceName) -> Result<Opt
     }
 }
 
-/// Finds out what would be deployed of a service, and what that changes.
+/// Prepares the deployment of a service, and plans what it changes.
 ///
 /// # Errors
-/// When its image can't be found, or the cluster does not say what runs.
+/// When its image can't be found, or the cluster can't be asked.
 pub async fn prepare(
     cluster: &dyn Cluster,
     images: &Images<'_>,
@@ -133,7 +133,7 @@ pub async fn prepare(
         (None, Some((_, pull))) => pull.to_owned(),
         (None, None) => return Err(DeployError::NoRegistry(wanted.spec.image.clone())),
     };
-    // The same image has the origin that it had: what deploys it again did not make it.
+    // Deploying an image again does not change where it came from.
     let origin = now.filter(|now| now.digest == digest).map_or(origin, |now| now.origin.clone());
     let restarted = now.and_then(|now| now.restarted);
     let deployment = Deployment { spec: wanted.spec.clone(), registry, digest, origin, restarted };
@@ -141,10 +141,10 @@ pub async fn prepare(
     Ok(Prepared { deployment, plan })
 }
 
-/// What would be deployed of a service to run what runs of it elsewhere.
+/// Prepares the deployment of the image that another environment runs.
 ///
 /// # Errors
-/// When the registry does not hold its image, or the cluster does not say what runs.
+/// When the registry does not hold the image, or the cluster can't be asked.
 pub async fn promoted(
     cluster: &dyn Cluster,
     images: &Images<'_>,
@@ -168,14 +168,14 @@ fn by_hand(image: &str) -> Origin {
     Origin { subject: image.to_owned(), ..Origin::by_hand() }
 }
 
-/// The digest behind somebody else's image.
+/// The digest of a third-party image.
 async fn theirs(images: &Images<'_>, wanted: &Wanted, elsewhere: &Elsewhere) -> Result<Digest, DeployError> {
     let tag = elsewhere.tag.as_deref().unwrap_or("latest");
     let reference = format!("{}/{}:{tag}", elsewhere.host, wanted.spec.image);
     look_up(images, &reference, &elsewhere.host).await
 }
 
-/// The digest behind what somebody named: `NAME:TAG`, `NAME@DIGEST`, either with its registry's host,
+/// The digest of an image that was named: `NAME:TAG`, `NAME@DIGEST`, either with its registry's host,
 /// or a digest alone.
 async fn named(images: &Images<'_>, wanted: &Wanted, given: &str) -> Result<Digest, DeployError> {
     let (host, pull) = match (&wanted.elsewhere, images.registry) {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn somebody_elses_image_is_what_its_tag_means_today() {
+    async fn a_third_party_image_is_resolved_by_its_tag() {
         let wanted = theirs_of("docker.io", "library/redis", Some("7.4"));
         let first = look(None, &wanted, Version::Kept).await.expect("known");
         assert_eq!((first.plan.action, first.deployment.digest), (ServiceAction::Create, digest('6')));

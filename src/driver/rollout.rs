@@ -21,12 +21,12 @@ pub enum Outcome {
     Running,
     /// The revision runs, and instances are missing.
     Short {
-        /// What is missing, and why.
+        /// How many instances are missing, and why.
         reason: String,
     },
     /// It failed; the revision before runs again, or what was left of it.
     Undone {
-        /// What became of the revision.
+        /// The state of the revision.
         state: RevisionState,
         /// Why.
         reason: String,
@@ -70,7 +70,7 @@ fn missing(status: &ServiceStatus) -> String {
     }
 }
 
-/// Waits until the rollout of `revision` has ended, and tells how far it is.
+/// Waits until the rollout of `revision` has ended, and reports its progress.
 ///
 /// # Errors
 /// When the cluster can't be watched any longer.
@@ -151,7 +151,7 @@ async fn wait(
     }
 }
 
-/// How many instances are new, as a rollout goes on.
+/// The number of new healthy instances during a rollout.
 #[derive(Default)]
 struct Progress {
     /// Those that were healthy at first; they are to be replaced.

@@ -38,7 +38,8 @@ pub fn start(files: &CloudFiles, python: &Path, port: u16) -> Result<Running, Lo
         // Its plugin cache is below $HOME; one of its own is never stale.
         .env("HOME", &dir)
         .env("FILESYSTEM_ROOT", dir.join("files"))
-        // In a container it would ignore that, and delete the files of every other one when it ends.
+        // In a container LocalStack ignores FILESYSTEM_ROOT otherwise: all instances share a folder, and
+        // each deletes it when it ends.
         .env("OVERRIDE_IN_DOCKER", "0")
         .env("GATEWAY_LISTEN", format!("127.0.0.1:{port}"))
         // No name server on port 53, no certificate from outside, no usage statistics.

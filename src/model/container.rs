@@ -28,7 +28,7 @@ pub struct ContainerSettings {
     /// Labels of the container.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Names that it finds in its hosts file, with their addresses.
+    /// Entries of its hosts file: names with their addresses.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_hosts: BTreeMap<String, String>,
     /// Capabilities that it gets beside Docker's default ones, without `CAP_`.
@@ -49,7 +49,7 @@ pub struct ContainerSettings {
     /// Kernel parameters of its own namespaces.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
-    /// The signal that tells it to stop, such as `SIGINT`; the image's own unless given.
+    /// The signal that stops it, such as `SIGINT`; the image's own unless given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
     /// Whether a small init is its first process, which reaps orphans and passes signals on.

@@ -63,7 +63,7 @@ impl Repository {
         self.stacks.iter().find(|stack| stack.name == *name)
     }
 
-    /// The service of that name, as it is to be in `environment`.
+    /// The service of that name, with the settings of `environment`.
     pub fn service(&self, name: &ServiceName, environment: &EnvironmentName) -> Option<&Wanted> {
         let service = self.services.iter().find(|service| service.name() == name)?;
         Some(service.in_environment(environment))
@@ -197,17 +197,17 @@ impl Service {
     }
 }
 
-/// What a service is to be in one environment.
+/// The wanted state of a service in one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// What is to run.
     pub spec: ServiceSpec,
-    /// Where its image is kept, if that is somebody else's; otherwise pipelines build it, and the
+    /// Where its image is kept, if it is a third-party image; otherwise pipelines build it, and the
     /// environment's registry keeps it.
     pub elsewhere: Option<Elsewhere>,
 }
 
-/// An image of somebody else's.
+/// A third-party image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elsewhere {
     /// The host of its registry.

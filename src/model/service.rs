@@ -20,7 +20,7 @@ pub enum Scale {
     EveryMachine,
 }
 
-/// What the number of a service's instances is to become, without a revision.
+/// A change of the number of a service's instances, which makes no revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScaleTo {
@@ -176,7 +176,7 @@ pub struct Deployment {
     pub digest: Digest,
     /// Where it came from.
     pub origin: Origin,
-    /// When somebody last asked for new instances of the same; it is in the template of instances.
+    /// When the last restart was requested; it is part of the instances' template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted: Option<DateTime<Utc>>,
 }
@@ -190,7 +190,7 @@ pub struct Deployed {
     pub revision: u64,
     /// Its deployment, with as many instances as its file asked for last.
     pub deployment: Deployment,
-    /// How many instances there are to be now, whoever said so.
+    /// How many instances there should be now, by the file or set manually.
     pub live: Scale,
     /// Whether it is stopped.
     pub stopped: bool,
@@ -415,7 +415,7 @@ pub struct ServiceStatus {
     /// What its file said about that, where `scale` has set another number since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaled_from: Option<u32>,
-    /// Whether it is stopped, until somebody starts it again.
+    /// Whether it is stopped, until it is started again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
     /// The instances, sorted by name, then id.

@@ -1,6 +1,6 @@
-//! What a deployment changes of a service, by field. Pure.
+//! What a deployment changes about a service, by field. Pure.
 //!
-//! Fields are called as they are in the service's file, so that a change can be found there.
+//! Fields have the names of the service's file, so that a change can be found there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,9 +47,9 @@ pub struct ServicePlan {
     pub action: ServiceAction,
     /// The fields that change, sorted; all of them for a new service.
     pub changes: Vec<FieldChange>,
-    /// How many instances it has now by hand, where the file says another number; 0 when it is stopped.
+    /// The number of instances set manually, where the file has another one; 0 when it is stopped.
     pub by_hand: Option<u32>,
-    /// Whether it is stopped, and stays so.
+    /// Whether it is stopped, and stays stopped.
     pub stopped: bool,
 }
 
@@ -60,7 +60,7 @@ impl ServicePlan {
     }
 }
 
-/// Compares what runs with what is wanted.
+/// Compares the current deployment with the wanted one.
 pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServicePlan {
     let before = running.map(|running| fields(&running.deployment)).unwrap_or_default();
     let after = fields(wanted);
@@ -81,7 +81,7 @@ pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServiceP
         (Some(_), changes) if changes.iter().all(|change| is_scale(&change.field)) => ServiceAction::Adjust,
         (Some(_), _) => ServiceAction::Replace,
     };
-    // The file's number, if it changes, wins over one that was set by hand.
+    // A new number in the file overrides one that was set manually.
     let held = running.filter(|running| !scaled && running.live != running.deployment.spec.scale);
     let by_hand = held.and_then(|running| match running.live {
         Scale::Replicas(count) => Some(count),
@@ -100,8 +100,8 @@ fn is_scale(field: &str) -> bool {
     field == "replicas"
 }
 
-/// The fields of a deployment that say something, by their names in files. Every structure is taken
-/// apart by name, so that a field that is added can't be forgotten here.
+/// The fields of a deployment that are set, by their names in files. Every structure is destructured
+/// completely, so that a new field can't be forgotten here.
 pub fn fields(deployment: &Deployment) -> BTreeMap<String, String> {
     let Deployment { spec, registry, digest, origin: _, restarted } = deployment;
     let mut found = spec_fields(spec);
@@ -112,7 +112,7 @@ pub fn fields(deployment: &Deployment) -> BTreeMap<String, String> {
     found
 }
 
-/// The fields of what a service's file wants, as [`fields`] has them.
+/// The fields of a service's specification, named as in [`fields`].
 pub fn spec_fields(spec: &ServiceSpec) -> BTreeMap<String, String> {
     let ServiceSpec {
         name: _,
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_set_by_hand_stays_until_the_file_changes_its_own() {
+    fn a_number_set_manually_is_kept_until_the_file_changes_its_own() {
         let scaled = Deployed { live: Scale::Replicas(5), ..running(full()) };
         let plan = service_plan(Some(&scaled), &full());
         assert_eq!((plan.action, plan.by_hand), (ServiceAction::Nothing, Some(5)));

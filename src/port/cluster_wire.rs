@@ -52,7 +52,7 @@ pub struct Changed {
     pub revision: u64,
 }
 
-/// What the number of a service's instances is to become.
+/// A change of the number of a service's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_machine_of_an_earlier_version_is_told_as_such() {
+    fn a_control_machine_of_an_earlier_version_is_reported_as_such() {
         let error = WireError::new("invalid", NO_SUCH_PATH).into_error("there").to_string();
         assert!(error.contains("too old") && error.contains("fleetwright roll"), "{error}");
     }
@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// What a service runs is deployed again by those who ask for it, so nothing of it is passed over.
+    /// Callers deploy this again, so an unknown field must be refused, not dropped.
     #[test]
     fn every_recorded_answer_about_a_deployment_is_understood() {
         for (name, text) in crate::source::samples::of("deployed") {

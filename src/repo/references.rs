@@ -206,7 +206,7 @@ fn check_pipeline(
             let message = format!("no pipeline builds `{}`, the image of `{name}`", elsewhere.shown);
             problems.push(
                 Diagnostic::error("image-not-built", message)
-                    .at(file, step.place.span, "it is somebody else's")
+                    .at(file, step.place.span, "it is a third-party image")
                     .help(format!("`fleetwright deploy {name}` rolls it out; remove the step")),
             );
         } else if let Some(service) = services.iter().find(|service| *service.name() == rollout.service)

@@ -82,8 +82,7 @@ fn service(
         let mut value = value.clone();
         overlay::rename(reader, &mut value);
         if let Some((key, _)) = value.entry("environments") {
-            let diagnostic =
-                Diagnostic::error("unknown-key", "an environment has no `environments` of its own");
+            let diagnostic = Diagnostic::error("unknown-key", "`environments` can't be nested");
             reader.problem(diagnostic, key.span, "remove it");
             continue;
         }
@@ -95,7 +94,7 @@ fn service(
     Some(Service { wanted: wanted?, environments: of_environments, place })
 }
 
-/// What a service is to be, from its own keys or from those together with an environment's.
+/// The wanted state of a service, from its own keys or merged with an environment's.
 fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&ServiceName>) -> Option<Wanted> {
     let keys: Vec<&'static str> = KEYS.into_iter().chain(container::KEYS).collect();
     let fields = reader.fields(value, key.span, "a service", &keys)?;
@@ -126,7 +125,7 @@ fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&Servi
     let drain = fields
         .get("stop_grace_period")
         .map_or(Some(DRAIN), |node| reader.duration(node, "`stop_grace_period`"));
-    let mut container = container::decode(reader, value, &fields);
+    let mut container = container::decode(reader, &fields);
     container.reservations = reservations;
     container.spread = fields.get("spread").and_then(|node| metadata_key(reader, node, "`spread`"));
     container.max_per_machine = fields
@@ -136,7 +135,7 @@ fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&Servi
         && let Some((key, _)) = value.entry("max_per_machine")
     {
         let diagnostic =
-            Diagnostic::error("conflicting-keys", "a service of every machine has one instance on each");
+            Diagnostic::error("conflicting-keys", "`every_machine` runs one instance on each machine");
         reader.problem(diagnostic, key.span, "remove it, or give `replicas`");
     }
     let (image, elsewhere) = image?;
@@ -157,14 +156,14 @@ fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&Servi
     Some(Wanted { spec, elsewhere })
 }
 
-/// A list of words, which no shell reads.
+/// A command as a list of words, which is not run by a shell.
 fn words(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(Scalar::Text(text)) = node.scalar() {
         let list: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
         let diagnostic =
             Diagnostic::error("wrong-type", format!("{what} must be a list, but this is a text"));
-        let help = format!("no shell reads it; write its words: `[{}]`", list.join(", "));
+        let help = format!("it is not run by a shell; write a list: `[{}]`", list.join(", "));
         reader.problem(diagnostic.help(help), node.span, "this is a text");
         return words;
     }
@@ -295,7 +294,7 @@ fn resources(reader: &mut Reader<'_>, node: &Node) -> (Limits, Option<Reservatio
         let more =
             |kept: Option<u64>, limit: Option<u64>| kept.zip(limit).is_some_and(|(kept, most)| kept > most);
         if more(kept.memory_bytes, limits.memory_bytes) || more(kept.cpu_millis, limits.cpu_millis) {
-            let diagnostic = Diagnostic::error("out-of-range", "more is reserved than an instance may use");
+            let diagnostic = Diagnostic::error("out-of-range", "`reservations` exceed `limits`");
             reader.problem(diagnostic, key.span, "raise `limits`, or reserve less");
         }
     }

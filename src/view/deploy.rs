@@ -32,12 +32,12 @@ pub fn human(plans: &[ServicePlan], paint: Paint) -> String {
 
 fn head(plan: &ServicePlan, paint: Paint) -> String {
     match plan.action {
-        ServiceAction::Create => format!("  {} {}   is new", paint.paint(GOOD, "+"), plan.service),
+        ServiceAction::Create => format!("  {} {}   is created", paint.paint(GOOD, "+"), plan.service),
         ServiceAction::Replace if plan.stopped => {
             format!("  {} {}   is changed", paint.paint(CHANGE, "~"), plan.service)
         }
         ServiceAction::Replace => {
-            format!("  {} {}   its instances are replaced", paint.paint(CHANGE, "±"), plan.service)
+            format!("  {} {}   instances are replaced", paint.paint(CHANGE, "±"), plan.service)
         }
         ServiceAction::Adjust => {
             format!("  {} {}   no instance is replaced", paint.paint(CHANGE, "~"), plan.service)
@@ -74,13 +74,16 @@ pub(super) fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// What else is to be known of a service.
+/// A remark on a service whose number of instances is not the file's.
 fn note(plan: &ServicePlan) -> Option<String> {
     if plan.stopped {
-        return Some(format!("{0} is stopped and stays so; `fleetwright start {0}` starts it", plan.service));
+        return Some(format!(
+            "{0} is stopped and stays stopped; `fleetwright start {0}` starts it",
+            plan.service
+        ));
     }
     let count = plan.by_hand?;
-    Some(format!("{} keeps {}, set by hand", plan.service, instances(count)))
+    Some(format!("{} keeps {}, set with `scale`", plan.service, instances(count)))
 }
 
 fn instances(count: u32) -> String {
@@ -104,8 +107,8 @@ fn summary(plans: &[ServicePlan]) -> String {
         parts.push(format!("{} to adjust", services(adjusted)));
     }
     match (parts.as_slice(), plans) {
-        ([], [one]) => format!("`{}` runs what its file says.", one.service),
-        ([], _) => "All services run what their files say.".to_owned(),
+        ([], [one]) => format!("`{}` matches its file.", one.service),
+        ([], _) => "All services match their files.".to_owned(),
         (parts, _) => format!("{}.", parts.join(", ")),
     }
 }
@@ -151,8 +154,8 @@ mod tests {
             plan("more", ServiceAction::Adjust, vec![change("replicas", Some("2"), Some("3"))]),
         ];
         insta::assert_snapshot!(human(&plans, Paint(false)));
-        assert_eq!(human(&plans[4..4], Paint(false)), "All services run what their files say.\n");
+        assert_eq!(human(&plans[4..4], Paint(false)), "All services match their files.\n");
         let calm = plan("web", ServiceAction::Nothing, vec![]);
-        assert_eq!(human(&[calm], Paint(false)), "`web` runs what its file says.\n");
+        assert_eq!(human(&[calm], Paint(false)), "`web` matches its file.\n");
     }
 }

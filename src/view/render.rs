@@ -32,7 +32,7 @@ pub fn templates(stacks: &[&RenderedStack]) -> String {
     text
 }
 
-/// What services are to be, a field a line.
+/// Services, one field a line.
 pub fn services<'s>(services: impl Iterator<Item = &'s Wanted>) -> String {
     let mut text = String::new();
     for wanted in services {
@@ -46,7 +46,7 @@ pub fn services<'s>(services: impl Iterator<Item = &'s Wanted>) -> String {
     text
 }
 
-/// What services are to be, as JSON.
+/// Services as JSON.
 pub fn services_json<'s>(environment: &str, services: impl Iterator<Item = &'s Wanted>) -> Value {
     let all: Vec<_> = services
         .map(|wanted| json!({ "service": wanted.spec.name, "fields": service_fields(wanted) }))

@@ -1,9 +1,9 @@
-//! Rollouts as they go on, a line each.
+//! Events of rollouts, one line each.
 
 use crate::event::rollout::RolloutEvent;
 use crate::model::service::RevisionState;
 
-/// What happened, in one line; nothing where a failure says it better.
+/// An event in one line; `None` for failures, which are reported with their cause.
 pub fn line(event: &RolloutEvent) -> Option<String> {
     Some(match event {
         RolloutEvent::Started { service, revision, digest } => {

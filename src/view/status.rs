@@ -32,21 +32,21 @@ pub fn services(services: &[ServiceStatus], now: DateTime<Utc>) -> String {
     table(&["SERVICE", "REVISION", "IMAGE", "FROM", "HEALTHY", "STATE", "SINCE"], &rows)
 }
 
-/// What becomes of a service, in a few words.
+/// The state of a service, with what was changed manually.
 fn state(service: &ServiceStatus, current: Option<&Revision>) -> String {
-    match (by_hand(service), current) {
+    match (manual(service), current) {
         _ if service.stopped => "stopped".to_owned(),
-        (Some(_), Some(revision)) => format!("{}, scaled by hand", revision.state.words()),
+        (Some(_), Some(revision)) => format!("{}, scaled manually", revision.state.words()),
         (None, Some(revision)) => revision.state.words().to_owned(),
         (_, None) => "-".to_owned(),
     }
 }
 
-/// How the number of instances differs from the file's, if somebody has set it by hand.
-fn by_hand(service: &ServiceStatus) -> Option<String> {
+/// How the number of instances differs from the file's, if it was set manually.
+fn manual(service: &ServiceStatus) -> Option<String> {
     match (service.stopped, service.scaled_from) {
         (true, _) => Some(format!("stopped; `fleetwright start {}` starts it", service.name)),
-        (false, Some(count)) => Some(format!("scaled by hand, its file says {count}")),
+        (false, Some(count)) => Some(format!("scaled manually, its file says {count}")),
         (false, None) => None,
     }
 }
@@ -54,8 +54,8 @@ fn by_hand(service: &ServiceStatus) -> Option<String> {
 /// One service in full.
 pub fn service(service: &ServiceStatus, now: DateTime<Utc>) -> String {
     let mut text = String::new();
-    let by_hand = by_hand(service).map_or_else(String::new, |words| format!(" ({words})"));
-    let healthy = format!("{}/{} healthy{by_hand}", service.healthy(), service.desired);
+    let manual = manual(service).map_or_else(String::new, |words| format!(" ({words})"));
+    let healthy = format!("{}/{} healthy{manual}", service.healthy(), service.desired);
     let _ = match current(service) {
         Some(revision) => writeln!(
             text,

@@ -24,7 +24,7 @@ fn what_runs_becomes_what_the_files_say() {
     let begun = Instant::now();
     let (code, text) = run(&lab, &["deploy", "-y"]);
     println!("deploying what runs already: {:?}", begun.elapsed());
-    assert!(code == Some(0) && text.contains("`web` runs what its file says."), "{text}");
+    assert!(code == Some(0) && text.contains("`web` matches its file."), "{text}");
 
     // A change of the file is shown by its field, rolled out, and gone from the plan.
     edit(&file, "  replicas: 2\n", "  replicas: 2\n  env: {GREETING: hello}\n");
@@ -49,11 +49,11 @@ fn what_runs_becomes_what_the_files_say() {
     // A number set by hand is kept, and told of.
     assert_eq!(run(&lab, &["scale", "web=3"]).0, Some(0));
     let (_, text) = run(&lab, &["status", "web"]);
-    assert!(text.contains("3/3 healthy (scaled by hand, its file says 2)"), "{text}");
+    assert!(text.contains("3/3 healthy (scaled manually, its file says 2)"), "{text}");
     let (code, text) = run(&lab, &["restart", "web"]);
     assert!(code == Some(0) && text.contains("3 of 3 new instances"), "{text}");
     let (code, text) = plan();
-    assert!(code == Some(0) && text.contains("web keeps 3 instances, set by hand"), "{text}");
+    assert!(code == Some(0) && text.contains("web keeps 3 instances, set with `scale`"), "{text}");
     assert_eq!(run(&lab, &["stop", "web"]).0, Some(0));
     let (_, text) = run(&lab, &["status"]);
     assert!(text.contains("0/0") && text.contains("stopped"), "{text}");
@@ -68,7 +68,9 @@ fn what_runs_becomes_what_the_files_say() {
     );
     let (code, text) = run(&lab, &["deploy", "-y"]);
     assert_eq!(code, Some(1), "{text}");
-    for told in ["did not become healthy", "status 7", "| no database", "what ran before runs again"] {
+    for told in
+        ["did not become healthy", "status 7", "| no database", "the previous revision is running again"]
+    {
         assert!(text.contains(told), "`{told}` is missing in:\n{text}");
     }
     let (_, text) = run(&lab, &["status", "web"]);

@@ -17,8 +17,8 @@ use crate::port::engine_host::{EngineHost, EngineUnit};
 const DATA: &str = "/var/lib/docker";
 /// The engine's configuration.
 const CONFIGURATION: &str = "/etc/docker/daemon.json";
-/// The file that is there while nobody may log in, which systemd makes when it begins to stop
-/// everything: `systemd-user-sessions.service(8)`.
+/// Exists while logins are forbidden; systemd creates it at the beginning of a shutdown. See
+/// `systemd-user-sessions.service(8)`.
 const NO_LOGIN: &str = "/run/nologin";
 /// The engine's unit, and the socket that starts it.
 const UNITS: [&str; 2] = ["docker.service", "docker.socket"];
@@ -150,7 +150,7 @@ impl EngineHost for SystemdHost {
 
     async fn is_shutting_down(&self) -> io::Result<bool> {
         let state = Self::systemctl(&["show", "--property=SystemState"]).await;
-        // While it stops everything, systemd may fail to answer; it has forbidden logins by then.
+        // During a shutdown systemd may fail to answer, but it has forbidden logins by then.
         let forbidden = tokio::fs::try_exists(NO_LOGIN).await.unwrap_or(false);
         match state {
             Ok(state) => Ok(forbidden || state.trim() == "SystemState=stopping"),

@@ -1,8 +1,7 @@
-//! A number of instances that somebody has set by hand, and services that are stopped.
+//! Numbers of instances that were set manually, and services that are stopped.
 //!
-//! Both are labels of the service and no revision, since nothing about the instances changes. They
-//! are kept by deployments until the service's file asks for another number than it did when the
-//! label was written.
+//! Both are labels of the service and make no revision, since nothing about the instances changes.
+//! Deployments keep them until the number in the service's file changes.
 
 use std::collections::HashMap;
 
@@ -13,24 +12,24 @@ use super::observe;
 use super::spec::{NODE, YES};
 use crate::model::service::{Scale, ScaleTo};
 
-/// The label that holds what the file said when another number was set: a number, or [`EVERY`].
+/// The label with the file's number at the time when another one was set: a number, or [`EVERY`].
 const FROM: &str = "fleetwright.scaled-from";
-/// The label of a stopped service that holds what it is started with again: a number, or [`EVERY`].
+/// The label of a stopped service with the number to start it with: a number, or [`EVERY`].
 const STOPPED: &str = "fleetwright.stopped-at";
 /// The word for one instance on every machine.
 const EVERY: &str = "every-machine";
 
-/// What keeps a service that runs on every machine off all of them. No node ever has this label.
+/// The constraint that stops a service of every machine. No node ever has this label.
 fn nowhere() -> String {
     format!("node.labels.{NODE}stopped == {YES}")
 }
 
-/// What was set by hand.
+/// A number that was set manually.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByHand {
-    /// What the file said at the time.
+pub struct Manual {
+    /// The file's number at the time.
     pub from: Scale,
-    /// What a stopped service is started with again.
+    /// The number to start a stopped service with.
     pub stopped_at: Option<Scale>,
 }
 
@@ -45,28 +44,28 @@ fn read_word(word: &str) -> Option<Scale> {
     if word == EVERY { Some(Scale::EveryMachine) } else { word.parse().ok().map(Scale::Replicas) }
 }
 
-/// What was set by hand of a service, if anything was.
-pub fn of(service: &Service) -> Option<ByHand> {
-    by_hand(service.spec.as_ref()?.labels.as_ref()?)
+/// The number that was set manually, if there is one.
+pub fn of(service: &Service) -> Option<Manual> {
+    manual(service.spec.as_ref()?.labels.as_ref()?)
 }
 
-fn by_hand(labels: &HashMap<String, String>) -> Option<ByHand> {
+fn manual(labels: &HashMap<String, String>) -> Option<Manual> {
     let from = labels.get(FROM).and_then(|word| read_word(word))?;
-    Some(ByHand { from, stopped_at: labels.get(STOPPED).and_then(|word| read_word(word)) })
+    Some(Manual { from, stopped_at: labels.get(STOPPED).and_then(|word| read_word(word)) })
 }
 
-/// How many instances a service has now, whoever said so; a stopped one has none.
+/// The current number of instances; a stopped service has none.
 pub fn live(service: &Service) -> Scale {
     observe::replicas(service).map_or(Scale::EveryMachine, Scale::Replicas)
 }
 
-/// How many it would have if its file alone decided.
+/// The number in the service's file.
 pub fn of_file(service: &Service) -> Scale {
     of(service).map_or_else(|| live(service), |held| held.from)
 }
 
-/// Carries over what was set by hand to the specification of another revision.
-pub fn keep(spec: &mut ServiceSpec, held: ByHand) {
+/// Carries it over to the specification of another revision.
+pub fn keep(spec: &mut ServiceSpec, held: Manual) {
     let labels = spec.labels.get_or_insert_default();
     labels.insert(FROM.to_owned(), word(held.from));
     let Some(stopped_at) = held.stopped_at else { return };
@@ -78,15 +77,14 @@ pub fn keep(spec: &mut ServiceSpec, held: ByHand) {
     }
 }
 
-/// What the number of instances becomes, and what is remembered of it; `None` where it can't be, with
-/// the reason.
+/// The new number of instances, and what is remembered about it.
 ///
 /// # Errors
-/// Why it can't be changed so.
-pub fn next(live: Scale, held: Option<ByHand>, to: ScaleTo) -> Result<(Scale, Option<ByHand>), &'static str> {
+/// Why the change is impossible.
+pub fn next(live: Scale, held: Option<Manual>, to: ScaleTo) -> Result<(Scale, Option<Manual>), &'static str> {
     let from = held.map_or(live, |held| held.from);
     let stopped_at = held.and_then(|held| held.stopped_at);
-    let unless_same = |number: Scale| (number != from).then_some(ByHand { from, stopped_at: None });
+    let unless_same = |number: Scale| (number != from).then_some(Manual { from, stopped_at: None });
     match (to, from) {
         (ScaleTo::Replicas(_), Scale::EveryMachine) => Err(
             "it runs on every machine, so it has no number of instances; `placement` chooses its machines",
@@ -97,10 +95,10 @@ pub fn next(live: Scale, held: Option<ByHand>, to: ScaleTo) -> Result<(Scale, Op
         }
         (ScaleTo::Stop, _) if stopped_at.is_some() => Ok((live, held)),
         (ScaleTo::Stop, Scale::EveryMachine) => {
-            Ok((live, Some(ByHand { from, stopped_at: Some(Scale::EveryMachine) })))
+            Ok((live, Some(Manual { from, stopped_at: Some(Scale::EveryMachine) })))
         }
         (ScaleTo::Stop, Scale::Replicas(_)) => {
-            Ok((Scale::Replicas(0), Some(ByHand { from, stopped_at: Some(live) })))
+            Ok((Scale::Replicas(0), Some(Manual { from, stopped_at: Some(live) })))
         }
         (ScaleTo::Start, _) => match stopped_at {
             Some(number) => Ok((number, unless_same(number))),
@@ -110,7 +108,7 @@ pub fn next(live: Scale, held: Option<ByHand>, to: ScaleTo) -> Result<(Scale, Op
 }
 
 /// Writes that into a specification, as the engine writes it.
-pub fn edit(spec: &mut Value, number: Scale, held: Option<ByHand>) {
+pub fn edit(spec: &mut Value, number: Scale, held: Option<Manual>) {
     if let Scale::Replicas(count) = number {
         spec["Mode"]["Replicated"]["Replicas"] = count.into();
     }
@@ -146,7 +144,7 @@ mod tests {
     const TWO: Scale = Scale::Replicas(2);
 
     /// Carries steps out one after the other, as the engine's specification sees them.
-    fn after(scale: Scale, steps: &[ScaleTo]) -> (Scale, Option<ByHand>, Value) {
+    fn after(scale: Scale, steps: &[ScaleTo]) -> (Scale, Option<Manual>, Value) {
         let mut wanted = deployment("web", 'a');
         wanted.spec.scale = scale;
         let mut spec = serde_json::to_value(service_spec(&wanted, 1, OnFailure::RollBack)).expect("JSON");
@@ -163,7 +161,7 @@ mod tests {
     #[test]
     fn a_number_set_by_hand_is_remembered_with_the_file_s() {
         let (live, held, _) = after(TWO, &[ScaleTo::Replicas(5)]);
-        assert_eq!((live, held), (Scale::Replicas(5), Some(ByHand { from: TWO, stopped_at: None })));
+        assert_eq!((live, held), (Scale::Replicas(5), Some(Manual { from: TWO, stopped_at: None })));
         let (live, held, _) = after(TWO, &[ScaleTo::Replicas(5), ScaleTo::Replicas(2)]);
         assert_eq!((live, held), (TWO, None), "it is the file's again");
     }
@@ -204,7 +202,7 @@ mod tests {
             let (live, held, spec) = after(scale, &steps);
             let labels: HashMap<String, String> =
                 serde_json::from_value(spec["Labels"].clone()).expect("labels");
-            prop_assert_eq!(by_hand(&labels), held);
+            prop_assert_eq!(manual(&labels), held);
             let mut wanted = deployment("web", 'a');
             wanted.spec.scale = live;
             let mut revised = service_spec(&wanted, 1, OnFailure::RollBack);

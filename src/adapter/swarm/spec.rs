@@ -37,7 +37,7 @@ pub const REGISTERED: &str = "fleetwright.registered";
 /// The value of labels that are either set or absent.
 pub const YES: &str = "yes";
 
-/// The label of containers that holds when somebody last asked for new instances of the same.
+/// The label of containers with the time of the last requested restart.
 const RESTARTED: &str = "fleetwright.restarted";
 
 /// What follows [`NODE`] in the labels that hold what a machine's agent can do, one for each feature.

@@ -1,8 +1,6 @@
 //! `fleetwright deploy`.
 
-use std::sync::Arc;
-
-use crate::adapter::docker_build::CredentialSource;
+use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
@@ -13,27 +11,25 @@ use crate::driver::deploy::{Images, Prepared, Version, prepare};
 use crate::model::name::ServiceName;
 use crate::model::project::{Environment, Repository, Wanted};
 use crate::plan::deploy::ServicePlan;
-use crate::port::cluster::Cluster;
-use crate::port::images::ImageStore;
 use crate::view;
 use crate::view::paint::Paint;
 
-/// Makes what runs equal to the services' files
+/// Deploys services as services/*.yaml describes them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Compares services/*.yaml with what runs, shows what differs by field, asks, rolls it out, and
-follows it to its end. What a pipeline has built keeps the digest that runs; an image of somebody
-else's is looked up by the tag in the file. A number of instances that was set by `scale` stays
-until the file's own number changes.
+Compares services/*.yaml with what is running, lists the differences by field, asks for
+confirmation, rolls the changes out and follows them to the end. An image that a pipeline builds
+keeps the digest that is running; a third-party image is resolved from the tag in the file. A
+number of instances set with `scale` is kept until the number in the file changes.
 
-  + new   ± its instances are replaced   ~ changed without replacing any
+  + new   ± instances are replaced   ~ changed without replacing instances
 
 Exit status: 0 done, 1 failed, 2 invalid input; with --plan 0 no change, 3 changes.
 
 Examples:
   fleetwright deploy                          every service
   fleetwright deploy web cache
-  fleetwright deploy --plan                   only shows what would change
+  fleetwright deploy --plan                   show what would change, and change nothing
   fleetwright deploy web --image team/web:1.4 an image that is in the registry
   fleetwright deploy web --revision 7         the image of revision 7, with today's file
   fleetwright deploy -y -o json               one event a line, described in docs/json.md")]
@@ -50,11 +46,11 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     revision: Option<u64>,
 
-    /// Only show what would change
+    /// Show what would change, and change nothing
     #[arg(long)]
     plan: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 
@@ -84,10 +80,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         may_change(context, environment, &command)?;
     }
     let cluster = context.cluster_of(&repository, environment).await?;
-    let prepared = prepare_all(context, &repository, environment, &cluster, &wanted, &version).await?;
-    let plans: Vec<ServicePlan> = prepared.iter().map(|one| masked(context, &one.plan)).collect();
-    let changes = plans.iter().any(ServicePlan::has_changes);
-    show(context, environment, &plans, args.plan);
+    let registries = Registries::of(context, &repository, environment).await?;
+    let images = registries.images();
+    let each = wanted.iter().map(|wanted| prepare(cluster.as_ref(), &images, wanted, &version));
+    let prepared = futures_util::future::join_all(each).await;
+    let prepared: Vec<Prepared> = prepared
+        .into_iter()
+        .map(|one| one.map_err(|error| deploy_failure(&error)))
+        .collect::<Result<_, _>>()?;
+    let changes = show(context, environment, prepared.iter().map(|one| one.plan.clone()), args.plan);
     match (args.plan, changes) {
         (true, true) => return Ok(Done::Changes),
         (_, false) => return Ok(Done::Ok),
@@ -132,7 +133,7 @@ fn command_line(args: &Args) -> String {
     words.join(" ")
 }
 
-/// The services of those names, as they are to be in the environment; all when there are no names.
+/// The services of those names, with the settings of the environment; all without names.
 fn choose<'r>(
     repository: &'r Repository,
     environment: &Environment,
@@ -155,60 +156,60 @@ fn choose<'r>(
         .collect()
 }
 
-/// What would be deployed of each service.
-async fn prepare_all(
-    context: &Context,
-    repository: &Repository,
-    environment: &Environment,
-    cluster: &Arc<dyn Cluster>,
-    wanted: &[&Wanted],
-    version: &Version,
-) -> Result<Vec<Prepared>, Failure> {
-    let store = store(context, repository, environment).await?;
-    let hosts = match &environment.registry {
-        Some(registry) => Some((registry.push.get()?, registry.pull.get()?)),
-        None => None,
-    };
-    let images = Images { store: store.as_ref(), registry: hosts };
-    let each = wanted.iter().map(|wanted| prepare(cluster.as_ref(), &images, wanted, version));
-    let prepared = futures_util::future::join_all(each).await;
-    prepared.into_iter().map(|one| one.map_err(|error| deploy_failure(&error))).collect()
+/// Where images of an environment are looked up.
+pub(super) struct Registries {
+    store: DockerImages,
+    /// The hosts of the environment's registry: where it is pushed to, and where machines pull from.
+    hosts: Option<(String, String)>,
 }
 
-/// Looks images of the environment's registry up, and those of others.
-///
-/// # Errors
-/// When a variable that this needs is not set.
-pub(super) async fn store(
-    context: &Context,
-    repository: &Repository,
-    environment: &Environment,
-) -> Result<Box<dyn ImageStore>, Failure> {
-    Ok(Box::new(match &environment.registry {
-        Some(registry) => pipelines::registry_images(context, repository, environment, registry).await?,
-        None => pipelines::images(context, "docker.io", CredentialSource::None)?,
-    }))
+impl Registries {
+    /// Those of `environment`. Nothing is asked of them yet.
+    ///
+    /// # Errors
+    /// When a variable that this needs is not set.
+    pub(super) async fn of(
+        context: &Context,
+        repository: &Repository,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let Some(registry) = &environment.registry else {
+            let store = pipelines::images(context, "docker.io", CredentialSource::None)?;
+            return Ok(Self { store, hosts: None });
+        };
+        let store = pipelines::registry_images(context, repository, environment, registry).await?;
+        let hosts = Some((registry.push.get()?.to_owned(), registry.pull.get()?.to_owned()));
+        Ok(Self { store, hosts })
+    }
+
+    /// As the driver takes them.
+    pub(super) fn images(&self) -> Images<'_> {
+        let registry = self.hosts.as_ref().map(|(push, pull)| (push.as_str(), pull.as_str()));
+        Images { store: &self.store, registry }
+    }
 }
 
-/// A plan without what must not be shown.
-fn masked(context: &Context, plan: &ServicePlan) -> ServicePlan {
+/// Shows plans without what must not be shown: as the command's result if they are all that was asked
+/// for, or else beside it. Returns whether they have changes.
+pub(super) fn show(
+    context: &Context,
+    environment: &Environment,
+    plans: impl Iterator<Item = ServicePlan>,
+    only: bool,
+) -> bool {
     let mask = context.mask();
-    let mut plan = plan.clone();
-    for change in &mut plan.changes {
+    let mut plans: Vec<ServicePlan> = plans.collect();
+    for change in plans.iter_mut().flat_map(|plan| &mut plan.changes) {
         for value in [&mut change.before, &mut change.after].into_iter().flatten() {
             *value = mask.mask(value);
         }
     }
-    plan
-}
-
-/// Shows the plan: as the command's result if it is only asked for that, and else beside it.
-fn show(context: &Context, environment: &Environment, plans: &[ServicePlan], only: bool) {
     match (context.json(), only) {
-        (true, true) => view::json::document(&view::deploy::json(environment.name.as_str(), plans)),
-        // The events say what is rolled out.
+        (true, true) => view::json::document(&view::deploy::json(environment.name.as_str(), &plans)),
+        // The events report what is rolled out.
         (true, false) => {}
-        (false, true) => view::out::stdout(&view::deploy::human(plans, Paint(context.colour_out))),
-        (false, false) => eprint!("{}", view::deploy::human(plans, Paint(context.colour_err))),
+        (false, true) => view::out::stdout(&view::deploy::human(&plans, Paint(context.colour_out))),
+        (false, false) => eprint!("{}", view::deploy::human(&plans, Paint(context.colour_err))),
     }
+    plans.iter().any(ServicePlan::has_changes)
 }

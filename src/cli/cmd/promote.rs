@@ -1,22 +1,20 @@
 //! `fleetwright promote`.
 
-use super::deploy::store;
+use super::deploy::{Registries, show};
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
 use crate::cli::protect::may_change;
 use crate::cli::rollouts::{Begun, Voice, confirm, deploy_failure, follow_all, not_there};
-use crate::driver::deploy::{Images, promoted};
+use crate::driver::deploy::promoted;
 use crate::model::name::ServiceName;
-use crate::view;
-use crate::view::paint::Paint;
 
-/// Deploys in one environment what runs in another
+/// Deploys the image that runs in one environment to another
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The digest that runs there is rolled out here, with what the service's file says for this
-environment. Nothing is built, and the registry of this environment must hold the image.
+Rolls out the digest that runs in the source environment, with the service's settings for the
+target environment. Nothing is built; the target's registry must hold the image.
 
 Examples:
   fleetwright promote web --from staging --to production
@@ -26,19 +24,19 @@ pub struct Args {
     /// The service
     service: ServiceName,
 
-    /// The environment that it runs in
+    /// The source environment
     #[arg(long, value_name = "ENVIRONMENT")]
     from: String,
 
-    /// The environment that it is deployed in
+    /// The target environment
     #[arg(long, value_name = "ENVIRONMENT")]
     to: String,
 
-    /// Only show what would change; exit status 0 no change, 3 changes
+    /// Show what would change, and change nothing; exit status 0 no change, 3 changes
     #[arg(long)]
     plan: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 
@@ -54,7 +52,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let (from, to) = (there.environment(&repository)?, here.environment(&repository)?);
     if from.name == to.name {
         return Err(Failure::usage(
-            format!("`{}` is both where it runs and where it is to run", from.name),
+            format!("`{}` is both the source and the target", from.name),
             "name two environments",
         ));
     }
@@ -69,24 +67,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let source = there.cluster_of(&repository, from).await?;
     let deployed = source.deployed(&args.service, None).await.map_err(|error| failure(&error))?;
     let cluster = here.cluster_of(&repository, to).await?;
-    let store = store(&here, &repository, to).await?;
-    let hosts = match &to.registry {
-        Some(registry) => Some((registry.push.get()?, registry.pull.get()?)),
-        None => None,
-    };
-    let images = Images { store: store.as_ref(), registry: hosts };
-    let prepared = promoted(cluster.as_ref(), &images, wanted, &deployed.deployment)
+    let registries = Registries::of(&here, &repository, to).await?;
+    let prepared = promoted(cluster.as_ref(), &registries.images(), wanted, &deployed.deployment)
         .await
         .map_err(|error| deploy_failure(&error))?;
-    let plans = [prepared.plan.clone()];
-    let human = || view::deploy::human(&plans, Paint(context.colour_out));
-    match (args.plan, context.json()) {
-        (true, true) => view::json::document(&view::deploy::json(to.name.as_str(), &plans)),
-        (true, false) => view::out::stdout(&human()),
-        (false, true) => {}
-        (false, false) => eprint!("{}", human()),
-    }
-    match (args.plan, prepared.plan.has_changes()) {
+    let changes = show(context, to, std::iter::once(prepared.plan), args.plan);
+    match (args.plan, changes) {
         (true, true) => return Ok(Done::Changes),
         (_, false) => return Ok(Done::Ok),
         (false, true) => {}

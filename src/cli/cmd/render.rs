@@ -17,7 +17,7 @@ Examples:
   fleetwright render                     every stack
   fleetwright render workers             one stack's template
   fleetwright render workers --user-data what its machines get at boot, decoded
-  fleetwright render --services          what each service is in the environment
+  fleetwright render --services          services with the environment's settings
   fleetwright render -e production -o json")]
 pub struct Args {
     /// The stacks; by default all
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     user_data: bool,
 
-    /// Print what services are to be in the environment, instead of the templates
+    /// Print the services with the environment's settings, instead of the templates
     #[arg(long, conflicts_with_all = ["stacks", "user_data"])]
     services: bool,
 }

@@ -9,12 +9,12 @@ use crate::cli::failure::Failure;
 use crate::cli::rollouts::{Begun, Voice, follow_all};
 use crate::model::name::ServiceName;
 
-/// Replaces a service's instances by new ones of the same
+/// Replaces the instances of services with new ones of the same revision
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A rollout like any other: each new instance is healthy before an old one stops, and if one does
-not become healthy, those that run stay. Nothing else changes: what services/ says now is not
-looked at.
+Rolled out like any other change: a new instance must be healthy before an old one is stopped,
+and if one does not become healthy, the old instances keep running. Changes in services/ are not
+deployed.
 
 Examples:
   fleetwright restart web

@@ -23,7 +23,7 @@ pub struct Args {
     /// The service
     service: ServiceName,
 
-    /// The number of the revision to go back to; by default the last one before that ran whole
+    /// The number of the revision to go back to; by default the last earlier one whose instances were all healthy
     #[arg(long, value_name = "N")]
     to: Option<u64>,
 

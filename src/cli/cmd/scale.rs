@@ -15,11 +15,11 @@ use crate::model::service::ScaleTo;
 use crate::port::cluster::Cluster;
 use crate::view;
 
-/// Changes how many instances a service has
+/// Changes the number of instances of services
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Replaces no instance and is no revision. The number stays until `scale` sets another, or
-the file in services/ does; `fleetwright status` shows where it differs from the file's.
+No instance is replaced and no revision is created. The number is kept until `scale` sets another
+one or the number in services/ changes; `fleetwright status` shows where the two differ.
 
 Examples:
   fleetwright scale web=5
@@ -52,7 +52,7 @@ impl FromStr for Number {
         let service = name.parse().map_err(|error: crate::model::name::BadName| error.to_string())?;
         let replicas = number.parse().ok().filter(|number| *number <= 10_000);
         let replicas =
-            replicas.ok_or_else(|| format!("`{number}` is no number of instances from 0 to 10000"))?;
+            replicas.ok_or_else(|| format!("`{number}` is not a number of instances from 0 to 10000"))?;
         Ok(Self { service, replicas })
     }
 }
@@ -66,11 +66,37 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     carry_out(context, &cluster, numbers.collect(), !args.no_wait).await
 }
 
-/// Tells the cluster, and waits until it is so.
+/// The services that `stop` and `start` change.
+#[derive(Debug, clap::Args)]
+pub(super) struct Services {
+    /// The services
+    #[arg(value_name = "SERVICE", required = true)]
+    services: Vec<ServiceName>,
+
+    /// Return at once
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl Services {
+    /// Carries out `command`, which changes all of them in the same way.
+    ///
+    /// # Errors
+    /// When a service does not exist, or does not reach its number.
+    pub(super) async fn change(self, context: &Context, command: &str, to: ScaleTo) -> Result<Done, Failure> {
+        let names: Vec<&str> = self.services.iter().map(ServiceName::as_str).collect();
+        let command = format!("fleetwright {command} {}", names.join(" "));
+        let cluster = context.cluster_to_change(&command).await?;
+        let changes = self.services.into_iter().map(|service| (service, to)).collect();
+        carry_out(context, &cluster, changes, !self.no_wait).await
+    }
+}
+
+/// Makes the changes, and waits until the services have their new number of instances.
 ///
 /// # Errors
-/// When a service is not there, or does not get there.
-pub(super) async fn carry_out(
+/// When a service does not exist, or does not reach its number.
+async fn carry_out(
     context: &Context,
     cluster: &Arc<dyn Cluster>,
     changes: Vec<(ServiceName, ScaleTo)>,

@@ -196,8 +196,8 @@ pub const ALL: &[Explanation] = &[
     ),
     explain(
         "former-key",
-        "The key has another name by now. It works as before; the file reads better with the present name.",
-        "drain: 30s                # told of\nstop_grace_period: 30s    # right",
+        "The key was renamed. The old name still works.",
+        "drain: 30s                # warned of\nstop_grace_period: 30s    # right",
     ),
     explain(
         "function-arguments",

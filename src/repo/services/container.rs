@@ -1,16 +1,16 @@
-//! What a service's file says of its containers. Keys are called as Compose calls them.
+//! The keys of a service that concern its containers. They have Compose's names.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{key_span, variables, words};
+use super::{variables, words};
 use crate::model::container::{ContainerSettings, LogLimits, RestartCondition, RestartPolicy, Tmpfs, Ulimit};
 use crate::repo::decode::{Fields, Reader, list};
 use crate::source::{Diagnostic, suggest};
 use crate::yaml::{Node, Scalar};
 
 /// The keys of a service that concern its container.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 16] = [
     "entrypoint",
     "user",
     "workdir",
@@ -27,8 +27,6 @@ pub(super) const KEYS: [&str; 17] = [
     "init",
     "logging",
     "restart",
-    // Compose's name for `workdir`, for a better message.
-    "working_dir",
 ];
 
 /// The capabilities of Linux, from `capabilities(7)`.
@@ -101,11 +99,7 @@ const SIGNALS: [&str; 10] = ["ABRT", "ALRM", "HUP", "INT", "KILL", "QUIT", "TERM
 /// What a file of logs is at least.
 const LOG_LEAST: u64 = 1 << 10;
 
-pub(super) fn decode(reader: &mut Reader<'_>, service: &Node, fields: &Fields<'_>) -> ContainerSettings {
-    if fields.get("working_dir").is_some() {
-        let diagnostic = Diagnostic::error("unknown-key", "`working_dir` is not a key of a service");
-        reader.problem(diagnostic, key_span(service, "working_dir"), "did you mean `workdir`?");
-    }
+pub(super) fn decode(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ContainerSettings {
     let text = |reader: &mut Reader<'_>, key: &str| {
         fields.get(key).and_then(|node| reader.text(node, &format!("`{key}`")).map(str::to_owned))
     };
@@ -149,7 +143,8 @@ pub(super) fn decode(reader: &mut Reader<'_>, service: &Node, fields: &Fields<'_
 fn absolute(reader: &mut Reader<'_>, node: &Node, path: &str) -> bool {
     let right = path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains('\0');
     if !right {
-        let diagnostic = Diagnostic::error("bad-value", format!("`{path}` is not a folder of the container"));
+        let diagnostic =
+            Diagnostic::error("bad-value", format!("`{path}` is not an absolute path in the container"));
         reader.problem(diagnostic, node.span, "it must start with `/`");
     }
     right
@@ -191,7 +186,7 @@ fn labels(reader: &mut Reader<'_>, node: &Node) -> BTreeMap<String, String> {
     for (key, _) in node.entries().unwrap_or_default() {
         let Some(name) = key.text() else { continue };
         if name.starts_with("fleetwright.") || name.starts_with("com.docker.") {
-            let message = format!("labels like `{name}` are not yours to set");
+            let message = format!("`{name}` is a reserved label");
             reader.problem(Diagnostic::error("bad-value", message), key.span, "choose another name");
         }
     }
@@ -264,7 +259,7 @@ pub(super) fn mode(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
     let mode =
         u32::from_str_radix(digits, 8).ok().filter(|mode| (3..=4).contains(&digits.len()) && *mode <= 0o7777);
     if mode.is_none() {
-        let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is no mode"));
+        let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is not a file mode"));
         reader.problem(diagnostic, node.span, "write octal digits, such as `0440`");
     }
     mode
@@ -312,8 +307,7 @@ fn signal(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     if SIGNALS.contains(&name) {
         return Some(format!("SIG{name}"));
     }
-    let diagnostic =
-        Diagnostic::error("bad-value", format!("there is no signal `{text}` that ends a process"));
+    let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is not a signal that stops a process"));
     let label = suggest(name, SIGNALS)
         .map_or("such as `SIGTERM`".to_owned(), |near| format!("did you mean `SIG{near}`?"));
     reader.problem(diagnostic, node.span, label);
@@ -360,7 +354,7 @@ fn condition(reader: &mut Reader<'_>, node: &Node) -> Option<RestartCondition> {
         ("on-failure", _) => Some(RestartCondition::OnFailure),
         ("none" | "no", _) | (_, Some(Scalar::Bool(false))) => Some(RestartCondition::None),
         (other, _) => {
-            let diagnostic = Diagnostic::error("bad-value", format!("`{other}` says not when to restart"));
+            let diagnostic = Diagnostic::error("bad-value", format!("`{other}` is not a restart condition"));
             reader.problem(diagnostic, node.span, "write `any`, `on-failure` or `none`");
             None
         }

@@ -1,4 +1,4 @@
-//! The image of a service: one that a pipeline builds, or somebody else's.
+//! The image of a service: one that a pipeline builds, or a third-party image.
 
 use crate::model::image::at_docker_hub;
 use crate::model::name::Digest;
@@ -26,8 +26,8 @@ pub fn image(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     None
 }
 
-/// The image of a service: its repository without a host, and where it is kept if it is somebody
-/// else's. A name with neither host nor version is the environment's own.
+/// The image of a service: its repository without a host, and where it is kept if it is a third-party
+/// image. A name with neither host nor version is the environment's own.
 pub fn reference(reader: &mut Reader<'_>, node: &Node) -> Option<(String, Option<Elsewhere>)> {
     let text = reader.text(node, "`image`")?;
     if !names_host(text) && !text.contains([':', '@']) {

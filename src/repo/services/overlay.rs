@@ -1,13 +1,13 @@
-//! What a service is in one environment: its own keys, and those that the environment gives it.
+//! A service in one environment: its own keys, merged with the environment's.
 
 use crate::repo::decode::Reader;
 use crate::source::Diagnostic;
 use crate::yaml::{Kind, Node, Scalar};
 
-/// The former names of keys, with their present ones.
+/// Old names of keys, with their present ones.
 const FORMER: [(&str, &str); 2] = [("environment", "env"), ("drain", "stop_grace_period")];
 
-/// Gives keys that are written with their former names the present ones, and says so.
+/// Renames keys with old names, and reports them.
 pub fn rename(reader: &mut Reader<'_>, service: &mut Node) {
     let Kind::Mapping(entries) = &mut service.kind else { return };
     let has = |entries: &[(Node, Node)], name: &str| entries.iter().any(|(key, _)| key.text() == Some(name));
@@ -17,7 +17,7 @@ pub fn rename(reader: &mut Reader<'_>, service: &mut Node) {
         }
         let both = has(entries, present);
         for (key, _) in entries.iter_mut().filter(|(key, _)| key.text() == Some(former)) {
-            told(reader, key, former, &format!("`{present}`"), both);
+            report(reader, key, former, &format!("`{present}`"), both);
             if !both {
                 rename_key(key, present);
             }
@@ -28,7 +28,7 @@ pub fn rename(reader: &mut Reader<'_>, service: &mut Node) {
     }
     let both = has(entries, "resources");
     for (key, value) in entries.iter_mut().filter(|(key, _)| key.text() == Some("limits")) {
-        told(reader, key, "limits", "`limits` of `resources`", both);
+        report(reader, key, "limits", "`limits` of `resources`", both);
         if !both {
             let limits = (key.clone(), value.clone());
             *value = Node { span: value.span, tag: None, kind: Kind::Mapping(vec![limits]) };
@@ -44,8 +44,8 @@ fn rename_key(key: &mut Node, present: &str) {
     key.kind = Kind::Scalar { text: present.to_owned(), plain: true };
 }
 
-fn told(reader: &mut Reader<'_>, key: &Node, former: &str, present: &str, both: bool) {
-    let message = format!("`{former}` is the former name of {present}");
+fn report(reader: &mut Reader<'_>, key: &Node, former: &str, present: &str, both: bool) {
+    let message = format!("`{former}` is the old name of {present}");
     if both {
         let diagnostic = Diagnostic::error("conflicting-keys", message);
         reader.problem(diagnostic, key.span, "both are given: remove this one");
