@@ -14,7 +14,7 @@ use crate::view;
 /// Removes a service and its history from the cluster
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Its file stays in the repository: the next rollout of it begins again at revision 1.
+Its file stays in the repository. If it is deployed again, its revision numbers continue.
 
 Examples:
   fleetwright remove web         asks for the service's name first
