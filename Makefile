@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-contexts test-power test-releases test-mixed test-aws checks clean-local
+.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-contexts test-power test-releases test-mixed test-walkthrough test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -14,10 +14,11 @@ PROGRAM = $${CARGO_TARGET_DIR:-target}/debug/fleetwright
 help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
-	@echo 'make test-kills   `apply` and `destroy` killed 200 times, about six minutes'
+	@echo 'make test-kills   `apply` and `destroy` killed 200 times, and the engine of the leader 100 times while jobs and commands before rollouts run, up to an hour'
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
+	@echo 'make test-walkthrough the first application of docs/services.md, as it stands: about 5 minutes'
 	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
-	@echo 'make test-models  10,000 documents made at random, for cloud-init and Ignition themselves, minutes'
+	@echo 'make test-models  10,000 generated documents for cloud-init and Ignition, 10,000 schedules for croniter, minutes'
 	@echo 'make test-contexts 2,000 generated build contexts, built by us and by the docker command, about half an hour'
 	@echo 'make test-power   a fleet that loses its power 20 times, and its quorum in every order, about two hours'
 	@echo 'make test-releases the shipped documents booted on Debian 13, about 5 minutes'
@@ -50,11 +51,17 @@ fuzz:
 test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
+	FLEETWRIGHT_KILLS=100 cargo nextest run --locked --profile long --no-capture -E 'test(/^cluster_jobs::nothing_runs_twice/)'
 
-# Two of these tests `make test` runs, one of them in one order only and without pauses.
+# The first and the last of these tests `make test` runs, each in a shorter form.
 test-outages:
 	@scripts/setup test
-	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage/)'
+	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage|^faults::every_control/)'
+
+# The first application of docs/services.md, from an empty repository to PostgreSQL.
+test-walkthrough:
+	@scripts/setup test
+	cargo nextest run --locked --profile long --no-capture -E 'test(/^services_walkthrough/)'
 
 # A fleet of the previous version is upgraded by `roll`; the samples in tests/formats are the short form.
 FORMER ?= e1e3c77
@@ -67,7 +74,7 @@ test-upgrade:
 # The full form of tests that `make test` runs with few models.
 test-models:
 	@scripts/setup test
-	FLEETWRIGHT_MODELS=10000 cargo nextest run --locked --no-capture -E 'test(/^cloud_config_oracles/)'
+	FLEETWRIGHT_MODELS=10000 cargo nextest run --locked --no-capture -E 'test(/^cloud_config_oracles|^cron_oracle|^plan::jobs::simulation/)'
 
 # The full form of a test that `make test` runs with few contexts.
 test-contexts: export FLEETWRIGHT_CONTEXTS ?= 2000

@@ -16,7 +16,7 @@ fn main() {
 /// Compiles the health probe: a static program of its own, since it runs inside containers
 /// that hold nothing else.
 fn probe() {
-    println!("cargo::rerun-if-changed=src/probe/main.rs");
+    println!("cargo::rerun-if-changed=src/probe");
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("probe");
     let rustc = std::env::var_os("RUSTC").expect("cargo sets RUSTC");

@@ -1,5 +1,6 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
 
+pub mod agents;
 pub mod audit_log;
 pub mod authority;
 pub mod aws;
@@ -19,14 +20,20 @@ pub mod issuer;
 pub mod journal;
 pub mod locks;
 pub mod metadata;
-mod metadata_rule;
+pub mod metadata_rule;
 pub mod output;
+pub mod permits;
 pub mod plan_file;
 pub mod private_file;
 pub mod probe;
+mod process_tree;
 pub mod raft_log;
+mod record_file;
 mod registry;
 pub mod registry_access;
+pub mod role_listeners;
 pub mod swarm;
 pub mod systemd;
 pub mod this_process;
+pub mod timeline;
+pub mod webhook;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 
-mod access;
 pub mod cmd;
+mod compare;
 pub mod context;
 #[allow(
     clippy::disallowed_methods,
@@ -16,14 +16,22 @@ pub mod context;
 pub mod demo;
 pub mod explain;
 pub mod failure;
+mod later;
+mod occurrences;
 mod page_token;
 pub mod pipelines;
 pub mod protect;
+pub mod published;
 pub mod read;
+mod registries;
+mod release;
 mod rollouts;
 pub mod secrets;
+mod session;
 pub mod span;
 pub mod stacks;
+mod target;
+mod terminal;
 
 use crate::source;
 use context::Context;
@@ -33,7 +41,7 @@ use failure::Failure;
 #[derive(Debug, Parser)]
 #[command(name = "fleetwright", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
-    after_long_help = "Exit status: 0 done, 1 failed, 2 usage or invalid input; `plan` has 0 no change, 3 changes;\n`drift` has 0 none, 3 drift."
+    after_long_help = "Exit status: 0 done, 1 failed, 2 usage or invalid input; `plan` has 0 no change, 3 changes;\n`drift` has 0 none, 3 drift; `exec` that of the program."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -95,7 +103,13 @@ enum Command {
     Promote(cmd::promote::Args),
     #[command(visible_alias = "rm")]
     Remove(cmd::remove::Args),
+    Secret(cmd::secret::Args),
     Logs(cmd::logs::Args),
+    Job(cmd::job::Args),
+    Run(cmd::run::Args),
+    Exec(cmd::exec::Args),
+    Events(cmd::events::Args),
+    Why(cmd::why::Args),
     Machines(cmd::machines::Args),
     Cluster(cmd::cluster::Args),
     Audit(cmd::audit::Args),
@@ -114,6 +128,8 @@ pub enum Done {
     Ok,
     /// Status 3: `plan` found changes, or `drift` drift.
     Changes,
+    /// The status of a program that was executed elsewhere.
+    Status(u8),
 }
 
 /// Parses the arguments, runs the command and turns its result into the exit status.
@@ -148,6 +164,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(Done::Ok) => ExitCode::SUCCESS,
         Ok(Done::Changes) => ExitCode::from(3),
+        Ok(Done::Status(status)) => ExitCode::from(status),
         Err(failure) => failure.report(&context),
     }
 }
@@ -215,7 +232,13 @@ async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> 
         Command::Promote(args) => cmd::promote::run(context, args).await,
         Command::Remove(args) => cmd::remove::run(context, args).await,
         Command::Rollback(args) => cmd::rollback::run(context, args).await,
+        Command::Secret(args) => cmd::secret::run(context, args).await,
         Command::Logs(args) => cmd::logs::run(context, args).await,
+        Command::Job(args) => cmd::job::run(context, args).await,
+        Command::Run(args) => cmd::run::run(context, args).await,
+        Command::Exec(args) => cmd::exec::run(context, args).await,
+        Command::Events(args) => cmd::events::run(context, args).await,
+        Command::Why(args) => cmd::why::run(context, args).await,
         Command::Machines(args) => cmd::machines::run(context, args).await,
         Command::Cluster(args) => cmd::cluster::run(context, args).await,
         Command::Audit(args) => cmd::audit::run(context, args).await,

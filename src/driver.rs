@@ -14,18 +14,26 @@ pub mod follow;
 pub mod graph;
 mod hook;
 pub mod import;
+pub mod jobs;
+pub mod later;
 pub mod leave;
 pub mod lock;
+pub mod logs;
 pub mod members;
+pub mod notify;
 pub mod pipeline;
 pub mod plan;
 pub mod prune;
 pub mod public;
 pub mod recover;
+pub mod release;
 pub mod rendezvous;
+pub mod role;
 pub mod roll;
 pub mod rollout;
 pub mod standing;
+pub mod stream;
+pub mod timeline;
 
 #[cfg(test)]
 mod fake;

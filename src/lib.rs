@@ -31,6 +31,7 @@ macro_rules! eprint {
 pub mod adapter;
 pub mod cli;
 pub mod cloud_config;
+pub mod compose;
 pub mod driver;
 pub mod event;
 #[allow(clippy::disallowed_methods, reason = "the local cloud reads its own state")]

@@ -12,6 +12,7 @@
 //!
 //! Nothing outside this module, its command and the tests knows that an emulator exists.
 
+mod abandoned;
 pub mod base_image;
 pub mod boot;
 pub mod emulator;
@@ -28,6 +29,7 @@ pub mod metadata;
 pub mod plugin;
 pub mod power;
 pub mod process;
+pub mod push;
 pub mod reconcile;
 pub mod registry;
 pub mod state;

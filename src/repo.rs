@@ -23,15 +23,19 @@ mod files;
 mod graph;
 mod group_sizes;
 mod interpolate;
+mod jobs;
 mod merge_keys;
 mod names;
 mod nested;
+mod notify;
 mod origin;
 mod parameters;
 mod pipelines;
 mod project;
 mod references;
 mod rendering;
+mod service_mounts;
+mod service_order;
 mod service_ports;
 mod services;
 mod stack_policy;
@@ -41,6 +45,7 @@ mod templates;
 mod unfilled;
 
 pub use interpolate::Variables;
+pub use names::cloud_name;
 
 /// The file that makes a folder an infra repository.
 pub const PROJECT_FILE: &str = "fleetwright.yaml";
@@ -173,6 +178,7 @@ mod tests {
             match path.split('/').next() {
                 Some("stacks") => files.stacks.push(file),
                 Some("services") => files.services.push(file),
+                Some("jobs") => files.jobs.push(file),
                 Some("pipelines") => files.pipelines.push(file),
                 Some("templates") => files.templates.push(file),
                 _ => files.project = Some(file),

@@ -1,7 +1,12 @@
 //! HTTP: the pipeline server and its page, and the cluster API that control agents serve.
 
+pub mod agent_api;
 pub mod cluster_api;
 pub mod limits;
+mod metrics;
 mod pages;
 pub mod pipeline;
+pub mod role_api;
 mod strict;
+mod tls;
+mod upgrade;

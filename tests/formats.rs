@@ -25,6 +25,35 @@ const FORMATS: &[Format] = &[
         types: &["adapter/swarm/history.rs Stored", "adapter/swarm/history.rs StoredFailure"],
         loader: "adapter/swarm/history.rs",
     },
+    Format {
+        name: "jobs",
+        types: &[
+            "adapter/swarm/jobs/objects.rs StoredJob",
+            "adapter/swarm/jobs/objects.rs StoredClaim",
+            "adapter/swarm/jobs/objects.rs Settled",
+            "adapter/swarm/jobs/objects.rs StoredPermit",
+        ],
+        loader: "adapter/swarm/jobs/objects.rs",
+    },
+    Format {
+        name: "job-requests",
+        types: &[
+            "model/job.rs JobDeployment",
+            "port/cluster_wire.rs CommandRequest",
+            "port/cluster_wire.rs PermitRequest",
+        ],
+        loader: "port/cluster_wire.rs",
+    },
+    Format {
+        name: "job-answers",
+        types: &["model/job.rs Jobs", "port/cluster_wire.rs OutputLine"],
+        loader: "port/cluster_wire.rs",
+    },
+    Format {
+        name: "credentials",
+        types: &["port/cluster_wire.rs CredentialsRequest", "port/cluster_wire.rs TaskCredentials"],
+        loader: "port/cluster_wire.rs",
+    },
     Format { name: "labels", types: &[], loader: "adapter/swarm/observe/tests.rs" },
     Format {
         name: "reboot-leave",
@@ -60,6 +89,8 @@ const FORMATS: &[Format] = &[
             "port/cluster_wire.rs EtcdClientRequest",
             "port/cluster_wire.rs RecoverRequest",
             "port/cluster_wire.rs ScaleRequest",
+            "port/cluster_wire.rs PortsReport",
+            "port/cluster_wire.rs PressureReport",
         ],
         loader: "port/cluster_wire.rs",
     },
@@ -80,8 +111,43 @@ const FORMATS: &[Format] = &[
             "model/standing.rs Standing",
             "model/standing.rs Turn",
             "port/cluster_wire.rs RestoredServices",
+            "port/cluster_wire.rs SecretVersions",
         ],
         loader: "port/cluster_wire.rs",
+    },
+    Format {
+        name: "streams",
+        types: &[
+            "port/streams.rs ExecRequest",
+            "port/streams.rs Terminal",
+            "model/frame.rs Size",
+            "port/streams.rs LogRequest",
+            "port/streams.rs LogLine",
+            "port/streams.rs MissingLogs",
+            "model/logs.rs LogQuery",
+            "model/logs.rs LogEntry",
+        ],
+        loader: "port/streams.rs",
+    },
+    Format {
+        name: "notify",
+        types: &[
+            "model/notify.rs Receivers",
+            "model/notify.rs Receiver",
+            "model/notify.rs StoredNotified",
+            "plan/notify.rs Body",
+        ],
+        loader: "model/notify.rs",
+    },
+    Format {
+        name: "timeline",
+        types: &[
+            "model/timeline.rs EventPage",
+            "model/timeline.rs MissingEvents",
+            "model/timeline.rs TimelineEvent",
+            "model/timeline.rs EventQuery",
+        ],
+        loader: "model/timeline.rs",
     },
     Format { name: "deployed", types: &["model/service.rs Deployed"], loader: "port/cluster_wire.rs" },
     Format {
@@ -111,6 +177,8 @@ const FORMATS: &[Format] = &[
 const OTHERS: &[(&str, &str)] = &[
     ("schema/", "CloudFormation's schemas, embedded by the build"),
     ("adapter/etcd.rs", "etcd's answers"),
+    ("adapter/registry_access.rs ImageDocument", "an image's configuration, of the registry"),
+    ("adapter/registry_access.rs Execution", "an image's configuration, of the registry"),
     ("local/instance.rs", "EC2's answers, of the local cloud"),
     ("local/boot/expect.rs", "a file that a person writes"),
     ("cli/cmd/agent.rs", "agent.yaml, which cloud-config writes; unknown keys are refused"),

@@ -2,19 +2,17 @@
 //!
 //! Events are only ever added; the oldest go when a class of changes has more than its bound.
 
-use std::fs::{OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use chrono::{DateTime, Utc};
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use super::record_file::{RecordFile, Schema, set_aside, time, with_end};
 use crate::model::audit::{AuditEvent, Change, Class, Draft, Ended, Filter, surplus};
 use crate::model::name::MachineId;
-use crate::port::audit::{AuditError, AuditLog, Unshipped};
+use crate::port::audit::{AuditLog, Unshipped};
+use crate::port::kept::{Kept, KeptError};
 
 /// Where a control machine keeps its log.
 pub const ON_MACHINE: &str = "/var/lib/fleetwright/audit.db";
@@ -49,7 +47,7 @@ const PRUNE_EVERY: u32 = 100;
 /// A log in one file.
 #[derive(Debug)]
 pub struct SqliteAuditLog {
-    connection: Mutex<Connection>,
+    file: RecordFile,
     machine: String,
     name: String,
     bound: fn(Class) -> i64,
@@ -63,81 +61,36 @@ impl SqliteAuditLog {
     ///
     /// # Errors
     /// When no log can be created there.
-    pub fn open(path: &Path, machine: &MachineId) -> Result<Self, AuditError> {
+    pub fn open(path: &Path, machine: &MachineId) -> Result<Self, KeptError> {
         match Self::open_as_it_is(path, machine) {
             Ok(log) => Ok(log),
             Err(error) if path.exists() => {
                 let aside = aside(path, Utc::now());
                 tracing::error!(%error, aside = %aside.display(), "the audit log can't be used: a new one is begun");
-                for end in ["", "-wal", "-shm"] {
-                    let (from, to) = (with_end(path, end), with_end(&aside, end));
-                    if from.exists() {
-                        std::fs::rename(&from, &to).map_err(|error| unopened(path, &error))?;
-                    }
-                }
+                set_aside(Kept::AuditLog, path, &aside)?;
                 Self::open_as_it_is(path, machine)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn open_as_it_is(path: &Path, machine: &MachineId) -> Result<Self, AuditError> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| unopened(path, &error))?;
-        }
-        // SQLite gives its other files the mode of this one.
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
-            .map_err(|error| unopened(path, &error))?;
-        let connection = Connection::open(path).map_err(|error| unopened(path, &error))?;
-        Self::prepare(connection, path, machine)
-    }
-
-    fn prepare(mut connection: Connection, path: &Path, machine: &MachineId) -> Result<Self, AuditError> {
-        let failed = |error: rusqlite::Error| unopened(path, &error);
-        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-        let t = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let found: i64 = t.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-        if found > SCHEMA {
-            return Err(AuditError::Newer { path: path.display().to_string(), found, known: SCHEMA });
-        }
-        if found == 0 {
-            t.execute_batch(SCHEMA_1).map_err(failed)?;
-        }
+    fn open_as_it_is(path: &Path, machine: &MachineId) -> Result<Self, KeptError> {
+        let file = RecordFile::open(
+            path,
+            Schema { what: Kept::AuditLog, version: SCHEMA, text: SCHEMA_1, synchronous: "FULL" },
+        )?;
         // The random part tells this log from one that the machine had before.
-        t.execute(
-            "INSERT OR IGNORE INTO log (one, name, shipped) VALUES (1, ?1 || '-' || lower(hex(randomblob(4))), 0)",
-            [machine.as_str()],
-        )
-        .map_err(failed)?;
-        let name = t.query_row("SELECT name FROM log", [], |row| row.get(0)).map_err(failed)?;
-        t.commit().map_err(failed)?;
+        let name = file.write(|t| {
+            t.execute(
+                "INSERT OR IGNORE INTO log (one, name, shipped) VALUES (1, ?1 || '-' || lower(hex(randomblob(4))), 0)",
+                [machine.as_str()],
+            )?;
+            t.query_row("SELECT name FROM log", [], |row| row.get(0))
+        })?;
         let machine = machine.to_string();
         // A log that was opened often is bounded as well.
         let begun = AtomicU32::new(PRUNE_EVERY);
-        Ok(Self { connection: Mutex::new(connection), machine, name, bound: Class::bound, begun })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere has rolled its transaction back when it unwound.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, rusqlite::Error>,
-    ) -> Result<T, AuditError> {
-        let mut connection = self.lock();
-        let t = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(writing)?;
-        let result = work(&t).map_err(writing)?;
-        t.commit().map_err(writing)?;
-        Ok(result)
+        Ok(Self { file, machine, name, bound: Class::bound, begun })
     }
 
     /// The number of a change of this log.
@@ -151,8 +104,8 @@ impl AuditLog for SqliteAuditLog {
         &self.name
     }
 
-    fn begin(&self, draft: &Draft) -> Result<String, AuditError> {
-        self.write(|t| {
+    fn begin(&self, draft: &Draft) -> Result<String, KeptError> {
+        self.file.write(|t| {
             let number: i64 = t.query_row(
                 "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0) + 1",
                 [],
@@ -172,15 +125,16 @@ impl AuditLog for SqliteAuditLog {
         })
     }
 
-    fn end(&self, ended: &Ended) -> Result<(), AuditError> {
+    fn end(&self, ended: &Ended) -> Result<(), KeptError> {
         let Some(change) = self.number(&ended.id) else {
-            return Err(AuditError::Access {
+            return Err(KeptError::Access {
+                what: Kept::AuditLog,
                 doing: "writing",
                 reason: format!("`{}` is not a change of this log", ended.id),
             });
         };
         let event = AuditEvent::Ended(ended.clone());
-        self.write(|t| {
+        self.file.write(|t| {
             // The beginning may have been dropped meanwhile; then the end is of no use either.
             t.prepare_cached(
                 "INSERT INTO event (change, begins, class, at, body)
@@ -191,8 +145,9 @@ impl AuditLog for SqliteAuditLog {
         })
     }
 
-    fn newest(&self, filter: &Filter, limit: u32) -> Result<Vec<AuditEvent>, AuditError> {
-        let connection = self.lock();
+    fn newest(&self, filter: &Filter, limit: u32) -> Result<Vec<AuditEvent>, KeptError> {
+        let reading = |error: rusqlite::Error| self.file.unread(&error);
+        let connection = self.file.lock();
         let mut begun = connection
             .prepare_cached(
                 "SELECT number, body FROM event WHERE begins = 1 AND at >= ?1 ORDER BY number DESC",
@@ -225,8 +180,9 @@ impl AuditLog for SqliteAuditLog {
         Ok(found)
     }
 
-    fn unshipped(&self, limit: u32) -> Result<Option<Unshipped>, AuditError> {
-        let connection = self.lock();
+    fn unshipped(&self, limit: u32) -> Result<Option<Unshipped>, KeptError> {
+        let reading = |error: rusqlite::Error| self.file.unread(&error);
+        let connection = self.file.lock();
         let mut statement = connection
             .prepare_cached(
                 "SELECT number, body FROM event WHERE number > (SELECT shipped FROM log)
@@ -243,8 +199,8 @@ impl AuditLog for SqliteAuditLog {
         Ok(Some(Unshipped { first, last, events }))
     }
 
-    fn shipped(&self, last: i64) -> Result<(), AuditError> {
-        self.write(|t| t.execute("UPDATE log SET shipped = max(shipped, ?1)", [last]).map(drop))
+    fn shipped(&self, last: i64) -> Result<(), KeptError> {
+        self.file.write(|t| t.execute("UPDATE log SET shipped = max(shipped, ?1)", [last]).map(drop))
     }
 }
 
@@ -278,32 +234,8 @@ fn body(event: &AuditEvent) -> String {
     serde_json::to_string(event).expect("an event is made of texts, numbers and maps from texts to texts")
 }
 
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-fn with_end(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    PathBuf::from(name)
-}
-
 fn aside(path: &Path, now: DateTime<Utc>) -> PathBuf {
     with_end(path, &format!(".aside-{}", now.format("%Y%m%dT%H%M%SZ")))
-}
-
-fn unopened(path: &Path, error: &dyn std::fmt::Display) -> AuditError {
-    AuditError::Open { path: path.display().to_string(), reason: error.to_string() }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it is an argument of map_err")]
-fn writing(error: rusqlite::Error) -> AuditError {
-    AuditError::Access { doing: "writing", reason: error.to_string() }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it is an argument of map_err")]
-fn reading(error: rusqlite::Error) -> AuditError {
-    AuditError::Access { doing: "reading", reason: error.to_string() }
 }
 
 #[cfg(test)]

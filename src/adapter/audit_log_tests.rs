@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::model::access::Level;
@@ -142,7 +143,7 @@ fn a_log_that_can_t_be_used_is_moved_aside_and_kept() {
             let log = open(&folder);
             log.begin(&draft(1, "service/web", Class::Person)).expect("recorded");
             if broken == "newer" {
-                log.lock().pragma_update(None, "user_version", 9).expect("set");
+                log.file.lock().pragma_update(None, "user_version", 9).expect("set");
             }
             log.name().to_owned()
         };
@@ -170,7 +171,7 @@ fn a_log_of_schema_1_opens() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state/audit.db");
     std::fs::create_dir_all(folder.path().join("state")).expect("a folder");
-    Connection::open(&path).expect("made").execute_batch(SAMPLE_1).expect("the sample is SQL");
+    rusqlite::Connection::open(&path).expect("made").execute_batch(SAMPLE_1).expect("the sample is SQL");
     let log = open(&folder);
     assert_eq!(log.name(), "i-1-0badcafe");
     let changes = merge(log.newest(&Filter::default(), 10).expect("read"));

@@ -28,6 +28,11 @@ pub const MACHINE_VALID: Duration = Duration::from_secs(24 * 3600);
 /// What the name of a machine in its certificate for the API begins with. No other certificate
 /// of the authority has such a name, so none of them opens the API.
 pub const MACHINE_URI: &str = "fleetwright://machine/";
+/// What the name of a control machine begins with in the certificate that it shows to agents. Only
+/// who has the authority's key can make one.
+pub const CONTROL_URI: &str = "fleetwright://control/";
+/// How long such a certificate is valid; another one is used much sooner.
+pub const CONTROL_VALID: Duration = Duration::from_secs(24 * 3600);
 /// How far the clocks of machines may be apart.
 const SKEW: Duration = Duration::from_secs(300);
 
@@ -144,6 +149,27 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         valid_for(&mut params, MACHINE_VALID);
         Ok(params.signed_by(&PublicKey::read(public_key)?, &issuer)?.pem())
+    }
+}
+
+impl Authority {
+    /// A certificate with a new key, with which the control machine `machine` calls agents, good for
+    /// nothing else, and for [`CONTROL_VALID`].
+    ///
+    /// # Errors
+    /// When the authority's own parts are unreadable.
+    pub fn sign_control(&self, machine: &MachineId) -> Result<Signed, AuthorityError> {
+        let issuer = Issuer::new(authority(&self.cluster), KeyPair::from_pem(self.key.expose())?);
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, machine.as_str());
+        params.subject_alt_names =
+            vec![SanType::URI(Ia5String::try_from(format!("{CONTROL_URI}{machine}"))?)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        valid_for(&mut params, CONTROL_VALID);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &issuer)?;
+        Ok(Signed { certificate: certificate.pem(), key: Secret::new(key.serialize_pem()) })
     }
 }
 

@@ -15,6 +15,7 @@ mod parameters;
 mod patience;
 mod profile;
 pub mod records;
+mod secrets;
 mod sts;
 mod templates;
 mod watch;
@@ -44,6 +45,8 @@ use crate::port::groups::Groups;
 use crate::port::identity::Prove;
 use crate::port::parameters::Parameters;
 use crate::port::repair::Repair;
+use crate::port::roles::AssumeRole;
+use crate::port::secrets::{SecretKeeper, SecretValues};
 use crate::port::store::Store;
 
 /// Everything needed to talk to one account in one region. Cheap to clone; credentials
@@ -136,6 +139,11 @@ impl Aws {
         identity.arn.ok_or_else(|| answers::missing("asking who this is", "Arn"))
     }
 
+    /// Assumes roles with the same credentials.
+    pub fn roles(&self) -> Arc<dyn AssumeRole> {
+        Arc::new(sts::Roles::new(client!(self, aws_sdk_sts)))
+    }
+
     /// The region that calls go to.
     pub fn region(&self) -> Option<&str> {
         self.config.region().map(Region::as_ref)
@@ -182,6 +190,14 @@ impl Aws {
         ))
     }
 
+    /// The same of its jobs.
+    pub fn job_records(&self, project: &ProjectName, environment: &str, cluster: &str) -> Arc<dyn Records> {
+        Arc::new(records::Documented::of_jobs(
+            self.bucket(project),
+            records::prefix(project, environment, cluster),
+        ))
+    }
+
     /// What is written once to the bucket of a project and never changed; nothing is asked of
     /// AWS before it is needed.
     pub fn archive(&self, project: &ProjectName) -> Arc<dyn Archive> {
@@ -208,6 +224,21 @@ impl Aws {
     /// Tokens for registries of ECR.
     pub fn ecr(&self) -> Arc<ecr::EcrTokens> {
         Arc::new(ecr::EcrTokens::new(self.config.clone()))
+    }
+
+    /// The secrets of the environment whose cluster has `prefix`, for the one who keeps them.
+    pub fn secret_keeper(&self, prefix: &str) -> Arc<dyn SecretKeeper> {
+        self.secrets(prefix)
+    }
+
+    /// The values of the same secrets.
+    pub fn secret_values(&self, prefix: &str) -> Arc<dyn SecretValues> {
+        self.secrets(prefix)
+    }
+
+    fn secrets(&self, prefix: &str) -> Arc<secrets::EnvironmentSecrets> {
+        let manager = client!(self, aws_sdk_secretsmanager);
+        Arc::new(secrets::EnvironmentSecrets::new(client!(self, aws_sdk_ssm), manager, prefix))
     }
 
     /// The parameter store of Systems Manager.

@@ -3,6 +3,7 @@
 //! Any of them will do: when one does not answer, the next is asked, and when none does,
 //! they are looked up again, since control machines are replaced like any others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,27 +16,33 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::model::feature::{self, Needs};
-use crate::model::name::{MachineId, ServiceName};
-use crate::model::service::{Deployed, Deployment, ScaleTo, Symptoms};
+use crate::model::feature::{self, Feature, Needs};
+use crate::model::mount::{SecretRef, SecretVersion};
+use crate::model::name::{MachineId, ServiceName, VolumeName};
+use crate::model::pressure::Pressure;
+use crate::model::service::{Deployed, Deployment, PublishedPorts, ScaleTo, Symptoms};
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
 use crate::port::cluster_wire::{
-    Changed, DrainRequest, Drained, Endpoint, ErrorBody, EtcdClient, EtcdClientRequest, Line, Registration,
-    ScaleRequest, Unhealthy, WireError,
+    Changed, DrainRequest, Drained, Endpoint, ErrorBody, EtcdClient, EtcdClientRequest, Line, PortsReport,
+    PressureReport, Registration, ScaleRequest, SecretVersions, Unhealthy, WireError,
 };
 use crate::port::etcd::EtcdAccess;
 use crate::port::membership::Control;
 use crate::port::parameters::Parameters;
 
 mod audit;
+mod events;
+mod exec;
 mod identity;
+mod jobs;
+mod logs;
 mod reboot;
 mod recovery;
 mod standing;
 mod tokens;
 
 use identity::{Connected, Known, Ready};
-pub use identity::{Credential, MachineKey};
+pub use identity::{Credential, MachineIdentity, MachineKey};
 
 /// How long a connection may take to come about; they are close by.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -120,8 +127,9 @@ impl Control for ClusterApi {
         self.0.call(Method::PUT, &path, Some(registration), Again::Always).await.map(|_: Option<()>| ())
     }
 
-    async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError> {
-        let path = format!("tasks/{task}/unhealthy");
+    async fn report_unhealthy(&self, task: &str, seen: &Symptoms, age: Duration) -> Result<(), ClusterError> {
+        // Not in the body, where a control machine of an earlier version would refuse it.
+        let path = format!("tasks/{task}/unhealthy?age_s={}", age.as_secs());
         let body = Unhealthy { output: seen.probe.clone().unwrap_or_default(), ended: seen.ended.clone() };
         self.0.call(Method::POST, &path, Some(&body), Again::Always).await.map(|_: Option<()>| ())
     }
@@ -132,14 +140,20 @@ impl Control for ClusterApi {
         self.0.call(method, &path, None::<&()>, Again::Always).await.map(|_: Option<()>| ())
     }
 
+    async fn ports(&self, machine: &MachineId, ports: &PublishedPorts) -> Result<(), ClusterError> {
+        let path = format!("machines/{machine}/ports");
+        let report = PortsReport { tasks: ports.clone() };
+        self.0.call(Method::PUT, &path, Some(&report), Again::Always).await.map(|_: Option<()>| ())
+    }
+
+    async fn pressure(&self, machine: &MachineId, pressure: Pressure) -> Result<(), ClusterError> {
+        let path = format!("machines/{machine}/pressure");
+        let report = PressureReport::from(pressure);
+        self.0.call(Method::PUT, &path, Some(&report), Again::Always).await.map(|_: Option<()>| ())
+    }
+
     async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
-        let body = DrainRequest { machines: machines.to_vec(), force };
-        loop {
-            let drained: Drained = self.0.answer(Method::POST, "drain", Some(&body), Again::Always).await?;
-            if drained.done {
-                return Ok(());
-            }
-        }
+        self.emptied(DrainRequest { machines: machines.to_vec(), force, lose_volumes: Vec::new() }).await
     }
 }
 
@@ -149,6 +163,19 @@ impl EtcdAccess for ClusterApi {
         let path = format!("machines/{machine}/etcd-client");
         let body = EtcdClientRequest { public_key: public_key.to_owned() };
         self.0.answer(Method::POST, &path, Some(&body), Again::Always).await
+    }
+}
+
+impl ClusterApi {
+    /// Asks until the machines are empty.
+    async fn emptied(&self, request: DrainRequest) -> Result<(), ClusterError> {
+        loop {
+            let drained: Drained =
+                self.0.answer(Method::POST, "drain", Some(&request), Again::Always).await?;
+            if drained.done {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -221,6 +248,30 @@ impl Cluster for ClusterApi {
         Ok(changed.revision)
     }
 
+    async fn take_back(&self, service: &ServiceName, to: u64) -> Result<u64, ClusterError> {
+        // A control machine of an earlier version goes back as well, and does not say why.
+        let path = format!("services/{service}/rollback/{to}?release=true");
+        let changed: Changed = self.0.answer(Method::POST, &path, None::<&()>, Again::Always).await?;
+        Ok(changed.revision)
+    }
+
+    async fn secret_versions(
+        &self,
+        secrets: &[SecretRef],
+    ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError> {
+        // A control machine that is too old does not have the path.
+        let needs = Needs { control: [Feature::Mounts].into_iter().collect(), ..Needs::default() };
+        feature::check(needs, &self.snapshot().await?.machines).map_err(|old| ClusterError::Refused {
+            reason: format!("the secrets of services can't be read: {old}"),
+        })?;
+        // Of what names may hold, only a plus would be read as something else.
+        let names: Vec<String> =
+            secrets.iter().map(|secret| secret.to_string().replace('+', "%2B")).collect();
+        let path = format!("secrets?names={}", names.join(","));
+        let answer: SecretVersions = self.0.answer(Method::GET, &path, None::<&()>, Again::Always).await?;
+        Ok(answer.secrets)
+    }
+
     async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
         let path = format!("services/{service}/scale");
         let request = ScaleRequest { to };
@@ -254,8 +305,9 @@ impl Cluster for ClusterApi {
             .boxed())
     }
 
-    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
-        self.empty(machines, false).await
+    async fn drain(&self, machines: &[MachineId], lose: &[VolumeName]) -> Result<(), ClusterError> {
+        let machines = machines.to_vec();
+        self.emptied(DrainRequest { machines, force: false, lose_volumes: lose.to_vec() }).await
     }
 }
 
@@ -301,7 +353,10 @@ impl Inner {
     }
 
     /// Opens a stream of lines.
-    async fn open(&self, path: &str) -> Result<BoxStream<'static, Result<Line, String>>, ClusterError> {
+    async fn open<T: DeserializeOwned + Send + 'static>(
+        &self,
+        path: &str,
+    ) -> Result<BoxStream<'static, Result<T, String>>, ClusterError> {
         let response = self.send(path, Again::Always, |ready, url| ready.streams.get(url)).await?;
         Ok(lines(response).boxed())
     }
@@ -476,7 +531,7 @@ async fn attempt(request: RequestBuilder, endpoint: &str) -> Result<Response, Tr
         if error.is_connect() { Trouble::Unsent(words(&error)) } else { Trouble::Unanswered(words(&error)) }
     })?;
     let status = response.status();
-    if status.is_success() {
+    if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response);
     }
     let error = match response.json::<ErrorBody>().await {
@@ -495,7 +550,10 @@ async fn attempt(request: RequestBuilder, endpoint: &str) -> Result<Response, Tr
 /// The longest line of an answer, in bytes: a snapshot of a large cluster has some megabytes.
 const LINE_MAX: usize = 64 << 20;
 
-fn lines(response: Response) -> impl Stream<Item = Result<Line, String>> + Send {
+/// The JSON lines of an answer; empty ones are signs of life.
+pub(super) fn lines<T: DeserializeOwned + Send + 'static>(
+    response: Response,
+) -> impl Stream<Item = Result<T, String>> + Send {
     let bytes = response.bytes_stream().boxed();
     stream::unfold((bytes, Vec::new(), false), |(mut bytes, mut rest, ended)| async move {
         if ended {

@@ -12,6 +12,7 @@ use crate::model::name::BootId;
 use crate::port::reboot::Host;
 
 mod engine;
+mod pressure;
 
 pub use engine::stored;
 

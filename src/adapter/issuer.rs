@@ -17,11 +17,11 @@ use rustls::server::danger::ClientCertVerifier;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::authority::{Authority, MACHINE_URI, MACHINE_VALID};
+use super::authority::{Authority, CONTROL_URI, MACHINE_URI, MACHINE_VALID};
 use crate::model::name::MachineId;
 use crate::model::principal::Principal;
 use crate::model::secret::Secret;
-use crate::port::identity::{IssueError, Issuer};
+use crate::port::identity::{IssueError, Issuer, KnowControl};
 
 /// How long a person's token is valid, in seconds.
 const TOKEN_S: u64 = 3600;
@@ -106,6 +106,54 @@ impl ClusterIssuer {
     }
 }
 
+/// The machine that a certificate (DER) names in the way that begins with `uri`, if it is of the
+/// authority that `verifier` knows, and valid at `now`, in seconds since 1970.
+///
+/// # Errors
+/// When it is not.
+pub(super) fn named(
+    verifier: &dyn ClientCertVerifier,
+    certificate: &[u8],
+    now: i64,
+    uri: &str,
+) -> Result<MachineId, IssueError> {
+    let bad = |reason: String| IssueError::BadCertificate(reason);
+    let certificate = CertificateDer::from(certificate);
+    let now = Duration::from_secs(u64::try_from(now).unwrap_or(0));
+    // Again for each request: a connection, or a session that is resumed, outlives a certificate.
+    verifier
+        .verify_client_cert(&certificate, &[], UnixTime::since_unix_epoch(now))
+        .map_err(|error| bad(error.to_string()))?;
+    let parsed = webpki::EndEntityCert::try_from(&certificate).map_err(|error| bad(error.to_string()))?;
+    let mut names = parsed.valid_uri_names();
+    let machine = match (names.next(), names.next()) {
+        (Some(name), None) => name.strip_prefix(uri),
+        _ => None,
+    };
+    // Certificates for etcd, which other programs can read, have no such name.
+    let machine = machine.ok_or_else(|| bad(format!("it names no machine as {uri}...")))?;
+    machine.parse().map_err(|error| bad(format!("{error}")))
+}
+
+/// Recognises control machines by the certificate that they show to agents.
+pub struct ControlMachines(Arc<dyn ClientCertVerifier>);
+
+impl ControlMachines {
+    /// Of the cluster with that authority (PEM).
+    ///
+    /// # Errors
+    /// When that is no certificate.
+    pub fn of(authority: &str) -> Result<Self, IssueError> {
+        Ok(Self(verifier(authority)?))
+    }
+}
+
+impl KnowControl for ControlMachines {
+    fn control(&self, certificate: &[u8], now: i64) -> Result<MachineId, IssueError> {
+        named(self.0.as_ref(), certificate, now, CONTROL_URI)
+    }
+}
+
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of every length")
 }
@@ -124,22 +172,7 @@ impl Issuer for ClusterIssuer {
     }
 
     fn recognise(&self, certificate: &[u8], now: i64) -> Result<MachineId, IssueError> {
-        let bad = |reason: String| IssueError::BadCertificate(reason);
-        let certificate = CertificateDer::from(certificate);
-        let now = Duration::from_secs(u64::try_from(now).unwrap_or(0));
-        // Again for each request: a connection, or a session that is resumed, outlives a certificate.
-        self.verifier
-            .verify_client_cert(&certificate, &[], UnixTime::since_unix_epoch(now))
-            .map_err(|error| bad(error.to_string()))?;
-        let parsed = webpki::EndEntityCert::try_from(&certificate).map_err(|error| bad(error.to_string()))?;
-        let mut names = parsed.valid_uri_names();
-        let machine = match (names.next(), names.next()) {
-            (Some(name), None) => name.strip_prefix(MACHINE_URI),
-            _ => None,
-        };
-        // Certificates for etcd, which other programs can read, have no such name.
-        let machine = machine.ok_or_else(|| bad("it names no machine".to_owned()))?;
-        machine.parse().map_err(|error| bad(format!("{error}")))
+        named(self.verifier.as_ref(), certificate, now, MACHINE_URI)
     }
 
     fn token(&self, person: &Principal, now: i64) -> Result<(Secret<String>, u64), IssueError> {
@@ -274,12 +307,29 @@ mod tests {
         let member = issuer.authority.sign_etcd_member(address, &key).expect("a certificate");
         let server = issuer.authority.sign(address).expect("a certificate").certificate;
         let authority = issuer.authority.certificate.clone();
-        for (what, certificate) in
-            [("foreign", foreign), ("etcd", etcd), ("member", member), ("server", server), ("ca", authority)]
-        {
-            let refused = issuer.recognise(&der(&certificate), now);
+        let control = issuer.authority.sign_control(&machine).expect("a certificate").certificate;
+        let others = [
+            ("foreign", foreign),
+            ("etcd", etcd),
+            ("member", member),
+            ("server", server),
+            ("ca", authority),
+            ("control", control.clone()),
+        ];
+        for (what, certificate) in &others {
+            let refused = issuer.recognise(&der(certificate), now);
             assert!(matches!(refused, Err(IssueError::BadCertificate(_))), "{what}: {refused:?}");
         }
+        // Agents take the last one only, and a machine's own certificate neither.
+        let known = ControlMachines::of(&issuer.authority.certificate).expect("an authority");
+        assert_eq!(known.control(&der(&control), now), Ok(machine.clone()));
+        let (own, _) = issuer.certify(&machine, &public).expect("a certificate");
+        let elsewhere = other.authority.sign_control(&machine).expect("a certificate").certificate;
+        let others = others.iter().filter(|(what, _)| *what != "control").map(|(_, one)| one.clone());
+        for certificate in others.chain([own, elsewhere]) {
+            known.control(&der(&certificate), now).expect_err("it is not a control machine's");
+        }
+        known.control(&der(&control), now + 25 * 3600).expect_err("it has ended");
         issuer.recognise(b"no certificate", now).expect_err("not a certificate");
     }
 }

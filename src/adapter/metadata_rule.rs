@@ -1,8 +1,10 @@
-//! Keeps builds away from the machine's metadata service, whose credentials are the machine's.
+//! Keeps builds and containers away from the machine's metadata service, whose credentials are the machine's.
 //!
 //! The engine gives build containers its default bridge. Two rules refuse what comes from there
 //! for link-local addresses: one for packets that are passed on, and one for a service on this
-//! machine itself.
+//! machine itself. On the machines of a cluster, where containers come from several bridges, everything that is passed
+//! on is refused for the addresses at which AWS serves credentials, and nothing else: names and the time are also
+//! served at link-local addresses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -49,8 +51,36 @@ pub(super) async fn ensure(docker: &Docker) -> Result<(), ImageError> {
     Ok(())
 }
 
+/// Where AWS serves credentials: the metadata service, and what containers of other engines get.
+const SERVED: [&str; 2] = ["169.254.169.254/32", "169.254.170.0/24"];
+/// The engine's bridges: its own, and those of networks that people make.
+const BRIDGES: [&str; 2] = ["docker+", "br-+"];
+
+/// Makes sure that no container of this machine reaches the machine's credentials. The engine keeps the chain when it
+/// starts again; what rewrites all rules, as a firewall does, removes them, so this is repeated.
+///
+/// # Errors
+/// Why the rules can't be set.
+pub async fn ensure_for_containers() -> Result<(), String> {
+    for served in SERVED {
+        checked("DOCKER-USER", &["-d", served]).await?;
+        for bridge in BRIDGES {
+            checked("INPUT", &["-i", bridge, "-d", served]).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn rule(chain: &str, bridge: &str) -> Result<(), String> {
-    let words = |action| ["-w", "5", action, chain, "-i", bridge, "-d", LINK_LOCAL, "-j", "REJECT"];
+    checked(chain, &["-i", bridge, "-d", LINK_LOCAL]).await
+}
+
+/// Makes sure of a rule that rejects what matches.
+async fn checked(chain: &str, matching: &[&str]) -> Result<(), String> {
+    let words = |action| {
+        let words = ["-w", "5", action, chain].into_iter().chain(matching.iter().copied());
+        words.chain(["-j", "REJECT"]).collect::<Vec<_>>()
+    };
     if iptables(&words("-C")).await.is_ok() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The health probe that machines keep for their containers.
+//! The helper that machines keep for their containers: see `src/probe/main.rs`.
 
 use std::fs;
 use std::io;
@@ -65,6 +65,54 @@ mod tests {
         let address = answering("500 Internal Server Error");
         assert_eq!(ask(&["http", &address, "/health"]), (false, "500 from /health".to_owned()));
         assert!(ask(&["tcp", &address]).0, "its port is open all the same");
+    }
+
+    #[test]
+    fn variables_are_set_from_files_and_the_program_takes_the_helpers_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, value: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, value).expect("written");
+            path.display().to_string()
+        };
+        let (plain, ended, bytes) =
+            (write("a", b"s3cret=x"), write("b", b"two\nlines\r\n"), write("c", b"\xff\n"));
+        let probe = folder.path().join("probe");
+        install(&probe).expect("installed");
+        let run =
+            |arguments: &[&str]| Command::new(&probe).arg("exec").args(arguments).output().expect("it runs");
+        let (a, b, c) = (format!("A={plain}"), format!("B={ended}"), format!("C={bytes}"));
+        let out = run(&[
+            &a,
+            &b,
+            &c,
+            "--",
+            "sh",
+            "-c",
+            "printf '%s|%s|%s|%s' \"$A\" \"$B\" \"$C\" \"$0\"; exit 7",
+            "-- x",
+        ]);
+        assert_eq!(
+            (out.status.code(), out.stdout.as_slice()),
+            (Some(7), &b"s3cret=x|two\nlines|\xff|-- x"[..])
+        );
+        assert_eq!(run(&["--", "true"]).status.code(), Some(0));
+        let words = |out: &std::process::Output| String::from_utf8_lossy(&out.stderr).trim().to_owned();
+        let absent = run(&["--", "no-such-program"]);
+        assert_eq!(
+            (absent.status.code(), words(&absent).as_str()),
+            (Some(127), "fleetwright: starting `no-such-program`: no such file or directory")
+        );
+        let unread = run(&["A=/no/such/file", "--", "true"]);
+        assert_eq!(
+            (unread.status.code(), words(&unread).as_str()),
+            (Some(126), "fleetwright: variable A: reading /no/such/file: no such file or directory")
+        );
+        let nul = run(&[&format!("A={}", write("d", b"a\0b")), "--", "true"]);
+        assert_eq!(nul.status.code(), Some(126));
+        for usage in [&["true"][..], &["--"]] {
+            assert!(!run(usage).status.success(), "{usage:?}");
+        }
     }
 
     #[test]

@@ -3,12 +3,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
 use serde::Deserialize;
 
 use super::aws::ecr::{EcrHost, EcrTokens};
-use super::swarm::{Credentials, RegistryCredentials};
+use super::swarm::{Credentials, Entries, RegistryCredentials};
+use crate::model::image::EntryPoint;
+use crate::model::name::Digest;
 use crate::model::redact::Mask;
 use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
@@ -17,6 +23,10 @@ use crate::port::parameters::Parameters;
 
 /// Where the engine looks for authorities of registries.
 pub const CERTIFICATES: &str = "/etc/docker/certs.d";
+
+/// How long a registry may take to accept a connection, and to answer.
+const CONNECTING: Duration = Duration::from_secs(5);
+const READING: Duration = Duration::from_secs(30);
 
 /// Why access could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +96,20 @@ impl RegistryAccess {
         Ok(document)
     }
 
+    /// The authority that signed the certificate of `registry`, where the parameter has one for it.
+    async fn authority(&self, registry: &str) -> Result<Option<String>, AccessError> {
+        if self.name.is_empty() {
+            return Ok(None);
+        }
+        match self.read().await {
+            Ok(document) => {
+                Ok(document.ca_pem.filter(|_| document.hosts.iter().any(|host| host == registry)))
+            }
+            Err(AccessError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes the authority where the engine looks for it, for every host of the registry.
     ///
     /// # Errors
@@ -142,6 +166,57 @@ impl Credentials for RegistryAccess {
             }),
         }
     }
+}
+
+#[async_trait]
+impl Entries for RegistryAccess {
+    async fn entry(&self, registry: &str, image: &str, digest: &Digest) -> Result<EntryPoint, ClusterError> {
+        let name = format!("{registry}/{image}@{digest}");
+        let failed = |reason: String| ClusterError::Engine {
+            doing: format!("reading the configuration of image {name}"),
+            reason,
+        };
+        let reference: Reference =
+            name.parse().map_err(|error: oci_client::ParseError| failed(error.to_string()))?;
+        let auth = match self.of(registry).await? {
+            Some(user) => RegistryAuth::Basic(user.username, user.password.expose().clone()),
+            None => RegistryAuth::Anonymous,
+        };
+        let mut config = ClientConfig {
+            connect_timeout: Some(CONNECTING),
+            read_timeout: Some(READING),
+            ..ClientConfig::default()
+        };
+        if let Some(pem) = self.authority(registry).await.map_err(|error| failed(error.to_string()))? {
+            let certificate = Certificate { encoding: CertificateEncoding::Pem, data: pem.into_bytes() };
+            config.extra_root_certificates.push(certificate);
+        }
+        let client = Client::try_from(config).map_err(|error| failed(error.to_string()))?;
+        let (.., text) = client
+            .pull_manifest_and_config(&reference, &auth)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let image: ImageDocument = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let config = image.config.unwrap_or_default();
+        Ok(EntryPoint {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            command: config.cmd.unwrap_or_default(),
+        })
+    }
+}
+
+/// The configuration of an image, by the OCI image specification 1.1, "OCI Image Configuration".
+#[derive(Deserialize)]
+struct ImageDocument {
+    config: Option<Execution>,
+}
+
+#[derive(Default, Deserialize)]
+struct Execution {
+    #[serde(rename = "Entrypoint")]
+    entrypoint: Option<Vec<String>>,
+    #[serde(rename = "Cmd")]
+    cmd: Option<Vec<String>>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! anything away before its replacement is healthy. It must not know where credentials
 //! come from, nor that machines are instances of a group.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,22 +15,34 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-use crate::model::name::{MachineId, ServiceName};
+use crate::model::before::is_needed;
+use crate::model::image::EntryPoint;
+use crate::model::mount::{SecretRef, SecretVersion};
+use crate::model::name::{Digest, MachineId, ServiceName, VolumeName};
 use crate::model::secret::Secret;
 use crate::model::service::{Deployed, Deployment, RevisionState, Scale, ScaleTo, Symptoms};
+use crate::port::cloud::CloudError;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
+use crate::port::secrets::SecretValues;
 
 mod access;
+mod before;
+mod container_logs;
 mod desired;
 mod drain;
 mod engine;
+mod exec;
 mod history;
+mod jobs;
 mod lineage;
 mod logs;
 mod member;
+mod mounted;
 mod observe;
+mod ports;
 mod raw;
 mod reboot;
+mod roles;
 mod scaled;
 mod spec;
 mod survivor;
@@ -39,11 +52,13 @@ mod verdict;
 mod watch;
 
 pub use engine::Engine;
-pub use spec::PROBE_ON_MACHINE;
+pub use jobs::{JobHolder, PERMITS_ON_MACHINE, SOCKET};
+pub use spec::{PROBE_ON_MACHINE, ROLE, TASK};
 
 use engine::Change;
 use history::Record;
 use spec::OnFailure;
+use watch::Pace;
 
 /// How often a change is tried again because somebody else changed the same thing.
 const ATTEMPTS: u32 = 5;
@@ -80,11 +95,48 @@ impl Credentials for Anonymous {
     }
 }
 
+/// What images start, for services whose containers start something else first.
+#[async_trait]
+pub trait Entries: Send + Sync {
+    /// What the image of that digest starts.
+    ///
+    /// # Errors
+    /// When its configuration can't be read.
+    async fn entry(&self, registry: &str, image: &str, digest: &Digest) -> Result<EntryPoint, ClusterError>;
+}
+
+/// Nothing is known of images and secrets.
+struct Unknown;
+
+#[async_trait]
+impl Entries for Unknown {
+    async fn entry(&self, registry: &str, image: &str, _: &Digest) -> Result<EntryPoint, ClusterError> {
+        Err(ClusterError::Refused {
+            reason: format!(
+                "the configuration of {registry}/{image} can't be read; give the service an `entrypoint`"
+            ),
+        })
+    }
+}
+
+#[async_trait]
+impl SecretValues for Unknown {
+    async fn newest(&self, _: &SecretRef) -> Result<Option<SecretVersion>, CloudError> {
+        Ok(None)
+    }
+
+    async fn value(&self, _: &SecretRef, _: &SecretVersion) -> Result<Option<Secret<Vec<u8>>>, CloudError> {
+        Ok(None)
+    }
+}
+
 /// A swarm, through one of its managers.
 #[derive(Clone)]
 pub struct Swarm {
     engine: Engine,
     credentials: Arc<dyn Credentials>,
+    entries: Arc<dyn Entries>,
+    secrets: Arc<dyn SecretValues>,
     watcher: Arc<watch::Watcher>,
     drains: Arc<tokio::sync::Mutex<()>>,
     leading: access::Leading,
@@ -94,7 +146,20 @@ impl Swarm {
     /// A swarm through `engine`, which must be a manager's by the time it is asked.
     pub fn new(engine: Engine, credentials: Arc<dyn Credentials>) -> Self {
         let watcher = Arc::new(watch::Watcher::new(engine.clone()));
-        Self { engine, credentials, watcher, drains: Arc::default(), leading: access::Leading::default() }
+        Self {
+            engine,
+            credentials,
+            entries: Arc::new(Unknown),
+            secrets: Arc::new(Unknown),
+            watcher,
+            drains: Arc::default(),
+            leading: access::Leading::default(),
+        }
+    }
+
+    /// The same, with `secrets` for services, and `entries` to know what their images start.
+    pub fn with_secrets(self, secrets: Arc<dyn SecretValues>, entries: Arc<dyn Entries>) -> Self {
+        Self { secrets, entries, ..self }
     }
 
     /// Records the outcome of revisions, deletes the oldest, and finishes removals. The leading
@@ -112,6 +177,9 @@ impl Swarm {
                 failed.get_or_insert(error);
             }
         }
+        if let Err(error) = self.sweep(&observed).await {
+            failed.get_or_insert(error);
+        }
         failed.map_or(Ok(()), Err)
     }
 
@@ -121,16 +189,17 @@ impl Swarm {
         if let Some(removal) = history::removal(&records) {
             return self.finish_removal(service, &records, removal.number).await;
         }
-        let Some(service) = service else { return Ok(()) };
-        let now = observed.now(service);
+        // Without a service there may be revisions whose command failed before the first rollout.
+        let now = service.map_or_else(history::Now::default, |service| observed.now(service));
         let mut failed = None;
-        if now.is_overdue()
-            && let Some(record) = records.iter().find(|record| record.number == now.current && !record.ran)
+        if let Some(service) = service.filter(|_| now.is_overdue())
+            && let Some(record) =
+                records.iter().find(|one| one.number == now.current && !one.ran && !one.waits())
         {
             self.give_up(service, record, &now).await?;
             return Ok(());
         }
-        for record in history::to_settle(&records, &now) {
+        for record in history::to_settle(&records, &now).into_iter().filter(|_| service.is_some()) {
             if let Err(error) = self.write(&record).await {
                 failed.get_or_insert(error);
             }
@@ -215,6 +284,7 @@ impl Swarm {
     async fn roll_out(&self, deployment: &Deployment, on_failure: OnFailure) -> Result<u64, ClusterError> {
         let name = deployment.spec.name.as_str();
         let pull = self.pull(&deployment.registry).await?;
+        let versioned = self.versioned(deployment).await?;
         for _ in 0..ATTEMPTS {
             // The engine is about to forget how the last update went. That it can't be recorded is
             // no reason to keep a deployment back.
@@ -228,15 +298,27 @@ impl Swarm {
             let held = service
                 .and_then(scaled::of)
                 .filter(|held| on_failure == OnFailure::Stop || held.from == deployment.spec.scale);
-            let mut deployment = deployment.clone();
+            let mut deployment = versioned.clone();
             if let Some(service) = service.filter(|_| held.is_some()) {
                 deployment.spec.scale = scaled::live(service);
             }
             let deployment = &deployment;
+            let current = service.map_or(0, |service| observed.now(service).current);
+            let present = records.iter().find(|record| record.number == current);
+            // One that waits for its command is what was deployed last, and gives way to another one only.
+            let newest = before::newest(&records);
+            let waiting = records.iter().find(|one| one.waits() && one.number == newest && newest > current);
+            if let Some(waiting) = waiting
+                && on_failure == OnFailure::RollBack
+                && waiting.deployment().is_ok_and(|deployment| same(deployment, &versioned))
+            {
+                return Ok(waiting.number);
+            }
             if let Some(service) = service {
                 refuse_other_mode(service, deployment)?;
+            }
+            if let Some(service) = service.filter(|_| waiting.is_none()) {
                 let now = observed.now(service);
-                let present = records.iter().find(|record| record.number == now.current);
                 match step(service, present, &now, deployment, held) {
                     Step::Nothing => {
                         let quiet =
@@ -260,14 +342,21 @@ impl Swarm {
                     Step::Revise => {}
                 }
             }
-            self.mark_nodes(&observed).await?;
-            let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
-            let config = Record::create(deployment, number).map_err(|error| broken(&error))?;
-            let Some(config) = self.engine.create_config(config).await? else { continue };
-            let mut spec = spec::service_spec(deployment, number, on_failure);
-            if let Some(held) = held {
-                scaled::keep(&mut spec, held);
+            let number = newest + 1;
+            // Also before a command: what is missing is an error before anything starts.
+            let spec = self.specified(&observed, deployment, number, on_failure, held).await?;
+            let present = present.and_then(|present| present.deployment().ok());
+            if on_failure == OnFailure::RollBack && is_needed(present, &versioned) {
+                let config = Record::create(&versioned, number, true).map_err(|error| broken(&error))?;
+                if self.engine.create_config(config).await?.is_none() {
+                    continue;
+                }
+                self.watcher.look_now();
+                self.claim_command_of(name, number).await;
+                return Ok(number);
             }
+            let config = Record::create(deployment, number, false).map_err(|error| broken(&error))?;
+            let Some(config) = self.engine.create_config(config).await? else { continue };
             let changed = match service {
                 Some(service) => self.engine.update_service(service, spec, pull.clone()).await,
                 None => self.create(spec, pull.clone()).await,
@@ -286,6 +375,44 @@ impl Swarm {
             }
         }
         Err(busy(name))
+    }
+
+    /// The specification of a revision, after everything that it mounts was created.
+    async fn specified(
+        &self,
+        observed: &observe::Observed,
+        deployment: &Deployment,
+        number: u64,
+        on_failure: OnFailure,
+        held: Option<scaled::Manual>,
+    ) -> Result<ServiceSpec, ClusterError> {
+        self.mark_nodes(observed).await?;
+        self.settle_volumes(observed, deployment).await?;
+        if deployment.network {
+            self.engine.ensure_network().await?;
+        }
+        let attached = self.attach(observed, deployment).await?;
+        let mut spec = spec::service_spec(deployment, number, on_failure);
+        attached.complete(&mut spec)?;
+        if let Some(held) = held {
+            scaled::keep(&mut spec, held);
+        }
+        Ok(spec)
+    }
+
+    /// Claims the command of a revision that was just recorded. The leader does it otherwise, a second later.
+    async fn claim_command_of(&self, service: &str, number: u64) {
+        let claimed = async {
+            let records = self.engine.configs().await?;
+            let found = records.iter().filter_map(Record::read);
+            match found.into_iter().find(|one| one.service == service && one.number == number) {
+                Some(record) => self.claim_command(&record).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = claimed.await {
+            tracing::warn!(service, number, %error, "claiming the command of a revision");
+        }
     }
 
     async fn create(&self, spec: ServiceSpec, pull: Option<access::Pull>) -> Result<(), Change> {
@@ -319,7 +446,11 @@ impl Cluster for Swarm {
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
-        Ok(self.watcher.watch().await?.boxed())
+        Ok(self.watcher.watch(Pace::Eager).await?.boxed())
+    }
+
+    async fn observe(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
+        Ok(self.watcher.watch(Pace::Patient).await?.boxed())
     }
 
     async fn deploy(&self, deployment: &Deployment) -> Result<u64, ClusterError> {
@@ -337,6 +468,13 @@ impl Cluster for Swarm {
         }
         let stopped = scaled::of(&found).is_some_and(|held| held.stopped_at.is_some());
         Ok(Deployed { version: 1, revision: number, deployment, live: scaled::live(&found), stopped })
+    }
+
+    async fn secret_versions(
+        &self,
+        secrets: &[SecretRef],
+    ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError> {
+        self.newest(secrets).await
     }
 
     async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
@@ -384,6 +522,8 @@ impl Cluster for Swarm {
             })?,
         };
         let mut deployment = readable(target)?.clone();
+        // Nor is it about secrets: what they were may not be valid any more.
+        deployment.secrets.clear();
         // A rollback is about what ran, not about how many instances that needed at the time.
         if let (Scale::Replicas(count), Some(replicas)) =
             (&mut deployment.spec.scale, observe::replicas(&found))
@@ -431,10 +571,11 @@ impl Cluster for Swarm {
         Ok(logs::stream(&self.engine, observed, &found, tail, follow))
     }
 
-    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+    async fn drain(&self, machines: &[MachineId], lose: &[VolumeName]) -> Result<(), ClusterError> {
         // One at a time here; drains on several managers merge, since each step looks at what is there.
         let _turn = self.drains.lock().await;
-        drain::drain(self, machines, false).await
+        self.leave_volumes(machines, lose).await?;
+        drain::drain(self, machines, drain::Manner::Replace).await
     }
 }
 
@@ -486,6 +627,8 @@ fn same(running: &Deployment, wanted: &Deployment) -> bool {
         && running.spec == wanted.spec
         && running.registry == wanted.registry
         && running.digest == wanted.digest
+        && running.secrets == wanted.secrets
+        && running.network == wanted.network
 }
 
 /// The engine can't change between a number of instances and one on every machine.

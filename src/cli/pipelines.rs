@@ -10,17 +10,20 @@ use tokio::sync::{mpsc, watch};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::later::{in_place, look_up_in};
 use super::protect::may_change;
+use crate::adapter::aws::Aws;
 use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
 use crate::adapter::journal::{SqliteJournal, journal_path};
 use crate::adapter::locks::FileLocks;
-use crate::driver::pipeline::config::freeze;
+use crate::driver::pipeline::config::{freeze, later};
 use crate::driver::pipeline::masked::MaskedJournal;
 use crate::driver::pipeline::queue::Configure;
 use crate::driver::pipeline::run::{Connect, Parts};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
+use crate::model::later::Known;
 use crate::model::name::EnvironmentName;
 use crate::model::project::{Environment, Registry, RegistryKind, Repository};
 use crate::model::run::{Run, RunConfig};
@@ -66,7 +69,8 @@ impl Workshop {
         }
         let mut images = registry_images(context, &repository, &environment, registry).await?;
         // A pipeline may get secrets while this runs.
-        if let Ok(aws) = context.aws(&environment).await {
+        let aws = context.aws(&environment).await.ok();
+        if let Some(aws) = &aws {
             images = images.with_secrets(aws.parameters());
         }
         let mask = context.mask();
@@ -88,7 +92,7 @@ impl Workshop {
             events,
             changed: Arc::new(watch::Sender::new(0)),
         };
-        let configure = Arc::new(FromRepository { root, environment: environment.name.clone() });
+        let configure = Arc::new(FromRepository { root, environment: environment.name.clone(), aws });
         Ok(Self { repository, environment, cluster, parts, events: receiver, configure })
     }
 }
@@ -185,15 +189,30 @@ impl Connect for Connected {
 pub struct FromRepository {
     root: PathBuf,
     environment: EnvironmentName,
+    /// The environment's account, for values of stacks and parameters.
+    aws: Option<Aws>,
 }
 
+#[async_trait]
 impl Configure for FromRepository {
-    fn config(&self, run: &Run) -> Result<RunConfig, String> {
+    async fn config(&self, run: &Run) -> Result<RunConfig, String> {
         let repository = read(&self.root)?;
         let environment = repository
             .environment(self.environment.as_str())
             .ok_or_else(|| format!("fleetwright.yaml has no environment `{}` any more", self.environment))?;
-        freeze(&repository, environment, &run.pipeline).map_err(|error| error.to_string())
+        let variables = later(&repository, environment, &run.pipeline);
+        let known = match (&self.aws, variables.is_empty()) {
+            (_, true) => Known::default(),
+            (None, false) => return Err("values of stacks and parameters need AWS; `fleetwright deploy --plan` shows why it can't be used".into()),
+            (Some(aws), false) => {
+                let cloud = aws.cloud(aws.store(&repository.project), None);
+                let parameters = aws.parameters();
+                let found =
+                    look_up_in(&repository, environment, &variables, cloud.as_ref(), parameters.as_ref());
+                found.await.map_err(|error| in_place(&error))?
+            }
+        };
+        freeze(&repository, environment, &run.pipeline, &known).map_err(|error| error.to_string())
     }
 }
 

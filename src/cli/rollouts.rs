@@ -10,9 +10,11 @@ use super::context::Context;
 use super::context::cluster::failure;
 use super::failure::Failure;
 use super::stacks::ask;
+use crate::driver::deploy::Prepared;
 use crate::driver::rollout::{Outcome, follow, follow_number};
 use crate::event::rollout::RolloutEvent;
 use crate::event::{EventKind, Events};
+use crate::model::mount::SecretRef;
 use crate::model::name::{Digest, ServiceName};
 use crate::model::service::RevisionState;
 use crate::port::cluster::Cluster;
@@ -59,6 +61,15 @@ impl Voice {
                 self.emit(EventKind::Note { text: format!("{service} revision {revision} rolling out") });
             }
             None => eprintln!("{service}   revision {revision}   rolling out"),
+        }
+    }
+
+    /// Reports something else that was done.
+    pub fn note(&self, text: &str) {
+        if self.json {
+            self.emit(EventKind::Note { text: text.to_owned() });
+        } else {
+            eprintln!("{text}");
         }
     }
 
@@ -192,7 +203,18 @@ fn failed(one: &Begun, outcome: &Outcome) -> Option<Ill> {
             ),
             format!("the cluster keeps trying; see `fleetwright status {service}`"),
         ),
-        Outcome::Undone { state, reason, failed } => {
+        Outcome::Undone { reason, before: true, failed, .. } => {
+            let report: String =
+                failed.iter().flat_map(|failed| failed.report()).map(|line| format!("\n  {line}")).collect();
+            (
+                format!("revision {revision} of `{service}` was not rolled out: {reason}{report}"),
+                format!(
+                    "no instance was replaced; see `fleetwright status {service}`, and deploy again once the \
+                     cause is removed"
+                ),
+            )
+        }
+        Outcome::Undone { state, reason, failed, before: false } => {
             let report: String =
                 failed.iter().flat_map(|failed| failed.report()).map(|line| format!("\n  {line}")).collect();
             let after = match state {
@@ -251,6 +273,34 @@ pub fn not_there(service: &ServiceName, known: &[&str]) -> Failure {
     Failure::usage(format!("there is no service `{service}`"), next)
 }
 
+/// Begins the rollout of a service; `before` were begun before it.
+pub async fn begin(
+    cluster: &dyn Cluster,
+    voice: &Voice,
+    one: &Prepared,
+    before: &[Begun],
+) -> Result<Begun, Failure> {
+    let deployment = &one.deployment;
+    let revision = cluster.deploy(deployment).await.map_err(|error| {
+        let others: Vec<&str> = before.iter().map(|begun| begun.service.as_str()).collect();
+        match (failure(&error), others.is_empty()) {
+            (Failure::Failed { message, next }, false) => Failure::failed(
+                format!(
+                    "service `{}`: {message}; {} was begun before",
+                    deployment.spec.name,
+                    others.join(", ")
+                ),
+                next,
+            ),
+            (other, _) => other,
+        }
+    })?;
+    let service = deployment.spec.name.clone();
+    let begun = Begun { service, revision, digest: Some(deployment.digest.clone()) };
+    voice.began(&begun);
+    Ok(begun)
+}
+
 /// A failure to find out what to deploy, with its next step.
 pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
     use crate::driver::deploy::DeployError;
@@ -262,6 +312,13 @@ pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
         }
         DeployError::NoVersion(..) => {
             "run its pipeline (`fleetwright pipeline run`), or pass an image that exists: `--image NAME:TAG`"
+        }
+        DeployError::Unset { missing, .. } => {
+            let next = missing.first().map(SecretRef::how_to_set).unwrap_or_default();
+            return Failure::failed(error.to_string(), next);
+        }
+        DeployError::NoJobVersion(..) => {
+            "write `service: NAME` instead of `image` in jobs/, or deploy a service of that image first"
         }
         DeployError::OtherImage { .. } => "pass an image of the service, or change `image` in services/",
         DeployError::NoRegistry(_) => "add `registry` to the environment in fleetwright.yaml",

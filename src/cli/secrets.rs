@@ -30,10 +30,14 @@ pub struct SecretArgs {
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
+pub enum Source {
+    /// An environment variable.
     Variable(String),
+    /// A file.
     File(PathBuf),
+    /// The standard input.
     Stdin,
+    /// A person, who is asked.
     Terminal,
 }
 
@@ -59,7 +63,8 @@ impl SecretArgs {
                     "read the others from `env:NAME` or `file:PATH`",
                 ));
             }
-            let text = value(&stack, &parameter, &source)?;
+            let sources = "name where it comes from: `=env:NAME`, `=file:PATH`, or `=-` for stdin";
+            let text = value(&format!("{stack}.{parameter}"), &source, MOST, sources)?;
             given.push(GivenSecret { stack, parameter, value: Secret::new(text) });
         }
         Ok(given)
@@ -102,9 +107,13 @@ fn parsed(argument: &str) -> Result<(String, String, Source), Failure> {
     Ok((stack.to_owned(), parameter.to_owned(), source))
 }
 
-fn value(stack: &str, parameter: &str, source: &Source) -> Result<String, Failure> {
+/// Reads the value of what is called `name`, of at most `most` bytes. `sources` says what other sources there are.
+///
+/// # Errors
+/// When it can't be read, or holds nothing.
+pub fn value(name: &str, source: &Source, most: u64, sources: &str) -> Result<String, Failure> {
     let failed = |what: String, next: &str| {
-        Err(Failure::usage(format!("reading the value of `{stack}.{parameter}`: {what}"), next))
+        Err(Failure::usage(format!("reading the value of `{name}`: {what}"), next))
     };
     let (text, from) = match source {
         Source::Variable(name) => match std::env::var(name) {
@@ -119,24 +128,21 @@ fn value(stack: &str, parameter: &str, source: &Source) -> Result<String, Failur
                 return failed(format!("the environment variable `{name}` is not UTF-8"), "give a text");
             }
         },
-        Source::File(path) => match read::named(path, MOST).and_then(read::text) {
+        Source::File(path) => match read::named(path, most).and_then(read::text) {
             Ok(text) => (text, path.display().to_string()),
             Err(error) => {
                 let what = format!("{}: {error}", path.display());
                 return failed(what, "give a file that can be read, and holds the value alone");
             }
         },
-        Source::Stdin => match read::stdin(MOST).and_then(read::text) {
+        Source::Stdin => match read::stdin(most).and_then(read::text) {
             Ok(text) => (text, "stdin".to_owned()),
             Err(error) => return failed(format!("stdin: {error}"), "give the value alone on stdin"),
         },
-        Source::Terminal => match asked(stack, parameter) {
+        Source::Terminal => match asked(name) {
             Ok(text) => (text, "the terminal".to_owned()),
             Err(error) => {
-                return failed(
-                    format!("it can't be asked for: {error}"),
-                    "name where it comes from: `=env:NAME`, `=file:PATH`, or `=-` for stdin",
-                );
+                return failed(format!("it can't be asked for: {error}"), sources);
             }
         },
     };
@@ -149,7 +155,7 @@ fn value(stack: &str, parameter: &str, source: &Source) -> Result<String, Failur
 }
 
 /// Asks on the terminal, which does not show what is typed.
-fn asked(stack: &str, parameter: &str) -> std::io::Result<String> {
+fn asked(name: &str) -> std::io::Result<String> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(std::io::Error::other("there is no terminal"));
@@ -158,7 +164,7 @@ fn asked(stack: &str, parameter: &str) -> std::io::Result<String> {
     let mut silent = before.clone();
     silent.local_flags.remove(LocalFlags::ECHO);
     silent.local_flags.insert(LocalFlags::ECHONL);
-    eprint!("Value of {stack}.{parameter} (not shown): ");
+    eprint!("Value of {name} (not shown): ");
     std::io::stderr().flush()?;
     tcsetattr(&stdin, SetArg::TCSAFLUSH, &silent)?;
     let mut line = String::new();

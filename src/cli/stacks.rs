@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use chrono::Utc;
 
-use super::access::PublishedAccess;
 use super::context::Context;
 use super::context::cluster::prefix;
 use super::failure::Failure;
 use super::protect::may_change;
+use super::published::Published;
 use crate::adapter::aws::Aws;
 use crate::adapter::hooks::ChildProcesses;
 use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
@@ -26,8 +26,10 @@ use crate::driver::plan::{Found, PlanError, Wanted, WantedStack, look};
 use crate::driver::public::{self, PublicError};
 use crate::event::Events;
 use crate::local::home::Home;
+use crate::model::access::Policy;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::model::name::StackName;
+use crate::model::notify::Receivers;
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::plan::secret::{self, GivenSecret};
@@ -76,7 +78,9 @@ pub struct Session {
     /// Autoscaling groups.
     pub groups: Arc<dyn Groups>,
     /// Who has access to the environment's cluster.
-    pub access: PublishedAccess,
+    pub access: Published<Policy>,
+    /// Whom the environment's cluster notifies.
+    pub notify: Published<Receivers>,
     /// Where events go.
     pub events: Events,
     /// Cancelled by the first signal.
@@ -174,7 +178,8 @@ impl Session {
         let (drift, stop) = (aws.drift(known), signals());
         let prefix =
             prefix(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());
-        let access = PublishedAccess::new(aws.parameters(), &prefix, environment.access.clone());
+        let access = Published::new(aws.parameters(), &prefix, environment.access.clone());
+        let notify = Published::new(aws.parameters(), &prefix, environment.notify.clone());
         let hooks: Arc<dyn Hooks> = Arc::new(ChildProcesses::new(repository.root.clone(), context.mask()));
         Ok(Self {
             repository,
@@ -186,6 +191,7 @@ impl Session {
             hooks,
             groups,
             access,
+            notify,
             events,
             lost: stop.child_token(),
             stop,

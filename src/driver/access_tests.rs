@@ -3,7 +3,7 @@ use std::sync::Mutex as Locked;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::*;
-use crate::port::parameters::Parameter;
+use crate::port::parameters::{Parameter, Readable};
 
 const PREFIX: &str = "/fleetwright/shop/production/main";
 
@@ -35,6 +35,10 @@ impl Store {
 impl Parameters for Store {
     async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
         self.answer(|values| values.get(name).cloned().map(Secret::new))
+    }
+
+    async fn readable(&self, _: &str) -> Result<Option<Readable>, CloudError> {
+        unreachable!("no plain parameter is read")
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Parameter>, CloudError> {

@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use chrono::Utc;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::audit::Auditor;
 use super::etcd::Etcd;
+use super::jobs::advance;
+use super::notify::Notifier;
 use super::rendezvous::{Rendezvous, RendezvousError};
+use super::timeline::Events;
 use crate::model::address::AddressPool;
 use crate::model::group::Group;
 use crate::model::machine::Role;
@@ -21,9 +25,10 @@ use crate::model::name::MachineId;
 use crate::model::secret::Secret;
 use crate::plan::agent::{self as plan, Action, Inside, Leave};
 use crate::port::cloud::CloudError;
-use crate::port::cluster::ClusterError;
+use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::engine_host::EngineHost;
 use crate::port::groups::Groups;
+use crate::port::jobs::{JobCluster, JobStore};
 use crate::port::membership::{ClusterSecrets, Control, Membership, Metadata, Notice};
 use crate::port::parameters::{Parameters, Protection};
 use crate::port::standing::{AskStanding, Restore};
@@ -32,8 +37,11 @@ pub mod desired;
 mod engine_watch;
 mod identity;
 mod membership;
+mod ports;
+mod pressure;
 mod reboot;
 mod record;
+mod reports;
 mod upkeep;
 
 pub use reboot::Reboots;
@@ -49,6 +57,10 @@ const STOPPING: Duration = Duration::from_secs(90);
 const NOTICE: Duration = Duration::from_secs(1);
 /// Time between two looks of the leader at the members.
 const MEMBERS: Duration = Duration::from_secs(2);
+/// Time between two looks of the leader at jobs.
+const JOBS: Duration = Duration::from_secs(1);
+/// Time between two checks of the leader whether people are to be notified.
+const NOTIFY: Duration = Duration::from_secs(5);
 /// Time between two looks of the leader at the groups while all members answer.
 const GROUPS: Duration = Duration::from_secs(30);
 /// The same while one does not.
@@ -124,6 +136,10 @@ pub struct Agent {
     pub restore: Option<Arc<dyn Restore>>,
     /// Keeps what the cluster runs in the project's bucket; control machines only.
     pub desired: Option<Arc<desired::Desired>>,
+    /// The same of its jobs.
+    pub desired_jobs: Option<Arc<desired::Desired>>,
+    /// The jobs that this machine advances while it leads and holds the lock.
+    pub jobs: Arc<Mutex<Arc<dyn JobStore>>>,
     /// The groups.
     pub groups: Arc<dyn Groups>,
     /// The rendezvous.
@@ -134,6 +150,14 @@ pub struct Agent {
     pub reboots: Reboots,
     /// The audit log of a control machine, once it is open.
     pub audit: OnceLock<Arc<Auditor>>,
+    /// The events that this control machine records; `None` on workers.
+    pub events: Option<Events>,
+    /// What it observes for them.
+    pub observed: Arc<dyn Cluster>,
+    /// The jobs that it observes for them.
+    pub observed_jobs: Arc<dyn JobCluster>,
+    /// Notifies people while this machine leads; `None` on workers.
+    pub notifier: Option<Notifier>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -203,9 +227,14 @@ impl Agent {
             () = self.watch_self() => Ended::Outside,
             () = self.lead() => Ended::Outside,
             () = self.keep_desired() => Ended::Outside,
+            () = self.advance_jobs() => Ended::Outside,
             () = self.report() => Ended::Outside,
             () = self.watch_engine() => Ended::Outside,
+            () = self.watch_ports() => Ended::Outside,
+            () = self.watch_pressure() => Ended::Outside,
             () = self.reboot_when_wanted() => Ended::Outside,
+            () = self.record_events() => Ended::Outside,
+            () = self.notify() => Ended::Outside,
         }
     }
 
@@ -220,21 +249,6 @@ impl Agent {
         }
     }
 
-    /// Reports how tasks on this machine fail, for their revision's history.
-    async fn report(&self) {
-        loop {
-            let mut failures = self.engine.unhealthy();
-            while let Some((task, seen)) = failures.next().await {
-                let exit = seen.ended.as_ref().map(|ended| ended.exit);
-                tracing::info!(task, probe = seen.probe, exit, "a task is unhealthy, or has ended");
-                if let Err(error) = self.control.report_unhealthy(&task, &seen).await {
-                    tracing::warn!(%error, task, "reporting a task");
-                }
-            }
-            sleep(RETRY).await;
-        }
-    }
-
     /// While this machine leads the managers: keeps the records, and takes members off that are gone.
     async fn lead(&self) {
         if self.me.role == Role::Worker {
@@ -245,6 +259,52 @@ impl Agent {
             sleep(MEMBERS).await;
             if let Err(error) = self.lead_once(&mut looked).await {
                 tracing::warn!(%error, "looking after the members");
+            }
+        }
+    }
+
+    /// While this machine leads the managers: starts what is due, and records its outcome.
+    async fn advance_jobs(&self) {
+        if self.me.role == Role::Worker {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(JOBS).await;
+            let work = async {
+                if self.leads().await? {
+                    let jobs = self.jobs.lock().await;
+                    advance(jobs.as_ref(), Utc::now()).await?;
+                }
+                Ok::<(), AgentError>(())
+            };
+            if let Err(error) = work.await {
+                tracing::warn!(%error, "advancing jobs");
+            }
+        }
+    }
+
+    /// Records what happens in the cluster.
+    async fn record_events(&self) {
+        match &self.events {
+            Some(events) => events.observe(self.observed.as_ref(), self.observed_jobs.as_ref()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// While this machine leads the managers: notifies people of what is wrong.
+    async fn notify(&self) {
+        let Some(notifier) = &self.notifier else { return std::future::pending().await };
+        loop {
+            sleep(NOTIFY).await;
+            match self.leads().await {
+                Ok(true) => {
+                    if let Err(error) = notifier.once().await {
+                        tracing::warn!(%error, "notifying people");
+                    }
+                }
+                Ok(false) => notifier.rest().await,
+                // Whoever leads is not known: what was known counts until it is.
+                Err(error) => tracing::debug!(%error, "asking whether this machine leads"),
             }
         }
     }

@@ -11,8 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::model::audit::{AUDIT_VERSION, AuditEvent, Draft, Ended, Filter, Outcome, batch, bounded};
 use crate::plan::audit::End;
 use crate::port::archive::Archive;
-use crate::port::audit::{AuditError, AuditLog};
+use crate::port::audit::AuditLog;
 use crate::port::cloud::CloudError;
+use crate::port::kept::KeptError;
 
 /// How long after the last of them a repeated request still belongs to the same change.
 const SERIES: TimeDelta = TimeDelta::minutes(2);
@@ -34,8 +35,8 @@ pub struct Auditor {
     known: Mutex<BTreeMap<Known, DateTime<Utc>>>,
 }
 
-/// Who got which identity, and from which address.
-type Known = (String, String, Option<IpAddr>);
+/// Who got what, for what, and from which address.
+type Known = (String, String, String, Option<IpAddr>);
 
 /// Who asks for what, on what.
 type Series = (String, String, String);
@@ -54,7 +55,7 @@ impl Auditor {
     ///
     /// # Errors
     /// When it can't be stored.
-    pub fn begin(&self, draft: &Draft) -> Result<String, AuditError> {
+    pub fn begin(&self, draft: &Draft) -> Result<String, KeptError> {
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.retain(|_, (_, last)| draft.at - *last <= SERIES);
@@ -69,7 +70,7 @@ impl Auditor {
     ///
     /// # Errors
     /// When it can't be stored.
-    pub fn end(&self, draft: &Draft, id: &str, end: End, at: DateTime<Utc>) -> Result<(), AuditError> {
+    pub fn end(&self, draft: &Draft, id: &str, end: End, at: DateTime<Utc>) -> Result<(), KeptError> {
         {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if end.outcome == Outcome::Waiting {
@@ -95,22 +96,22 @@ impl Auditor {
     ///
     /// # Errors
     /// When it can't be stored.
-    pub fn denied(&self, draft: &Draft, reason: &str) -> Result<(), AuditError> {
+    pub fn denied(&self, draft: &Draft, reason: &str) -> Result<(), KeptError> {
         let id = self.log.begin(draft)?;
         let end =
             End { outcome: Outcome::Refused, reason: Some(reason.to_owned()), details: BTreeMap::new() };
         self.end(draft, &id, end, draft.at)
     }
 
-    /// Records that the principal of `draft` got an identity or a certificate: every command of a person
-    /// asks for one, and machines renew theirs, so it is recorded once an hour for each principal and
-    /// address.
+    /// Records that the principal of `draft` got an identity, a certificate, or the credentials of a task: every
+    /// command of a person asks for one, and machines renew theirs, so it is recorded once an hour for each
+    /// principal, target and address.
     ///
     /// # Errors
     /// When it can't be stored.
-    pub fn issued(&self, draft: &Draft) -> Result<(), AuditError> {
+    pub fn issued(&self, draft: &Draft) -> Result<(), KeptError> {
         {
-            let key = (draft.by.clone(), draft.operation.clone(), draft.from);
+            let key = (draft.by.clone(), draft.operation.clone(), draft.target.clone(), draft.from);
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|_, last| draft.at - *last < KNOWN);
             if known.contains_key(&key) {
@@ -127,7 +128,7 @@ impl Auditor {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn newest(&self, filter: &Filter, limit: u32) -> Result<Vec<AuditEvent>, AuditError> {
+    pub fn newest(&self, filter: &Filter, limit: u32) -> Result<Vec<AuditEvent>, KeptError> {
         self.log.newest(filter, limit)
     }
 }
@@ -137,7 +138,7 @@ impl Auditor {
 pub enum ShipError {
     /// The log.
     #[error(transparent)]
-    Log(#[from] AuditError),
+    Log(#[from] KeptError),
     /// The bucket.
     #[error(transparent)]
     Cloud(#[from] CloudError),

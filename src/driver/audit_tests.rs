@@ -13,23 +13,23 @@ impl AuditLog for Memory {
         "i-1-ab"
     }
 
-    fn begin(&self, draft: &Draft) -> Result<String, AuditError> {
+    fn begin(&self, draft: &Draft) -> Result<String, KeptError> {
         let mut state = self.0.lock().expect("no test panics here");
         let id = format!("i-1-ab-{}", state.0.len() + 1);
         state.0.push(AuditEvent::Begun(draft.begun(id.clone(), "i-1".into())));
         Ok(id)
     }
 
-    fn end(&self, ended: &Ended) -> Result<(), AuditError> {
+    fn end(&self, ended: &Ended) -> Result<(), KeptError> {
         self.0.lock().expect("no test panics here").0.push(AuditEvent::Ended(ended.clone()));
         Ok(())
     }
 
-    fn newest(&self, _filter: &Filter, _limit: u32) -> Result<Vec<AuditEvent>, AuditError> {
+    fn newest(&self, _filter: &Filter, _limit: u32) -> Result<Vec<AuditEvent>, KeptError> {
         Ok(self.0.lock().expect("no test panics here").0.clone())
     }
 
-    fn unshipped(&self, limit: u32) -> Result<Option<Unshipped>, AuditError> {
+    fn unshipped(&self, limit: u32) -> Result<Option<Unshipped>, KeptError> {
         let state = self.0.lock().expect("no test panics here");
         let from = usize::try_from(state.1).expect("small");
         let events: Vec<_> = state.0[from..].iter().take(limit as usize).cloned().collect();
@@ -37,7 +37,7 @@ impl AuditLog for Memory {
         Ok((count > 0).then(|| Unshipped { first: state.1 + 1, last: state.1 + count, events }))
     }
 
-    fn shipped(&self, last: i64) -> Result<(), AuditError> {
+    fn shipped(&self, last: i64) -> Result<(), KeptError> {
         self.0.lock().expect("no test panics here").1 = last;
         Ok(())
     }

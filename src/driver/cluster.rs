@@ -5,14 +5,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::Utc;
+use tokio::sync::Mutex;
 
 use super::agent::desired::Desired;
+use super::jobs::begin_again;
 use super::rendezvous::{Rendezvous, RendezvousError, Which};
 use crate::model::cluster::{EngineState, EtcdView, LogEnd, View};
 use crate::model::feature::Features;
 use crate::model::founding::Entry;
-use crate::model::name::{MachineId, ServiceName};
+use crate::model::name::MachineId;
 use crate::port::cluster::ClusterError;
+use crate::port::cluster_wire::RestoredServices;
+use crate::port::jobs::JobStore;
 use crate::port::membership::Membership;
 use crate::port::recovery::{ControlMachine, EtcdSurvivor, Generations, Logs, Survivor};
 
@@ -33,6 +38,10 @@ pub struct Own {
     pub etcd: Option<Arc<dyn EtcdSurvivor>>,
     /// What is kept of the cluster in the bucket.
     pub desired: Option<Arc<Desired>>,
+    /// The same of its jobs.
+    pub desired_jobs: Option<Arc<Desired>>,
+    /// Its jobs, which a leader advances while it holds the lock.
+    pub jobs: Arc<Mutex<Arc<dyn JobStore>>>,
 }
 
 #[async_trait]
@@ -101,7 +110,11 @@ impl ControlMachine for Own {
             ));
         }
         tracing::warn!(?own, "this machine goes on as the cluster's only control machine");
+        // As a leader it would start what is due, before it is known that it may have run.
+        let jobs = self.jobs.lock().await;
         self.engine.go_on_alone(self.address).await?;
+        begin_again(jobs.as_ref(), Utc::now()).await?;
+        drop(jobs);
         self.generations.begin_another().await
     }
 
@@ -127,13 +140,20 @@ impl ControlMachine for Own {
         etcd.go_on_alone().await
     }
 
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
-        let Some(desired) = &self.desired else { return Ok(Vec::new()) };
-        let restored = desired.restore().await.map_err(|error| ClusterError::Engine {
-            doing: "restoring services from the project's bucket".to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(restored.services)
+    async fn restore(&self) -> Result<RestoredServices, ClusterError> {
+        let from = async |desired: &Option<Arc<Desired>>, what: &str| {
+            let Some(desired) = desired else { return Ok(Vec::new()) };
+            let restored = desired.restore().await.map_err(|error| ClusterError::Engine {
+                doing: format!("restoring {what} from the project's bucket"),
+                reason: error.to_string(),
+            })?;
+            Ok::<_, ClusterError>(restored.services)
+        };
+        let services = from(&self.desired, "services").await?;
+        let jobs = from(&self.desired_jobs, "jobs").await?;
+        // Both kinds of names have the same rule.
+        let jobs = jobs.iter().filter_map(|name| name.as_str().parse().ok()).collect();
+        Ok(RestoredServices { services, jobs })
     }
 }
 

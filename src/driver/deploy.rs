@@ -1,12 +1,19 @@
 //! From a service's file to a deployment of a certain image.
 
+use std::collections::BTreeMap;
+
+use crate::model::feature::{Feature, all_have};
 use crate::model::image::has_host;
-use crate::model::name::{Digest, ServiceName};
+use crate::model::job::{JobDeployment, JobImage, Runs};
+use crate::model::later::{ReadyJob, ReadyService};
+use crate::model::mount::{SecretRef, SecretVersion, listed};
+use crate::model::name::{Digest, JobName, ServiceName};
 use crate::model::project::{Elsewhere, Wanted};
-use crate::model::service::{Deployed, Deployment, Origin};
-use crate::plan::deploy::{ServicePlan, service_plan};
+use crate::model::service::{Deployed, Deployment, Origin, ServiceSpec};
+use crate::plan::deploy::{JobPlan, ServicePlan, job_plan, service_plan};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::images::{ImageError, ImageStore};
+use crate::port::jobs::JobCluster;
 
 /// Which image a service is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +46,11 @@ pub enum DeployError {
     /// It runs nothing yet, so there is no version to keep.
     #[error("service `{0}` has never been deployed here, and its image `{1}` is built by a pipeline")]
     NoVersion(ServiceName, String),
+    /// A job's image has no version, and no service runs it.
+    #[error(
+        "job `{0}` has the image `{1}`, which a pipeline builds, and no service of that image is running"
+    )]
+    NoJobVersion(JobName, String),
     /// What was named is another image than the service's.
     #[error("`{given}` is not an image of service `{service}`, which runs `{image}`")]
     OtherImage {
@@ -48,6 +60,14 @@ pub enum DeployError {
         image: String,
         /// What was named.
         given: String,
+    },
+    /// Secrets that it needs are not set.
+    #[error("service `{service}` needs secrets that are not set: {}", listed(missing))]
+    Unset {
+        /// The service.
+        service: ServiceName,
+        /// The secrets.
+        missing: Vec<SecretRef>,
     },
     /// The environment has no registry.
     #[error("image `{0}` is kept in the environment's registry, and it has none")]
@@ -69,6 +89,8 @@ pub struct Prepared {
     pub deployment: Deployment,
     /// What that changes.
     pub plan: ServicePlan,
+    /// The revision that the service is at; `None` where it does not exist.
+    pub before: Option<u64>,
 }
 
 /// The current deployment of a service, if it has one.
@@ -90,11 +112,13 @@ pub async fn running(cluster: &dyn Cluster, service: &ServiceName) -> Result<Opt
 pub async fn prepare(
     cluster: &dyn Cluster,
     images: &Images<'_>,
-    wanted: &Wanted,
+    wanted: &ReadyService,
     version: &Version,
 ) -> Result<Prepared, DeployError> {
     let name = &wanted.spec.name;
-    let running = running(cluster, name).await?;
+    let machines = async { Ok(cluster.snapshot().await?.machines) };
+    let running = async { Ok(running(cluster, name).await?) };
+    let (running, machines, secrets) = tokio::try_join!(running, machines, secrets(cluster, &wanted.spec))?;
     let now = running.as_ref().map(|running| &running.deployment);
     let (digest, origin) = match version {
         Version::Revision(number) => {
@@ -136,9 +160,30 @@ pub async fn prepare(
     // Deploying an image again does not change where it came from.
     let origin = now.filter(|now| now.digest == digest).map_or(origin, |now| now.origin.clone());
     let restarted = now.and_then(|now| now.restarted);
-    let deployment = Deployment { spec: wanted.spec.clone(), registry, digest, origin, restarted };
+    let network = all_have(&machines, Feature::Names);
+    let spec = wanted.spec.clone();
+    let deployment = Deployment { spec, registry, digest, origin, restarted, secrets, network };
     let plan = service_plan(running.as_ref(), &deployment);
-    Ok(Prepared { deployment, plan })
+    let before = running.as_ref().map(|running| running.revision);
+    Ok(Prepared { deployment, plan, before })
+}
+
+/// The newest versions of the secrets of a service, all of which must be set.
+async fn secrets(
+    cluster: &dyn Cluster,
+    spec: &ServiceSpec,
+) -> Result<BTreeMap<SecretRef, SecretVersion>, DeployError> {
+    let wanted: Vec<SecretRef> = spec.container.secrets.iter().map(|secret| secret.from.clone()).collect();
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let found = cluster.secret_versions(&wanted).await?;
+    let missing: Vec<SecretRef> = wanted.into_iter().filter(|secret| !found.contains_key(secret)).collect();
+    if missing.is_empty() {
+        Ok(found)
+    } else {
+        Err(DeployError::Unset { service: spec.name.clone(), missing })
+    }
 }
 
 /// Prepares the deployment of the image that another environment runs.
@@ -148,7 +193,7 @@ pub async fn prepare(
 pub async fn promoted(
     cluster: &dyn Cluster,
     images: &Images<'_>,
-    wanted: &Wanted,
+    wanted: &ReadyService,
     there: &Deployment,
 ) -> Result<Prepared, DeployError> {
     if there.spec.image != wanted.spec.image {
@@ -164,12 +209,76 @@ pub async fn promoted(
     Ok(prepared)
 }
 
+/// A job's deployment, and what it would change.
+#[derive(Debug, Clone)]
+pub struct PreparedJob {
+    /// What would be deployed.
+    pub deployment: JobDeployment,
+    /// What that changes.
+    pub plan: JobPlan,
+}
+
+/// Prepares the deployment of a job, and plans what it changes. An image that a pipeline builds is the
+/// one that a service of the same image runs; `services` are those that there are in the repository.
+///
+/// # Errors
+/// When its image can't be found, or the cluster can't be asked.
+pub async fn prepare_job(
+    jobs: &dyn JobCluster,
+    cluster: &dyn Cluster,
+    images: &Images<'_>,
+    wanted: &ReadyJob,
+    services: &[&Wanted],
+) -> Result<PreparedJob, DeployError> {
+    let spec = &wanted.spec;
+    let deployed = match jobs.deployed_job(&spec.name).await {
+        Ok(deployed) => Some(deployed),
+        Err(ClusterError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (image, origin) = match (&spec.runs, &wanted.elsewhere) {
+        (Runs::Service(_), _) => (None, Origin::by_hand()),
+        (Runs::Image(name), Some(elsewhere)) => {
+            let same = |job: &JobDeployment| job.spec.runs == spec.runs;
+            let held = deployed.as_ref().filter(|job| same(job)).and_then(|job| job.image.clone());
+            let held = held.filter(|at| elsewhere.tag.is_none() && at.registry == elsewhere.host);
+            let digest = match (&elsewhere.digest, held) {
+                (Some(digest), _) => digest.clone(),
+                (None, Some(held)) => held.digest,
+                (None, None) => {
+                    let tag = elsewhere.tag.as_deref().unwrap_or("latest");
+                    look_up(images, &format!("{}/{name}:{tag}", elsewhere.host), &elsewhere.host).await?
+                }
+            };
+            (Some(JobImage { registry: elsewhere.host.clone(), digest }), by_hand(&elsewhere.shown))
+        }
+        (Runs::Image(name), None) => {
+            let mut found = None;
+            for service in services.iter().filter(|service| service.spec.image == *name) {
+                found = running(cluster, &service.spec.name).await?.map(|running| running.deployment);
+                if found.is_some() {
+                    break;
+                }
+            }
+            let found = found.ok_or_else(|| DeployError::NoJobVersion(spec.name.clone(), name.clone()))?;
+            (Some(JobImage { registry: found.registry, digest: found.digest }), found.origin)
+        }
+    };
+    let deployment = JobDeployment { spec: spec.clone(), image, origin };
+    let plan = job_plan(deployed.as_ref(), &deployment);
+    Ok(PreparedJob { deployment, plan })
+}
+
 fn by_hand(image: &str) -> Origin {
     Origin { subject: image.to_owned(), ..Origin::by_hand() }
 }
 
 /// The digest of a third-party image.
-async fn theirs(images: &Images<'_>, wanted: &Wanted, elsewhere: &Elsewhere) -> Result<Digest, DeployError> {
+async fn theirs(
+    images: &Images<'_>,
+    wanted: &ReadyService,
+    elsewhere: &Elsewhere,
+) -> Result<Digest, DeployError> {
     let tag = elsewhere.tag.as_deref().unwrap_or("latest");
     let reference = format!("{}/{}:{tag}", elsewhere.host, wanted.spec.image);
     look_up(images, &reference, &elsewhere.host).await
@@ -177,7 +286,7 @@ async fn theirs(images: &Images<'_>, wanted: &Wanted, elsewhere: &Elsewhere) -> 
 
 /// The digest of an image that was named: `NAME:TAG`, `NAME@DIGEST`, either with its registry's host,
 /// or a digest alone.
-async fn named(images: &Images<'_>, wanted: &Wanted, given: &str) -> Result<Digest, DeployError> {
+async fn named(images: &Images<'_>, wanted: &ReadyService, given: &str) -> Result<Digest, DeployError> {
     let (host, pull) = match (&wanted.elsewhere, images.registry) {
         (Some(elsewhere), _) => (elsewhere.host.as_str(), elsewhere.host.as_str()),
         (None, Some((push, pull))) => (push, pull),
@@ -221,7 +330,8 @@ mod tests {
     use futures_util::stream::BoxStream;
 
     use super::*;
-    use crate::model::name::MachineId;
+    use crate::model::machine::Machine;
+    use crate::model::name::{MachineId, VolumeName};
     use crate::model::secret::Secret;
     use crate::model::service::{Scale, ScaleTo};
     use crate::plan::deploy::ServiceAction;
@@ -249,7 +359,19 @@ mod tests {
         }
 
         async fn snapshot(&self) -> Result<Snapshot, ClusterError> {
-            unreachable!("nobody looks")
+            // A machine whose agent is too old for the network.
+            let old = Machine {
+                id: "i-1".parse().expect("an id"),
+                address: "10.0.0.1".parse().expect("an address"),
+                role: crate::model::machine::Role::Control,
+                state: crate::model::machine::MachineState::Ready,
+                leader: true,
+                group: String::new(),
+                metadata: BTreeMap::new(),
+                features: Default::default(),
+                pressure: None,
+            };
+            Ok(Snapshot { version: 1, revision: 1, machines: vec![old], services: vec![] })
         }
 
         async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
@@ -262,6 +384,14 @@ mod tests {
 
         async fn rollback(&self, _: &ServiceName, _: Option<u64>) -> Result<u64, ClusterError> {
             unreachable!("nothing is deployed")
+        }
+
+        async fn secret_versions(
+            &self,
+            secrets: &[SecretRef],
+        ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError> {
+            let set = secrets.iter().filter(|secret| secret.to_string() != "unset");
+            Ok(set.map(|secret| (secret.clone(), SecretVersion::of_parameter(2, 0))).collect())
         }
 
         async fn scale(&self, _: &ServiceName, _: ScaleTo) -> Result<(), ClusterError> {
@@ -281,7 +411,7 @@ mod tests {
             unreachable!("nobody reads")
         }
 
-        async fn drain(&self, _: &[MachineId]) -> Result<(), ClusterError> {
+        async fn drain(&self, _: &[MachineId], _: &[VolumeName]) -> Result<(), ClusterError> {
             unreachable!("nothing is drained")
         }
     }
@@ -334,23 +464,23 @@ mod tests {
         one
     }
 
-    fn own(image: &str) -> Wanted {
-        Wanted { spec: runs(image, "").spec, elsewhere: None }
+    fn own(image: &str) -> ReadyService {
+        ReadyService { spec: runs(image, "").spec, elsewhere: None }
     }
 
-    fn theirs_of(host: &str, image: &str, tag: Option<&str>) -> Wanted {
+    fn theirs_of(host: &str, image: &str, tag: Option<&str>) -> ReadyService {
         let elsewhere = Elsewhere {
             host: host.to_owned(),
             tag: tag.map(str::to_owned),
             digest: None,
             shown: "redis:7.4".to_owned(),
         };
-        Wanted { elsewhere: Some(elsewhere), ..own(image) }
+        ReadyService { elsewhere: Some(elsewhere), ..own(image) }
     }
 
     async fn look(
         now: Option<Deployment>,
-        wanted: &Wanted,
+        wanted: &ReadyService,
         version: Version,
     ) -> Result<Prepared, DeployError> {
         let held = [
@@ -381,6 +511,25 @@ mod tests {
         assert!(matches!(first, Err(DeployError::NoVersion(..))), "{first:?}");
         let renamed = look(Some(now), &own("team/other"), Version::Kept).await;
         assert!(matches!(renamed, Err(DeployError::NoVersion(..))), "{renamed:?}");
+    }
+
+    #[tokio::test]
+    async fn secrets_get_their_newest_version_and_must_be_set() {
+        let mut wanted = own("team/web");
+        let secret = |name: &str| crate::model::mount::SecretMount {
+            from: name.parse().expect("a name"),
+            target: format!("/run/secrets/{name}"),
+            env: None,
+            owned: Default::default(),
+        };
+        wanted.spec.container.secrets = vec![secret("db")];
+        let now = runs("team/web", "pull.example");
+        let kept = look(Some(now.clone()), &wanted, Version::Kept).await.expect("it is set");
+        assert_eq!(kept.deployment.secrets.len(), 1);
+        assert!(!kept.deployment.network, "a machine is too old for it");
+        wanted.spec.container.secrets.push(secret("unset"));
+        let refused = look(Some(now), &wanted, Version::Kept).await.expect_err("one is not set");
+        assert_eq!(refused.to_string(), "service `web` needs secrets that are not set: `unset`");
     }
 
     #[tokio::test]
@@ -449,5 +598,100 @@ mod tests {
         let images = Images { store: &empty, registry: Some(("push.example", "pull.example")) };
         let missing = promoted(&here, &images, &wanted, &there).await;
         assert!(matches!(missing, Err(DeployError::NoImage { .. })), "{missing:?}");
+    }
+
+    /// Keys of a service, each in the forms that it can have. A service has at most one of each.
+    const KEYS: &[&[&str]] = &[
+        &["replicas: 3", "every_machine: true", "replicas: 0"],
+        &["command: [serve, \"--name=a b\"]", "command: []"],
+        &["entrypoint: [/bin/sh, -c, \"echo $$HOME\"]"],
+        &["env: {A: \"1\", EMPTY: \"\", TEXT: \"${HOME} 'x'\"}", "environment: {A: b}"],
+        &["secrets: [db]", "secrets: [db, {name: api, env: API, target: api-key, mode: \"0400\", uid: 7}]"],
+        &[
+            "volumes: [{type: tmpfs, target: /t, size: 64MiB}]",
+            "volumes: [{type: nfs, source: \"10.0.0.9:/e\", target: /n}]",
+        ],
+        &["ports: [8080]", "ports: [{container: 53, host: 53, protocol: udp}, \"80:8080\"]"],
+        &[
+            "health: {http: /health, port: 8080, interval: 1500ms}",
+            "health: {tcp: 8080, retries: 7}",
+            "health: {command: [test, -e, /x], start_period: 0s}",
+        ],
+        &[
+            "resources: {limits: {memory: 64MiB, cpu: 0.25}, reservations: {memory: 32MiB}}",
+            "resources: {limits: {cpu: 1.5}}",
+        ],
+        &["placement: {role: worker}"],
+        &["spread: zone"],
+        &["max_per_machine: 2"],
+        &["update: {parallel: 2, monitor: 0s}", "update: {deadline: 10m}"],
+        &["pre_deploy: {command: [migrate]}", "pre_deploy: {command: [migrate, \"\"], timeout: 90s}"],
+        &["stop_grace_period: 90s", "drain: 1s"],
+        &["stop_signal: SIGINT"],
+        &["restart: none", "restart: {condition: on-failure, delay: 2s, max_attempts: 3, window: 1m}"],
+        &["user: \"1000:1000\""],
+        &["workdir: /srv"],
+        &["hostname: web"],
+        &["labels: {a.b: c, empty: \"\"}"],
+        &["extra_hosts: {db.internal: 10.0.0.9}"],
+        &["cap_drop: [ALL]"],
+        &["cap_add: [NET_BIND_SERVICE]"],
+        &["read_only: true", "read_only: false"],
+        &["tmpfs: [/tmp]", "tmpfs: {/tmp: {size: 16MiB, mode: \"1777\"}}"],
+        &["ulimits: {nofile: 1024}", "ulimits: {nofile: {soft: 10, hard: 20}}"],
+        &["sysctls: {net.core.somaxconn: 128}"],
+        &["init: true"],
+        &["logging: {max_size: 1MiB, max_files: 2}"],
+        &[
+            "environments: {local: {replicas: 5, env: {MORE: here}}}",
+            "environments: {local: {command: null}}",
+        ],
+    ];
+
+    fn repository(text: &str) -> crate::model::project::Repository {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("services")).expect("created");
+        let project = "project: shop\nenvironments: {local: {region: eu-west-1, cluster: main}}\n\
+            clusters: {main: {engine: swarm}}\n";
+        std::fs::write(folder.path().join("fleetwright.yaml"), project).expect("written");
+        std::fs::write(folder.path().join("services/web.yaml"), text).expect("written");
+        let loaded = crate::repo::load_with(folder.path(), &|_| None);
+        let (repository, _) = loaded.finish().unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"));
+        repository
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+        /// What was deployed from a file, stored and read back, is what the file says.
+        #[test]
+        fn after_a_deployment_the_plan_is_empty(
+            chosen in KEYS
+                .iter()
+                .map(|forms| proptest::option::of(0..forms.len()))
+                .collect::<Vec<_>>(),
+        ) {
+            let mut lines: Vec<&str> =
+                KEYS.iter().zip(chosen).filter_map(|(forms, form)| Some(forms[form?])).collect();
+            if lines.contains(&"every_machine: true") {
+                // One on each machine leaves no choice of how many, and where.
+                let chooses = ["max_per_machine", "spread", "replicas"];
+                lines.retain(|line| !chooses.iter().any(|key| line.contains(key)));
+            }
+            let text: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+            let repository = repository(&format!("web:\n  image: team/web\n{text}"));
+            let local = "local".parse().expect("a name");
+            let wanted = repository.services[0].in_environment(&local).ready(&Default::default());
+            let wanted = wanted.expect("no values are looked up");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let first = look(None, &wanted, Version::Image("team/web:1.4".to_owned()));
+            let first = runtime.block_on(first).expect("it can be deployed");
+            proptest::prop_assert_eq!(first.plan.action, ServiceAction::Create);
+            let stored = serde_json::to_string(&first.deployment).expect("JSON");
+            let stored: Deployment = serde_json::from_str(&stored).expect("what was written is read");
+            let again = runtime.block_on(look(Some(stored.clone()), &wanted, Version::Kept));
+            let again = again.expect("it can be deployed again");
+            proptest::prop_assert!(!again.plan.has_changes(), "{:#?}", again.plan);
+            proptest::prop_assert_eq!(again.deployment, stored);
+        }
     }
 }

@@ -15,7 +15,8 @@ use crate::model::deployed::{
 };
 use crate::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use crate::model::machine::{Machine, MachineState, Role};
-use crate::model::name::{MachineId, ServiceName};
+use crate::model::mount::{SecretRef, SecretVersion};
+use crate::model::name::{MachineId, ServiceName, VolumeName};
 use crate::model::service::{Deployed, Deployment, Instance, InstanceState, ScaleTo, ServiceStatus};
 use crate::plan::document as tree;
 use crate::port::cloud::{Cloud, CloudError};
@@ -72,6 +73,13 @@ impl FakeCloud {
         let becoming = becoming.map(|status| (2, status.to_owned()));
         let fake = Fake { stack, resources, template: String::new(), events: Vec::new(), becoming };
         self.state().stacks.insert(name.to_owned(), fake);
+    }
+
+    /// Gives a stack an output.
+    pub fn output(&self, stack: &str, output: &str, value: &str) {
+        let mut state = self.state();
+        let fake = state.stacks.get_mut(stack).expect("a stack");
+        fake.stack.outputs.insert(output.to_owned(), value.to_owned());
     }
 
     /// The most stacks that were at work at once.
@@ -497,6 +505,7 @@ impl Fleet {
                     group: self.group.name.clone(),
                     metadata: BTreeMap::new(),
                     features: crate::model::feature::Features::default(),
+                    pressure: None,
                 });
             }
         }
@@ -634,6 +643,13 @@ impl Cluster for FakeFleet {
         Ok(1)
     }
 
+    async fn secret_versions(
+        &self,
+        _: &[SecretRef],
+    ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError> {
+        Ok(BTreeMap::new())
+    }
+
     async fn scale(&self, _: &ServiceName, _: ScaleTo) -> Result<(), ClusterError> {
         Ok(())
     }
@@ -651,7 +667,7 @@ impl Cluster for FakeFleet {
         Ok(Box::pin(futures_util::stream::empty()))
     }
 
-    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+    async fn drain(&self, machines: &[MachineId], _: &[VolumeName]) -> Result<(), ClusterError> {
         let mut fleet = self.fleet();
         for machine in fleet.machines.iter_mut().filter(|m| machines.contains(&m.id)) {
             machine.state = MachineState::Draining;

@@ -13,9 +13,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
 use crate::model::run::{
-    BuildSpec, BuiltImage, Run, RunConfig, RunId, RunState, StepAction, StepResult, StepState,
+    BuildSpec, BuiltImage, ReleaseStage, Released, Run, RunConfig, RunId, RunState, StepAction, StepResult,
+    StepState,
 };
 use crate::model::service::{Deployment, Origin, RevisionState, ServiceSpec};
+use crate::plan::release::Member;
 use crate::port::journal::{KnownImage, Record};
 
 pub mod config;
@@ -72,6 +74,16 @@ pub enum Outcome {
     Deployed {
         /// The revision that this made, or that runs it already.
         revision: u64,
+    },
+    /// The revision that each service of a release is at; `None` for one that does not exist.
+    Looked {
+        /// In the order of the services.
+        before: Vec<Option<u64>>,
+    },
+    /// What was rolled out of a release was taken back.
+    TakenBack {
+        /// The outcome for each service, for a message.
+        words: String,
     },
     /// The rollout has ended.
     Followed {
@@ -139,6 +151,16 @@ pub enum Action {
         deployment: Box<Deployment>,
         /// The cluster may have been told already, at this time or later: look first.
         told_since: Option<DateTime<Utc>>,
+    },
+    /// Find out what services run before a release.
+    Look {
+        /// The services.
+        services: Vec<ServiceName>,
+    },
+    /// Take back what was rolled out of a release.
+    TakeBack {
+        /// The services that were begun.
+        members: Vec<Member>,
     },
     /// Wait until the cluster is done.
     Follow {
@@ -263,13 +285,16 @@ impl Machine {
     fn expired(&self, index: usize, action: &Action) -> String {
         let took = self.timeout(index).as_secs();
         let next = match action {
-            Action::Inspect { .. } | Action::Build { .. } | Action::Push { .. } => {
+            Action::Inspect { .. } | Action::Build { .. } | Action::Push { .. } | Action::Look { .. } => {
                 "its `timeout` in pipelines/ can be longer".to_owned()
             }
             Action::Deploy { deployment, .. } => format!(
                 "whether the cluster has begun it is unknown; see `fleetwright status {}`",
                 deployment.spec.name
             ),
+            Action::TakeBack { .. } => {
+                "what was rolled out may not be taken back; see `fleetwright status`".to_owned()
+            }
             Action::Follow { service, revision, .. } => {
                 format!("the cluster continues with revision {revision}; see `fleetwright status {service}`")
             }
@@ -302,7 +327,7 @@ impl Machine {
                 if let Some(current) = self.current.take() {
                     out.effects.push(Effect::Drop);
                     let reason = self.expired(current.index, &current.action);
-                    self.fail(now, current.index, reason, &mut out);
+                    self.give_up(now, current.index, reason, &mut out);
                 }
             }
             Input::Cancel { reason } => {
@@ -371,6 +396,23 @@ impl Machine {
                     Err(reason) => self.fail(now, index, reason, out),
                 }
             }
+            (StepAction::Release(_), StepState::Releasing { stage, .. }) => {
+                let told_since = match stage {
+                    ReleaseStage::Deploying { since } => Some(since),
+                    ReleaseStage::Following | ReleaseStage::Back { .. } => None,
+                };
+                self.go_on(now, index, told_since, out);
+            }
+            (StepAction::Release(specs), _) => {
+                match specs.iter().try_for_each(|spec| self.image_for(index, spec).map(drop)) {
+                    Ok(()) => {
+                        self.set(index, StepState::Inspecting, out);
+                        let services = specs.iter().map(|spec| spec.name.clone()).collect();
+                        self.perform(index, Action::Look { services }, out);
+                    }
+                    Err(reason) => self.fail(now, index, reason, out),
+                }
+            }
             (StepAction::Rollout(spec), state) => match self.image_for(index, &spec) {
                 Ok(digest) => {
                     let told_since = match state {
@@ -380,21 +422,99 @@ impl Machine {
                             None
                         }
                     };
-                    let deployment = Box::new(Deployment {
-                        spec: *spec,
-                        registry: self.config.pull.clone(),
-                        digest,
-                        origin: Origin {
-                            repository: self.repository.to_string(),
-                            commit: self.commit.to_string(),
-                            subject: self.subject.clone(),
-                        },
-                        restarted: None,
-                    });
+                    let deployment = self.deployment(*spec, digest);
                     self.perform(index, Action::Deploy { deployment, told_since }, out);
                 }
                 Err(reason) => self.fail(now, index, reason, out),
             },
+        }
+    }
+
+    fn deployment(&self, spec: ServiceSpec, digest: Digest) -> Box<Deployment> {
+        Box::new(Deployment {
+            spec,
+            registry: self.config.pull.clone(),
+            digest,
+            origin: Origin {
+                repository: self.repository.to_string(),
+                commit: self.commit.to_string(),
+                subject: self.subject.clone(),
+            },
+            restarted: None,
+            // The control machine that deploys takes the newest of each.
+            secrets: std::collections::BTreeMap::new(),
+            // Whoever deploys it asks the cluster.
+            network: false,
+        })
+    }
+
+    /// The services of a release that the cluster was asked to roll out.
+    fn members(&self, index: usize) -> Vec<Member> {
+        match (&self.steps[index].action, &self.steps[index].state) {
+            (StepAction::Release(specs), StepState::Releasing { before, revisions, .. }) => {
+                let each = specs.iter().zip(before).zip(revisions);
+                each.map(|((spec, before), revision)| Member {
+                    service: spec.name.clone(),
+                    before: *before,
+                    revision: *revision,
+                })
+                .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Performs what the stage of a release names, which is written down already.
+    fn go_on(&mut self, now: DateTime<Utc>, index: usize, told_since: Option<DateTime<Utc>>, out: &mut Out) {
+        let (StepAction::Release(specs), StepState::Releasing { revisions, stage, .. }) =
+            (&self.steps[index].action, &self.steps[index].state)
+        else {
+            return self.fail(now, index, "it is no release".to_owned(), out);
+        };
+        let at = match stage {
+            ReleaseStage::Deploying { .. } => revisions.len(),
+            ReleaseStage::Following => revisions.len().saturating_sub(1),
+            ReleaseStage::Back { .. } => {
+                let members = self.members(index);
+                return self.perform(index, Action::TakeBack { members }, out);
+            }
+        };
+        let Some(spec) = specs.get(at).cloned() else {
+            return self.fail(now, index, "it has no such service".to_owned(), out);
+        };
+        let followed = revisions.get(at).copied();
+        match (self.image_for(index, &spec), followed) {
+            (Ok(digest), None) => {
+                let deployment = self.deployment(spec, digest);
+                self.perform(index, Action::Deploy { deployment, told_since }, out);
+            }
+            (Ok(digest), Some(revision)) => {
+                self.perform(index, Action::Follow { service: spec.name, revision, digest }, out);
+            }
+            (Err(reason), _) => self.give_up(now, index, reason, out),
+        }
+    }
+
+    /// Another stage of a release.
+    fn stage(&mut self, index: usize, stage: ReleaseStage, revision: Option<u64>, out: &mut Out) {
+        if let StepState::Releasing { before, mut revisions, .. } = self.steps[index].state.clone() {
+            revisions.extend(revision);
+            self.set(index, StepState::Releasing { before, revisions, stage }, out);
+        }
+    }
+
+    /// Fails a step; a release takes back first what it has rolled out.
+    fn give_up(&mut self, now: DateTime<Utc>, index: usize, reason: String, out: &mut Out) {
+        match &self.steps[index].state {
+            StepState::Releasing { stage: ReleaseStage::Back { reason: first }, .. } => {
+                let reason = format!("{first}; the release could not be taken back: {reason}");
+                self.fail(now, index, reason, out);
+            }
+            StepState::Releasing { revisions, .. } if !revisions.is_empty() => {
+                self.stage(index, ReleaseStage::Back { reason }, None, out);
+                self.go_on(now, index, None, out);
+            }
+            _ => self.fail(now, index, reason, out),
         }
     }
 
@@ -454,10 +574,27 @@ impl Machine {
                     BuiltImage { image: build.image.clone(), key: key.clone(), digest, same_as: None };
                 self.succeed(now, index, StepResult::Image(built), out);
             }
+            (Outcome::Looked { before }, Action::Look { .. }) => {
+                let stage = ReleaseStage::Deploying { since: now };
+                self.set(index, StepState::Releasing { before, revisions: Vec::new(), stage }, out);
+                self.go_on(now, index, None, out);
+            }
+            (Outcome::TakenBack { words }, Action::TakeBack { .. }) => {
+                let reason = match &self.steps[index].state {
+                    StepState::Releasing { stage: ReleaseStage::Back { reason }, .. } => reason.clone(),
+                    _ => String::new(),
+                };
+                self.fail(now, index, format!("{reason}; the release was taken back: {words}"), out);
+            }
             (Outcome::Deployed { revision }, Action::Deploy { deployment, .. }) => {
                 let service = deployment.spec.name.clone();
                 let digest = deployment.digest.clone();
-                self.set(index, StepState::Following { revision }, out);
+                match &self.steps[index].state {
+                    StepState::Releasing { .. } => {
+                        self.stage(index, ReleaseStage::Following, Some(revision), out);
+                    }
+                    _ => self.set(index, StepState::Following { revision }, out),
+                }
                 out.event(PipelineEvent::Rollout {
                     run: self.id,
                     step: name,
@@ -483,9 +620,7 @@ impl Machine {
                 });
                 let because = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                 match state {
-                    RevisionState::Running => {
-                        self.succeed(now, index, StepResult::Rollout { service, revision }, out);
-                    }
+                    RevisionState::Running => self.rolled_out(now, index, service, revision, out),
                     RevisionState::Replaced => {
                         let reason =
                             format!("something newer replaced revision {revision} of `{service}`{because}");
@@ -494,11 +629,11 @@ impl Machine {
                     }
                     RevisionState::RolledBack => {
                         let reason = format!("revision {revision} of `{service}` was rolled back{because}");
-                        self.fail(now, index, reason, out);
+                        self.give_up(now, index, reason, out);
                     }
                     RevisionState::Failed | RevisionState::RollingOut => {
                         let reason = format!("revision {revision} of `{service}` failed{because}");
-                        self.fail(now, index, reason, out);
+                        self.give_up(now, index, reason, out);
                     }
                 }
             }
@@ -506,6 +641,28 @@ impl Machine {
                 self.fail(now, index, format!("{outcome:?} does not answer {action:?}"), out);
             }
         }
+    }
+
+    /// A service runs its new revision: the next one follows, or the step is done.
+    fn rolled_out(
+        &mut self,
+        now: DateTime<Utc>,
+        index: usize,
+        service: ServiceName,
+        revision: u64,
+        out: &mut Out,
+    ) {
+        let StepAction::Release(specs) = &self.steps[index].action else {
+            return self.succeed(now, index, StepResult::Rollout { service, revision }, out);
+        };
+        let members = self.members(index);
+        if members.len() < specs.len() {
+            self.stage(index, ReleaseStage::Deploying { since: now }, None, out);
+            return self.go_on(now, index, None, out);
+        }
+        let released =
+            members.into_iter().map(|member| Released { service: member.service, revision: member.revision });
+        self.succeed(now, index, StepResult::Release(released.collect()), out);
     }
 
     fn problem(&mut self, now: DateTime<Utc>, mut current: Current, problem: Problem, out: &mut Out) {
@@ -520,7 +677,7 @@ impl Machine {
         if current.attempt >= tries {
             let reason =
                 if tries > 1 { format!("{} (tried {tries} times)", problem.reason) } else { problem.reason };
-            return self.fail(now, current.index, reason, out);
+            return self.give_up(now, current.index, reason, out);
         }
         if self.stopping {
             return self.leave(out);
@@ -535,8 +692,11 @@ impl Machine {
             seconds: wait.as_secs_f64(),
         });
         // Whether the cluster heard what it did not answer is not known.
-        if let (Action::Deploy { told_since, .. }, StepState::Deploying { since }) =
-            (&mut current.action, &self.steps[current.index].state)
+        if let (
+            Action::Deploy { told_since, .. },
+            StepState::Deploying { since }
+            | StepState::Releasing { stage: ReleaseStage::Deploying { since }, .. },
+        ) = (&mut current.action, &self.steps[current.index].state)
         {
             *told_since = Some(*since);
         }

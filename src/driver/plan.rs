@@ -327,6 +327,7 @@ pub async fn plan(
     Ok(Plan {
         left: left.collect(),
         access: None,
+        notify: None,
         version: PLAN_VERSION,
         project: wanted.project.clone(),
         environment: wanted.environment.clone(),

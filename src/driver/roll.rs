@@ -12,7 +12,7 @@ use super::follow::Pace;
 use crate::event::roll::RollEvent;
 use crate::event::{EventKind, Events};
 use crate::model::machine::Role;
-use crate::model::name::MachineId;
+use crate::model::name::{MachineId, VolumeName};
 use crate::plan::roll::{self, Observed, Options, RollError, Step, Waiting};
 use crate::port::cloud::CloudError;
 use crate::port::cluster::{Cluster, ClusterError, Snapshot};
@@ -67,6 +67,8 @@ pub struct Roll {
     pub role: Role,
     /// What was asked for.
     pub options: Options,
+    /// The volumes whose data may be lost with the machines.
+    pub lose: Vec<VolumeName>,
     /// How often is looked.
     pub pace: Pace,
     /// Cancelled by the first signal.
@@ -182,7 +184,7 @@ impl Roll {
     /// A drain ends when the machines are empty; a signal does not wait for that.
     async fn drain(&self, machines: &[MachineId]) -> Result<(), RollFailure> {
         tokio::select! {
-            drained = tokio::time::timeout(PATIENCE, self.cluster.drain(machines)) => match drained {
+            drained = tokio::time::timeout(PATIENCE, self.cluster.drain(machines, &self.lose)) => match drained {
                 // The member that was asked may be the one that goes, and managers elect a
                 // new leader then; what is observed next decides.
                 Ok(Err(error)) if is_transient(&error) => {

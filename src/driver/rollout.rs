@@ -8,7 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::event::rollout::RolloutEvent;
 use crate::model::name::ServiceName;
-use crate::model::service::{FailedInstance, Instance, InstanceState, RevisionState, ServiceStatus};
+use crate::model::service::{
+    FailedInstance, Instance, InstanceState, PreDeployState, RevisionState, ServiceStatus,
+};
 use crate::port::cluster::{Cluster, ClusterError};
 
 /// How long a service that runs may take to have all of its instances.
@@ -30,7 +32,9 @@ pub enum Outcome {
         state: RevisionState,
         /// Why.
         reason: String,
-        /// The first of its instances that failed.
+        /// Whether it failed before its first instance started, so that what ran before keeps running.
+        before: bool,
+        /// The first of its instances that failed, or its `pre_deploy` command.
         failed: Option<Box<FailedInstance>>,
     },
     /// Something newer was rolled out before it ended.
@@ -51,6 +55,7 @@ pub fn judge(status: &ServiceStatus, revision: u64) -> Option<Outcome> {
         state @ (RevisionState::RolledBack | RevisionState::Failed) => Some(Outcome::Undone {
             state,
             reason: found.reason.clone().unwrap_or_else(|| "no reason is known".to_owned()),
+            before: matches!(found.pre_deploy, Some(PreDeployState::Failed | PreDeployState::Unknown)),
             failed: found.failed.clone().map(Box::new),
         }),
         RevisionState::Replaced => {
@@ -58,6 +63,11 @@ pub fn judge(status: &ServiceStatus, revision: u64) -> Option<Outcome> {
             Some(Outcome::Superseded { by })
         }
     }
+}
+
+/// The state of a revision's `pre_deploy` command, if it has run one.
+pub fn pre_deploy(status: &ServiceStatus, revision: u64) -> Option<PreDeployState> {
+    status.history.iter().find(|known| known.number == revision)?.pre_deploy
 }
 
 /// What is missing of a service that runs, for a message.
@@ -81,9 +91,16 @@ pub async fn follow(
     tell: &(dyn Fn(RolloutEvent) + Send + Sync),
 ) -> Result<Outcome, ClusterError> {
     let mut progress = Progress::default();
+    let mut command = None;
     let judge = move |status: &ServiceStatus| {
         let outcome = judge(status, revision);
+        let now = pre_deploy(status, revision);
+        if let Some(state) = now.filter(|_| now != command) {
+            tell(RolloutEvent::PreDeploy { service: service.clone(), revision, state });
+            command = now;
+        }
         if outcome.is_none()
+            && now.is_none_or(|state| state == PreDeployState::Succeeded)
             && let Some((healthy, desired)) = progress.next(status)
         {
             tell(RolloutEvent::Progress { service: service.clone(), revision, healthy, desired });

@@ -321,6 +321,7 @@ async fn destroy_goes_backwards_and_can_be_repeated() {
 
 fn roll(fleet: &Arc<FakeFleet>, batch: u32) -> Roll {
     Roll {
+        lose: Vec::new(),
         groups: Arc::clone(fleet) as _,
         cluster: Arc::clone(fleet) as _,
         events: Events::channel().0,

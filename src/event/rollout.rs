@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::name::{Digest, ServiceName};
-use crate::model::service::RevisionState;
+use crate::model::service::{PreDeployState, RevisionState};
 
 /// Something that happened to the rollout of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,15 @@ pub enum RolloutEvent {
         revision: u64,
         /// The image.
         digest: Digest,
+    },
+    /// The command that runs before the revision's first instance starts is in another state.
+    PreDeploy {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: u64,
+        /// The state of its command.
+        state: PreDeployState,
     },
     /// More, or fewer, instances of the revision are healthy.
     Progress {

@@ -62,6 +62,16 @@ pub enum LocalError {
         /// What Docker said.
         reason: String,
     },
+    /// Another local cloud uses the range of the machines' network.
+    #[error("the machines' network {cidr} can't be made: local cloud `{cloud}` in {} uses it", folder.display())]
+    Taken {
+        /// The range that is in use.
+        cidr: String,
+        /// The other cloud.
+        cloud: String,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// No port is free, or the ones asked for are taken.
     #[error("port {port} on 127.0.0.1 can't be had: {source}")]
     Port {
@@ -178,6 +188,11 @@ impl LocalError {
                 "choose a range that nothing else on this machine uses: VpcCidr and the subnets in \
                  stacks/network.yaml; then `fleetwright local down && fleetwright local up`"
                     .into()
+            }
+            Self::Taken { cloud, folder, .. } => {
+                // The folder is HOME/local/NAME.
+                let home = folder.ancestors().nth(2).unwrap_or(folder);
+                format!("run `FLEETWRIGHT_HOME={} fleetwright local down --name {cloud}`", home.display())
             }
             Self::Port { .. } => {
                 "stop what uses it, or set FLEETWRIGHT_LOCAL_PORT_BASE to the first of four free ports".into()

@@ -43,6 +43,7 @@ impl Gateway {
         executable: &Path,
         instances: watch::Receiver<Arc<Instances>>,
         keys: CloudKeys,
+        sts: Sts,
     ) -> Result<Self, LocalError> {
         let address = gateway(network.cidr);
         let listen = async |port: u16| {
@@ -53,10 +54,8 @@ impl Gateway {
         for port in [ports.emulator, ports.registry] {
             tasks.spawn(pass_on(listen(port).await?, (Ipv4Addr::LOCALHOST, port).into()));
         }
-        let emulator = format!("http://127.0.0.1:{}", ports.emulator);
-        let sts = Sts::new(keys.clone(), instances.clone(), &emulator).router();
         let files = Router::new().route("/fleetwright", get(send)).with_state(executable.to_owned());
-        let files = files.merge(sts);
+        let files = files.merge(sts.router());
         let listener = listen(ports.agent).await?;
         tasks.spawn(async move {
             let _ = axum::serve(listener, files).await;

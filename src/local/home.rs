@@ -8,6 +8,9 @@ use crate::model::name::LocalName;
 
 use super::error::LocalError;
 
+/// The file in a cloud's folder that its supervisor keeps locked.
+pub(super) const LOCK: &str = "supervisor.lock";
+
 /// The folder of everything: `$FLEETWRIGHT_HOME`, or `fleetwright` in the user's data folder.
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -89,7 +92,7 @@ impl CloudFiles {
 
     /// Locked by the supervisor as long as it lives.
     pub fn lock(&self) -> PathBuf {
-        self.dir.join("supervisor.lock")
+        self.dir.join(LOCK)
     }
 
     /// A log by the name of its writer: `supervisor`, `emulator` or `registry`.

@@ -29,9 +29,9 @@ use super::reconcile::{ContainerState, Machine, Network, Observed, PowerCut};
 use super::state::Ports;
 use super::{HOST_NAME, REGION};
 
-const LABEL_CLOUD: &str = "fleetwright.local";
+pub(super) const LABEL_CLOUD: &str = "fleetwright.local";
 /// The cloud's folder: a cloud of the same name under another FLEETWRIGHT_HOME is another cloud.
-const LABEL_FOLDER: &str = "fleetwright.local.folder";
+pub(super) const LABEL_FOLDER: &str = "fleetwright.local.folder";
 const LABEL_INSTANCE: &str = "fleetwright.local.instance";
 const LABEL_VPC: &str = "fleetwright.local.vpc";
 
@@ -85,9 +85,9 @@ pub struct Run {
 /// The machines of one local cloud.
 #[derive(Debug, Clone)]
 pub struct Machines {
-    docker: Docker,
+    pub(super) docker: Docker,
     name: LocalName,
-    files: CloudFiles,
+    pub(super) files: CloudFiles,
 }
 
 impl Machines {
@@ -175,24 +175,25 @@ impl Machines {
         let listed = self.docker.list_networks(Some(options)).await;
         let mut networks = Vec::new();
         for network in listed.map_err(LocalError::docker("listing networks"))? {
+            let cidr = subnet(&network);
             let mut labels = network.labels.unwrap_or_default();
             let vpc = labels.remove(LABEL_VPC).filter(|_| self.is_own(&labels));
-            let subnet = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-            let subnet = subnet.into_iter().find_map(|config| config.subnet?.parse::<Ipv4Net>().ok());
-            if let (Some(vpc), Some(cidr)) = (vpc, subnet) {
+            if let (Some(vpc), Some(cidr)) = (vpc, cidr) {
                 networks.push(Network { vpc, cidr });
             }
         }
         Ok(Observed { machines, networks })
     }
 
-    /// Makes the network of a VPC.
+    /// Makes the network of a VPC. What clouds that nobody runs left in its range is removed.
     ///
     /// # Errors
-    /// [`LocalError::Network`] when something on this host uses the range already.
+    /// [`LocalError::Taken`] when another local cloud uses the range, [`LocalError::Network`] when something else on
+    /// this host does.
     pub async fn create_network(&self, network: &Network) -> Result<(), LocalError> {
         let cidr = network.cidr;
         let overlaps = |reason: String| LocalError::Network { cidr: cidr.to_string(), reason };
+        self.make_room(cidr).await?;
         // Docker looks at its own networks only; a VPN's or a house network's route would be shadowed.
         let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
         if let Some((interface, route)) = overlapping_route(&routes, cidr) {
@@ -456,7 +457,16 @@ impl Machines {
     }
 }
 
-fn absent_is_fine(result: Result<(), bollard::errors::Error>, doing: String) -> Result<(), LocalError> {
+/// The range of a network.
+pub(super) fn subnet(network: &bollard::models::Network) -> Option<Ipv4Net> {
+    let configs = network.ipam.as_ref()?.config.as_ref()?;
+    configs.iter().find_map(|config| config.subnet.as_ref()?.parse().ok())
+}
+
+pub(super) fn absent_is_fine(
+    result: Result<(), bollard::errors::Error>,
+    doing: String,
+) -> Result<(), LocalError> {
     match result {
         // 409: somebody else removes it at this moment.
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),

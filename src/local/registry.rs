@@ -52,6 +52,15 @@ impl Credentials {
     }
 }
 
+/// The password of a registry that was prepared.
+///
+/// # Errors
+/// When its file can't be read.
+pub fn password(files: &CloudFiles) -> Result<Secret<String>, LocalError> {
+    let file = files.registry().join("password");
+    fs::read_to_string(&file).map(Secret::new).map_err(LocalError::file("reading", &file))
+}
+
 /// Makes certificate, password and configuration, unless an earlier supervisor of this cloud did.
 ///
 /// # Errors

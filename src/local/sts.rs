@@ -39,8 +39,9 @@ struct Owner {
     account: String,
     arn: String,
     user_id: String,
-    /// Whether it may take on a role: the roles of machines trust nobody but EC2.
-    machine: bool,
+    /// The role of a machine, whose policies decide which roles it may assume; `None` for people, who may assume
+    /// any.
+    machine: Option<String>,
 }
 
 /// STS of one cloud. Cheap to clone.
@@ -62,7 +63,8 @@ const MALFORMED: Refusal = Refusal("IncompleteSignature", "The signature is not 
 const UNKNOWN: Refusal = Refusal("InvalidClientTokenId", "The security token in the request is invalid.");
 const MISMATCH: Refusal = Refusal("SignatureDoesNotMatch", "The signature does not match the one computed.");
 const EXPIRED: Refusal = Refusal("SignatureDoesNotMatch", "Signature expired, or not yet current.");
-const DENIED: Refusal = Refusal("AccessDenied", "Only GetCallerIdentity is for machines.");
+const DENIED: Refusal =
+    Refusal("AccessDenied", "Neither GetCallerIdentity nor a role that this machine may assume.");
 
 impl Sts {
     /// With the keys and the instances of a cloud, and its emulator's address.
@@ -83,7 +85,7 @@ impl Sts {
                 account: ACCOUNT.to_owned(),
                 arn: format!("arn:aws:iam::{ACCOUNT}:user/{name}"),
                 user_id: id.to_owned(),
-                machine: false,
+                machine: None,
             };
             return Some((self.keys.user(&name), owner));
         }
@@ -97,11 +99,65 @@ impl Sts {
                 account: account.clone(),
                 arn: format!("arn:aws:sts::{account}:assumed-role/{role}/{instance}"),
                 user_id: format!("{role}:{instance}"),
-                machine: true,
+                machine: Some(role.to_owned()),
             };
             return Some((self.keys.machine(instance), owner));
         }
         self.given.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Whether the request is a machine's for a role that its policies, and that role's, let it assume.
+    async fn may_assume(&self, machine: &str, body: &[u8]) -> bool {
+        let asked = form(body);
+        let value = |name: &str| {
+            let mut values = asked.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            values.next().filter(|_| values.next().is_none())
+        };
+        let (Some("AssumeRole"), Some(role), Some(session)) =
+            (value("Action"), value("RoleArn"), value("RoleSessionName"))
+        else {
+            return false;
+        };
+        // What narrows a session, or names somebody else, is not judged here.
+        let known = ["Action", "Version", "RoleArn", "RoleSessionName", "DurationSeconds"];
+        if asked.iter().any(|(key, _)| !known.contains(&key.as_str())) {
+            return false;
+        }
+        let name = role.rsplit('/').next().unwrap_or_default();
+        let (Some(own), Some(other)) = (self.role(machine).await, self.role(name).await) else {
+            return false;
+        };
+        let listed = self.iam(&[("Action", "ListRolePolicies"), ("RoleName", machine)]).await;
+        let names = listed.as_deref().map(|text| words(text, "member")).unwrap_or_default();
+        let mut policies = Vec::new();
+        for name in &names {
+            let asked = [("Action", "GetRolePolicy"), ("RoleName", machine), ("PolicyName", name)];
+            let found = self.iam(&asked).await;
+            policies.extend(found.as_deref().and_then(|text| document(text, "PolicyDocument")));
+        }
+        let ask = policy::Ask { caller: &own.0, role, session };
+        other.0 == role && policy::allows(&ask, &policies, &other.1)
+    }
+
+    /// The ARN of a role, and its trust policy.
+    async fn role(&self, name: &str) -> Option<(String, serde_json::Value)> {
+        let text = self.iam(&[("Action", "GetRole"), ("RoleName", name)]).await?;
+        Some((words(&text, "Arn").into_iter().next()?, document(&text, "AssumeRolePolicyDocument")?))
+    }
+
+    /// Asks the emulator's IAM.
+    async fn iam(&self, fields: &[(&str, &str)]) -> Option<String> {
+        let mut body = "Version=2010-05-08".to_owned();
+        for (name, value) in fields {
+            body.push_str(&format!("&{name}={value}"));
+        }
+        // The emulator reads no more of it than the service.
+        let scope = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0";
+        let request = self.client.post(format!("{}/", self.emulator)).timeout(EMULATOR).body(body);
+        let request = request.header(header::AUTHORIZATION.as_str(), scope);
+        let request = request.header(header::CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded");
+        let answer = request.send().await.ok()?;
+        if answer.status().is_success() { answer.text().await.ok() } else { None }
     }
 
     async fn emulate(&self, headers: HeaderMap, body: Bytes) -> Response {
@@ -122,6 +178,51 @@ impl Sts {
     }
 }
 
+/// The fields of a form.
+fn form(body: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(body);
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(key), decoded(&value.replace('+', " ")))
+        })
+        .collect()
+}
+
+/// A text without its percent encoding.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The texts of the elements of that name.
+fn words(text: &str, name: &str) -> Vec<String> {
+    let Ok(document) = Document::parse(text) else { return Vec::new() };
+    let nodes = document.descendants().filter(|node| node.tag_name().name() == name);
+    nodes.filter_map(|node| node.text().map(str::to_owned)).collect()
+}
+
+/// A policy in an answer of IAM.
+fn document(text: &str, name: &str) -> Option<serde_json::Value> {
+    let text = words(text, name).into_iter().next()?;
+    serde_json::from_str(&text).or_else(|_| serde_json::from_str(&decoded(&text))).ok()
+}
+
 /// The key in an answer of AssumeRole.
 fn given(text: &str) -> Option<(AccessKey, Owner)> {
     let document = Document::parse(text).ok()?;
@@ -136,7 +237,7 @@ fn given(text: &str) -> Option<(AccessKey, Owner)> {
     };
     let arn = word("Arn")?;
     let account = arn.split(':').nth(4)?.to_owned();
-    Some((key, Owner { account, arn, user_id: word("AssumedRoleId")?, machine: false }))
+    Some((key, Owner { account, arn, user_id: word("AssumedRoleId")?, machine: None }))
 }
 
 async fn answer(State(sts): State<Sts>, request: Request) -> Response {
@@ -166,7 +267,9 @@ async fn answer(State(sts): State<Sts>, request: Request) -> Response {
         );
         return (StatusCode::OK, [(header::CONTENT_TYPE, "text/xml")], text).into_response();
     }
-    if owner.machine {
+    if let Some(machine) = &owner.machine
+        && !sts.may_assume(machine, &body).await
+    {
         return refuse(DENIED);
     }
     sts.emulate(parts.headers, body).await
@@ -254,5 +357,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+mod policy;
 #[cfg(test)]
 mod tests;

@@ -240,11 +240,13 @@ async fn start(
     // For the commands on this computer; machines find it on their gateway.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.agent)).await;
     let listener = listener.map_err(|source| LocalError::Port { port: ports.agent, source })?;
-    let sts = Sts::new(keys.clone(), instances.clone(), emulator.endpoint()).router();
+    // One for all: credentials that were issued on a gateway are known on every other one, and here.
+    let sts = Sts::new(keys.clone(), instances.clone(), emulator.endpoint());
+    let routes = sts.clone().router();
     tasks.spawn(async move {
-        let _ = axum::serve(listener, sts).await;
+        let _ = axum::serve(listener, routes).await;
     });
-    tasks.spawn(keep_machines(shared.clone(), emulator, machines, instances, keys));
+    tasks.spawn(keep_machines(shared.clone(), emulator, machines, instances, keys, sts));
 
     let end = Instant::now() + Duration::from_secs(20);
     while !registry::answers(&client, ports.registry).await {
@@ -416,8 +418,9 @@ async fn keep_machines(
     machines: Machines,
     instances: watch::Receiver<Arc<Instances>>,
     keys: CloudKeys,
+    sts: Sts,
 ) {
-    let mut keeper = Keeper { shared, emulator, machines, instances, gateways: BTreeMap::new(), keys };
+    let mut keeper = Keeper { shared, emulator, machines, instances, gateways: BTreeMap::new(), keys, sts };
     loop {
         let pause = if keeper.shared.state().broken.is_some() {
             Duration::from_secs(5)
@@ -449,6 +452,7 @@ struct Keeper {
     instances: watch::Receiver<Arc<Instances>>,
     gateways: BTreeMap<String, Gateway>,
     keys: CloudKeys,
+    sts: Sts,
 }
 
 impl Keeper {
@@ -487,8 +491,8 @@ impl Keeper {
         }
         let ports = self.shared.state().ports;
         let executable = self.shared.files.executable();
-        let gateway = Gateway::open(network, ports, &executable, self.instances.clone(), self.keys.clone());
-        let gateway = gateway.await?;
+        let (instances, keys) = (self.instances.clone(), self.keys.clone());
+        let gateway = Gateway::open(network, ports, &executable, instances, keys, self.sts.clone()).await?;
         self.gateways.insert(network.vpc.clone(), gateway);
         Ok(())
     }

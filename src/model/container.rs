@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::mount::{FileMount, SecretMount, VolumeMount, VolumeSource};
+use super::name::VolumeName;
+
 /// The settings of a service's containers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -70,12 +73,33 @@ pub struct ContainerSettings {
     /// The most instances on one machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_machine: Option<u32>,
+    /// The secrets it gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretMount>,
+    /// The files of the repository it gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileMount>,
+    /// The volumes it gets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
+    /// The role of IAM whose credentials it gets, by ARN or name. Where the file names an output of a stack,
+    /// the reference until it is deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws_role: Option<String>,
 }
 
 impl ContainerSettings {
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The volumes that are kept on one machine.
+    pub fn named_volumes(&self) -> impl Iterator<Item = &VolumeName> {
+        self.volumes.iter().filter_map(|volume| match &volume.source {
+            VolumeSource::Named(name) => Some(name),
+            VolumeSource::Nfs { .. } | VolumeSource::Host(_) => None,
+        })
     }
 }
 

@@ -28,6 +28,17 @@ pub fn human(duration: Duration) -> String {
     }
 }
 
+/// A duration as it is written in files, in the largest unit that holds it exactly: `5m`, `90s`, `250ms`.
+pub fn written(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+    match units.into_iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
+        Some((word, unit)) => format!("{}{word}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +47,12 @@ mod tests {
     fn one_number_and_its_unit() {
         let said = [0.23, 41.0, 119.0, 240.0, 7_300.0, 200_000.0].map(|s| human(Duration::from_secs_f64(s)));
         assert_eq!(said, ["0.2 s", "41 s", "119 s", "4 min", "2 h", "2 d"]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in ["0s", "250ms", "1s", "90s", "5m", "2h"] {
+            assert_eq!(written(parse(text).expect(text)), text);
+        }
     }
 }

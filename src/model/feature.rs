@@ -29,17 +29,41 @@ pub enum Feature {
     RolloutDeadlines,
     /// Gives containers settings beyond those of the first version, and scales, stops and restarts services.
     ContainerSettings,
+    /// Gives containers secrets, files and volumes.
+    Mounts,
+    /// Reports the ports of its containers, so that services can share a network.
+    Names,
+    /// Keeps jobs and runs each occurrence once: helpers ask for a permit before they execute it.
+    Jobs,
+    /// Listens for control machines, and executes programs in instances and reads logs for them.
+    Streams,
+    /// Keeps events and sends them to other control machines.
+    Events,
+    /// Runs a service's `pre_deploy` command once for each revision, before it is rolled out.
+    PreDeploy,
+    /// Keeps a one-off command's container for its caller, and connects the two.
+    AttendedRuns,
+    /// Gives containers the credentials of their `aws_role`.
+    AwsRoles,
 }
 
 impl Feature {
     /// All of them, oldest first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 14] = [
         Self::StrictRequests,
         Self::CarriedRecords,
         Self::DurableServices,
         Self::ClusterRecovery,
         Self::RolloutDeadlines,
         Self::ContainerSettings,
+        Self::Mounts,
+        Self::Names,
+        Self::Jobs,
+        Self::Streams,
+        Self::Events,
+        Self::PreDeploy,
+        Self::AttendedRuns,
+        Self::AwsRoles,
     ];
 
     /// The word in labels and messages.
@@ -51,6 +75,14 @@ impl Feature {
             Self::ClusterRecovery => "cluster-recovery",
             Self::RolloutDeadlines => "rollout-deadlines",
             Self::ContainerSettings => "container-settings",
+            Self::Mounts => "mounts",
+            Self::Names => "names",
+            Self::Jobs => "jobs",
+            Self::Streams => "streams",
+            Self::Events => "events",
+            Self::PreDeploy => "pre-deploy",
+            Self::AttendedRuns => "attended-runs",
+            Self::AwsRoles => "aws-roles",
         }
     }
 
@@ -144,6 +176,11 @@ impl<'de> Deserialize<'de> for Features {
     }
 }
 
+/// Whether the agents of all machines have `feature`.
+pub fn all_have(machines: &[Machine], feature: Feature) -> bool {
+    machines.iter().all(|machine| machine.features.has(feature))
+}
+
 /// The metadata that says what a machine's agent can do, one for each feature.
 pub fn feature_labels(features: Features) -> impl Iterator<Item = (String, String)> {
     features.iter().map(|feature| (format!("feature.{feature}"), "yes".to_owned()))
@@ -195,10 +232,23 @@ const FIELDS: &[Field] = &[
     first("/spec/update"),
     control("/spec/update/deadline", Feature::RolloutDeadlines),
     first("/spec/drain"),
+    control("/spec/pre_deploy", Feature::PreDeploy),
     control("/spec/container", Feature::ContainerSettings),
     control("/spec/ports/*/protocol", Feature::ContainerSettings),
     control("/spec/health/probe/command", Feature::ContainerSettings),
     control("/restarted", Feature::ContainerSettings),
+    control("/spec/container/secrets", Feature::Mounts),
+    // The program that sets the variable lies on the machine.
+    Field { path: "/spec/container/secrets/*/env", control: None, machines: Some(Feature::Mounts) },
+    control("/spec/container/files", Feature::Mounts),
+    control("/spec/container/volumes", Feature::Mounts),
+    Field {
+        path: "/spec/container/aws_role",
+        control: Some(Feature::AwsRoles),
+        machines: Some(Feature::AwsRoles),
+    },
+    control("/secrets", Feature::Mounts),
+    Field { path: "/network", control: Some(Feature::Names), machines: Some(Feature::Names) },
 ];
 
 impl Needs {
@@ -296,7 +346,14 @@ mod tests {
         for field in FIELDS {
             assert!(used(&written, field.path), "the newest sample has no `{}`", field.path);
         }
-        let all = [Feature::RolloutDeadlines, Feature::ContainerSettings];
+        let all = [
+            Feature::RolloutDeadlines,
+            Feature::ContainerSettings,
+            Feature::Mounts,
+            Feature::Names,
+            Feature::PreDeploy,
+            Feature::AwsRoles,
+        ];
         assert_eq!(Needs::of(&deployment).control, all.into_iter().collect());
         let first: Value = serde_json::from_str(&samples[0].1).expect("JSON");
         let first: Deployment = serde_json::from_value(first["deployment"].clone()).expect("a deployment");
@@ -324,6 +381,7 @@ mod tests {
             group: String::new(),
             metadata: std::collections::BTreeMap::new(),
             features,
+            pressure: None,
         };
         let old = machine("i-old", Role::Control, Features::default());
         let new = machine("i-new", Role::Control, Features::own());

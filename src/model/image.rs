@@ -16,6 +16,15 @@ pub enum EntryKind {
     Folder,
 }
 
+/// What an image starts, by its configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EntryPoint {
+    /// The program, with arguments that are always there.
+    pub entrypoint: Vec<String>,
+    /// The arguments behind it, unless a service gives others; the program itself without `entrypoint`.
+    pub command: Vec<String>,
+}
+
 /// One file of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TreeEntry {
@@ -54,6 +63,25 @@ pub struct ContextFile {
 /// Whether the name of an image begins with a registry's host, by Docker's rule.
 pub fn has_host(image: &str) -> bool {
     image.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
+}
+
+/// Whether this is an image's repository, without a registry's host, a tag or a digest.
+pub fn is_repository(text: &str) -> bool {
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && part.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    text.len() <= 200 && text.split('/').all(part)
+}
+
+/// Whether this is an image's tag.
+pub fn is_tag(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && !text.starts_with(['-', '.'])
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// The name that an image without a host has at Docker Hub.

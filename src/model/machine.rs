@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::feature::Features;
 use super::name::MachineId;
+use super::pressure::Pressure;
 
 /// What a machine does in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -77,4 +78,7 @@ pub struct Machine {
     /// What its agent can do.
     #[serde(default)]
     pub features: Features,
+    /// How full it is; `None` where its agent has not reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
 }

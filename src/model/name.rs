@@ -95,6 +95,10 @@ name! {
     ServiceName, "a service name", NAME_RULE, is_name
 }
 name! {
+    /// A job of a cluster.
+    JobName, "a job name", NAME_RULE, is_name
+}
+name! {
     /// A pipeline.
     PipelineName, "a pipeline name", NAME_RULE, is_name
 }
@@ -105,6 +109,20 @@ name! {
 name! {
     /// A token of a cluster.
     TokenName, "a token's name", NAME_RULE, is_name
+}
+name! {
+    /// A secret of an environment: a part of a parameter's name, and the name of a file.
+    SecretName, "a secret's name", "use 1 to 63 letters, digits, `_`, `-` and `.`, starting with a letter",
+    |text| (1..=63).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+name! {
+    /// A volume of an environment, kept on one machine.
+    VolumeName, "a volume's name", "use 1 to 40 of a-z, 0-9, `_` and `-`, starting with a letter",
+    |text| (1..=40).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
 }
 name! {
     /// A local cloud on this computer; a part of Docker names.

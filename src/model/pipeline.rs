@@ -35,7 +35,7 @@ pub struct Step {
 pub enum Action {
     /// Builds an image and pushes it.
     Build(Build),
-    /// Rolls a service out with the image that a step before has built.
+    /// Rolls services out with the images that steps before have built.
     Rollout(Rollout),
 }
 
@@ -56,9 +56,9 @@ pub struct Build {
     pub secrets: BTreeMap<String, String>,
 }
 
-/// The rollout of a service.
+/// The rollout of a service, or of several that are rolled out together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
-    /// The service, as `services/` has it at the moment of the run.
-    pub service: ServiceName,
+    /// The services, as `services/` has them at the moment of the run.
+    pub services: Vec<ServiceName>,
 }

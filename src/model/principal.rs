@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::access::Level;
 use super::machine::Role;
-use super::name::{MachineId, ServiceName, TokenName};
+use super::name::{JobName, MachineId, ServiceName, TokenName};
 
 /// Who a request comes from, once that is proved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,16 +89,22 @@ operations! {
     Identify => "prove who they are",
     /// Read machines and services.
     Snapshot => "read the status",
+    /// Read the state of machines and services as metrics.
+    Metrics => "read metrics",
     /// Follow machines and services.
     Watch => "follow the status",
     /// Read a service's logs.
     Logs => "read logs",
+    /// Execute a program in an instance of a service.
+    Exec => "execute programs in instances",
     /// Deploy a service.
     Deploy => "deploy a service",
     /// Roll a service back.
     Rollback => "roll a service back",
     /// Read what a service runs, with its environment variables.
     Deployed => "read a deployment",
+    /// Read which versions of secrets there are, not their values.
+    Secrets => "read versions of secrets",
     /// Roll a service back to a revision of a given number.
     RollbackTo => "roll a service back to a revision",
     /// Change the number of a service's instances, stop or start it.
@@ -117,6 +123,10 @@ operations! {
     Register => "register a node",
     /// Report why a task is unhealthy.
     ReportUnhealthy => "report a task as unhealthy",
+    /// Report the published ports of a machine's tasks.
+    Ports => "report the ports of a machine's tasks",
+    /// Report how full a machine is.
+    Pressure => "report how full a machine is",
     /// Say that the engine of a machine has stopped.
     EngineGone => "say that a machine's engine has stopped",
     /// Say that the engine of a machine runs again.
@@ -135,12 +145,32 @@ operations! {
     EtcdClient => "get a certificate for etcd",
     /// Read the record of changes.
     Audit => "read the audit log",
+    /// Read what happened.
+    Events => "read events",
     /// Create a token.
     TokenCreate => "create a token",
     /// List tokens.
     TokenList => "list tokens",
     /// Revoke a token.
     TokenRevoke => "revoke a token",
+    /// Read jobs and the outcomes of their occurrences.
+    Jobs => "read jobs",
+    /// Deploy a job.
+    DeployJob => "deploy a job",
+    /// Read what a job is deployed as, with its environment variables.
+    DeployedJob => "read a job's deployment",
+    /// Remove a job.
+    RemoveJob => "remove a job",
+    /// Run a job outside of its schedule.
+    RunJob => "run a job",
+    /// Run a command with a service's image and settings.
+    RunCommand => "run a command",
+    /// Read the output of an occurrence of a job, or of a command.
+    OccurrenceLogs => "read the output of jobs",
+    /// Permit the attempt that a task is to run.
+    Permit => "permit a task to run",
+    /// Get the credentials of the role of a task's container.
+    TaskCredentials => "get the credentials of a task's role",
 }
 
 /// What an operation acts on.
@@ -150,6 +180,8 @@ pub enum Target {
     Cluster,
     /// A service.
     Service(ServiceName),
+    /// A job.
+    Job(JobName),
     /// Machines.
     Machines(Vec<MachineId>),
     /// A token.
@@ -168,6 +200,7 @@ impl fmt::Display for Target {
         match self {
             Self::Cluster => f.write_str("the cluster"),
             Self::Service(name) => write!(f, "service {name}"),
+            Self::Job(name) => write!(f, "job {name}"),
             Self::Machines(machines) => {
                 let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
                 write!(f, "machine {}", names.join(", "))

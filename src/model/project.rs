@@ -7,9 +7,14 @@ use std::time::Duration;
 
 use super::access::Policy;
 use super::address::AddressPool;
+use super::job::JobSpec;
+use super::later::LaterVariable;
+use super::mount::Owned;
 use super::name::{
-    ClusterName, Digest, EnvironmentName, PipelineName, ProjectName, RepositoryName, ServiceName, StackName,
+    ClusterName, Digest, EnvironmentName, JobName, PipelineName, ProjectName, RepositoryName, ServiceName,
+    StackName,
 };
+use super::notify::Receivers;
 use super::pipeline::Pipeline;
 use super::published::PublishedAgent;
 use super::service::ServiceSpec;
@@ -34,6 +39,8 @@ pub struct Repository {
     pub stacks: Vec<Stack>,
     /// The services.
     pub services: Vec<Service>,
+    /// The jobs.
+    pub jobs: Vec<Job>,
     /// The pipelines.
     pub pipelines: Vec<Pipeline>,
     /// Everything under `templates/`, named relative to the root.
@@ -69,6 +76,12 @@ impl Repository {
         Some(service.in_environment(environment))
     }
 
+    /// The job of that name, with the settings of `environment`.
+    pub fn job(&self, name: &JobName, environment: &EnvironmentName) -> Option<&WantedJob> {
+        let job = self.jobs.iter().find(|job| job.name() == name)?;
+        Some(job.in_environment(environment))
+    }
+
     /// The pipeline of that name.
     pub fn pipeline(&self, name: &PipelineName) -> Option<&Pipeline> {
         self.pipelines.iter().find(|pipeline| pipeline.name == *name)
@@ -98,6 +111,8 @@ pub struct Environment {
     pub registry: Option<Registry>,
     /// Who may do what on its cluster: its own `access`, or else the project's.
     pub access: Option<Policy>,
+    /// Whom its cluster notifies of what: its own `notify`, or else the project's.
+    pub notify: Option<Receivers>,
     /// The agent that its machines run: its own `agent`, or else the project's; `None` before one is published.
     pub agent: Option<PublishedAgent>,
     /// Whether it is changed only where it is named, and nothing of it is destroyed by `-y` alone.
@@ -205,6 +220,63 @@ pub struct Wanted {
     /// Where its image is kept, if it is a third-party image; otherwise pipelines build it, and the
     /// environment's registry keeps it.
     pub elsewhere: Option<Elsewhere>,
+    /// The files that its containers get, before they are rendered.
+    pub files: Vec<FileSource>,
+    /// Variables whose values are looked up when it is deployed.
+    pub later: Vec<LaterVariable>,
+    /// The services that are rolled out before it, and where they are named.
+    pub depends_on: Vec<(ServiceName, Place)>,
+}
+
+/// A template that is rendered to a file of a service's or job's containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSource {
+    /// The template's name, relative to `templates/`.
+    pub template: String,
+    /// The file's path in the container.
+    pub target: String,
+    /// Its owner and permission bits.
+    pub owned: Owned,
+    /// Where the template is named.
+    pub place: Place,
+}
+
+/// A job and where it stands.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What is wanted where no environment says otherwise.
+    pub wanted: WantedJob,
+    /// What is wanted in environments that have something of their own.
+    pub environments: BTreeMap<EnvironmentName, WantedJob>,
+    /// Where its name stands.
+    pub place: Place,
+    /// Where its service is named, if it runs a service's image.
+    pub service: Option<Place>,
+}
+
+impl Job {
+    /// Its name.
+    pub fn name(&self) -> &JobName {
+        &self.wanted.spec.name
+    }
+
+    /// What is wanted in `environment`.
+    pub fn in_environment(&self, environment: &EnvironmentName) -> &WantedJob {
+        self.environments.get(environment).unwrap_or(&self.wanted)
+    }
+}
+
+/// The wanted state of a job in one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedJob {
+    /// What is to run, and when.
+    pub spec: JobSpec,
+    /// Where its image is kept, if it is a third-party image.
+    pub elsewhere: Option<Elsewhere>,
+    /// The files that its containers get, before they are rendered.
+    pub files: Vec<FileSource>,
+    /// Variables whose values are looked up when it is deployed.
+    pub later: Vec<LaterVariable>,
 }
 
 /// A third-party image.

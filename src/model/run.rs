@@ -104,6 +104,8 @@ pub enum StepAction {
     Build(BuildSpec),
     /// Rolls a service out with the image that a step before has built.
     Rollout(Box<ServiceSpec>),
+    /// Rolls services out one after the other, and takes all of them back if one fails.
+    Release(Vec<ServiceSpec>),
 }
 
 impl StepAction {
@@ -112,6 +114,19 @@ impl StepAction {
         match self {
             Self::Build(build) => format!("build {}", build.image),
             Self::Rollout(spec) => format!("rollout {}", spec.name),
+            Self::Release(specs) => {
+                let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+                format!("release {}", names.join(", "))
+            }
+        }
+    }
+
+    /// The services that it rolls out.
+    pub fn services(&self) -> Vec<&ServiceName> {
+        match self {
+            Self::Build(_) => Vec::new(),
+            Self::Rollout(spec) => vec![&spec.name],
+            Self::Release(specs) => specs.iter().map(|spec| &spec.name).collect(),
         }
     }
 }
@@ -163,7 +178,7 @@ impl RunConfig {
     pub fn timeout(&self, index: usize) -> Duration {
         let given = self.timeouts.get(index).copied().flatten().map(Duration::from_secs);
         given.unwrap_or_else(|| match self.steps.get(index) {
-            Some(StepAction::Rollout(_)) => ROLLOUT_TIMEOUT,
+            Some(StepAction::Rollout(_) | StepAction::Release(_)) => ROLLOUT_TIMEOUT,
             Some(StepAction::Build(_)) | None => BUILD_TIMEOUT,
         })
     }
@@ -198,6 +213,15 @@ pub enum StepState {
         /// The revision it rolls out.
         revision: u64,
     },
+    /// Services are rolled out one after the other.
+    Releasing {
+        /// The revision that each of them was at before; `None` for one that did not exist.
+        before: Vec<Option<u64>>,
+        /// The revisions of those that the cluster was asked for.
+        revisions: Vec<u64>,
+        /// How far it is.
+        stage: ReleaseStage,
+    },
     /// Done.
     Succeeded {
         /// What came of it.
@@ -222,6 +246,8 @@ impl StepState {
             Self::Pushing { .. } => "pushing",
             Self::Deploying { .. } => "deploying",
             Self::Following { .. } => "rolling out",
+            Self::Releasing { stage: ReleaseStage::Back { .. }, .. } => "taking back",
+            Self::Releasing { .. } => "releasing",
             Self::Succeeded { .. } => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Skipped => "skipped",
@@ -232,6 +258,24 @@ impl StepState {
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Succeeded { .. } | Self::Failed { .. } | Self::Skipped)
     }
+}
+
+/// How far a release is. It is written before the action that it names begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseStage {
+    /// The cluster is asked to roll the next service out; whether it was is not known.
+    Deploying {
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+    /// The cluster rolls the last of `revisions` out.
+    Following,
+    /// What was rolled out is taken back.
+    Back {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What came of a step.
@@ -247,6 +291,17 @@ pub enum StepResult {
         /// The revision.
         revision: u64,
     },
+    /// Revisions of several services run.
+    Release(Vec<Released>),
+}
+
+/// A service of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The service.
+    pub service: ServiceName,
+    /// Its revision.
+    pub revision: u64,
 }
 
 /// An image in the registry.

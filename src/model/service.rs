@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::container::ContainerSettings;
+use super::mount::{SecretRef, SecretVersion};
 use super::name::{Digest, MachineId, ServiceName};
 
 /// How many instances run, and where.
@@ -133,6 +134,16 @@ pub struct UpdatePolicy {
     pub deadline: Option<Duration>,
 }
 
+/// A command that runs once for a revision, before its first instance starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreDeploy {
+    /// The program and its arguments. The image's entry point is not used, and no shell reads them.
+    pub command: Vec<String>,
+    /// How long it may run.
+    pub timeout: Duration,
+}
+
 /// A service as its file in the repository describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -162,6 +173,9 @@ pub struct ServiceSpec {
     /// What else its containers are given.
     #[serde(default, skip_serializing_if = "ContainerSettings::is_empty")]
     pub container: ContainerSettings,
+    /// What runs once before a new revision is rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_deploy: Option<PreDeploy>,
 }
 
 /// What shall run: the spec with everything a pipeline decided.
@@ -179,7 +193,29 @@ pub struct Deployment {
     /// When the last restart was requested; it is part of the instances' template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarted: Option<DateTime<Utc>>,
+    /// Which value of each of its secrets it gets. A secret that is not in it gets the newest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretRef, SecretVersion>,
+    /// Whether it is on the network that services share. Services that an earlier version deployed are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
 }
+
+/// A port of a machine that leads to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedPort {
+    /// The container's port.
+    pub container: u16,
+    /// What is spoken there.
+    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    pub protocol: Protocol,
+    /// The machine's port.
+    pub host: u16,
+}
+
+/// The published ports of a machine's tasks, by the tasks' ids.
+pub type PublishedPorts = BTreeMap<String, Vec<PublishedPort>>;
 
 /// What a service runs, with all that its revision says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -307,14 +343,70 @@ pub struct Revision {
     /// The first of its instances that failed, unless it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedInstance>,
+    /// The state of its `pre_deploy` command, if it has run one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_deploy: Option<PreDeployState>,
     /// When its rollout began.
     pub since: DateTime<Utc>,
+}
+
+/// The state of a revision's `pre_deploy` command. Until it has succeeded the revision counts as rolling
+/// out, and replaces no instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreDeployState {
+    /// It waits for a machine, its image, or the command of an earlier revision.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It exited with 0.
+    Succeeded,
+    /// It failed, or could not be started: no instance was replaced.
+    Failed,
+    /// Its machine was lost while it ran. Whether it did its work is not known, and no instance was replaced.
+    Unknown,
+}
+
+impl PreDeployState {
+    /// The label in tables.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Revision {
     /// Its image as tables show it.
     pub fn image(&self) -> String {
         self.digest.as_ref().map_or_else(|| "-".to_owned(), Digest::short)
+    }
+
+    /// How it failed, after its name in a sentence; `None` where it did not fail.
+    pub fn failure(&self) -> Option<&'static str> {
+        match (self.state, self.pre_deploy) {
+            (RevisionState::RolledBack, _) => Some("failed and was rolled back"),
+            // No instance of it was ever started.
+            (RevisionState::Failed, Some(PreDeployState::Failed | PreDeployState::Unknown)) => {
+                Some("was not rolled out")
+            }
+            (RevisionState::Failed, _) => Some("failed and was not rolled back"),
+            (RevisionState::RollingOut | RevisionState::Running | RevisionState::Replaced, _) => None,
+        }
+    }
+
+    /// Its state as tables show it: the state of its command until that has succeeded.
+    pub fn words(&self) -> String {
+        match (self.state, self.pre_deploy) {
+            (RevisionState::RollingOut, Some(state)) if state != PreDeployState::Succeeded => {
+                format!("pre_deploy {}", state.label())
+            }
+            (state, _) => state.words().to_owned(),
+        }
     }
 }
 

@@ -241,7 +241,8 @@ pub enum Piece {
     Text(String),
     /// An output of another stack.
     Output(Reference),
-    /// The value of a public parameter of Systems Manager, by its name: plan and apply ask for it.
+    /// The value of a parameter of Systems Manager, by its name: a public one in a stack, which plan and apply look
+    /// up, and any that is not encrypted in a service or job.
     Public(String),
 }
 
@@ -297,11 +298,17 @@ impl ParameterValue {
 
 impl fmt::Display for ParameterValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.pieces.iter().try_for_each(|piece| match piece {
-            Piece::Text(text) => f.write_str(text),
-            Piece::Output(reference) => write!(f, "{reference}"),
-            Piece::Public(name) => write!(f, "${{ssm:{name}}}"),
-        })
+        self.pieces.iter().try_for_each(|piece| write!(f, "{piece}"))
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Output(reference) => write!(f, "{reference}"),
+            Self::Public(name) => write!(f, "${{ssm:{name}}}"),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub fn is_change(operation: Operation) -> bool {
     match operation {
         Operation::Identify
         | Operation::Deploy
+        | Operation::Exec
         | Operation::Rollback
         | Operation::RollbackTo
         | Operation::Scale
@@ -26,20 +27,36 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::TokenRevoke
         | Operation::ClusterRecover
         | Operation::ClusterRestore
+        | Operation::DeployJob
+        | Operation::RemoveJob
+        | Operation::RunJob
+        | Operation::RunCommand
         | Operation::Turn => true,
         // Agents ask for access to etcd every 30 s. That they have it is recorded as identities are.
         Operation::EtcdClient
         | Operation::Snapshot
         | Operation::Watch
+        | Operation::Metrics
         | Operation::Logs
         | Operation::Deployed
+        | Operation::Secrets
         | Operation::RebootState
         | Operation::ReportUnhealthy
         | Operation::EngineGone
+        | Operation::Ports
+        | Operation::Pressure
         | Operation::EngineBack
         | Operation::Audit
+        | Operation::Events
         | Operation::ClusterStatus
         | Operation::Standing
+        | Operation::Jobs
+        | Operation::DeployedJob
+        | Operation::OccurrenceLogs
+        // What ran is in the history of its job.
+        | Operation::Permit
+        // Whose credentials were given out is recorded as identities are.
+        | Operation::TaskCredentials
         | Operation::TokenList => false,
     }
 }
@@ -80,6 +97,7 @@ pub fn target(target: &Target) -> String {
     match target {
         Target::Cluster => "cluster".to_owned(),
         Target::Service(name) => format!("service/{name}"),
+        Target::Job(name) => format!("job/{name}"),
         Target::Machines(machines) => {
             machines.iter().map(|machine| format!("machine/{machine}")).collect::<Vec<_>>().join(",")
         }
@@ -98,6 +116,16 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
             ("commit", "/origin/commit"),
         ],
         Operation::Scale => &[("replicas", "/to/replicas"), ("to", "/to")],
+        Operation::DeployJob => &[
+            ("image", "/spec/runs/image"),
+            ("service", "/spec/runs/service"),
+            ("digest", "/image/digest"),
+            ("schedule", "/spec/schedule/cron"),
+        ],
+        // The program is recorded, and not its arguments, which may hold a secret.
+        Operation::RunCommand => &[("program", "/command/0")],
+        // Arguments may hold secrets: they are counted.
+        Operation::Exec => &[("program", "/command/0")],
         Operation::Drain => &[("force", "/force")],
         Operation::Register => &[("node", "/node")],
         Operation::RebootAsk => &[("boot", "/boot")],
@@ -107,22 +135,34 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         | Operation::Rollback
         | Operation::RollbackTo
         | Operation::Deployed
+        | Operation::Secrets
         | Operation::Remove
         | Operation::RebootReturn
         | Operation::EtcdClient
         | Operation::TokenRevoke
         | Operation::Snapshot
         | Operation::Watch
+        | Operation::Metrics
         | Operation::Logs
         | Operation::RebootState
         | Operation::ReportUnhealthy
         | Operation::EngineGone
+        | Operation::Ports
+        | Operation::Pressure
         | Operation::EngineBack
         | Operation::Audit
+        | Operation::Events
         | Operation::ClusterStatus
         | Operation::ClusterRestore
         | Operation::Standing
         | Operation::Turn
+        | Operation::Jobs
+        | Operation::DeployedJob
+        | Operation::RemoveJob
+        | Operation::RunJob
+        | Operation::OccurrenceLogs
+        | Operation::Permit
+        | Operation::TaskCredentials
         | Operation::TokenList => &[],
     }
 }
@@ -143,7 +183,12 @@ pub fn details(operation: Operation, body: &[u8]) -> BTreeMap<String, String> {
         };
         Some(((*name).to_owned(), text))
     });
-    fields.collect()
+    let mut details: BTreeMap<String, String> = fields.collect();
+    if let (Operation::Exec, Some(command)) = (operation, body.pointer("/command").and_then(Value::as_array))
+    {
+        details.insert("arguments".to_owned(), command.len().saturating_sub(1).to_string());
+    }
+    details
 }
 
 /// How a request ended.
@@ -160,7 +205,8 @@ pub struct End {
 /// How the request ended that was answered with `status` and `body`.
 pub fn end(operation: Operation, status: u16, body: &[u8]) -> End {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    if !(200..300).contains(&status) {
+    // 101 begins a stream.
+    if status != 101 && !(200..300).contains(&status) {
         let text = |place: &str| body.pointer(place).and_then(Value::as_str);
         let code = text("/error/code").unwrap_or("engine");
         let reason = match code {
@@ -214,6 +260,15 @@ mod tests {
         );
         assert_eq!(details(Operation::TokenCreate, &body)["valid_s"], "60");
         assert_eq!(details(Operation::Drain, b"not json"), BTreeMap::new());
+    }
+
+    #[test]
+    fn of_a_program_its_name_and_how_many_arguments_it_has_are_recorded() {
+        let body = json!({"command": ["psql", "--password=hunter2", "shop"], "input": true});
+        let found = details(Operation::Exec, &serde_json::to_vec(&body).expect("JSON"));
+        let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(found, [("arguments", "2"), ("program", "psql")]);
+        assert_eq!(end(Operation::Exec, 101, b"").outcome, Outcome::Done);
     }
 
     #[test]

@@ -35,17 +35,29 @@ pub fn right(operation: Operation) -> Option<Right> {
     let leaving = Right { former_workers: Machines::Own, ..machines };
     Some(match operation {
         Operation::Identify => return None,
-        Operation::Snapshot | Operation::Watch | Operation::Audit | Operation::ClusterStatus => {
-            people(Level::Viewer)
-        }
+        Operation::Snapshot
+        | Operation::Metrics
+        | Operation::Watch
+        | Operation::Audit
+        | Operation::Events
+        | Operation::ClusterStatus
+        | Operation::Jobs => people(Level::Viewer),
         // Logs may hold what a service should not have printed, and variables what should be a secret.
         Operation::Logs
+        | Operation::Exec
         | Operation::Deployed
+        | Operation::Secrets
         | Operation::Deploy
         | Operation::Rollback
         | Operation::RollbackTo
-        | Operation::Scale => people(Level::Deployer),
+        | Operation::Scale
+        | Operation::DeployJob
+        | Operation::DeployedJob
+        | Operation::RunJob
+        | Operation::RunCommand
+        | Operation::OccurrenceLogs => people(Level::Deployer),
         Operation::Remove
+        | Operation::RemoveJob
         | Operation::TokenCreate
         | Operation::TokenList
         | Operation::TokenRevoke
@@ -57,9 +69,13 @@ pub fn right(operation: Operation) -> Option<Right> {
         Operation::Turn
         | Operation::Register
         | Operation::EngineGone
+        | Operation::Ports
+        | Operation::Pressure
         | Operation::EngineBack
         | Operation::RebootAsk
-        | Operation::EtcdClient => machines,
+        | Operation::EtcdClient
+        | Operation::Permit
+        | Operation::TaskCredentials => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
     })
 }
@@ -175,7 +191,7 @@ fn is_own(target: &Target, instance: &MachineId) -> bool {
     match target {
         Target::Machines(machines) => !machines.is_empty() && machines.iter().all(|one| one == instance),
         Target::Task { machine, .. } => machine.as_ref() == Some(instance),
-        Target::Cluster | Target::Service(_) | Target::Token(_) => false,
+        Target::Cluster | Target::Service(_) | Target::Job(_) | Target::Token(_) => false,
     }
 }
 

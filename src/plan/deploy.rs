@@ -3,15 +3,21 @@
 //! Fields have the names of the service's file, so that a change can be found there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::model::container::{ContainerSettings, Reservations, RestartPolicy};
+use crate::model::duration::written;
+use crate::model::mount::{FileMount, Owned, SecretMount, VolumeMount, VolumeSource};
 use crate::model::name::ServiceName;
 use crate::model::service::{
-    Deployed, Deployment, HealthCheck, HealthProbe, Limits, Scale, ServiceSpec, UpdatePolicy,
+    Deployed, Deployment, HealthCheck, HealthProbe, Limits, PreDeploy, Scale, ServiceSpec, UpdatePolicy,
 };
+
+mod job;
+
+pub use job::{JobAction, JobPlan, job_fields, job_plan};
 
 /// What happens to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,7 +27,7 @@ pub enum ServiceAction {
     Create,
     /// A new revision replaces its instances.
     Replace,
-    /// Only how many there are, or how later rollouts go, changes.
+    /// Only how many there are, how rollouts go, or what is executed before them, changes.
     Adjust,
     /// Nothing.
     Nothing,
@@ -60,25 +66,46 @@ impl ServicePlan {
     }
 }
 
+/// Services and jobs of an environment, compared with what is running.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// The services, in the repository's order.
+    pub services: Vec<ServicePlan>,
+    /// The jobs, in the repository's order.
+    pub jobs: Vec<JobPlan>,
+    /// What could not be compared or may change later, and why.
+    pub notes: Vec<String>,
+}
+
+impl Comparison {
+    /// Puts `value` of each shown value in its place.
+    pub fn map_values(&mut self, value: impl Fn(&str) -> String) {
+        let of_jobs = self.jobs.iter_mut().flat_map(|plan| &mut plan.changes);
+        for change in self.services.iter_mut().flat_map(|plan| &mut plan.changes).chain(of_jobs) {
+            for shown in [&mut change.before, &mut change.after].into_iter().flatten() {
+                *shown = value(shown);
+            }
+        }
+    }
+
+    /// Whether `deploy` would change anything.
+    pub fn has_changes(&self) -> bool {
+        self.services.iter().any(ServicePlan::has_changes) || self.jobs.iter().any(JobPlan::has_changes)
+    }
+}
+
 /// Compares the current deployment with the wanted one.
 pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServicePlan {
     let before = running.map(|running| fields(&running.deployment)).unwrap_or_default();
     let after = fields(wanted);
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let changes: Vec<FieldChange> = names
-        .into_iter()
-        .filter(|name| before.get(*name) != after.get(*name))
-        .map(|name| FieldChange {
-            field: name.clone(),
-            before: before.get(name).cloned(),
-            after: after.get(name).cloned(),
-        })
-        .collect();
+    let changes = differences(&before, &after);
     let scaled = changes.iter().any(|change| is_scale(&change.field));
     let action = match (running, changes.as_slice()) {
         (None, _) => ServiceAction::Create,
         (Some(_), []) => ServiceAction::Nothing,
-        (Some(_), changes) if changes.iter().all(|change| is_scale(&change.field)) => ServiceAction::Adjust,
+        (Some(_), changes) if changes.iter().all(|change| keeps_instances(&change.field)) => {
+            ServiceAction::Adjust
+        }
         (Some(_), _) => ServiceAction::Replace,
     };
     // A new number in the file overrides one that was set manually.
@@ -96,18 +123,43 @@ pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServiceP
     }
 }
 
+/// The fields that differ, sorted.
+fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<FieldChange> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| FieldChange {
+            field: name.clone(),
+            before: before.get(name).cloned(),
+            after: after.get(name).cloned(),
+        })
+        .collect()
+}
+
 fn is_scale(field: &str) -> bool {
     field == "replicas"
+}
+
+/// Whether a field is no part of what the engine compares instances with.
+fn keeps_instances(field: &str) -> bool {
+    is_scale(field) || field.starts_with("update.") || field.starts_with("pre_deploy.")
 }
 
 /// The fields of a deployment that are set, by their names in files. Every structure is destructured
 /// completely, so that a new field can't be forgotten here.
 pub fn fields(deployment: &Deployment) -> BTreeMap<String, String> {
-    let Deployment { spec, registry, digest, origin: _, restarted } = deployment;
+    let Deployment { spec, registry, digest, origin: _, restarted, secrets, network } = deployment;
     let mut found = spec_fields(spec);
     found.insert("image".to_owned(), format!("{registry}/{}@{digest}", spec.image));
     if let Some(at) = restarted {
         found.insert("restarted".to_owned(), at.to_rfc3339());
+    }
+    if *network {
+        found.insert("network".to_owned(), "shared by all services: found by its name".to_owned());
+    }
+    for (secret, version) in secrets {
+        found.insert(format!("secrets.{secret}.value"), version.to_string());
     }
     found
 }
@@ -127,6 +179,7 @@ pub fn spec_fields(spec: &ServiceSpec) -> BTreeMap<String, String> {
         update,
         drain,
         container,
+        pre_deploy,
     } = spec;
     let mut found = Fields::default();
     found.set("image", image.clone());
@@ -153,6 +206,10 @@ pub fn spec_fields(spec: &ServiceSpec) -> BTreeMap<String, String> {
     found.maybe("update.deadline", deadline.map(written));
     found.set("stop_grace_period", written(*drain));
     found.container(container);
+    if let Some(PreDeploy { command, timeout }) = pre_deploy {
+        found.words("pre_deploy.command", command);
+        found.set("pre_deploy.timeout", written(*timeout));
+    }
     found.0
 }
 
@@ -225,6 +282,10 @@ impl Fields {
             reservations,
             spread,
             max_per_machine,
+            secrets,
+            files,
+            volumes,
+            aws_role,
         } = settings;
         self.words("entrypoint", entrypoint);
         self.maybe("user", user.clone());
@@ -261,18 +322,36 @@ impl Fields {
         }
         self.maybe("spread", spread.clone());
         self.maybe("max_per_machine", max_per_machine.map(|count| count.to_string()));
+        self.maybe("aws_role", aws_role.clone());
+        for SecretMount { from, target, env, owned: of } in secrets {
+            let variable = env.as_ref().map_or_else(String::new, |name| format!(", and variable {name}"));
+            self.set(&format!("secrets.{from}"), format!("{target}{}{variable}", owned(*of)));
+        }
+        for FileMount { target, content, owned: of } in files {
+            let hash = Sha256::digest(content);
+            let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+            let lines = match content.lines().count() {
+                1 => "1 line".to_owned(),
+                lines => format!("{lines} lines"),
+            };
+            self.set(&format!("files.{target}"), format!("{lines}, sha256 {short}{}", owned(*of)));
+        }
+        for VolumeMount { target, source, read_only } in volumes {
+            let source = match source {
+                VolumeSource::Named(name) => format!("volume {name}"),
+                VolumeSource::Nfs { server, path, options } => format!("nfs {server}:{path} ({options})"),
+                VolumeSource::Host(path) => format!("{path} of the machine"),
+            };
+            let read_only = if *read_only { ", read-only" } else { "" };
+            self.set(&format!("volumes.{target}"), format!("{source}{read_only}"));
+        }
     }
 }
 
-/// A time as files have it, in the largest unit that holds it exactly.
-fn written(time: Duration) -> String {
-    let millis = time.as_millis();
-    let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    match units.into_iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
-        Some((word, unit)) => format!("{}{word}", millis / unit),
-        None if millis == 0 => "0s".to_owned(),
-        None => format!("{millis}ms"),
-    }
+/// The owner and the permission bits of a file, where they are not root's and readable for all.
+fn owned(of: Owned) -> String {
+    let Owned { uid, gid, mode } = of;
+    if of == Owned::default() { String::new() } else { format!(", owner {uid}:{gid}, mode {mode:04o}") }
 }
 
 /// Bytes in the largest unit that holds them exactly.
@@ -349,7 +428,8 @@ mod tests {
             let plan = service_plan(Some(&running(full())), &wanted);
             assert!(plan.has_changes(), "a change of {path} is not seen");
             let adjusts = plan.action == ServiceAction::Adjust;
-            assert_eq!(adjusts, path.starts_with("/spec/scale"), "{path}");
+            let kept = ["/spec/scale", "/spec/update", "/spec/pre_deploy"];
+            assert_eq!(adjusts, kept.iter().any(|start| path.starts_with(start)), "{path}");
         }
     }
 

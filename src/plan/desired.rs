@@ -115,8 +115,11 @@ pub fn restore(held: &[Held], bucket: &Bucket) -> Restoring {
 pub fn described(document: &Document) -> Option<(&Kept, Option<String>, String)> {
     let kept = document.to_restore()?;
     let text = |pointer: &str| kept.deployment.pointer(pointer).and_then(|text| text.as_str());
-    let image = text("/spec/image").unwrap_or("an image that can't be read").to_owned();
-    Some((kept, text("/digest").map(str::to_owned), image))
+    // A job names its own image, or the service whose image it runs.
+    let service = || text("/spec/runs/service").map(|service| format!("of service {service}"));
+    let own = text("/spec/image").or_else(|| text("/spec/runs/image")).map(str::to_owned);
+    let image = own.or_else(service).unwrap_or_else(|| "an image that can't be read".to_owned());
+    Some((kept, text("/digest").or_else(|| text("/image/digest")).map(str::to_owned), image))
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ impl World {
                     group: GROUP.to_owned(),
                     metadata: BTreeMap::new(),
                     features: crate::model::feature::Features::default(),
+                    pressure: None,
                 });
             }
         }

@@ -78,6 +78,7 @@ fn moved(existing: bool, change: impl FnOnce(&mut RenderedStack, &mut Option<Dep
             selected: Vec::new(),
             not_selected: Vec::new(),
             access: None,
+            notify: None,
             version: PLAN_VERSION,
             project: "demo".parse().expect("a name"),
             environment: "local".parse().expect("a name"),

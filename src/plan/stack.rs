@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::access::AccessChange;
 use super::document::{self, Reference};
+use super::notify::NotifyChange;
 use super::owner::{self, Purpose};
 use super::secret::{Uncompared, uncompared};
 use super::sizes::GroupSize;
@@ -56,6 +57,9 @@ pub struct Plan {
     /// How access to the environment's cluster changes; `None` where it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessChange>,
+    /// How it changes whom the environment's cluster notifies; `None` where it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<NotifyChange>,
 }
 
 /// A stack that the repository no longer has.
@@ -82,6 +86,7 @@ impl Plan {
     /// Whether apply would change anything.
     pub fn has_changes(&self) -> bool {
         self.access.is_some()
+            || self.notify.is_some()
             || self.deleted().next().is_some()
             || self.stacks.iter().any(|stack| !matches!(stack.action, StackAction::Unchanged))
     }
@@ -98,6 +103,7 @@ impl Plan {
     /// Whether apply can change anything: what is blocked, it leaves as it is.
     pub fn has_work(&self) -> bool {
         self.access.is_some()
+            || self.notify.is_some()
             || self.deleted().next().is_some()
             || self.stacks.iter().any(|s| matches!(s.action, StackAction::Create | StackAction::Update))
     }

@@ -1,37 +1,7 @@
 //! Where a control machine stores the record of changes.
 
+use super::kept::KeptError;
 use crate::model::audit::{AuditEvent, Draft, Ended, Filter};
-
-/// Why the record can't be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The file can't be opened.
-    #[error("opening the audit log {path}: {reason}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What happened.
-        reason: String,
-    },
-    /// A later version of fleetwright wrote it.
-    #[error("the audit log {path} has schema {found}, this version knows up to {known}")]
-    Newer {
-        /// The file.
-        path: String,
-        /// Its schema.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// It can't be read or written.
-    #[error("{doing} the audit log: {reason}")]
-    Access {
-        /// What was tried.
-        doing: &'static str,
-        /// What happened.
-        reason: String,
-    },
-}
 
 /// Events that are not in the bucket yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,29 +23,29 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// When it can't be written.
-    fn begin(&self, draft: &Draft) -> Result<String, AuditError>;
+    fn begin(&self, draft: &Draft) -> Result<String, KeptError>;
 
     /// Stores how a change ended.
     ///
     /// # Errors
     /// When it can't be written.
-    fn end(&self, ended: &Ended) -> Result<(), AuditError>;
+    fn end(&self, ended: &Ended) -> Result<(), KeptError>;
 
     /// The events of the newest `limit` changes that `filter` takes, oldest first.
     ///
     /// # Errors
     /// When it can't be read.
-    fn newest(&self, filter: &Filter, limit: u32) -> Result<Vec<AuditEvent>, AuditError>;
+    fn newest(&self, filter: &Filter, limit: u32) -> Result<Vec<AuditEvent>, KeptError>;
 
     /// Up to `limit` events that are not marked as shipped.
     ///
     /// # Errors
     /// When it can't be read.
-    fn unshipped(&self, limit: u32) -> Result<Option<Unshipped>, AuditError>;
+    fn unshipped(&self, limit: u32) -> Result<Option<Unshipped>, KeptError>;
 
     /// Marks the events up to `last` as shipped.
     ///
     /// # Errors
     /// When it can't be written.
-    fn shipped(&self, last: i64) -> Result<(), AuditError>;
+    fn shipped(&self, last: i64) -> Result<(), KeptError>;
 }

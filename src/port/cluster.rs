@@ -1,10 +1,13 @@
 //! The cluster that runs services, whatever engine is behind it.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::model::machine::Machine;
-use crate::model::name::{MachineId, ServiceName};
+use crate::model::mount::{SecretRef, SecretVersion};
+use crate::model::name::{MachineId, ServiceName, VolumeName};
 use crate::model::service::{Deployed, Deployment, ScaleTo, ServiceStatus};
 
 /// Why a cluster did not do what it was asked.
@@ -21,7 +24,7 @@ pub enum ClusterError {
     /// The named thing is not there.
     #[error("there is no {what} `{name}` in the cluster")]
     NotFound {
-        /// `service`, `revision`, `machine`, `token` or `etcd`.
+        /// `service`, `revision`, `machine`, `token`, `etcd`, `job` or `container of occurrence`.
         what: &'static str,
         /// Its name.
         name: String,
@@ -72,6 +75,12 @@ pub trait Cluster: Send + Sync {
     /// its process exits.
     async fn watch(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError>;
 
+    /// The same for permanent watchers, which need to know of a change within seconds only: each observation
+    /// costs the engine's leader and this machine CPU.
+    async fn observe(&self) -> Result<BoxStream<'static, Result<Snapshot, ClusterError>>, ClusterError> {
+        self.watch().await
+    }
+
     /// Makes the service what `deployment` says, and returns the number of the revision
     /// this made, or of the present one when nothing differs. The engine carries the
     /// rollout on by itself; it is followed through `watch`.
@@ -80,9 +89,21 @@ pub trait Cluster: Send + Sync {
     /// What a service runs, or what its revision of that number says.
     async fn deployed(&self, service: &ServiceName, revision: Option<u64>) -> Result<Deployed, ClusterError>;
 
+    /// The newest version of each of those secrets that is set. Values are not read.
+    async fn secret_versions(
+        &self,
+        secrets: &[SecretRef],
+    ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError>;
+
     /// Goes back to the revision that ran before the present one, or to that of number `to`; returns
     /// the new revision.
     async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError>;
+
+    /// The same to revision `to`, because the release failed that the current revision is part of. Events
+    /// report that.
+    async fn take_back(&self, service: &ServiceName, to: u64) -> Result<u64, ClusterError> {
+        self.rollback(service, Some(to)).await
+    }
 
     /// Changes the number of instances. It is no revision, replaces no instance, and is kept until
     /// the service's file asks for another number than it does now.
@@ -101,5 +122,7 @@ pub trait Cluster: Send + Sync {
 
     /// Moves everything off `machines` without taking anything away before its
     /// replacement is healthy, and returns when they run nothing. They take no new work from then on.
-    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError>;
+    /// Machines that keep a volume are refused, unless it is one of `lose`: its services begin
+    /// elsewhere with an empty one.
+    async fn drain(&self, machines: &[MachineId], lose: &[VolumeName]) -> Result<(), ClusterError>;
 }

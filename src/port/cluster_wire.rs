@@ -1,17 +1,23 @@
 //! The JSON of the cluster's API under /v1, which both of its ends share.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{ClusterError, Snapshot};
 use crate::model::audit::AuditEvent;
 use crate::model::cluster::LogEnd;
 use crate::model::feature::Features;
-use crate::model::name::{BootId, MachineId, ServiceName};
+use crate::model::mount::{SecretRef, SecretVersion};
+use crate::model::name::{BootId, JobName, MachineId, ServiceName, VolumeName};
+use crate::model::pressure::Pressure;
 use crate::model::reboot::Mark;
-use crate::model::service::{Ended, ScaleTo};
+use crate::model::role::RoleCredentials;
+use crate::model::secret::Secret;
+use crate::model::service::{Ended, PublishedPort, ScaleTo};
 
 /// The port on which control machines serve the API.
 pub const PORT: u16 = 7443;
@@ -52,12 +58,126 @@ pub struct Changed {
     pub revision: u64,
 }
 
+/// The version of [`SecretVersions`].
+pub const SECRETS_VERSION: u32 = 1;
+
+/// The newest versions of secrets, in an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretVersions {
+    /// [`SECRETS_VERSION`].
+    pub version: u32,
+    /// The version of each that is set.
+    pub secrets: BTreeMap<SecretRef, SecretVersion>,
+}
+
 /// A change of the number of a service's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
     /// The number, or to stop or start it.
     pub to: ScaleTo,
+}
+
+/// What a machine reports of the ports of its tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortsReport {
+    /// The ports, by task.
+    pub tasks: BTreeMap<String, Vec<PublishedPort>>,
+}
+
+/// What a machine reports of how full it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PressureReport {
+    /// How much of the fullest disk is used, in percent.
+    pub disk: u8,
+    /// How many of the inodes are used, in percent.
+    pub inodes: u8,
+    /// How much of the memory is available, in percent.
+    pub memory_available: u8,
+}
+
+impl From<Pressure> for PressureReport {
+    fn from(pressure: Pressure) -> Self {
+        let Pressure { disk, inodes, memory_available } = pressure;
+        Self { disk, inodes, memory_available }
+    }
+}
+
+impl PressureReport {
+    /// The figures; none is more than the whole.
+    pub fn pressure(self) -> Pressure {
+        let Self { disk, inodes, memory_available } = self;
+        Pressure { disk: disk.min(100), inodes: inodes.min(100), memory_available: memory_available.min(100) }
+    }
+}
+
+/// A command to run with a service's image and settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRequest {
+    /// The program and its arguments; the program alone where it is attended.
+    pub command: Vec<String>,
+    /// Whether its container waits for its caller, who is connected with the program.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attended: bool,
+}
+
+/// A helper's question, through its machine's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermitRequest {
+    /// What the helper calls itself.
+    pub nonce: String,
+}
+
+/// A container's question for the credentials of its role, through its machine's agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialsRequest {
+    /// The SHA-256 of the token that the container has shown, in hexadecimal.
+    pub token_sha256: String,
+}
+
+/// The credentials of a task's role.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCredentials {
+    /// The ARN of the role.
+    pub role: String,
+    /// The id of the key.
+    pub key: String,
+    /// The key.
+    secret: String,
+    /// The session's token.
+    token: String,
+    /// When they expire.
+    pub expires: DateTime<Utc>,
+}
+
+impl fmt::Debug for TaskCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskCredentials").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl From<&RoleCredentials> for TaskCredentials {
+    fn from(given: &RoleCredentials) -> Self {
+        Self {
+            role: given.role.clone(),
+            key: given.key.clone(),
+            secret: given.secret.expose().clone(),
+            token: given.token.expose().clone(),
+            expires: given.expires,
+        }
+    }
+}
+
+impl From<TaskCredentials> for RoleCredentials {
+    fn from(sent: TaskCredentials) -> Self {
+        let TaskCredentials { role, key, secret, token, expires } = sent;
+        Self { role, key, secret: Secret::new(secret), token: Secret::new(token), expires }
+    }
 }
 
 /// Machines to empty.
@@ -69,6 +189,9 @@ pub struct DrainRequest {
     /// Whether to stop also what nothing can replace.
     #[serde(default)]
     pub force: bool,
+    /// The volumes whose data may be lost with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lose_volumes: Vec<VolumeName>,
 }
 
 /// How far emptying machines came. The caller asks again until it is done: that way it
@@ -155,6 +278,17 @@ pub struct RecoverRequest {
 pub struct RestoredServices {
     /// The services.
     pub services: Vec<ServiceName>,
+    /// The jobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobName>,
+}
+
+impl RestoredServices {
+    /// Their names, services first.
+    pub fn names(&self) -> Vec<String> {
+        let jobs = self.jobs.iter().map(|name| format!("job {name}"));
+        self.services.iter().map(ToString::to_string).chain(jobs).collect()
+    }
 }
 
 /// What one control machine has recorded.
@@ -176,6 +310,30 @@ pub enum Line {
     Log(String),
     /// The stream's end, and why.
     Error(WireError),
+}
+
+/// One line of the output of an occurrence; empty lines between them are signs of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputLine {
+    /// Of the standard output.
+    Out(String),
+    /// Of the standard error.
+    Err(String),
+    /// The stream's end, and why.
+    Error(WireError),
+}
+
+impl From<WireError> for OutputLine {
+    fn from(error: WireError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<WireError> for Line {
+    fn from(error: WireError) -> Self {
+        Self::Error(error)
+    }
 }
 
 /// An error's body.
@@ -223,6 +381,12 @@ impl WireError {
             }
             ("not-found", Some(what), Some(name)) if what == "etcd" => {
                 ClusterError::NotFound { what: "etcd", name }
+            }
+            ("not-found", Some(what), Some(name)) if what == "job" => {
+                ClusterError::NotFound { what: "job", name }
+            }
+            ("not-found", Some(what), Some(name)) if what == "container of occurrence" => {
+                ClusterError::NotFound { what: "container of occurrence", name }
             }
             ("not-found", Some(what), Some(name)) if what == "token" => {
                 ClusterError::NotFound { what: "token", name }
@@ -324,6 +488,12 @@ mod tests {
             if holds(&text, "scale") {
                 assert_eq!(part::<Vec<ScaleRequest>>(&name, &text, "scale").len(), 3);
             }
+            if holds(&text, "ports") {
+                assert_eq!(part::<PortsReport>(&name, &text, "ports").tasks.len(), 1);
+            }
+            if holds(&text, "pressure") {
+                assert_eq!(part::<PressureReport>(&name, &text, "pressure").pressure().disk, 87);
+            }
             if holds(&text, "recover") {
                 assert_eq!(part::<RecoverRequest>(&name, &text, "recover").log.index, 900);
             }
@@ -348,8 +518,40 @@ mod tests {
                 part::<crate::model::standing::Standing>(&name, &text, "standing");
                 part::<Vec<crate::model::standing::Turn>>(&name, &text, "turns");
             }
+            if holds(&text, "secrets") {
+                assert_eq!(part::<SecretVersions>(&name, &text, "secrets").secrets.len(), 1);
+            }
             part::<Vec<crate::model::reboot::Answer>>(&name, &text, "leave");
             part::<Vec<crate::model::reboot::Returned>>(&name, &text, "returned");
+        }
+    }
+
+    #[test]
+    fn every_recorded_request_about_jobs_is_accepted() {
+        for (name, text) in crate::source::samples::of("job-requests") {
+            assert_eq!(part::<Vec<crate::model::job::JobDeployment>>(&name, &text, "jobs").len(), 2);
+            part::<CommandRequest>(&name, &text, "command");
+            part::<PermitRequest>(&name, &text, "permit");
+        }
+    }
+
+    #[test]
+    fn every_recorded_question_for_credentials_and_answer_is_understood() {
+        for (name, text) in crate::source::samples::of("credentials") {
+            part::<CredentialsRequest>(&name, &text, "request");
+            let given = part::<TaskCredentials>(&name, &text, "answer");
+            assert!(!format!("{given:?}").contains("EXAMPLE"), "{given:?}");
+            let given = RoleCredentials::from(given);
+            assert!(given.secret.expose().ends_with("KEY") && !format!("{given:?}").contains("EXAMPLEKEY"));
+        }
+    }
+
+    #[test]
+    fn every_recorded_answer_about_jobs_is_understood() {
+        for (name, text) in crate::source::samples::of("job-answers") {
+            let jobs: crate::model::job::Jobs = part(&name, &text, "jobs");
+            assert_eq!((jobs.jobs[0].occurrences.len(), jobs.commands.len()), (1, 1), "{name}");
+            assert_eq!(part::<Vec<OutputLine>>(&name, &text, "lines").len(), 3);
         }
     }
 

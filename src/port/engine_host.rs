@@ -5,6 +5,7 @@ use std::io;
 use async_trait::async_trait;
 
 use crate::model::member::Stored;
+use crate::model::pressure::Pressure;
 
 /// The engine's unit in the machine's init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,12 @@ pub trait EngineHost: Send + Sync {
     /// # Errors
     /// When the machine's init does not answer.
     async fn is_shutting_down(&self) -> io::Result<bool>;
+
+    /// How full the machine is.
+    ///
+    /// # Errors
+    /// When its kernel does not report it.
+    fn pressure(&self) -> io::Result<Pressure>;
 
     /// Restarts the engine, also after it failed too often in a row. Returns before it answers again.
     ///

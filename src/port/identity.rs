@@ -94,3 +94,12 @@ pub trait Issuer: Send + Sync {
     /// When it looks like one and is not, or is not valid now.
     fn read_token(&self, token: &str, now: i64) -> Result<Option<Principal>, IssueError>;
 }
+
+/// Recognises the control machines of the cluster, as the agents of its machines do.
+pub trait KnowControl: Send + Sync {
+    /// The control machine with that certificate (DER). `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// When it is not a control machine's, not of this cluster, or not valid now.
+    fn control(&self, certificate: &[u8], now: i64) -> Result<MachineId, IssueError>;
+}

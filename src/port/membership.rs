@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -11,8 +12,9 @@ use super::cluster_wire::Registration;
 use crate::model::address::AddressPool;
 use crate::model::member::{Identity, JoinTokens, Membership as State, Node, Report};
 use crate::model::name::MachineId;
+use crate::model::pressure::Pressure;
 use crate::model::secret::Secret;
-use crate::model::service::Symptoms;
+use crate::model::service::{PublishedPorts, Symptoms};
 
 /// The engine of this machine. Every method may be called again after any failure; those
 /// about other machines need this one to be a manager.
@@ -58,6 +60,10 @@ pub trait Membership: Send + Sync {
     /// Removes a node that is down.
     async fn remove_node(&self, node: &str) -> Result<(), ClusterError>;
 
+    /// Empties machines that end or reboot, for their own agents. As a drain does, it takes nothing away before
+    /// its replacement is healthy; but what a volume binds to such a machine has no replacement, and stops last.
+    async fn vacate(&self, machines: &[MachineId]) -> Result<(), ClusterError>;
+
     /// Stops everything on machines at once, replaced or not.
     async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError>;
 
@@ -74,6 +80,15 @@ pub trait Membership: Send + Sync {
     /// are not given out from then on, before the managers miss it.
     async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError>;
 
+    /// The published ports of this machine's tasks.
+    async fn own_ports(&self) -> Result<PublishedPorts, ClusterError>;
+
+    /// Writes down the published ports of a machine's tasks, as its own agent saw them.
+    async fn ports(&self, machine: &MachineId, ports: &PublishedPorts) -> Result<(), ClusterError>;
+
+    /// Writes down how full a machine is, as its own agent measured it.
+    async fn pressure(&self, machine: &MachineId, pressure: Pressure) -> Result<(), ClusterError>;
+
     /// Tasks on this machine whose health check begins to fail, or whose container has ended.
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)>;
 }
@@ -84,11 +99,17 @@ pub trait Control: Send + Sync {
     /// Says which machine a node is.
     async fn register(&self, machine: &MachineId, registration: &Registration) -> Result<(), ClusterError>;
 
-    /// Reports why a task is unhealthy, or how it ended.
-    async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError>;
+    /// Reports why a task is unhealthy, or how it ended, and how long ago that was.
+    async fn report_unhealthy(&self, task: &str, seen: &Symptoms, age: Duration) -> Result<(), ClusterError>;
 
     /// Reports whether the engine of this machine has stopped.
     async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError>;
+
+    /// Reports the published ports of this machine's tasks.
+    async fn ports(&self, machine: &MachineId, ports: &PublishedPorts) -> Result<(), ClusterError>;
+
+    /// Reports how full this machine is.
+    async fn pressure(&self, machine: &MachineId, pressure: Pressure) -> Result<(), ClusterError>;
 
     /// Empties machines; with `force` also when that takes away what nothing can replace.
     async fn empty(&self, machines: &[MachineId], force: bool) -> Result<(), ClusterError>;

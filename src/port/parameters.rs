@@ -23,12 +23,25 @@ pub struct Parameter {
     pub value: Secret<String>,
 }
 
+/// A parameter that was read without decrypting it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readable {
+    /// It is stored as plain text.
+    Plain(String),
+    /// It is encrypted.
+    Encrypted,
+}
+
 /// Parameters of one account and region. There is no conditional update behind it, so
 /// values that members agree on are created once and never changed.
 #[async_trait]
 pub trait Parameters: Send + Sync {
     /// One value, decrypted; `None` when there is no such parameter.
     async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError>;
+
+    /// One value, if it is stored as plain text; an encrypted one is not decrypted. `None` when there is no such
+    /// parameter.
+    async fn readable(&self, name: &str) -> Result<Option<Readable>, CloudError>;
 
     /// Every parameter below `prefix` (`/a/b`, with or without a slash at its end), at
     /// any depth, sorted by name.

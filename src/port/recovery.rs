@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::cluster::ClusterError;
+use super::cluster_wire::RestoredServices;
 use crate::model::cluster::{Asked, EngineState, LogEnd, Manager, View};
-use crate::model::name::{MachineId, ServiceName};
+use crate::model::name::MachineId;
 
 /// What the engine of this machine says, which it can without the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,11 +106,11 @@ pub trait ControlMachine: Send + Sync {
     /// When it must not, or etcd does not come up.
     async fn recover_etcd(&self, log: LogEnd) -> Result<(), ClusterError>;
 
-    /// Restores from the bucket what the cluster lacks; the services that it restored.
+    /// Restores from the bucket what the cluster lacks; what it restored.
     ///
     /// # Errors
     /// When the bucket can't be read, or the engine refuses something.
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError>;
+    async fn restore(&self) -> Result<RestoredServices, ClusterError>;
 }
 
 /// The control machines of a cluster, each asked by itself.
@@ -137,5 +138,5 @@ pub trait ControlMachines: Send + Sync {
     ///
     /// # Errors
     /// When it refuses, or none answers.
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError>;
+    async fn restore(&self) -> Result<RestoredServices, ClusterError>;
 }

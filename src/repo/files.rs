@@ -28,6 +28,8 @@ pub struct Files {
     pub stacks: Vec<Arc<SourceFile>>,
     /// `services/*.yaml`.
     pub services: Vec<Arc<SourceFile>>,
+    /// `jobs/*.yaml`.
+    pub jobs: Vec<Arc<SourceFile>>,
     /// `pipelines/*.yaml`.
     pub pipelines: Vec<Arc<SourceFile>>,
     /// `templates/**`.
@@ -40,7 +42,7 @@ impl Files {
     /// How many there are.
     pub fn count(&self) -> usize {
         usize::from(self.project.is_some())
-            + [&self.stacks, &self.services, &self.pipelines, &self.templates]
+            + [&self.stacks, &self.services, &self.jobs, &self.pipelines, &self.templates]
                 .map(Vec::len)
                 .iter()
                 .sum::<usize>()
@@ -67,6 +69,7 @@ pub fn read(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
     }
     files.stacks = reader.folder("stacks", &mut files.unread);
     files.services = reader.folder("services", &mut files.unread);
+    files.jobs = reader.folder("jobs", &mut files.unread);
     files.pipelines = reader.folder("pipelines", &mut files.unread);
     // `templates` may itself be a link within the repository.
     if let Ok(Found::Folder { links }) = folder.find("templates") {

@@ -181,6 +181,14 @@ fn reference(
     }
 }
 
+/// Where `reference` stands in the scalar `node`; the whole scalar, where it can't be found.
+pub fn part_of(file: &SourceFile, node: &Node, reference: &str) -> Span {
+    match file.slice(node.span).find(reference) {
+        Some(at) => Span::new(node.span.start + at, node.span.start + at + reference.len()),
+        None => crate::yaml::first_line(file, node.span),
+    }
+}
+
 /// The bytes of the file for `from..to` of a scalar's text. Where escapes or folded lines
 /// make the text differ from the source, the whole scalar.
 fn part(file: &Arc<SourceFile>, node: &Node, text: &str, from: usize, to: usize) -> Span {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::decode::{Fields, Reader};
 use super::services::{image, variables};
+use crate::model::name::ServiceName;
 use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Step};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
@@ -70,15 +71,54 @@ fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {
             Some(Step { action: Action::Build(build), timeout, place })
         }
         "rollout" => {
-            let fields = reader.fields(value, key.span, "a rollout step", &["service", "timeout"])?;
+            let keys = ["service", "services", "timeout"];
+            let fields = reader.fields(value, key.span, "a rollout step", &keys)?;
             let timeout = timeout(reader, &fields);
-            let node = reader.required(&fields, "service")?;
-            let service = reader.name(node)?;
-            let place = reader.place(node);
-            Some(Step { action: Action::Rollout(Rollout { service }), timeout, place })
+            let (services, place) = match fields.get("services") {
+                Some(node) => (together(reader, value, &fields, node)?, reader.place(node)),
+                None => {
+                    let node = reader.required(&fields, "service")?;
+                    (vec![reader.name(node)?], reader.place(node))
+                }
+            };
+            Some(Step { action: Action::Rollout(Rollout { services }), timeout, place })
         }
         _ => None,
     }
+}
+
+/// The services of a step that are rolled out together.
+fn together(
+    reader: &mut Reader<'_>,
+    value: &Node,
+    fields: &Fields<'_>,
+    node: &Node,
+) -> Option<Vec<ServiceName>> {
+    if let (Some(_), Some((key, _))) = (fields.get("service"), value.entry("service")) {
+        let diagnostic =
+            Diagnostic::error("conflicting-keys", "a rollout step has `service` or `services`, not both");
+        reader.problem(diagnostic, key.span, "remove one of them");
+        return None;
+    }
+    let items = reader.items(node, "`services`");
+    if items.is_empty() {
+        if node.items().is_some() {
+            let diagnostic = Diagnostic::error("missing-key", "`services` names no service");
+            reader.problem(diagnostic, node.span, "this is empty");
+        }
+        return None;
+    }
+    let mut services: Vec<ServiceName> = Vec::new();
+    for item in items {
+        let name: ServiceName = reader.name(item)?;
+        if services.contains(&name) {
+            let diagnostic = Diagnostic::error("duplicate-name", format!("`{name}` is named twice"));
+            reader.problem(diagnostic, item.span, "remove it");
+            return None;
+        }
+        services.push(name);
+    }
+    Some(services)
 }
 
 fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, Option<Duration>)> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::check::accept;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
-use super::{access, agent};
+use super::{access, agent, notify};
 use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::name::{ClusterName, ProjectName};
+use crate::model::notify::Receivers;
 use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
 use crate::model::published::PublishedAgent;
 use crate::model::setting::{Place, Setting};
@@ -19,6 +20,9 @@ use crate::yaml::Node;
 
 /// The code of a region that is not known.
 const UNKNOWN_REGION: &str = "unknown-region";
+
+/// The key with the folders of machines that services may mount.
+pub const HOST_PATHS: &str = "host_paths";
 
 /// The time between two looks at a git repository, unless given.
 const POLL: Duration = Duration::from_secs(30);
@@ -37,12 +41,23 @@ pub struct Project {
     pub clusters: Vec<Cluster>,
     /// The git repositories.
     pub repositories: Vec<GitRepository>,
+    /// The folders of machines that services may mount, with everything in them.
+    pub host_paths: Vec<String>,
 }
 
 /// Decodes `fleetwright.yaml`.
 pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) -> Project {
     let mut project = Project::default();
-    let keys = ["project", "environments", "clusters", "repositories", "access", agent::KEY];
+    let keys = [
+        "project",
+        "environments",
+        "clusters",
+        "repositories",
+        "access",
+        notify::KEY,
+        agent::KEY,
+        HOST_PATHS,
+    ];
     let Some(fields) = reader.fields(root, root.span, "fleetwright.yaml", &keys) else { return project };
     project.name = reader.required(&fields, "project").and_then(|node| reader.name(node));
     if let Some(node) = reader.required(&fields, "clusters") {
@@ -51,6 +66,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
         }
     }
     let everywhere = policy(reader, root, fields.get("access"));
+    let notified = receivers(reader, root, fields.get(notify::KEY));
     let agent = published(reader, root, fields.get(agent::KEY));
     let first = reader.problems.len();
     if let Some(node) = reader.required(&fields, "environments") {
@@ -64,6 +80,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             project.environments.extend(environment(reader, key, value, variables).map(|mut found| {
                 // An environment's own section replaces the project's: nothing is merged.
                 found.access = found.access.or_else(|| everywhere.clone());
+                found.notify = found.notify.or_else(|| notified.clone());
                 found.agent = found.agent.or_else(|| agent.clone());
                 found
             }));
@@ -73,6 +90,17 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
         }
     }
     accepted(reader, first);
+    if let Some(node) = fields.get(HOST_PATHS) {
+        for item in reader.items(node, "`host_paths`") {
+            let Some(path) = reader.text(item, "a path").map(str::to_owned) else { continue };
+            if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
+                let diagnostic = Diagnostic::error("bad-value", format!("`{path}` is not an absolute path"));
+                reader.problem(diagnostic, item.span, "such as `/var/log/app`");
+                continue;
+            }
+            project.host_paths.push(path);
+        }
+    }
     if let Some(node) = fields.get("repositories") {
         for (key, value) in reader.entries(node, "`repositories`") {
             project.repositories.extend(repository(reader, key, value, variables));
@@ -88,7 +116,8 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys = ["region", "account", "role", "cluster", "registry", "access", agent::KEY, "protect"];
+    let keys =
+        ["region", "account", "role", "cluster", "registry", "access", notify::KEY, agent::KEY, "protect"];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region = reader.required(&fields, "region").and_then(|node| {
         let region = setting(reader, node, "`region`", variables)?;
@@ -129,6 +158,7 @@ fn environment(
         cluster: cluster?,
         registry,
         access,
+        notify: receivers(reader, value, fields.get(notify::KEY)),
         agent: published(reader, value, fields.get(agent::KEY)),
         protect: fields.get("protect").and_then(|node| reader.boolean(node, "`protect`")).unwrap_or(false),
         place: Place::new(reader.file, key.span),
@@ -140,6 +170,13 @@ fn policy(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Option
     let node = node?;
     let place = parent.entry("access").map_or(node.span, |(key, _)| key.span);
     access::decode(reader, node, place)
+}
+
+/// The section `notify` of `parent`.
+fn receivers(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Option<Receivers> {
+    let node = node?;
+    let place = parent.entry(notify::KEY).map_or(node.span, |(key, _)| key.span);
+    notify::decode(reader, node, place)
 }
 
 /// The section `agent` of `parent`.

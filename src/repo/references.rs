@@ -8,12 +8,13 @@ use super::files::Files;
 use super::interpolate::Variables;
 use super::pipelines::Decoded;
 use super::{
-    PROJECT_FILE, graph, merge_keys, pipelines, project, service_ports, services, stacks, unfilled,
-    with_suggestion,
+    PROJECT_FILE, graph, jobs, merge_keys, pipelines, project, service_mounts, service_order, service_ports,
+    services, stacks, unfilled, with_suggestion,
 };
-use crate::model::name::ProjectName;
-use crate::model::pipeline::{Action, Pipeline};
-use crate::model::project::{Repository, Service};
+use crate::model::job::Runs;
+use crate::model::name::{ProjectName, ServiceName};
+use crate::model::pipeline::{Action, Pipeline, Step};
+use crate::model::project::{Job, Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
 use crate::source::{Diagnostic, SourceFile, Span};
@@ -26,6 +27,7 @@ use crate::yaml::{Node, Scalar};
 struct Declared {
     stacks: Vec<(String, Place)>,
     services: Vec<(String, Place)>,
+    jobs: Vec<(String, Place)>,
     pipelines: Vec<(String, Place)>,
     repositories: Vec<(String, Place)>,
     /// Folders (and `fleetwright.yaml`) of which a file could not be read: what is missing
@@ -73,8 +75,21 @@ pub fn assemble(
         };
         declare(file, &node, "service", &mut declared.services, problems);
         unfilled::check(file, &node, "services", &names(&declared.stacks), problems);
-        all_services.extend(services::decode(&mut Reader { file, problems }, &node, &environments));
+        let scope = services::Scope { environments: &environments, stacks: &names(&declared.stacks) };
+        all_services.extend(services::decode(&mut Reader { file, problems }, &node, scope));
     }
+    let mut all_jobs: Vec<Job> = Vec::new();
+    for file in &files.jobs {
+        let Some(node) = document(file, problems) else {
+            declared.unread.push("jobs");
+            continue;
+        };
+        declare(file, &node, "job", &mut declared.jobs, problems);
+        unfilled::check(file, &node, "jobs", &names(&declared.stacks), problems);
+        let scope = services::Scope { environments: &environments, stacks: &names(&declared.stacks) };
+        all_jobs.extend(jobs::decode(&mut Reader { file, problems }, &node, scope));
+    }
+    check_jobs(&all_jobs, &declared, problems);
     let mut all_pipelines = Vec::new();
     for file in &files.pipelines {
         let Some(node) = document(file, problems) else {
@@ -90,6 +105,12 @@ pub fn assemble(
     }
     check_stacks(&all_stacks, &declared, problems);
     service_ports::check(&all_services, &environments, problems);
+    let complete = !declared.unread.contains(&"services");
+    service_order::check(&all_services, &environments, complete, problems);
+    service_mounts::check_host_paths(&all_services, &all_jobs, &project.host_paths, problems);
+    let name = project.name.clone().unwrap_or_else(placeholder);
+    let mounting = (&mut all_services[..], &mut all_jobs[..]);
+    service_mounts::render(mounting, &name, &project.environments, &files.templates, problems);
     check_registries(&project, &all_pipelines, problems);
     check_overrides(&all_stacks, &project, &declared, files, problems);
     // An environment can have references of its own, and each must have an order.
@@ -109,12 +130,13 @@ pub fn assemble(
     Repository {
         root: root.to_owned(),
         // A repository without a name has an error and is never handed out.
-        project: project.name.unwrap_or_else(placeholder),
+        project: name,
         environments: project.environments,
         clusters: project.clusters,
         repositories: project.repositories,
         stacks: all_stacks,
         services: all_services,
+        jobs: all_jobs,
         pipelines: all_pipelines,
         templates: files.templates.clone(),
         files: files.count(),
@@ -193,38 +215,88 @@ fn check_pipeline(
             }
             Action::Rollout(rollout) => rollout,
         };
-        let name = rollout.service.as_str();
-        if !known.contains(&name) {
+        for service in &rollout.services {
+            check_rollout(
+                Rolls { file, decoded, step, built: &built },
+                service,
+                (declared, &known),
+                services,
+                problems,
+            );
+        }
+    }
+}
+
+/// A rollout step, and the images that are built before it.
+#[derive(Clone, Copy)]
+struct Rolls<'r> {
+    file: &'r Arc<SourceFile>,
+    decoded: &'r Decoded,
+    step: &'r Step,
+    built: &'r [&'r str],
+}
+
+/// Reports a service of a rollout step that does not exist, or whose image is not built.
+fn check_rollout(
+    Rolls { file, decoded, step, built }: Rolls<'_>,
+    rolled_out: &ServiceName,
+    (declared, known): (&Declared, &[&str]),
+    services: &[Service],
+    problems: &mut Vec<Diagnostic>,
+) {
+    let name = rolled_out.as_str();
+    if !known.contains(&name) {
+        if declared.unread.contains(&"services") {
+            return;
+        }
+        let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"));
+        problems.push(with_suggestion(diagnostic, file, step.place.span, name, known, "services/"));
+    } else if let Some(service) = services.iter().find(|service| service.name() == rolled_out)
+        && let Some(elsewhere) = &service.wanted.elsewhere
+    {
+        let message = format!("no pipeline builds `{}`, the image of `{name}`", elsewhere.shown);
+        problems.push(
+            Diagnostic::error("image-not-built", message)
+                .at(file, step.place.span, "it is a third-party image")
+                .help(format!("`fleetwright deploy {name}` rolls it out; remove the step")),
+        );
+    } else if let Some(service) = services.iter().find(|service| service.name() == rolled_out)
+        && !built.contains(&service.wanted.spec.image.as_str())
+        && decoded.complete
+    {
+        let image = &service.wanted.spec.image;
+        problems.push(
+            Diagnostic::warning(
+                "image-not-built",
+                format!("no step before builds `{image}`, the image of `{name}`"),
+            )
+            .at(file, step.place.span, "there will be nothing to roll out")
+            .help(format!(
+                "add a step `build: {{image: {image}}}` before, or correct `image` of {}",
+                service.place
+            )),
+        );
+    }
+}
+
+/// Jobs that run a service's image need that service.
+fn check_jobs(jobs: &[Job], declared: &Declared, problems: &mut Vec<Diagnostic>) {
+    let known = names(&declared.services);
+    for job in jobs {
+        let wanted = std::iter::once(&job.wanted).chain(job.environments.values());
+        let services = wanted.filter_map(|wanted| match &wanted.spec.runs {
+            Runs::Service(service) => Some(service.as_str()),
+            Runs::Image(_) => None,
+        });
+        let missing =
+            services.filter(|name| !known.contains(name)).collect::<std::collections::BTreeSet<_>>();
+        for name in missing {
             if declared.unread.contains(&"services") {
                 continue;
             }
+            let place = job.service.as_ref().unwrap_or(&job.place);
             let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"));
-            problems.push(with_suggestion(diagnostic, file, step.place.span, name, &known, "services/"));
-        } else if let Some(service) = services.iter().find(|service| *service.name() == rollout.service)
-            && let Some(elsewhere) = &service.wanted.elsewhere
-        {
-            let message = format!("no pipeline builds `{}`, the image of `{name}`", elsewhere.shown);
-            problems.push(
-                Diagnostic::error("image-not-built", message)
-                    .at(file, step.place.span, "it is a third-party image")
-                    .help(format!("`fleetwright deploy {name}` rolls it out; remove the step")),
-            );
-        } else if let Some(service) = services.iter().find(|service| *service.name() == rollout.service)
-            && !built.contains(&service.wanted.spec.image.as_str())
-            && decoded.complete
-        {
-            let image = &service.wanted.spec.image;
-            problems.push(
-                Diagnostic::warning(
-                    "image-not-built",
-                    format!("no step before builds `{image}`, the image of `{name}`"),
-                )
-                .at(file, step.place.span, "there will be nothing to roll out")
-                .help(format!(
-                    "add a step `build: {{image: {image}}}` before, or correct `image` of {}",
-                    service.place
-                )),
-            );
+            problems.push(with_suggestion(diagnostic, &place.file, place.span, name, &known, "services/"));
         }
     }
 }

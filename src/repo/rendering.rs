@@ -1,6 +1,6 @@
 //! Stacks rendered for an environment: what CloudFormation gets, checked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tera::Context;
 
@@ -10,12 +10,14 @@ use super::exports::{self, Trade};
 use super::templates::{FOLDER, MadeUserData, Templates};
 use super::{graph, names, parameters, with_suggestion};
 use crate::model::bucket;
+use crate::model::later::LaterVariable;
+use crate::model::mount::SecretRef;
 use crate::model::nested::NestedTemplate;
 use crate::model::project::{Environment, Repository};
 use crate::model::published::UNPUBLISHED;
-use crate::model::setting::Unset;
+use crate::model::setting::{Place, Unset};
 use crate::model::stack::{
-    ENVIRONMENT_TAG, PROJECT_TAG, Parameter, RenderedStack, STACK_TAG, Stack, UserData, Value,
+    ENVIRONMENT_TAG, PROJECT_TAG, Parameter, Reference, RenderedStack, STACK_TAG, Stack, UserData, Value,
 };
 use crate::source::Diagnostic;
 
@@ -64,7 +66,9 @@ impl<'r> Renderer<'r> {
             let (stack, original) = (&stacks[index], &self.repository.stacks[index]);
             let Some((body, made)) = bodies.get(&index) else { continue };
             parameters::check(stack, body, environment.region.get().ok(), problems);
-            check_outputs(stack, &by_name, problems);
+            let references = stack.parameters.iter().flat_map(|parameter| &parameter.references);
+            let references = references.map(|(reference, place)| (reference, place));
+            check_outputs(&format!("stack `{}`", stack.name), references, &by_name, problems);
             check_policy(stack, body, problems);
             let imported = exports::needed(&trades, index);
             let needed = |other: &&usize| {
@@ -78,7 +82,30 @@ impl<'r> Renderer<'r> {
             rendered.push((finished, body));
         }
         self.check_addresses(environment, &rendered, problems);
+        self.check_variables(environment, &by_name, problems);
         rendered.into_iter().map(|(stack, _)| stack).collect()
+    }
+
+    /// Outputs that variables of services and jobs refer to, and that no stack has.
+    fn check_variables(
+        &self,
+        environment: &Environment,
+        bodies: &HashMap<&str, &Body>,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        let Repository { services, jobs, .. } = self.repository;
+        let services = services.iter().map(|service| service.in_environment(&environment.name));
+        for wanted in services {
+            check_outputs(
+                &format!("service `{}`", wanted.spec.name),
+                outputs(&wanted.later),
+                bodies,
+                problems,
+            );
+        }
+        for wanted in jobs.iter().map(|job| job.in_environment(&environment.name)) {
+            check_outputs(&format!("job `{}`", wanted.spec.name), outputs(&wanted.later), bodies, problems);
+        }
     }
 
     /// Says which stacks wait for each other's exports; references alone were judged before.
@@ -219,10 +246,24 @@ impl<'r> Renderer<'r> {
         context.insert("agent_sha256", agent.map_or(UNPUBLISHED, |agent| agent.sha256.as_str()));
         let cluster = self.repository.cluster(&environment.cluster);
         context.insert("addresses", &cluster.map(|cluster| cluster.addresses.pool).unwrap_or_default());
+        context.insert("secrets_manager", &self.secrets_manager(environment));
         for (name, value) in &stack.values {
             context.insert(name.clone(), &json(value));
         }
         context
+    }
+
+    /// The names in Secrets Manager of the secrets that services use, sorted: what the role of control machines
+    /// may read.
+    fn secrets_manager(&self, environment: &Environment) -> BTreeSet<&str> {
+        let services = self.repository.services.iter().map(|one| one.in_environment(&environment.name));
+        let secrets = services.flat_map(|wanted| &wanted.spec.container.secrets);
+        secrets
+            .filter_map(|secret| match &secret.from {
+                SecretRef::Manager(name) => Some(name.as_str()),
+                SecretRef::Parameter(_) => None,
+            })
+            .collect()
     }
 
     /// The stack's own tags, and those that say whose it is, so that it is found again when the
@@ -344,16 +385,27 @@ fn check_policy(stack: &Stack, body: &Body, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-fn check_outputs(stack: &Stack, bodies: &HashMap<&str, &Body>, problems: &mut Vec<Diagnostic>) {
-    for (reference, place) in stack.parameters.iter().flat_map(|parameter| &parameter.references) {
+/// The outputs that variables refer to.
+fn outputs(later: &[LaterVariable]) -> impl Iterator<Item = (&Reference, &Place)> {
+    later.iter().flat_map(|one| one.value.references().map(move |reference| (reference, &one.place)))
+}
+
+/// Reports outputs that `what` refers to and that their stacks do not have.
+fn check_outputs<'p>(
+    what: &str,
+    references: impl Iterator<Item = (&'p Reference, &'p Place)>,
+    bodies: &HashMap<&str, &Body>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    for (reference, place) in references {
         // A stack that is not there, or could not be rendered, was reported for itself.
         let Some(body) = bodies.get(reference.stack.as_str()) else { continue };
         if body.outputs.iter().any(|output| output.name == reference.output) {
             continue;
         }
         let message = format!(
-            "stack `{}` refers to output `{}` of stack `{}`, which has no such output",
-            stack.name, reference.output, reference.stack
+            "{what} refers to output `{}` of stack `{}`, which has no such output",
+            reference.output, reference.stack
         );
         let mut known: Vec<&str> = body.outputs.iter().map(|output| output.name.as_str()).collect();
         known.sort_unstable();

@@ -7,17 +7,21 @@ use super::decode::{Fields, Reader};
 use crate::model::container::Reservations;
 use crate::model::name::{EnvironmentName, ServiceName};
 use crate::model::project::{Service, Wanted};
-use crate::model::service::{Limits, Port, Protocol, Scale, ServiceSpec, UpdatePolicy};
+use crate::model::role::ROLE_PORT;
+use crate::model::service::{Limits, Port, PreDeploy, Protocol, Scale, ServiceSpec, UpdatePolicy};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
 use crate::yaml::{Node, Scalar};
 
-mod container;
+pub(super) mod container;
 mod health;
 mod image;
-mod overlay;
+mod later;
+pub(super) mod mounts;
+pub(super) mod overlay;
 
-pub use image::image;
+pub use image::{image, reference};
+pub(super) use later::{environment, role};
 
 /// The most instances a service may have; more is a typing error, not a wish.
 const REPLICAS_MOST: i64 = 10_000;
@@ -31,8 +35,12 @@ const MONITOR: Duration = Duration::from_secs(5);
 /// How long an instance goes on serving after it was told to stop, unless given.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long a `pre_deploy` command may run, unless given, and at most.
+const PRE_DEPLOY: Duration = Duration::from_secs(5 * 60);
+const PRE_DEPLOY_MOST: Duration = Duration::from_secs(24 * 3600);
+
 /// The keys of a service that concern its rollout and its place. Its container's are in [`container`].
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "image",
     "replicas",
     "every_machine",
@@ -46,62 +54,60 @@ const KEYS: [&str; 14] = [
     "max_per_machine",
     "update",
     "stop_grace_period",
+    "pre_deploy",
+    "depends_on",
     "environments",
 ];
 
-/// Decodes one file. `environments` are the project's; none where they are not known.
-pub fn decode(reader: &mut Reader<'_>, root: &Node, environments: &[EnvironmentName]) -> Vec<Service> {
-    let entries = reader.entries(root, "a file of services");
-    entries.iter().filter_map(|(key, value)| service(reader, key, value, environments)).collect()
+/// Names that services and jobs may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// The project's environments; none where they are not known.
+    pub environments: &'a [EnvironmentName],
+    /// The repository's stacks.
+    pub stacks: &'a [&'a str],
 }
 
-fn service(
-    reader: &mut Reader<'_>,
-    key: &Node,
-    value: &Node,
-    environments: &[EnvironmentName],
-) -> Option<Service> {
+/// Decodes one file.
+pub fn decode(reader: &mut Reader<'_>, root: &Node, scope: Scope<'_>) -> Vec<Service> {
+    let entries = reader.entries(root, "a file of services");
+    entries.iter().filter_map(|(key, value)| service(reader, key, value, scope)).collect()
+}
+
+fn service(reader: &mut Reader<'_>, key: &Node, value: &Node, scope: Scope<'_>) -> Option<Service> {
     let name: Option<ServiceName> = reader.name(key);
     let place = Place::new(reader.file, key.span);
     let mut base = value.clone();
     overlay::rename(reader, &mut base);
     let own = base.get("environments").cloned();
-    let wanted = wanted(reader, key, &base, name.as_ref());
-    let mut of_environments = BTreeMap::new();
-    let own = own.as_ref().map(|own| reader.entries(own, "`environments`")).unwrap_or_default();
-    for (key, value) in own {
-        let Some(environment) = reader.name::<EnvironmentName>(key) else { continue };
-        if !environments.is_empty() && !environments.contains(&environment) {
-            let known: Vec<&str> = environments.iter().map(EnvironmentName::as_str).collect();
-            let message = format!("there is no environment `{environment}`");
-            let diagnostic = Diagnostic::error("unknown-environment", message);
-            let place = "`environments` of fleetwright.yaml";
-            super::did_you_mean(reader, diagnostic, key.span, environment.as_str(), &known, place);
-            continue;
-        }
-        let mut value = value.clone();
-        overlay::rename(reader, &mut value);
-        if let Some((key, _)) = value.entry("environments") {
-            let diagnostic = Diagnostic::error("unknown-key", "`environments` can't be nested");
-            reader.problem(diagnostic, key.span, "remove it");
-            continue;
-        }
-        let merged = overlay::merged(&base, &value);
-        if let Some(wanted) = self::wanted(reader, key, &merged, name.as_ref()) {
-            of_environments.insert(environment, wanted);
-        }
-    }
+    let wanted = wanted(reader, key, &base, name.as_ref(), scope);
+    let of_environments = overlay::in_environments(
+        reader,
+        (&base, own.as_ref()),
+        scope.environments,
+        overlay::rename,
+        |reader, key, merged| self::wanted(reader, key, merged, name.as_ref(), scope),
+    );
     Some(Service { wanted: wanted?, environments: of_environments, place })
 }
 
 /// The wanted state of a service, from its own keys or merged with an environment's.
-fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&ServiceName>) -> Option<Wanted> {
-    let keys: Vec<&'static str> = KEYS.into_iter().chain(container::KEYS).collect();
+fn wanted(
+    reader: &mut Reader<'_>,
+    key: &Node,
+    value: &Node,
+    name: Option<&ServiceName>,
+    scope: Scope<'_>,
+) -> Option<Wanted> {
+    let keys: Vec<&'static str> = KEYS.into_iter().chain(container::KEYS).chain(mounts::KEYS).collect();
     let fields = reader.fields(value, key.span, "a service", &keys)?;
     let image = reader.required(&fields, "image").and_then(|node| image::reference(reader, node));
     let scale = scale(reader, value, &fields);
     let command = fields.get("command").map(|node| words(reader, node, "`command`")).unwrap_or_default();
-    let environment = fields.get("env").map(|node| variables(reader, node, "`env`")).unwrap_or_default();
+    let (environment, mut later) =
+        fields.get("env").map(|node| later::environment(reader, node, scope.stacks)).unwrap_or_default();
+    let role = fields.get("aws_role");
+    let role = role.and_then(|node| later::role(reader, node, fields.get("env"), scope.stacks));
     let mut ports = Vec::new();
     if let Some(node) = fields.get("ports") {
         for item in reader.items(node, "`ports`") {
@@ -125,7 +131,18 @@ fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&Servi
     let drain = fields
         .get("stop_grace_period")
         .map_or(Some(DRAIN), |node| reader.duration(node, "`stop_grace_period`"));
+    let pre_deploy = fields.get("pre_deploy").map(|node| pre_deploy(reader, value, node));
     let mut container = container::decode(reader, &fields);
+    if let Some((role, looked_up)) = role {
+        container.aws_role = Some(role);
+        later.extend(looked_up);
+        if let Some(node) = fields.get("ports")
+            && ports.iter().any(|port| port.container == ROLE_PORT)
+        {
+            later::taken(reader, node);
+        }
+    }
+    let files = mounts::decode(reader, value, &fields, scale, &mut container);
     container.reservations = reservations;
     container.spread = fields.get("spread").and_then(|node| metadata_key(reader, node, "`spread`"));
     container.max_per_machine = fields
@@ -137,6 +154,12 @@ fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&Servi
         let diagnostic =
             Diagnostic::error("conflicting-keys", "`every_machine` runs one instance on each machine");
         reader.problem(diagnostic, key.span, "remove it, or give `replicas`");
+    }
+    let mut depends_on = Vec::new();
+    if let Some(node) = fields.get("depends_on") {
+        for item in reader.items(node, "`depends_on`") {
+            depends_on.extend(reader.name(item).map(|name| (name, reader.place(item))));
+        }
     }
     let (image, elsewhere) = image?;
     let spec = ServiceSpec {
@@ -152,12 +175,17 @@ fn wanted(reader: &mut Reader<'_>, key: &Node, value: &Node, name: Option<&Servi
         update: update?,
         drain: drain?,
         container,
+        // One that can't be used must not count as none.
+        pre_deploy: match pre_deploy {
+            Some(found) => Some(found?),
+            None => None,
+        },
     };
-    Some(Wanted { spec, elsewhere })
+    Some(Wanted { spec, elsewhere, files, later, depends_on })
 }
 
 /// A command as a list of words, which is not run by a shell.
-fn words(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> {
+pub(super) fn words(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(Scalar::Text(text)) = node.scalar() {
         let list: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
@@ -283,7 +311,7 @@ pub fn variables(reader: &mut Reader<'_>, node: &Node, what: &str) -> BTreeMap<S
 }
 
 /// What an instance may use at most, and what is kept free for it.
-fn resources(reader: &mut Reader<'_>, node: &Node) -> (Limits, Option<Reservations>) {
+pub(super) fn resources(reader: &mut Reader<'_>, node: &Node) -> (Limits, Option<Reservations>) {
     let Some(fields) = reader.fields(node, node.span, "resources", &["limits", "reservations"]) else {
         return Default::default();
     };
@@ -342,6 +370,35 @@ fn update(reader: &mut Reader<'_>, node: &Node) -> Option<UpdatePolicy> {
         None => None,
     };
     Some(UpdatePolicy { parallel: parallel?, monitor: monitor?, deadline })
+}
+
+/// A command that runs once before a revision is rolled out.
+fn pre_deploy(reader: &mut Reader<'_>, service: &Node, node: &Node) -> Option<PreDeploy> {
+    let place = key_span(service, "pre_deploy");
+    let fields = reader.fields(node, place, "a `pre_deploy`", &["command", "timeout"])?;
+    let command = reader.required(&fields, "command").and_then(|node| program(reader, node));
+    let timeout = fields.get("timeout").map_or(Some(PRE_DEPLOY), |node| {
+        let timeout = reader.duration(node, "`timeout`")?;
+        if !(Duration::from_secs(1)..=PRE_DEPLOY_MOST).contains(&timeout) {
+            let diagnostic =
+                Diagnostic::error("out-of-range", "the `timeout` of `pre_deploy` must be from `1s` to `24h`");
+            reader.problem(diagnostic, node.span, format!("the default is `{}m`", PRE_DEPLOY.as_secs() / 60));
+            return None;
+        }
+        Some(timeout)
+    });
+    Some(PreDeploy { command: command?, timeout: timeout? })
+}
+
+/// A program and its arguments, of which there is at least the program.
+pub(super) fn program(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
+    let command = words(reader, node, "`command`");
+    if node.items().is_some_and(<[Node]>::is_empty) || command.first().is_some_and(String::is_empty) {
+        let diagnostic = Diagnostic::error("bad-value", "`command` names no program");
+        reader.problem(diagnostic, node.span, "such as `[bin/migrate, --all]`");
+        return None;
+    }
+    (!command.is_empty()).then_some(command)
 }
 
 /// The place to point at for `key` of a mapping.

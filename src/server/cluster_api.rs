@@ -16,8 +16,10 @@ use axum::{Json, Router};
 use axum_server::Handle;
 
 use super::limits::{self, Caps};
+use super::tls;
 use crate::driver::audit::Auditor;
 use crate::driver::standing::Standings;
+use crate::driver::timeline::Events;
 use crate::model::name::BadName;
 use crate::model::principal::Operation;
 use crate::model::secret::Secret;
@@ -26,23 +28,31 @@ use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::cluster_routes::route;
 use crate::port::cluster_wire::{ErrorBody, NO_SUCH_PATH, WireError};
 use crate::port::etcd::EtcdAccess;
+use crate::port::jobs::{AskPermit, JobCluster};
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
 use crate::port::recovery::ControlMachine;
+use crate::port::roles::IssueCredentials;
+use crate::port::streams::Agents;
 use crate::port::tokens::TokenStore;
 
 mod audit;
 mod authorise;
 mod cluster;
+mod events;
+mod exec;
 mod identity;
-mod lines;
+mod jobs;
+pub(super) mod lines;
+mod logs;
 mod machines;
 mod reboot;
+mod roles;
 mod services;
 mod standing;
-mod tls;
 mod tokens;
 
+pub use super::tls::TlsIdentity;
 pub use authorise::Authorised;
 pub use identity::Identities;
 
@@ -54,6 +64,12 @@ const PROOF: usize = 64 * 1024;
 pub struct Api {
     /// The cluster.
     pub cluster: Arc<dyn Cluster>,
+    /// Its jobs.
+    pub jobs: Arc<dyn JobCluster>,
+    /// Permits their attempts.
+    pub permits: Arc<dyn AskPermit>,
+    /// Issues the credentials of roles.
+    pub roles: Arc<dyn IssueCredentials>,
     /// The engine of this machine.
     pub membership: Arc<dyn Membership>,
     /// This machine without the others.
@@ -74,19 +90,12 @@ pub struct Api {
     pub token: Secret<String>,
     /// What workers of the version before machines had certificates bear; `None` where there are none.
     pub worker_token: Option<Secret<String>>,
+    /// The agents of the machines.
+    pub agents: Arc<dyn Agents>,
+    /// What happened in the cluster.
+    pub events: Events,
     /// Lets machines speak to etcd; `None` when this machine has none.
     pub etcd: Option<Arc<dyn EtcdAccess>>,
-}
-
-/// What the API shows of itself, and whom it knows, as PEM.
-#[derive(Debug, Clone)]
-pub struct TlsIdentity {
-    /// The certificate.
-    pub certificate: String,
-    /// Its key.
-    pub key: Secret<String>,
-    /// The authority of the machines' certificates.
-    pub authority: String,
 }
 
 /// Serves the API until `handle` is told to stop.
@@ -133,14 +142,17 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
     match operation {
         Operation::Identify => post(identity::identify).layer(DefaultBodyLimit::max(PROOF)),
         Operation::Snapshot => get(services::snapshot),
+        Operation::Metrics => get(services::metrics),
         Operation::Watch => get(services::watch),
         Operation::Deploy => put(services::deploy),
         Operation::Remove => delete(services::remove),
         Operation::Rollback => post(services::rollback),
         Operation::Deployed => get(services::deployed),
+        Operation::Secrets => get(services::secrets),
         Operation::RollbackTo => post(services::rollback_to),
         Operation::Scale => put(services::scale),
-        Operation::Logs => get(services::logs),
+        Operation::Logs => get(logs::logs),
+        Operation::Exec => post(exec::exec),
         Operation::ClusterStatus => get(cluster::status),
         Operation::ClusterRecover => post(cluster::recover),
         Operation::ClusterRestore => post(cluster::restore),
@@ -150,12 +162,24 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
         Operation::Turn => put(standing::turn),
         Operation::EtcdClient => post(machines::etcd_client),
         Operation::ReportUnhealthy => post(machines::unhealthy),
+        Operation::Ports => put(machines::ports),
+        Operation::Pressure => put(machines::pressure),
+        Operation::Jobs => get(jobs::list),
+        Operation::DeployJob => put(jobs::deploy),
+        Operation::DeployedJob => get(jobs::deployed),
+        Operation::RemoveJob => delete(jobs::remove),
+        Operation::RunJob => put(jobs::run),
+        Operation::RunCommand => put(jobs::command),
+        Operation::OccurrenceLogs => get(jobs::logs),
+        Operation::Permit => post(jobs::permit),
+        Operation::TaskCredentials => post(roles::credentials),
         Operation::EngineGone => put(machines::engine_gone),
         Operation::EngineBack => delete(machines::engine_back),
         Operation::RebootState => get(reboot::state),
         Operation::RebootAsk => put(reboot::ask),
         Operation::RebootReturn => delete(reboot::give_back),
         Operation::Audit => get(audit::read),
+        Operation::Events => get(events::events),
         Operation::TokenCreate => post(tokens::create),
         Operation::TokenList => get(tokens::list),
         Operation::TokenRevoke => delete(tokens::revoke),

@@ -19,6 +19,7 @@ use axum_server::accept::Accept;
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// How long a connection may take to send a header: its first, and the next after an answer.
 pub const HEADER: Duration = Duration::from_secs(20);
@@ -38,6 +39,10 @@ pub struct Caps {
 impl Caps {
     /// Of a cluster's API: some thousand machines, and people.
     pub const CLUSTER: Self = Self { all: 4096, each: 128 };
+    /// Of a machine's agent, whose callers are control machines.
+    pub const AGENT: Self = Self { all: 1024, each: 256 };
+    /// Of a container, for the credentials of its role.
+    pub const ROLE: Self = Self { all: 64, each: 64 };
     /// Of the pipeline server, which may stand behind a proxy that is its only caller.
     pub const PIPELINES: Self = Self { all: 512, each: 512 };
 }
@@ -48,9 +53,11 @@ pub fn limited<A>(
     caps: Caps,
     header: Duration,
 ) -> axum_server::Server<SocketAddr, Capped<A>> {
-    // Without HTTP/1 alone, a connection could take for ever to say which version it speaks.
-    let mut server = server.map(|inner| Capped { inner, caps, open: Open::default() }).http1_only();
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(header);
+    // The server's own switch for HTTP/1 alone would take the right to upgrade from connections:
+    // `Opening` closes those that speak another version, or say nothing.
+    let mut server = server.map(|inner| Capped { inner, caps, header, open: Open::default() });
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header);
     server
 }
 
@@ -114,6 +121,7 @@ impl Drop for Slot {
 pub struct Capped<A> {
     inner: A,
     caps: Caps,
+    header: Duration,
     open: Open,
 }
 
@@ -123,17 +131,103 @@ where
     A::Future: Send,
     S: Send + 'static,
 {
-    type Stream = A::Stream;
+    type Stream = Opening<A::Stream>;
     type Service = A::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(A::Stream, A::Service)>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        // Streams carry single keys and their echo, which must not wait for each other.
+        let _ = stream.set_nodelay(true);
         let slot = stream.peer_addr().map(|peer| self.open.enter(peer.ip().to_canonical(), self.caps));
         match slot {
-            Ok(Some(slot)) => Box::pin(self.inner.accept(Counted { stream, _slot: slot }, service)),
+            Ok(Some(slot)) => {
+                let accepted = self.inner.accept(Counted { stream, _slot: slot }, service);
+                let header = self.header;
+                Box::pin(async move {
+                    let (stream, service) = accepted.await?;
+                    Ok((Opening { stream, opening: Some((Box::pin(sleep(header)), 0)) }, service))
+                })
+            }
             Ok(None) => Box::pin(async { Err(io::Error::other("too many connections")) }),
             Err(error) => Box::pin(async { Err(error) }),
         }
+    }
+}
+
+/// What a connection of HTTP/2 begins with, and no request of HTTP/1.
+const OTHER_VERSION: &[u8] = b"PRI ";
+
+/// A connection whose caller has said nothing yet. Until it is clear that it speaks HTTP/1, the server
+/// has no limit of its own for how long that takes.
+#[derive(Debug)]
+pub struct Opening<S> {
+    stream: S,
+    /// Until when it must be clear, and how much of another version's beginning has come.
+    opening: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl<S> Opening<S> {
+    /// Takes note of what came.
+    fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some((_, seen)) = &mut self.opening else { return Ok(()) };
+        for byte in bytes {
+            if OTHER_VERSION.get(*seen) != Some(byte) {
+                self.opening = None;
+                return Ok(());
+            }
+            *seen += 1;
+            if *seen == OTHER_VERSION.len() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not HTTP/1"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some((limit, _)) = &mut self.opening
+            && limit.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        Poll::Ready(self.heard(&buffer.filled()[before..]))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 

@@ -12,8 +12,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::pipeline::Seen;
 use crate::model::machine::{Machine, MachineState};
-use crate::model::run::{Run, RunState, RunStep, StepResult, StepState};
-use crate::model::service::{Instance, InstanceState, Revision, RevisionState, ServiceStatus};
+use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepResult, StepState};
+use crate::model::service::{
+    Instance, InstanceState, PreDeployState, Revision, RevisionState, ServiceStatus,
+};
 use crate::view::pipeline::took;
 use crate::view::time::human;
 
@@ -153,6 +155,11 @@ fn service(main: &mut String, status: &ServiceStatus, now: DateTime<Utc>) {
     }
     if let Some(newest) = status.history.first().filter(|revision| revision.state != RevisionState::Running) {
         let (class, words) = match newest.state {
+            RevisionState::RollingOut
+                if matches!(newest.pre_deploy, Some(PreDeployState::Waiting | PreDeployState::Running)) =>
+            {
+                ("busy", "runs its pre_deploy")
+            }
             RevisionState::RollingOut => ("busy", "is rolling out"),
             RevisionState::RolledBack => ("bad", "was rolled back"),
             RevisionState::Failed => ("bad", "failed"),
@@ -296,6 +303,17 @@ fn step_row(main: &mut String, step: &RunStep, now: DateTime<Utc>) {
         }
         StepState::Deploying { .. } => ("busy", String::new()),
         StepState::Following { revision } => ("busy", format!("revision {revision}")),
+        StepState::Releasing { revisions, stage: ReleaseStage::Back { reason }, .. } => {
+            ("bad", format!("taking {} back: {}", revisions.len(), esc(reason)))
+        }
+        StepState::Releasing { before, revisions, .. } => {
+            ("busy", format!("{} of {}", revisions.len(), before.len()))
+        }
+        StepState::Succeeded { result: StepResult::Release(services) } => {
+            let each =
+                services.iter().map(|one| format!("{} revision {}", esc(one.service.as_str()), one.revision));
+            ("good", each.collect::<Vec<_>>().join(", "))
+        }
         StepState::Succeeded { result: StepResult::Image(image) } => {
             let how = match &image.same_as {
                 Some(same) => format!(

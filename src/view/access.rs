@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::paint::{BAD, BOLD, GOOD, Paint};
+use super::paint::{BAD, GOOD, Paint};
+use super::publication::{head, heading};
 use crate::plan::access::AccessChange;
 
 /// What it says when a section of the repository is gone.
@@ -10,7 +11,7 @@ const WITHDRAWN: &str = "nobody has access any more but through the break-glass 
 
 /// For people.
 pub fn human(change: &AccessChange, paint: Paint) -> String {
-    let mut out = format!("{}   {}   {}\n", paint.paint(BOLD, "access"), change.parameter, headline(change));
+    let mut out = head("access", &change.parameter, (&change.before, &change.after), paint);
     for line in &change.lines {
         let sign = if line.gains { paint.paint(GOOD, "+") } else { paint.paint(BAD, "-") };
         let _ = writeln!(out, "  {sign} {:8}   {}", line.level, line.principal);
@@ -23,7 +24,7 @@ pub fn human(change: &AccessChange, paint: Paint) -> String {
 
 /// As Markdown.
 pub fn markdown(change: &AccessChange) -> String {
-    let mut out = format!("\n#### access: {}\n\n", headline(change));
+    let mut out = heading("access", (&change.before, &change.after));
     for line in &change.lines {
         let what = if line.gains { "gains" } else { "**loses**" };
         let _ = writeln!(out, "- `{}` {what} {}", line.principal, line.level);
@@ -32,14 +33,6 @@ pub fn markdown(change: &AccessChange) -> String {
         let _ = writeln!(out, "- **{WITHDRAWN}**");
     }
     out
-}
-
-fn headline(change: &AccessChange) -> &'static str {
-    match (&change.before, &change.after) {
-        (None, _) => "publish",
-        (Some(_), Some(_)) => "update",
-        (Some(_), None) => "withdraw",
-    }
 }
 
 #[cfg(test)]

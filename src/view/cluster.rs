@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::table::table;
 use super::time;
 use crate::model::cluster::{Answer, Asked, EngineState, LogEnd, View};
-use crate::model::desired::Bucket;
+use crate::model::desired::{Bucket, Stored};
 use crate::model::feature::Features;
+use crate::model::job::Jobs;
 use crate::model::name::{MachineId, ServiceName};
 use crate::model::service::ServiceStatus;
 use crate::plan::cluster::{self as plan, Health, Recovery};
@@ -231,10 +232,11 @@ pub fn recovery_document(cluster: Option<&Recovery>, etcd: Option<&(MachineId, L
     })
 }
 
-/// What a rebuild does about one service.
+/// What a rebuild does about one service or job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RebuildRow {
-    service: ServiceName,
+    kind: &'static str,
+    name: ServiceName,
     what: Rebuild,
 }
 
@@ -246,8 +248,12 @@ enum Rebuild {
     Unreadable(String),
 }
 
+/// The words for rows about services and about jobs.
+const SERVICE: &str = "service";
+const JOB: &str = "job";
+
 impl RebuildRow {
-    /// Whether the service is restored.
+    /// Whether it is restored.
     pub fn is_restored(&self) -> bool {
         matches!(self.what, Rebuild::Restore { .. })
     }
@@ -255,47 +261,53 @@ impl RebuildRow {
     /// Why its document can't be read, if it can't.
     pub fn unreadable(&self) -> Option<String> {
         match &self.what {
-            Rebuild::Unreadable(reason) => Some(format!("service `{}`: {reason}", self.service)),
+            Rebuild::Unreadable(reason) => Some(format!("{} `{}`: {reason}", self.kind, self.name)),
             Rebuild::Present | Rebuild::Removed | Rebuild::Restore { .. } => None,
         }
     }
+
+    fn of(kind: &'static str, name: &ServiceName, stored: &Stored, newest: Option<u64>) -> Self {
+        let what = match &stored.document {
+            Err(reason) => Rebuild::Unreadable(reason.clone()),
+            Ok(document) => match described(document) {
+                None => Rebuild::Removed,
+                Some(_) if newest.is_some_and(|newest| newest >= document.number) => Rebuild::Present,
+                Some((kept, digest, image)) => Rebuild::Restore { revision: kept.number, image, digest },
+            },
+        };
+        Self { kind, name: name.clone(), what }
+    }
 }
 
-/// What a rebuild does about each service in the bucket; `present` is what runs, where that is known.
-pub fn rebuild_rows(bucket: &Bucket, present: Option<&[ServiceStatus]>) -> Vec<RebuildRow> {
-    bucket
-        .iter()
-        .map(|(service, stored)| {
-            let what = match &stored.document {
-                Err(reason) => Rebuild::Unreadable(reason.clone()),
-                Ok(document) => match described(document) {
-                    None => Rebuild::Removed,
-                    Some((kept, digest, image)) => {
-                        let newest = present
-                            .and_then(|services| services.iter().find(|one| one.name == *service))
-                            .and_then(|one| one.history.iter().map(|revision| revision.number).max());
-                        if newest.is_some_and(|newest| newest >= document.number) {
-                            Rebuild::Present
-                        } else {
-                            Rebuild::Restore { revision: kept.number, image, digest }
-                        }
-                    }
-                },
-            };
-            RebuildRow { service: service.clone(), what }
-        })
-        .collect()
+/// What a rebuild does about each service and job in the bucket; `present` is what the cluster has, where that
+/// is known.
+pub fn rebuild_rows(
+    services: &Bucket,
+    jobs: &Bucket,
+    present: Option<&(Vec<ServiceStatus>, Jobs)>,
+) -> Vec<RebuildRow> {
+    let of_services = services.iter().map(|(name, stored)| {
+        let known = present.and_then(|(services, _)| services.iter().find(|one| one.name == *name));
+        let newest = known.and_then(|one| one.history.iter().map(|revision| revision.number).max());
+        RebuildRow::of(SERVICE, name, stored, newest)
+    });
+    let of_jobs = jobs.iter().map(|(name, stored)| {
+        let known =
+            present.and_then(|(_, jobs)| jobs.jobs.iter().find(|one| one.name.as_str() == name.as_str()));
+        RebuildRow::of(JOB, name, stored, known.map(|one| one.number))
+    });
+    of_services.chain(of_jobs).collect()
 }
 
 /// What a rebuild does, for people.
 pub fn rebuild(rows: &[RebuildRow], changeable: bool) -> String {
     if rows.is_empty() {
-        return "The project's bucket has no service of this cluster.\n".to_owned();
+        return "The project's bucket has no service and no job of this cluster.\n".to_owned();
     }
     let lines: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let mut line = vec![row.service.to_string()];
+            let mut line = vec![format!("{} {}", row.kind, row.name)];
             line.extend(match &row.what {
                 Rebuild::Present => ["is there".to_owned(), String::new(), String::new()],
                 Rebuild::Removed => ["was removed".to_owned(), String::new(), String::new()],
@@ -303,13 +315,13 @@ pub fn rebuild(rows: &[RebuildRow], changeable: bool) -> String {
                 Rebuild::Restore { revision, image, digest } => [
                     "is restored".to_owned(),
                     revision.to_string(),
-                    format!("{image}@{}", digest.as_deref().unwrap_or("?")),
+                    digest.as_ref().map_or_else(|| image.clone(), |digest| format!("{image}@{digest}")),
                 ],
             });
             line
         })
         .collect();
-    let mut text = table(&["SERVICE", "", "REVISION", "IMAGE"], &lines);
+    let mut text = table(&["", "", "REVISION", "IMAGE"], &lines);
     if !changeable {
         text.push_str("\nNo control machine leads a cluster now, so what it has is not known.\n");
     }
@@ -318,19 +330,15 @@ pub fn rebuild(rows: &[RebuildRow], changeable: bool) -> String {
 
 /// The same as a document.
 pub fn rebuild_document(rows: &[RebuildRow], changeable: bool) -> Value {
-    let services: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let (action, revision, digest, reason) = match &row.what {
-                Rebuild::Present => ("none", None, None, None),
-                Rebuild::Removed => ("removed", None, None, None),
-                Rebuild::Unreadable(reason) => ("unreadable", None, None, Some(reason)),
-                Rebuild::Restore { revision, digest, .. } => {
-                    ("restore", Some(revision), digest.as_ref(), None)
-                }
-            };
-            json!({ "service": row.service, "action": action, "revision": revision, "digest": digest, "reason": reason })
-        })
-        .collect();
-    json!({ "version": 1, "leads": changeable, "changes": rows.iter().any(RebuildRow::is_restored), "services": services })
+    let one = |row: &RebuildRow| {
+        let (action, revision, digest, reason) = match &row.what {
+            Rebuild::Present => ("none", None, None, None),
+            Rebuild::Removed => ("removed", None, None, None),
+            Rebuild::Unreadable(reason) => ("unreadable", None, None, Some(reason)),
+            Rebuild::Restore { revision, digest, .. } => ("restore", Some(revision), digest.as_ref(), None),
+        };
+        json!({ row.kind: row.name, "action": action, "revision": revision, "digest": digest, "reason": reason })
+    };
+    let of = |kind| rows.iter().filter(|row| row.kind == kind).map(one).collect::<Vec<Value>>();
+    json!({ "version": 1, "leads": changeable, "changes": rows.iter().any(RebuildRow::is_restored), "services": of(SERVICE), "jobs": of(JOB) })
 }

@@ -4,18 +4,25 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::paint::{CHANGE, GOOD, Paint};
-use crate::plan::deploy::{FieldChange, ServiceAction, ServicePlan};
+use super::paint::{CHANGE, DIM, GOOD, Paint};
+use crate::plan::deploy::{Comparison, FieldChange, JobAction, JobPlan, ServiceAction, ServicePlan};
 
 /// The plan as people read it.
-pub fn human(plans: &[ServicePlan], paint: Paint) -> String {
+pub fn human(plans: &[ServicePlan], jobs: &[JobPlan], paint: Paint) -> String {
     let mut text = String::new();
     for plan in plans.iter().filter(|plan| plan.has_changes()) {
         let _ = writeln!(text, "{}", head(plan, paint));
-        let width = plan.changes.iter().map(|change| change.field.chars().count()).max().unwrap_or(0);
-        for change in &plan.changes {
-            let _ = writeln!(text, "      {:width$}   {}", change.field, values(change));
-        }
+        text.push_str(&changes(&plan.changes));
+    }
+    for plan in jobs.iter().filter(|plan| plan.has_changes()) {
+        let (sign, words) = match plan.action {
+            JobAction::Create => (paint.paint(GOOD, "+"), "is created"),
+            JobAction::Change | JobAction::Nothing => {
+                (paint.paint(CHANGE, "~"), "is changed from its next occurrence on")
+            }
+        };
+        let _ = writeln!(text, "  {sign} job {}   {words}", plan.job);
+        text.push_str(&changes(&plan.changes));
     }
     for plan in plans {
         if let Some(note) = note(plan) {
@@ -25,9 +32,40 @@ pub fn human(plans: &[ServicePlan], paint: Paint) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&summary(plans));
+    text.push_str(&summary(plans, jobs));
     text.push('\n');
     text
+}
+
+/// The section of a plan that lists services and jobs; `named` is what the command that deploys them needs to
+/// name their environment.
+pub fn section(compared: &Comparison, named: &str, paint: Paint) -> String {
+    let mut text = format!("\nServices and jobs\n\n{}", human(&compared.services, &compared.jobs, paint));
+    for note in &compared.notes {
+        let _ = writeln!(text, "  {} {note}", paint.paint(DIM, "?"));
+    }
+    if compared.has_changes() {
+        let _ = writeln!(text, "Deploy them with `fleetwright deploy{named}`.");
+    }
+    text
+}
+
+/// The same in the document of a plan.
+pub fn beside(document: &mut Value, compared: &Comparison) {
+    if let Some(map) = document.as_object_mut() {
+        let changes = map.get("changes") == Some(&Value::Bool(true)) || compared.has_changes();
+        map.insert("changes".to_owned(), changes.into());
+        map.insert("services".to_owned(), json!(compared.services));
+        map.insert("jobs".to_owned(), json!(compared.jobs));
+        map.insert("notes".to_owned(), json!(compared.notes));
+    }
+}
+
+/// The fields that change, a line each.
+fn changes(changes: &[FieldChange]) -> String {
+    let width = changes.iter().map(|change| change.field.chars().count()).max().unwrap_or(0);
+    let line = |change: &FieldChange| format!("      {:width$}   {}\n", change.field, values(change));
+    changes.iter().map(line).collect()
 }
 
 fn head(plan: &ServicePlan, paint: Paint) -> String {
@@ -90,7 +128,7 @@ fn instances(count: u32) -> String {
     if count == 1 { "1 instance".to_owned() } else { format!("{count} instances") }
 }
 
-fn summary(plans: &[ServicePlan]) -> String {
+fn summary(plans: &[ServicePlan], jobs: &[JobPlan]) -> String {
     let count = |action| plans.iter().filter(|plan| plan.action == action).count();
     let services =
         |count: usize| if count == 1 { "1 service".to_owned() } else { format!("{count} services") };
@@ -106,7 +144,13 @@ fn summary(plans: &[ServicePlan]) -> String {
     if adjusted > 0 {
         parts.push(format!("{} to adjust", services(adjusted)));
     }
+    match jobs.iter().filter(|plan| plan.has_changes()).count() {
+        0 => {}
+        1 => parts.push("1 job to deploy".to_owned()),
+        more => parts.push(format!("{more} jobs to deploy")),
+    }
     match (parts.as_slice(), plans) {
+        ([], _) if !jobs.is_empty() => "All services and jobs match their files.".to_owned(),
         ([], [one]) => format!("`{}` matches its file.", one.service),
         ([], _) => "All services match their files.".to_owned(),
         (parts, _) => format!("{}.", parts.join(", ")),
@@ -114,9 +158,9 @@ fn summary(plans: &[ServicePlan]) -> String {
 }
 
 /// The plan as JSON.
-pub fn json(environment: &str, plans: &[ServicePlan]) -> Value {
-    let changes = plans.iter().any(ServicePlan::has_changes);
-    json!({ "version": 1, "environment": environment, "changes": changes, "services": plans })
+pub fn json(environment: &str, plans: &[ServicePlan], jobs: &[JobPlan]) -> Value {
+    let changes = plans.iter().any(ServicePlan::has_changes) || jobs.iter().any(JobPlan::has_changes);
+    json!({ "version": 1, "environment": environment, "changes": changes, "services": plans, "jobs": jobs })
 }
 
 #[cfg(test)]
@@ -153,9 +197,9 @@ mod tests {
             ServicePlan { stopped: true, by_hand: Some(0), ..plan("old", ServiceAction::Nothing, vec![]) },
             plan("more", ServiceAction::Adjust, vec![change("replicas", Some("2"), Some("3"))]),
         ];
-        insta::assert_snapshot!(human(&plans, Paint(false)));
-        assert_eq!(human(&plans[4..4], Paint(false)), "All services match their files.\n");
+        insta::assert_snapshot!(human(&plans, &[], Paint(false)));
+        assert_eq!(human(&plans[4..4], &[], Paint(false)), "All services match their files.\n");
         let calm = plan("web", ServiceAction::Nothing, vec![]);
-        assert_eq!(human(&[calm], Paint(false)), "`web` matches its file.\n");
+        assert_eq!(human(&[calm], &[], Paint(false)), "`web` matches its file.\n");
     }
 }

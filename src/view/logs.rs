@@ -1,27 +1,31 @@
-//! Lines of logs, as JSON.
+//! Lines of logs.
 
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
+
+use crate::model::logs::LogEntry;
 
 /// The version of a line's object; raised when a field changes its meaning.
 const VERSION: u32 = 1;
 
-/// A line as the cluster gives it, `web@1 i-0d3c | text`; without the part before the bar there is neither instance
-/// nor machine.
-pub fn json(service: &str, line: &str) -> Value {
-    let (head, text) = match line.split_once(" | ") {
-        Some((head, text)) => (head, text),
-        None => match line.strip_suffix(" |") {
-            Some(head) => (head, ""),
-            None => ("", line),
-        },
-    };
-    let mut words = head.split_whitespace();
-    let (instance, machine) = match (words.next(), words.next(), words.next()) {
-        (Some(instance), Some(machine), None) if instance.contains('@') => (Some(instance), Some(machine)),
-        _ => (None, None),
-    };
-    let text = if instance.is_some() { text } else { line };
-    json!({"version": VERSION, "service": service, "instance": instance, "machine": machine, "text": text})
+/// A line for people: `web@1 i-0d3c | text`, with its time before it where that is wanted.
+pub fn human(entry: &LogEntry, timestamps: bool) -> String {
+    let LogEntry { at, instance, machine, text } = entry;
+    let time = if timestamps { at.to_rfc3339_opts(SecondsFormat::Millis, true) + " " } else { String::new() };
+    format!("{time}{instance} {machine} | {text}")
+}
+
+/// A line as JSON.
+pub fn json(entry: &LogEntry) -> Value {
+    let service = entry.instance.split('@').next().unwrap_or_default();
+    json!({
+        "version": VERSION,
+        "timestamp": entry.at.to_rfc3339_opts(SecondsFormat::Nanos, true),
+        "service": service,
+        "instance": entry.instance,
+        "machine": entry.machine,
+        "text": entry.text,
+    })
 }
 
 #[cfg(test)]
@@ -29,15 +33,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_taken_apart() {
-        let line = json("web", "web@1 i-0d3c | a | b");
-        assert_eq!(
-            (&line["instance"], &line["machine"], &line["text"]),
-            (&json!("web@1"), &json!("i-0d3c"), &json!("a | b"))
-        );
-        let empty = json("web", "web@2 i-0d3c |");
-        assert_eq!((&empty["instance"], &empty["text"]), (&json!("web@2"), &json!("")));
-        let bare = json("web", "no head | at all");
-        assert_eq!((&bare["instance"], &bare["text"]), (&Value::Null, &json!("no head | at all")));
+    fn a_line_says_where_and_when() {
+        let entry = LogEntry {
+            at: "2026-11-29T10:00:00.123456789Z".parse().expect("a time"),
+            instance: "web@1".to_owned(),
+            machine: "i-0d3c".to_owned(),
+            text: "a | b".to_owned(),
+        };
+        assert_eq!(human(&entry, false), "web@1 i-0d3c | a | b");
+        assert_eq!(human(&entry, true), "2026-11-29T10:00:00.123Z web@1 i-0d3c | a | b");
+        let line = json(&entry);
+        assert_eq!((&line["service"], &line["text"]), (&json!("web"), &json!("a | b")));
+        assert_eq!(line["timestamp"], "2026-11-29T10:00:00.123456789Z");
     }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::table::table;
 use crate::model::machine::{Machine, MachineState};
+use crate::model::pressure::Pressure;
 use crate::model::service::{InstanceState, ServiceStatus};
 
-/// A table of machines, with what each runs.
-pub fn machines(machines: &[Machine], services: &[ServiceStatus]) -> String {
+/// A table of machines, with what each runs, and what those are short of that are; with all figures where
+/// `wide`.
+pub fn machines(machines: &[Machine], services: &[ServiceStatus], wide: bool) -> String {
     if machines.is_empty() {
         return "No machine has joined this cluster.\n".to_owned();
     }
@@ -21,11 +23,16 @@ pub fn machines(machines: &[Machine], services: &[ServiceStatus]) -> String {
             *running.entry(machine.as_str()).or_default() += 1;
         }
     }
+    let short = |machine: &Machine| {
+        let short = machine.pressure.map(Pressure::short_of).unwrap_or_default();
+        short.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let any_short = machines.iter().any(|machine| !short(machine).is_empty());
     let rows: Vec<_> = machines
         .iter()
         .map(|machine| {
             let zone = machine.metadata.get("zone").map_or("-", String::as_str);
-            vec![
+            let mut row = vec![
                 machine.id.to_string(),
                 machine.address.to_string(),
                 if machine.leader { "control, leads".to_owned() } else { machine.role.word().to_owned() },
@@ -33,10 +40,31 @@ pub fn machines(machines: &[Machine], services: &[ServiceStatus]) -> String {
                 running.get(machine.id.as_str()).copied().unwrap_or(0).to_string(),
                 zone.to_owned(),
                 machine.group.clone(),
-            ]
+            ];
+            if wide {
+                let figure = |of: fn(&Pressure) -> u8| {
+                    machine.pressure.as_ref().map_or_else(|| "-".to_owned(), |one| format!("{} %", of(one)))
+                };
+                row.extend([
+                    figure(|one| one.disk),
+                    figure(|one| one.inodes),
+                    figure(|one| one.memory_available),
+                ]);
+            }
+            if any_short {
+                row.push(short(machine));
+            }
+            row
         })
         .collect();
-    let mut text = table(&["MACHINE", "ADDRESS", "ROLE", "STATE", "INSTANCES", "ZONE", "GROUP"], &rows);
+    let mut columns = vec!["MACHINE", "ADDRESS", "ROLE", "STATE", "INSTANCES", "ZONE", "GROUP"];
+    if wide {
+        columns.extend(["DISK USED", "INODES USED", "MEMORY FREE"]);
+    }
+    if any_short {
+        columns.push("RUNS SHORT");
+    }
+    let mut text = table(&columns, &rows);
     let down = machines.iter().filter(|machine| machine.state == MachineState::Down).count();
     if down > 0 {
         let units = if down == 1 { "1 machine does" } else { &format!("{down} machines do") };
@@ -61,6 +89,7 @@ mod tests {
             group: "demo-local-group".into(),
             metadata: BTreeMap::from([("zone".to_owned(), "eu-west-1a".to_owned())]),
             features: crate::model::feature::Features::default(),
+            pressure: None,
         };
         insta::assert_snapshot!(machines(
             &[
@@ -68,7 +97,18 @@ mod tests {
                 machine("i-0b2", Role::Control, MachineState::Rebooting, false),
                 machine("i-0c3", Role::Worker, MachineState::Down, false),
             ],
-            &[]
+            &[],
+            false
         ));
+        let with = |id: &str, disk, memory_available| Machine {
+            pressure: Some(Pressure { disk, inodes: 12, memory_available }),
+            ..machine(id, Role::Worker, MachineState::Ready, false)
+        };
+        let some = [
+            with("i-0d4", 91, 4),
+            with("i-0e5", 40, 60),
+            machine("i-0f6", Role::Worker, MachineState::Ready, false),
+        ];
+        insta::assert_snapshot!("pressure", machines(&some, &[], false) + "\n" + &machines(&some, &[], true));
     }
 }

@@ -64,6 +64,11 @@ pub fn json(value: &Value, compact: bool) {
     let _ = out.flush();
 }
 
+/// A document without secrets.
+pub fn masked(value: Value) -> Value {
+    Mask::process().json(value)
+}
+
 /// Where `tracing` writes: stderr, masked. One call is one record.
 #[derive(Debug, Clone, Copy)]
 pub struct Log;

@@ -107,6 +107,9 @@ fn rollout_words(event: &RolloutEvent) -> Option<String> {
         RolloutEvent::Started { service, revision, digest } => {
             format!("`{service}` revision {revision}, {}", digest.short())
         }
+        RolloutEvent::PreDeploy { revision, state, .. } => {
+            format!("revision {revision}: pre_deploy {}", state.label())
+        }
         RolloutEvent::Progress { revision, healthy, desired, .. } => {
             format!("revision {revision}: {healthy}/{desired} healthy")
         }

@@ -58,6 +58,9 @@ pub fn human(plan: &Plan, paint: Paint) -> String {
     if let Some(change) = &plan.access {
         let _ = writeln!(out, "{}", super::access::human(change, paint));
     }
+    if let Some(change) = &plan.notify {
+        let _ = writeln!(out, "{}", super::notify::human(change, paint));
+    }
     let _ = writeln!(out, "{}", summary(plan));
     out
 }
@@ -344,6 +347,9 @@ pub fn summary(plan: &Plan) -> String {
     }
     if plan.access.is_some() {
         parts.push("access to change".to_owned());
+    }
+    if plan.notify.is_some() {
+        parts.push("notifications to change".to_owned());
     }
     let mut text = if parts.is_empty() && blocked == 0 {
         match unchanged {

@@ -34,6 +34,9 @@ pub fn markdown(plan: &Plan) -> String {
     if let Some(change) = &plan.access {
         out.push_str(&super::access::markdown(change));
     }
+    if let Some(change) = &plan.notify {
+        out.push_str(&super::notify::markdown(change));
+    }
     out
 }
 

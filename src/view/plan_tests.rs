@@ -59,6 +59,7 @@ fn plan(stacks: Vec<StackPlan>) -> Plan {
         selected: Vec::new(),
         not_selected: Vec::new(),
         access: None,
+        notify: None,
         version: PLAN_VERSION,
         project: "demo".parse().expect("a name"),
         environment: "local".parse().expect("a name"),

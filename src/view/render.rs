@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::model::project::Wanted;
+use crate::model::project::{Wanted, WantedJob};
 use crate::model::stack::{ENVIRONMENT_TAG, RenderedStack};
-use crate::plan::deploy::spec_fields;
+use crate::plan::deploy::{job_fields, spec_fields};
 use crate::view::deploy::one_line;
 
 /// Version of the JSON document, raised when a field changes its meaning.
@@ -36,12 +36,38 @@ pub fn templates(stacks: &[&RenderedStack]) -> String {
 pub fn services<'s>(services: impl Iterator<Item = &'s Wanted>) -> String {
     let mut text = String::new();
     for wanted in services {
-        let fields = service_fields(wanted);
-        let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-        let _ = writeln!(text, "{}", wanted.spec.name);
-        for (name, value) in fields {
-            let _ = writeln!(text, "  {name:width$}   {}", one_line(&value));
-        }
+        text.push_str(&named(wanted.spec.name.as_str(), &service_fields(wanted)));
+    }
+    text
+}
+
+/// Jobs, one field a line.
+pub fn jobs<'j>(jobs: impl Iterator<Item = &'j WantedJob>) -> String {
+    jobs.map(|wanted| named(wanted.spec.name.as_str(), &wanted_job(wanted))).collect()
+}
+
+/// Jobs as JSON.
+pub fn jobs_json<'j>(environment: &str, jobs: impl Iterator<Item = &'j WantedJob>) -> Value {
+    let all: Vec<_> =
+        jobs.map(|wanted| json!({ "job": wanted.spec.name, "fields": wanted_job(wanted) })).collect();
+    json!({ "version": VERSION, "environment": environment, "jobs": all })
+}
+
+/// The fields of a job, with its image as its file has it.
+fn wanted_job(wanted: &WantedJob) -> BTreeMap<String, String> {
+    let mut fields = job_fields(&wanted.spec);
+    if let Some(elsewhere) = &wanted.elsewhere {
+        fields.insert("image".to_owned(), elsewhere.shown.clone());
+    }
+    fields
+}
+
+/// A name, and its fields below it.
+fn named(name: &str, fields: &BTreeMap<String, String>) -> String {
+    let width = fields.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let mut text = format!("{name}\n");
+    for (name, value) in fields {
+        let _ = writeln!(text, "  {name:width$}   {}", one_line(value));
     }
     text
 }
@@ -59,6 +85,10 @@ fn service_fields(wanted: &Wanted) -> BTreeMap<String, String> {
     let mut fields = spec_fields(&wanted.spec);
     if let Some(elsewhere) = &wanted.elsewhere {
         fields.insert("image".to_owned(), elsewhere.shown.clone());
+    }
+    if !wanted.depends_on.is_empty() {
+        let names: Vec<&str> = wanted.depends_on.iter().map(|(name, _)| name.as_str()).collect();
+        fields.insert("depends_on".to_owned(), names.join(", "));
     }
     fields
 }

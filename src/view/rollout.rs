@@ -9,6 +9,9 @@ pub fn line(event: &RolloutEvent) -> Option<String> {
         RolloutEvent::Started { service, revision, digest } => {
             format!("{service}   revision {revision}   {}   rolling out", digest.short())
         }
+        RolloutEvent::PreDeploy { service, revision, state } => {
+            format!("{service}   revision {revision}   pre_deploy {}", state.label())
+        }
         RolloutEvent::Progress { service, revision, healthy, desired } => {
             format!("{service}   revision {revision}   {healthy} of {desired} new instances are healthy")
         }

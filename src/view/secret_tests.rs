@@ -50,6 +50,7 @@ fn samples() -> Vec<EventKind> {
         json!({ "rollout": started }),
         json!({ "rollout": progress }),
         json!({ "rollout": ended }),
+        json!({ "rollout": { "what": "pre-deploy", "service": "web", "revision": 71, "state": "running" } }),
         json!({ "stack": { "what": "started", "stack": "s", "work": "wait", "resources": 79 } }),
         json!({ "stack": { "what": "resource", "stack": "s", "resource": "r", "resource_type": "AWS::EC2::VPC",
             "status": "CREATE_FAILED", "reason": "r" } }),
@@ -96,6 +97,7 @@ fn variant(event: &EventKind) -> usize {
             RolloutEvent::Started { .. } => 14,
             RolloutEvent::Progress { .. } => 15,
             RolloutEvent::Ended { .. } => 16,
+            RolloutEvent::PreDeploy { .. } => 33,
         },
         EventKind::Stack(event) => match event {
             StackEvent::Started { .. } => 17,
@@ -215,7 +217,7 @@ fn reaches_no_view(secret: &str) {
 #[test]
 fn every_variant_has_a_sample() {
     let variants: BTreeSet<usize> = samples().iter().map(variant).collect();
-    assert_eq!(variants, (0..33).collect());
+    assert_eq!(variants, (0..34).collect());
 }
 
 /// At e1e3c77 an event was masked as JSON text, and shown as it was when that no longer parsed.

@@ -36,8 +36,8 @@ pub fn services(services: &[ServiceStatus], now: DateTime<Utc>) -> String {
 fn state(service: &ServiceStatus, current: Option<&Revision>) -> String {
     match (manual(service), current) {
         _ if service.stopped => "stopped".to_owned(),
-        (Some(_), Some(revision)) => format!("{}, scaled manually", revision.state.words()),
-        (None, Some(revision)) => revision.state.words().to_owned(),
+        (Some(_), Some(revision)) => format!("{}, scaled manually", revision.words()),
+        (None, Some(revision)) => revision.words(),
         (_, None) => "-".to_owned(),
     }
 }
@@ -65,7 +65,8 @@ pub fn service(service: &ServiceStatus, now: DateTime<Utc>) -> String {
             revision.image(),
             from(&revision.origin),
             match revision.state {
-                RevisionState::RollingOut => format!("rolling out for {}", since(revision.since, now)),
+                RevisionState::RollingOut =>
+                    format!("{} for {}", revision.words(), since(revision.since, now)),
                 RevisionState::Running | RevisionState::Replaced | RevisionState::RolledBack => {
                     format!("rolled out {}", ago(revision.since, now))
                 }
@@ -139,7 +140,7 @@ fn history(revisions: &[Revision], now: DateTime<Utc>) -> String {
             };
             vec![
                 revision.number.to_string(),
-                revision.state.words().to_owned(),
+                revision.words(),
                 commit(&revision.origin),
                 ago(revision.since, now),
                 subject,
@@ -187,7 +188,7 @@ fn ago(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::service::InstanceState;
+    use crate::model::service::{InstanceState, PreDeployState};
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_700_000_000 + seconds, 0).expect("a time")
@@ -205,6 +206,7 @@ mod tests {
             state,
             reason: reason.map(str::to_owned),
             failed: None,
+            pre_deploy: None,
             since: at(seconds),
         }
     }
@@ -264,6 +266,19 @@ mod tests {
     #[test]
     fn a_service_in_full() {
         insta::assert_snapshot!(service(&web(), at(240)));
+    }
+
+    #[test]
+    fn a_service_whose_next_revision_runs_its_command() {
+        let mut web = web();
+        let next = Revision {
+            pre_deploy: Some(PreDeployState::Running),
+            ..revision(13, RevisionState::RollingOut, 200, None)
+        };
+        web.history.insert(0, next);
+        web.history[1].pre_deploy = Some(PreDeployState::Failed);
+        web.instances.truncate(1);
+        insta::assert_snapshot!(service(&web, at(240)));
     }
 
     #[test]

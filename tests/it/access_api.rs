@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::Utc;
 use fleetwright::adapter::authority::Authority;
 use fleetwright::adapter::cluster_api::ClusterApi;
 use fleetwright::model::access::Level;
 use fleetwright::model::audit::{Change, Filter, merge};
 use fleetwright::model::name::{MachineId, ServiceName};
 use fleetwright::model::principal::Operation;
-use fleetwright::model::service::{Deployment, Limits, Origin, Scale, ServiceSpec, UpdatePolicy};
+use fleetwright::model::service::{Deployment, Limits, Origin, Scale, ScaleTo, ServiceSpec, UpdatePolicy};
+use fleetwright::model::timeline::{EventKind, EventQuery, TimelineEvent};
 use fleetwright::plan::audit::{is_change, name};
 use fleetwright::port::cluster::{Cluster as _, ClusterError};
 use fleetwright::port::cluster_routes::route;
@@ -21,7 +23,7 @@ use serde_json::json;
 
 use crate::support::rights::{BREAK_GLASS, ControlMachine, WORKER, boot};
 
-fn deployment() -> Deployment {
+pub fn deployment() -> Deployment {
     Deployment {
         spec: ServiceSpec {
             name: "web".parse().expect("a name"),
@@ -36,6 +38,7 @@ fn deployment() -> Deployment {
             update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
             drain: Duration::from_secs(1),
             container: fleetwright::model::container::ContainerSettings::default(),
+            pre_deploy: None,
         },
         registry: "registry.example.com".to_owned(),
         digest: format!("sha256:{}", "a".repeat(64)).parse().expect("a digest"),
@@ -45,6 +48,8 @@ fn deployment() -> Deployment {
             subject: "hunter2 in a subject".to_owned(),
         },
         restarted: None,
+        secrets: BTreeMap::new(),
+        network: false,
     }
 }
 
@@ -76,7 +81,7 @@ async fn a_change_is_recorded_with_who_what_when_and_from_where() {
     let web: ServiceName = "web".parse().expect("a name");
     caller.rollback(&web, None).await.expect_err("this cluster has nothing to go back to");
     let machine: MachineId = "i-9".parse().expect("an id");
-    caller.drain(std::slice::from_ref(&machine)).await.expect("drained");
+    caller.drain(std::slice::from_ref(&machine), &[]).await.expect("drained");
     let worker = control.caller(WORKER, &[]);
     worker.empty(std::slice::from_ref(&machine), false).await.expect("drained by its own agent");
     worker.give_back(&machine).await.expect("given back");
@@ -129,7 +134,7 @@ async fn a_viewer_is_refused_with_the_level_that_it_takes_and_how_to_get_it() {
         denied(viewer.deploy(&deployment()).await),
         denied(viewer.rollback(&web, None).await),
         denied(viewer.logs(&web, 1, false).await.map(drop)),
-        denied(viewer.drain(&["i-9".parse().expect("an id")]).await),
+        denied(viewer.drain(&["i-9".parse().expect("an id")], &[]).await),
     ] {
         assert!(reason.contains("needs the level deployer, and it is a viewer"), "{reason}");
         assert!(reason.contains("cluster token create --name NAME --level deployer"), "{reason}");
@@ -234,7 +239,7 @@ async fn the_records_of_all_control_machines_are_merged_and_a_silent_one_is_name
     let ci = token(&one, "ci", Level::Deployer, 3600).await;
     let machine: MachineId = "i-9".parse().expect("an id");
     one.caller(&ci, &[]).deploy(&deployment()).await.expect("deployed");
-    two.caller(&ci, &[]).drain(&[machine]).await.expect("drained");
+    two.caller(&ci, &[]).drain(&[machine], &[]).await.expect("drained");
     let reader = one.caller(&ci, &[&two.endpoint, &one.endpoint]);
     let recorded = reader.audit(&Filter::default(), 1_000).await.expect("an audit log");
     assert_eq!(recorded.silent, []);
@@ -255,6 +260,33 @@ async fn the_records_of_all_control_machines_are_merged_and_a_silent_one_is_name
     assert_eq!(merge(reader.audit(&web, 1_000).await.expect("an audit log").events).len(), 1);
     let nobody = Filter { by: Some("nobody".to_owned()), ..Filter::default() };
     assert_eq!(reader.audit(&nobody, 1_000).await.expect("an audit log").events, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_is_an_event_with_who_asked_and_lines_of_logs_are_for_deployers() {
+    let authority = Authority::create("main").expect("an authority");
+    let control = ControlMachine::start("i-1", &authority, None).await;
+    let ci = token(&control, "ci", Level::Deployer, 3600).await;
+    let eye = token(&control, "eye", Level::Viewer, 3600).await;
+    let caller = control.caller(&ci, &[]);
+    caller.deploy(&deployment()).await.expect("deployed");
+    caller.scale(&"web".parse().expect("a name"), ScaleTo::Replicas(4)).await.expect("scaled");
+    let query = EventQuery { of: vec!["web".to_owned()], limit: 10, ..EventQuery::default() };
+    let page = caller.events(&query).await.expect("events");
+    let seen: Vec<_> = page.events.iter().map(|event| (event.kind, event.by.as_deref())).collect();
+    assert_eq!(seen, [(EventKind::Deployed, Some("token/ci")), (EventKind::Scaled, Some("token/ci"))]);
+    assert!(page.events[1].text.contains("to 4 instances"), "{:?}", page.events);
+
+    let printed = TimelineEvent::new("x".into(), Utc::now(), EventKind::Ended, "exited with status 1");
+    let printed = printed.of(&"web".parse().expect("a name")).printed(&["a secret, perhaps".to_owned()]);
+    control.events.record(vec![printed]).await;
+    let lines = async |token: &str| -> usize {
+        let page = control.caller(token, &[]).events(&query).await.expect("events");
+        page.events.iter().map(|event| event.lines.len()).sum()
+    };
+    assert_eq!((lines(&ci).await, lines(&eye).await), (1, 0));
+    let nobody = EventQuery { of: vec!["db".to_owned()], ..query.clone() };
+    assert_eq!(caller.events(&nobody).await.expect("events").events, []);
 }
 
 /// Whatever is added to the API is recorded, too, unless it only reads.
@@ -307,12 +339,16 @@ async fn every_operation_that_changes_something_leaves_a_record() {
         [
             Operation::Register,
             Operation::ReportUnhealthy,
+            Operation::Ports,
+            Operation::Pressure,
             Operation::EngineGone,
             Operation::EngineBack,
             Operation::RebootAsk,
             Operation::Standing,
             Operation::Turn,
             Operation::EtcdClient,
+            Operation::Permit,
+            Operation::TaskCredentials,
         ]
     );
 }

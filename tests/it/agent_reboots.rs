@@ -106,7 +106,7 @@ fn machines_reboot_one_after_the_other_and_nothing_is_missed() {
     done.expect("both have rebooted");
     println!("two reboots took {:.1} s; looked {looks} times", begun.elapsed().as_secs_f64());
     assert_eq!(turns.len(), 2, "{turns:?}");
-    assert!(looks > 20, "looked {looks} times");
+    assert!(looks >= 10, "looked {looks} times");
 
     // The same machines, each in its second boot, and nobody has leave any more.
     let after = lab.snapshot().expect("a cluster");

@@ -3,8 +3,7 @@
 //! time, and must always answer.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use fleetwright::adapter::etcd_files::Signer;
 use fleetwright::adapter::raft_log::LogFiles;
 use fleetwright::adapter::swarm::Swarm;
 use fleetwright::driver::cluster::{Own, Published};
+use fleetwright::driver::jobs::Permits;
 use fleetwright::driver::rendezvous::{Rendezvous, Which};
 use fleetwright::driver::rollout::{Outcome, follow};
 use fleetwright::driver::standing::Standings;
@@ -44,6 +44,7 @@ use crate::support::registry::free_port;
 use crate::support::rendezvous::Memory;
 use crate::support::rights;
 use crate::support::swarm::{IMAGE, Lab};
+use crate::support::visitor::ask;
 
 /// How long any one thing may take on two busy cores.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -199,13 +200,13 @@ async fn contract(cluster: &dyn Cluster, registry: &str, images: &Images, name: 
 
     let control: MachineId = "i-control".parse().expect("an id");
     let worker: MachineId = "i-worker".parse().expect("an id");
-    within(cluster.drain(std::slice::from_ref(&control))).await.expect("drained");
+    within(cluster.drain(std::slice::from_ref(&control), &[])).await.expect("drained");
     let snapshot = cluster.snapshot().await.expect("a snapshot");
     assert_eq!(snapshot.machines[0].state, MachineState::Draining);
     assert!(snapshot.services[0].instances.iter().all(|i| i.machine.as_ref() != Some(&control)));
     assert!(snapshot.services[0].is_whole());
     assert_eq!(snapshot.services[0].history[0].number, 4, "moving makes no revision");
-    let refused = within(cluster.drain(&[worker])).await.expect_err("there is nowhere to go");
+    let refused = within(cluster.drain(&[worker], &[])).await.expect_err("there is nowhere to go");
     assert!(matches!(refused, ClusterError::Refused { .. }), "{refused}");
     assert_eq!(cluster.snapshot().await.expect("a snapshot").machines[1].state, MachineState::Ready);
 
@@ -328,16 +329,6 @@ fn healthy(snapshot: &Snapshot, service: &ServiceName) -> Vec<SocketAddr> {
         .collect()
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<()> {
-    let limit = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    if answer.contains(" 200 ") { Ok(()) } else { Err(std::io::Error::other(answer)) }
-}
-
 pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Deployment {
     Deployment {
         spec: ServiceSpec {
@@ -359,11 +350,14 @@ pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Dep
             update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
             drain: Duration::from_secs(3),
             container: fleetwright::model::container::ContainerSettings::default(),
+            pre_deploy: None,
         },
         registry: registry.to_owned(),
         digest: digest.clone(),
         origin: Origin { repository: "-".to_owned(), commit: String::new(), subject: String::new() },
         restarted: None,
+        secrets: BTreeMap::new(),
+        network: false,
     }
 }
 
@@ -418,11 +412,16 @@ pub async fn serve(swarm: &Swarm) -> Served {
         generations: Arc::new(published),
         etcd: None,
         desired: None,
+        desired_jobs: None,
+        jobs: Arc::new(tokio::sync::Mutex::new(Arc::new(swarm.clone()))),
     };
     let keeper = rights::keeper(Arc::default());
     let (audit, folder) = rights::auditor("i-control");
     let api = Api {
         cluster: Arc::new(swarm.clone()),
+        jobs: Arc::new(swarm.clone()),
+        permits: Arc::new(Permits::new(Arc::new(swarm.clone()))),
+        roles: Arc::new(World::new(&[], &[], vec![])),
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
@@ -438,6 +437,8 @@ pub async fn serve(swarm: &Swarm) -> Served {
         audit,
         token: Secret::new("operator".to_owned()),
         worker_token: None,
+        agents: Arc::new(rights::NoAgents),
+        events: rights::events("i-control", folder.path()),
         etcd: Some(signer),
     };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));

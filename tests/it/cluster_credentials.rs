@@ -109,7 +109,7 @@ async fn services_move_and_come_back_after_the_registrys_password_changed() {
     // A drain brings the password of its moment: the control machine has never pulled this image.
     rotate(&lab, &parameter, "third");
     lab.pause(&control, false);
-    swarm.drain(std::slice::from_ref(&worker)).await.expect("drained");
+    swarm.drain(std::slice::from_ref(&worker), &[]).await.expect("drained");
     healthy_on(&swarm, "web", "i-control").await;
     let check = lab.client(
         0,

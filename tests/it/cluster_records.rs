@@ -51,6 +51,8 @@ fn own(lab: &Lab, swarm: &Swarm, number: usize, published: &Arc<Published>) -> O
         generations: published.clone(),
         etcd: None,
         desired: None,
+        desired_jobs: None,
+        jobs: Arc::new(tokio::sync::Mutex::new(Arc::new(swarm.clone()))),
     }
 }
 

@@ -28,22 +28,28 @@ use fleetwright::model::address::AddressPool;
 use fleetwright::model::feature::Features;
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::identity::{Exchange, Issued, Proof, VERSION, hash};
+use fleetwright::model::job::{JobDeployment, Jobs, OccurrenceId};
 use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
-use fleetwright::model::name::{MachineId, ServiceName};
+use fleetwright::model::mount::{SecretRef, SecretVersion};
+use fleetwright::model::name::{JobName, MachineId, ServiceName, VolumeName};
+use fleetwright::model::pressure::Pressure;
 use fleetwright::model::principal::Operation;
 use fleetwright::model::reboot::{Leave, Mark};
+use fleetwright::model::role::{RoleCredentials, TokenHash};
 use fleetwright::model::secret::Secret;
-use fleetwright::model::service::{Deployed, Deployment, ScaleTo, Symptoms};
+use fleetwright::model::service::{Deployed, Deployment, PublishedPorts, ScaleTo, Symptoms};
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::cluster_routes::route;
-use fleetwright::port::cluster_wire::{EtcdClient, Registration};
+use fleetwright::port::cluster_wire::{CommandRequest, EtcdClient, Registration};
 use fleetwright::port::etcd::EtcdAccess;
 use fleetwright::port::groups::Groups;
 use fleetwright::port::identity::{Issuer as _, Prove};
+use fleetwright::port::jobs::{AskPermit, JobCluster, Output};
 use fleetwright::port::membership::{Control, Membership};
 use fleetwright::port::parameters::{Parameters, Protection};
 use fleetwright::port::reboot::{Held, Leaves};
+use fleetwright::port::roles::{IssueCredentials, IssuedRole};
 use fleetwright::server::cluster_api::{self, Api, Identities, TlsIdentity};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -208,6 +214,13 @@ impl Cluster for World {
         Ok(1)
     }
 
+    async fn secret_versions(
+        &self,
+        _: &[SecretRef],
+    ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError> {
+        Ok(BTreeMap::new())
+    }
+
     async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
         self.did(format!("scale {service} {to:?}"));
         Ok(())
@@ -228,9 +241,85 @@ impl Cluster for World {
         Ok(stream::empty().boxed())
     }
 
-    async fn drain(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+    async fn drain(&self, machines: &[MachineId], _: &[VolumeName]) -> Result<(), ClusterError> {
         self.did(format!("drain {machines:?}"));
         Ok(())
+    }
+}
+
+#[async_trait]
+impl JobCluster for World {
+    async fn jobs(&self) -> Result<Jobs, ClusterError> {
+        Ok(Jobs { version: 1, jobs: vec![], commands: vec![] })
+    }
+
+    async fn deploy_job(&self, job: &JobDeployment) -> Result<u64, ClusterError> {
+        self.did(format!("deploy job {}", job.spec.name));
+        Ok(1)
+    }
+
+    async fn deployed_job(&self, name: &JobName) -> Result<JobDeployment, ClusterError> {
+        self.did(format!("deployed job {name}"));
+        Err(ClusterError::NotFound { what: "job", name: name.to_string() })
+    }
+
+    async fn remove_job(&self, name: &JobName) -> Result<(), ClusterError> {
+        self.did(format!("remove job {name}"));
+        Ok(())
+    }
+
+    async fn run_job(&self, id: &OccurrenceId, by: Option<&str>) -> Result<(), ClusterError> {
+        self.did(format!("run {id} for {by:?}"));
+        Ok(())
+    }
+
+    async fn run_command(
+        &self,
+        id: &OccurrenceId,
+        request: &CommandRequest,
+        by: Option<&str>,
+    ) -> Result<(), ClusterError> {
+        self.did(format!("run {:?} as {id} for {by:?}", request.command));
+        Ok(())
+    }
+
+    async fn occurrence_logs(
+        &self,
+        id: &OccurrenceId,
+        _: u32,
+        _: bool,
+    ) -> Result<BoxStream<'static, Result<Output, ClusterError>>, ClusterError> {
+        self.did(format!("logs of {id}"));
+        Ok(stream::empty().boxed())
+    }
+}
+
+#[async_trait]
+impl AskPermit for World {
+    async fn permit(&self, task: &str, nonce: &str) -> Result<(), ClusterError> {
+        self.did(format!("permit {task} {nonce}"));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl IssueCredentials for World {
+    async fn issue(
+        &self,
+        task: &str,
+        shown: &TokenHash,
+        machine: &MachineId,
+        node: Option<&str>,
+    ) -> Result<IssuedRole, ClusterError> {
+        self.did(format!("credentials of {task} for {machine} {node:?} {}", shown.0));
+        let credentials = RoleCredentials {
+            role: "arn:aws:iam::123456789012:role/r".to_owned(),
+            key: "ASIA1".to_owned(),
+            secret: Secret::new("secret".to_owned()),
+            token: Secret::new("token".to_owned()),
+            expires: chrono::DateTime::UNIX_EPOCH,
+        };
+        Ok(IssuedRole { credentials, session: "s".to_owned(), task: "web.1".to_owned() })
     }
 }
 
@@ -276,6 +365,11 @@ impl Membership for World {
         Ok(())
     }
 
+    async fn vacate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+        self.did(format!("vacate {machines:?}"));
+        Ok(())
+    }
+
     async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
         self.did(format!("evacuate {machines:?}"));
         Ok(())
@@ -297,6 +391,20 @@ impl Membership for World {
 
     async fn engine_gone(&self, machine: &MachineId, gone: bool) -> Result<(), ClusterError> {
         self.did(format!("engine of {machine} {}", if gone { "gone" } else { "back" }));
+        Ok(())
+    }
+
+    async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
+        Ok(PublishedPorts::new())
+    }
+
+    async fn ports(&self, machine: &MachineId, _: &PublishedPorts) -> Result<(), ClusterError> {
+        self.did(format!("ports of {machine}"));
+        Ok(())
+    }
+
+    async fn pressure(&self, machine: &MachineId, pressure: Pressure) -> Result<(), ClusterError> {
+        self.did(format!("pressure of {machine}: {pressure}"));
         Ok(())
     }
 
@@ -478,6 +586,9 @@ impl Lab {
         let identities = aws.identities(&authority, world.clone(), "i-1");
         let api = Api {
             cluster: world.clone(),
+            jobs: world.clone(),
+            permits: world.clone(),
+            roles: world.clone(),
             membership: world.clone(),
             leaves: world.clone(),
             identities,
@@ -493,6 +604,8 @@ impl Lab {
             audit,
             token: Secret::new(BREAK_GLASS.to_owned()),
             worker_token: Some(Secret::new(FORMER.to_owned())),
+            agents: Arc::new(rights::NoAgents),
+            events: rights::events("i-1", folder.path()),
             etcd: Some(world.clone()),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -562,9 +675,13 @@ impl Lab {
             route.path.replace("{id}", of.task)
         } else if route.path.starts_with("/v1/nodes") {
             route.path.replace("{id}", of.node)
+        } else if route.path.starts_with("/v1/occurrences") {
+            route.path.replace("{occurrence}", "job.web.x1")
         } else {
-            route.path.replace("{id}", of.machine).replace("{name}", "web").replace("{revision}", "3")
+            let path = route.path.replace("{id}", of.machine).replace("{name}", "web");
+            path.replace("{revision}", "3").replace("{key}", "x1")
         };
+        let path = if operation == Operation::Secrets { format!("{path}?names=db-password") } else { path };
         let method = Method::from_bytes(route.method.as_bytes()).expect("a method");
         let mut request = client.request(method, format!("{}{path}", self.endpoint));
         if let Some(bearer) = bearer {
@@ -574,15 +691,24 @@ impl Lab {
             Operation::Identify => json!({"version": 1}),
             Operation::Deploy => deployment(),
             Operation::Scale => json!({"to": "stop"}),
+            Operation::Exec => json!({"command": ["sh"]}),
             Operation::Drain => json!({"machines": [of.machine]}),
             Operation::Register => json!({"node": of.node, "labels": {"role": "control", "disk": "nvme"}}),
             Operation::ReportUnhealthy => json!({"output": "it is down"}),
+            Operation::Ports => json!({"tasks": {}}),
+            Operation::Pressure => json!({"disk": 87, "inodes": 12, "memory_available": 40}),
             Operation::RebootAsk => json!({"boot": "00000000-0000-0000-0000-000000000000"}),
             Operation::EtcdClient => json!({"public_key": "PEM"}),
             Operation::ClusterRecover => json!({"log": {"term": 1, "index": 1}}),
             Operation::TokenCreate => json!({"name": "ci", "level": "admin", "valid_s": 60}),
+            Operation::DeployJob => job(),
+            Operation::RunCommand => json!({"command": ["true"]}),
+            Operation::Permit => json!({"nonce": "n1"}),
+            Operation::TaskCredentials => json!({"token_sha256": "00"}),
             Operation::Snapshot
+            | Operation::Metrics
             | Operation::Audit
+            | Operation::Events
             | Operation::ClusterStatus
             | Operation::ClusterRestore
             | Operation::Standing
@@ -593,8 +719,14 @@ impl Lab {
             | Operation::Rollback
             | Operation::RollbackTo
             | Operation::Deployed
+            | Operation::Secrets
             | Operation::Remove
             | Operation::Logs
+            | Operation::Jobs
+            | Operation::DeployedJob
+            | Operation::RemoveJob
+            | Operation::RunJob
+            | Operation::OccurrenceLogs
             | Operation::EngineGone
             | Operation::EngineBack
             | Operation::RebootState
@@ -626,6 +758,18 @@ fn pem(certificate: &str, key: &rcgen::KeyPair) -> Identity {
     Identity::from_pem(format!("{certificate}\n{}", key.serialize_pem()).as_bytes()).expect("an identity")
 }
 
+fn job() -> serde_json::Value {
+    json!({
+        "spec": {
+            "name": "web", "runs": {"service": "web"}, "command": ["true"], "environment": {},
+            "limits": {"memory_bytes": null, "cpu_millis": null}, "placement": {}, "stop_grace_period": null,
+            "container": {}, "schedule": null, "overlap": "skip", "catch_up": null, "timeout": null, "retries": 0,
+        },
+        "image": null,
+        "origin": {"repository": "-", "commit": "", "subject": ""},
+    })
+}
+
 fn deployment() -> serde_json::Value {
     json!({
         "spec": {
@@ -651,14 +795,14 @@ async fn a_machine_proves_itself_and_gets_what_its_group_says() {
         "register n2 address=127.0.0.1 disk=ssd group=workers instance=i-2 role=worker zone=eu-west-1a";
     assert_eq!(lab.world.done(), [wanted], "no label is taken from the machine");
     worker.empty(&[id("i-2")], false).await.expect("its own machine");
-    worker.report_unhealthy("t2", &Symptoms::default()).await.expect("its own task");
+    worker.report_unhealthy("t2", &Symptoms::default(), Duration::ZERO).await.expect("its own task");
     worker.engine_gone(&id("i-2"), true).await.expect("its own engine");
     worker.engine_gone(&id("i-2"), false).await.expect("its own engine");
     worker.client(&id("i-2"), "PEM").await.expect("its own access to etcd");
     assert_eq!(
         lab.world.done(),
         [
-            "drain [MachineId(\"i-2\")]",
+            "vacate [MachineId(\"i-2\")]",
             "unhealthy t2",
             "engine of i-2 gone",
             "engine of i-2 back",

@@ -8,6 +8,13 @@ use std::time::{Duration, Instant};
 use aws_sdk_autoscaling as autoscaling;
 use aws_sdk_cloudformation as cloudformation;
 use aws_sdk_ssm as ssm;
+use fleetwright::event::Events;
+use fleetwright::local::error::LocalError;
+use fleetwright::local::home::Home;
+use fleetwright::local::image::{self, Release};
+use fleetwright::local::machines::{self, Machines};
+use fleetwright::local::reconcile::Network;
+use fleetwright::model::name::LocalName;
 
 /// What no wait here should reach: a machine boots in seconds, on a busy computer in tens.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -186,7 +193,7 @@ fn machines_follow_their_group() {
     cloud.ok(&["up"]);
     let again = Instant::now();
     cloud.ok(&["up"]);
-    assert!(again.elapsed() < Duration::from_secs(1), "a second `up` took {:?}", again.elapsed());
+    assert!(again.elapsed() < Duration::from_secs(10), "a second `up` took {:?}", again.elapsed());
     let variables = cloud.variables();
     let clients = Clients::new(&variables);
 
@@ -408,6 +415,80 @@ fn kill(pid: i64) {
     assert!(pid > 1, "there is no such process");
     let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(status.is_ok_and(|status| status.success()));
+}
+
+#[test]
+fn what_an_abandoned_cloud_left_makes_room_and_what_another_uses_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = folder.path().join("local/it-other");
+    std::fs::create_dir_all(&other).expect("a folder");
+    let (network, machine) = ("fleetwright-it-other-vpc-1", "fleetwright-it-other-i-1");
+    let labels = [
+        "--label=fleetwright.local=it-other".to_owned(),
+        format!("--label=fleetwright.local.folder={}", other.display()),
+    ];
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let of = |words: &[&str]| {
+        let words = [&words[..2], labels.as_slice(), &words[2..]].concat();
+        let output = Command::new("docker").args(&words).output().expect("docker can be run");
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    };
+    let runtime = runtime();
+    let image = runtime.block_on(async {
+        let connection = machines::connect().await.expect("Docker answers");
+        let home = Home::from_env().expect("a home");
+        image::ensure(&connection, &home, Release::default(), &Events::channel().0).await.expect("an image")
+    });
+    let abandon = || {
+        of(&["network", "create", "--subnet=10.95.0.0/24", network]);
+        of(&["volume", "create", machine]);
+        let options = [format!("--network={network}"), format!("--name={machine}")];
+        let volume = format!("--volume={machine}:/data");
+        let run = ["container", "run", &options[0], &options[1], &volume, "--detach", "--entrypoint=sleep"];
+        of(&[&run[..], &[image.as_str(), "600"]].concat());
+    };
+    let make = |vpc: &str| {
+        runtime.block_on(async {
+            let connection = machines::connect().await.expect("Docker answers");
+            let name: LocalName = "it-room".parse().expect("a name");
+            let files = Home::from_env().expect("a home").cloud(&name);
+            let machines = Machines::new(connection, name, files);
+            let cidr = "10.95.0.0/16".parse().expect("a range");
+            let made = machines.create_network(&Network { vpc: vpc.to_owned(), cidr }).await;
+            machines.remove_network(vpc).await.expect("removed");
+            made
+        })
+    };
+    let left = || {
+        let each =
+            [["container", "ls", "--all"], ["network", "ls", "--no-trunc"], ["volume", "ls", "--quiet"]];
+        each.map(|words| {
+            let filter = ["--quiet", "--filter", "label=fleetwright.local=it-other"];
+            docker(&[&words[..], &filter].concat()).lines().count()
+        })
+    };
+
+    abandon();
+    let taken = make("vpc-1").expect_err("its machine runs");
+    let expected = format!("local cloud `it-other` in {} uses it", other.display());
+    assert!(taken.to_string().ends_with(&expected), "{taken}");
+    let next = format!("FLEETWRIGHT_HOME={} fleetwright local down --name it-other", folder.path().display());
+    assert!(taken.next().contains(&next), "{}", taken.next());
+    docker(&["kill", machine]);
+    let lock = std::fs::File::create(other.join("supervisor.lock")).expect("a lock");
+    lock.lock().expect("locked");
+    assert!(matches!(make("vpc-1"), Err(LocalError::Taken { .. })), "it is supervised");
+    assert_eq!(left(), [1, 1, 1]);
+    lock.unlock().expect("unlocked");
+    make("vpc-1").expect("it was abandoned");
+    assert_eq!(left(), [0, 0, 0]);
+
+    // So it is when its folder was removed.
+    abandon();
+    docker(&["kill", machine]);
+    std::fs::remove_dir_all(&other).expect("removed");
+    make("vpc-1").expect("it was abandoned");
+    assert_eq!(left(), [0, 0, 0]);
 }
 
 #[test]

@@ -41,8 +41,9 @@ impl Connect for Connected {
 
 struct Fixed(RunConfig);
 
+#[async_trait]
 impl Configure for Fixed {
-    fn config(&self, _run: &Run) -> Result<RunConfig, String> {
+    async fn config(&self, _run: &Run) -> Result<RunConfig, String> {
         Ok(self.0.clone())
     }
 }
@@ -157,6 +158,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
         drain: Duration::from_secs(1),
         container: fleetwright::model::container::ContainerSettings::default(),
+        pre_deploy: None,
     };
     RunConfig {
         environment: "local".into(),

@@ -54,6 +54,7 @@ const ON_MACHINES: &[&str] = &[
     "driver/audit.rs",
     "driver/etcd.rs",
     "driver/members.rs",
+    "driver/notify.rs",
     "driver/rendezvous.rs",
 ];
 const ELSEWHERE: &[&str] = &[
@@ -68,13 +69,15 @@ const ELSEWHERE: &[&str] = &[
     // They read the credentials for pushing and the secrets of builds, on behalf of `serve`.
     "adapter/docker_build.rs",
     "adapter/registry.rs",
-    "cli/access.rs",
     "cli/cmd/agent/publish.rs",
     "cli/cmd/audit.rs",
     "cli/cmd/roll.rs",
     "cli/context/cluster.rs",
+    "cli/later.rs",
+    "cli/published.rs",
     "cli/stacks.rs",
     "driver/drift.rs",
+    "driver/later.rs",
     "driver/lock.rs",
     "driver/plan.rs",
     "driver/public.rs",
@@ -105,6 +108,7 @@ const USES: &[Use] = &[
     ("parameters.get", "adapter/registry_access.rs", MACHINES, &["/fleetwright/registry"]),
     ("parameters.get", "driver/agent.rs", &[Control], &["ca-cert", "ca-key", "api-token"]),
     ("parameters.get", "driver/agent/upkeep.rs", &[Control], &["control/i-1"]),
+    ("parameters.get", "driver/notify.rs", &[Control], &["notify", "notified"]),
     ("parameters.get", "driver/rendezvous.rs", &[Control], &["initialiser", "etcd/initialiser"]),
     ("parameters.get", "join-token/manager", &[Control], &["join-token/manager"]),
     ("parameters.get", "join-token/{role}", &[Control], &["join-token/manager", "join-token/worker"]),
@@ -134,6 +138,7 @@ const USES: &[Use] = &[
         &["ca-cert", "ca-key", "api-token", "worker-token", "join-token/worker", "join-token/manager"],
     ),
     ("parameters.put", "driver/agent/upkeep.rs", &[Control], &["control/i-1"]),
+    ("parameters.put", "driver/notify.rs", &[Control], &["notified"]),
     ("parameters.put", "driver/etcd.rs", &[Control], &["etcd/members/i-1"]),
     (
         "parameters.put",
@@ -202,6 +207,11 @@ fn agent() -> PublishedAgent {
         version: "1.4.0".parse().expect("a version"),
         sha256: "0a".repeat(32).parse().expect("a checksum"),
     }
+}
+
+/// A role of the account, with its path.
+fn iam_role(name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/{name}")
 }
 
 /// The group of a role's machines.
@@ -304,6 +314,8 @@ fn requests(role: Role) -> Vec<Request> {
     requests.push(Request::new("s3:GetObject", &bucket("shop", &format!("/{}", agent().key()))));
     if role == Control {
         requests.extend(bucket_requests());
+        // `adapter/aws/sts.rs`, for the containers of services and jobs.
+        requests.push(Request::new("sts:AssumeRole", &iam_role("fleetwright/shop/prod/web")));
     }
     // A role's rights change at once, and agents when their machines are replaced: those before the founding log
     // read who founds the cluster.
@@ -560,7 +572,22 @@ fn forbidden(role: Role) -> Vec<Request> {
     ] {
         requests.push(Request::new(action, "*"));
     }
+    // Roles of other environments and projects, and those that no service is meant to have.
+    let roles = [
+        "shop-prod-control",
+        "fleetwright/web",
+        "fleetwright/shop/web",
+        "fleetwright/shop/prod-eu/web",
+        "fleetwright/shop2/prod/web",
+        "x/fleetwright/shop/prod/web",
+        "Administrator",
+    ];
+    requests.extend(roles.map(|name| Request::new("sts:AssumeRole", &iam_role(name))));
+    let another = "arn:aws:iam::999999999999:role/fleetwright/shop/prod/web";
+    requests.push(Request::new("sts:AssumeRole", another));
     if role == Worker {
+        // A worker takes no role on: control machines do, for tasks that run on it.
+        requests.push(Request::new("sts:AssumeRole", &iam_role("fleetwright/shop/prod/web")));
         let own = ["s3:GetObject", "s3:PutObject"]
             .map(|action| Request::new(action, &bucket("shop", "/clusters/shop/prod/c/services/web.json")));
         requests.extend(own);

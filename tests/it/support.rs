@@ -16,6 +16,8 @@ pub mod rendezvous;
 pub mod rights;
 pub mod shipped;
 pub mod swarm;
+pub mod visitor;
+pub mod walkthrough;
 
 use std::fmt;
 use std::path::Path;

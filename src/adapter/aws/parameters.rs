@@ -8,7 +8,7 @@ use super::answers::{Pages, missing};
 use super::{failure, refusal};
 use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
-use crate::port::parameters::{Parameter, Parameters, Protection};
+use crate::port::parameters::{Parameter, Parameters, Protection, Readable};
 
 /// The parameter store behind the SDK's client.
 #[derive(Debug)]
@@ -57,6 +57,30 @@ impl Parameters for ParameterStore {
             Err(error) => match refusal(&error) {
                 Some(("ParameterNotFound", _)) => Ok(None),
                 _ => Err(failure(format!("reading parameter `{name}`"), error)),
+            },
+        }
+    }
+
+    async fn readable(&self, name: &str) -> Result<Option<Readable>, CloudError> {
+        let doing = || format!("reading parameter `{name}`");
+        match self.client.get_parameter().name(name).with_decryption(false).send().await {
+            Ok(answer) => {
+                let parameter = answer.parameter.ok_or_else(|| missing(doing(), "Parameter"))?;
+                match (parameter.r#type, parameter.value) {
+                    (Some(ParameterType::String | ParameterType::StringList), Some(value)) => {
+                        Ok(Some(Readable::Plain(value)))
+                    }
+                    (Some(ParameterType::String | ParameterType::StringList), None) => {
+                        Err(missing(doing(), "Value"))
+                    }
+                    (None, _) => Err(missing(doing(), "Type")),
+                    // A type that is not known may be secret.
+                    (Some(_), _) => Ok(Some(Readable::Encrypted)),
+                }
+            }
+            Err(error) => match refusal(&error) {
+                Some(("ParameterNotFound", _)) => Ok(None),
+                _ => Err(failure(doing(), error)),
             },
         }
     }

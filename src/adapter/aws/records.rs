@@ -23,12 +23,20 @@ const SUFFIX: &str = ".json";
 pub struct Documented {
     bucket: Arc<Bucket>,
     prefix: String,
+    /// What follows the prefix in the keys of these documents.
+    folder: &'static str,
 }
 
 impl Documented {
     /// The documents of a cluster; `prefix` is [`prefix`]'s.
     pub fn new(bucket: Arc<Bucket>, prefix: String) -> Self {
-        Self { bucket, prefix }
+        Self { bucket, prefix, folder: "" }
+    }
+
+    /// The documents of a cluster's jobs. They lie below those of its services, where machines may
+    /// write and list already; who reads services passes over them.
+    pub fn of_jobs(bucket: Arc<Bucket>, prefix: String) -> Self {
+        Self { bucket, prefix, folder: "jobs/" }
     }
 
     /// The keys below the prefix. They are listed rather than asked for one by one: without the right to list
@@ -61,7 +69,7 @@ impl Documented {
     }
 
     fn service(&self, key: &str) -> Option<ServiceName> {
-        key.strip_prefix(&self.prefix)?.strip_suffix(SUFFIX)?.parse().ok()
+        key.strip_prefix(&self.prefix)?.strip_prefix(self.folder)?.strip_suffix(SUFFIX)?.parse().ok()
     }
 }
 
@@ -94,7 +102,7 @@ impl Records for Documented {
         document: &Document,
         replaces: Option<&str>,
     ) -> Result<bool, CloudError> {
-        let key = format!("{}{service}{SUFFIX}", self.prefix);
+        let key = format!("{}{}{service}{SUFFIX}", self.prefix, self.folder);
         let condition = replaces.map_or(Condition::Absent, |tag| Condition::Is(tag.to_owned()));
         Ok(self.bucket.put(&key, &document.to_bytes(), condition).await?.is_some())
     }

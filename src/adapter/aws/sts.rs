@@ -7,14 +7,20 @@ use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use chrono::DateTime;
 use reqwest::redirect::Policy;
 use roxmltree::Document;
 
+use super::answers;
+use super::failure::failure;
 use crate::model::identity::{
     BODY, CLUSTER_HEADER, CONTENT_TYPE, Caller, KEY_HEADER, Proof, SignedAsk, sts_host,
 };
+use crate::model::role::RoleCredentials;
+use crate::model::secret::Secret;
 use crate::port::cloud::CloudError;
 use crate::port::identity::{AskError, CallerIdentity, Prove};
+use crate::port::roles::AssumeRole;
 
 /// Where STS is, when it is not AWS's own; the same variable moves it for the SDKs.
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_STS";
@@ -160,6 +166,42 @@ impl CallerIdentity for Sts {
         read(status.as_u16(), &String::from_utf8_lossy(&text)).map_err(|wrong| match wrong {
             Wrong::Rejected(reason) => AskError::Rejected { reason },
             Wrong::Other(reason) => unreachable(reason),
+        })
+    }
+}
+
+/// Assumes roles with the credentials of a client.
+pub struct Roles {
+    client: aws_sdk_sts::Client,
+}
+
+impl Roles {
+    /// Through that client.
+    pub fn new(client: aws_sdk_sts::Client) -> Self {
+        Self { client }
+    }
+}
+
+/// How long the credentials of a role are valid, in seconds: no longer can be had with the credentials of another
+/// role, which those of a machine are.
+const VALID_S: i32 = 3600;
+
+#[async_trait]
+impl AssumeRole for Roles {
+    async fn assume(&self, role: &str, session: &str) -> Result<RoleCredentials, CloudError> {
+        let doing = format!("assuming {role}");
+        let asked = self.client.assume_role().role_arn(role).role_session_name(session);
+        let answer = asked.duration_seconds(VALID_S).send().await;
+        let answer = answer.map_err(|error| failure(doing.clone(), error))?;
+        let missing = || answers::missing(doing.clone(), "Credentials");
+        let given = answer.credentials.ok_or_else(missing)?;
+        let expires = DateTime::from_timestamp(given.expiration.secs(), 0).ok_or_else(missing)?;
+        Ok(RoleCredentials {
+            role: role.to_owned(),
+            key: given.access_key_id,
+            secret: Secret::new(given.secret_access_key),
+            token: Secret::new(given.session_token),
+            expires,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Identity as ClientIdentity, Method};
 use tokio::time::Instant;
 
-use super::{ANSWER, Access, CONNECT, IDLE, SILENCE, Trouble, attempt, words};
+use super::{ANSWER, Access, CONNECT, ClusterApi, IDLE, SILENCE, Trouble, attempt, words};
 use crate::adapter::authority::{self, AuthorityError};
 use crate::adapter::issuer::cluster_id;
 use crate::model::identity::{Exchange, Issued, VERSION, hash};
@@ -67,10 +67,23 @@ impl MachineKey {
     }
 }
 
+/// What a machine of the cluster shows of itself, as PEM, until the certificate is renewed.
+#[derive(Debug, Clone)]
+pub struct MachineIdentity {
+    /// Its certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: Secret<String>,
+    /// The authority of the cluster.
+    pub authority: String,
+}
+
 /// Control machines that can be called, and what for.
 pub(super) struct Connected {
     pub(super) endpoints: Vec<String>,
     credential: Credential,
+    /// The cluster's authority, as PEM.
+    pem: Option<String>,
     /// The cluster, as proofs name it; `None` where the system's authorities are trusted.
     cluster: Option<String>,
     authority: Option<Certificate>,
@@ -88,6 +101,8 @@ pub(super) struct Ready {
 pub(super) struct Known {
     cluster: Option<String>,
     ready: Arc<Ready>,
+    /// What a machine got.
+    machine: Option<Arc<MachineIdentity>>,
     /// When it is renewed; `None` when it lasts.
     renew: Option<Instant>,
     /// When it ends.
@@ -115,13 +130,15 @@ impl Connected {
             cluster = Some(cluster_id(pem).map_err(|error| reading(error.to_string()))?);
             authority = Some(Certificate::from_pem(pem.as_bytes()).map_err(|error| reading(words(&error)))?);
         }
-        Ok(Self { endpoints: access.endpoints, credential: access.credential, cluster, authority })
+        let pem = access.authority;
+        Ok(Self { endpoints: access.endpoints, credential: access.credential, pem, cluster, authority })
     }
 
     pub(super) fn with_endpoints(&self, endpoints: Vec<String>) -> Self {
         Self {
             endpoints,
             credential: self.credential.clone(),
+            pem: self.pem.clone(),
             cluster: self.cluster.clone(),
             authority: self.authority.clone(),
         }
@@ -201,16 +218,21 @@ impl Connected {
         };
         let issued: Issued = answer.json().await.map_err(|error| Trouble::Unsent(words(&error)))?;
         let valid = Duration::from_secs(issued.valid_s);
-        let identity = match (key, &issued.certificate, &issued.token) {
+        let (identity, machine) = match (key, issued.certificate, issued.token) {
             (None, _, Some(token)) => {
-                return self.known(Some(Secret::new(token.clone())), None, Some((begun, valid)));
+                return self.known(Some(Secret::new(token)), None, Some((begun, valid)));
             }
-            (Some(key), Some(certificate), _) => format!("{certificate}\n{}", key.private.expose()),
+            (Some(key), Some(certificate), _) => {
+                let identity = format!("{certificate}\n{}", key.private.expose());
+                let authority = self.pem.clone().unwrap_or_default();
+                (identity, MachineIdentity { certificate, key: key.private.clone(), authority })
+            }
             _ => return Err(Trouble::Unsent("it issued another identity than was asked for".to_owned())),
         };
         let identity = ClientIdentity::from_pem(identity.as_bytes())
             .map_err(|error| Trouble::Unsent(format!("its certificate can't be used: {}", words(&error))))?;
-        self.known(None, Some(identity), Some((begun, valid)))
+        let known = self.known(None, Some(identity), Some((begun, valid)))?;
+        Ok(Known { machine: Some(Arc::new(machine)), ..known })
     }
 
     fn known(
@@ -224,6 +246,7 @@ impl Connected {
         Ok(Known {
             cluster: self.cluster.clone(),
             ready: Arc::new(Ready { calls, streams, bearer }),
+            machine: None,
             // Early enough for AWS to be away for a while.
             renew: lasts.map(|(begun, valid)| begun + valid / 2),
             end: lasts.map(|(begun, valid)| begun + valid),
@@ -257,5 +280,30 @@ impl Connected {
 impl Known {
     pub(super) fn ready(&self) -> Arc<Ready> {
         Arc::clone(&self.ready)
+    }
+}
+
+impl ClusterApi {
+    /// What this machine shows of itself. The certificate is another one after each renewal.
+    ///
+    /// # Errors
+    /// When no control machine gives it one, or this caller is no machine.
+    pub async fn machine_identity(&self) -> Result<Arc<MachineIdentity>, ClusterError> {
+        let connected = self.0.connected().await?;
+        let mut reason = "no control machine has written itself down".to_owned();
+        for endpoint in &connected.endpoints {
+            let mut known = self.0.known.lock().await;
+            match connected.identify(known.clone(), endpoint).await {
+                Ok(now) => {
+                    return known.insert(now).machine.clone().ok_or_else(|| ClusterError::Refused {
+                        reason: "this caller is no machine of the cluster".to_owned(),
+                    });
+                }
+                Err(Trouble::Unsent(why) | Trouble::Unanswered(why)) => reason = why,
+                Err(Trouble::Answered(error) | Trouble::Unknown(error)) => return Err(error),
+            }
+        }
+        self.0.forget().await;
+        Err(ClusterError::Unreachable { endpoint: self.0.described().await, reason })
     }
 }

@@ -9,7 +9,7 @@ use reqwest::Method;
 use super::identity::{NO_PATH, TOO_OLD};
 use super::{Again, ClusterApi, Connected, Inner, Ready, Source, Trouble, words};
 use crate::model::cluster::{Answer, Asked, LogEnd, View};
-use crate::model::name::{MachineId, ServiceName};
+use crate::model::name::MachineId;
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{Endpoint, RecoverRequest, RestoredServices};
 use crate::port::recovery::ControlMachines;
@@ -45,10 +45,8 @@ impl ControlMachines for ClusterApi {
         self.send_recover(machine, RecoverRequest { log, etcd: true }).await
     }
 
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
-        let answer: RestoredServices =
-            self.0.answer(Method::POST, "cluster/restore", None::<&()>, Again::Always).await?;
-        Ok(answer.services)
+    async fn restore(&self) -> Result<RestoredServices, ClusterError> {
+        self.0.answer(Method::POST, "cluster/restore", None::<&()>, Again::Always).await
     }
 }
 

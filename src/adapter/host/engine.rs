@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::SystemdHost;
 use crate::model::member::{NodeCertificate, Stored};
+use crate::model::pressure::Pressure;
 use crate::port::engine_host::{EngineHost, EngineUnit};
 
 /// Where the engine keeps its data unless its configuration says otherwise.
@@ -140,6 +141,10 @@ impl SystemdHost {
 
 #[async_trait]
 impl EngineHost for SystemdHost {
+    fn pressure(&self) -> io::Result<Pressure> {
+        super::pressure::pressure()
+    }
+
     async fn stored(&self) -> io::Result<Stored> {
         stored(&self.engine_data()?.join("swarm"))
     }

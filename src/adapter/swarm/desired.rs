@@ -45,7 +45,14 @@ impl Holder for Swarm {
         })?;
         let pull = self.pull(&deployment.registry).await?;
         self.mark_nodes(&observed).await?;
-        let spec = spec::service_spec(&deployment, wanted.number, OnFailure::RollBack);
+        let deployment = self.restorable(&deployment).await?;
+        self.settle_volumes(&observed, &deployment).await?;
+        if deployment.network {
+            self.engine.ensure_network().await?;
+        }
+        let attached = self.attach(&observed, &deployment).await?;
+        let mut spec = spec::service_spec(&deployment, wanted.number, OnFailure::RollBack);
+        attached.complete(&mut spec)?;
         let changed = match service {
             Some(service) => self.engine.update_service(service, spec, pull).await,
             None => self.create(spec, pull).await,

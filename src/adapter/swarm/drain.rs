@@ -16,8 +16,8 @@ use chrono::{DateTime, Utc};
 
 use super::engine::{Change, Engine};
 use super::observe::{self, DRAIN, Observed};
-use super::{Swarm, spec};
-use crate::model::name::MachineId;
+use super::{Swarm, mounted, spec};
+use crate::model::name::{MachineId, VolumeName};
 use crate::port::cluster::ClusterError;
 
 /// Time between two looks.
@@ -42,8 +42,20 @@ enum Step {
     Done,
 }
 
-/// Empties `machines`; with `force` also when that takes away what nothing can replace.
-pub async fn drain(swarm: &Swarm, machines: &[MachineId], force: bool) -> Result<(), ClusterError> {
+/// What becomes of instances that can't be replaced elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// They are a reason to refuse: a person drains, and no machine keeps a volume.
+    Replace,
+    /// The machine ends or reboots, whatever they are. Those that are bound to its volumes stop when everything
+    /// else has moved; others are a reason to refuse.
+    OnItsOwn,
+    /// They stop with everything else.
+    Force,
+}
+
+/// Empties `machines`.
+pub async fn drain(swarm: &Swarm, machines: &[MachineId], manner: Manner) -> Result<(), ClusterError> {
     let engine = &swarm.engine;
     loop {
         let observed = engine.observe().await?;
@@ -52,7 +64,7 @@ pub async fn drain(swarm: &Swarm, machines: &[MachineId], force: bool) -> Result
                 return Err(ClusterError::NotFound { what: "machine", name: machine.to_string() });
             }
         }
-        let step = next(&observed, machines, force, Utc::now());
+        let step = next(&observed, machines, manner, Utc::now());
         if step != Step::Wait {
             tracing::info!(?step, "emptying machines");
         }
@@ -82,16 +94,27 @@ pub async fn drain(swarm: &Swarm, machines: &[MachineId], force: bool) -> Result
     }
 }
 
-fn next(observed: &Observed, machines: &[MachineId], force: bool, now: DateTime<Utc>) -> Step {
+fn next(observed: &Observed, machines: &[MachineId], manner: Manner, now: DateTime<Utc>) -> Step {
+    let force = manner == Manner::Force;
     let node_ids: Vec<&str> =
         machines.iter().filter_map(|id| observed.node(id)).filter_map(|node| node.id.as_deref()).collect();
     let here = |task: &&Task| {
         observe::is_alive(task) && task.node_id.as_deref().is_some_and(|id| node_ids.contains(&id))
     };
+    let kept: Vec<VolumeName> = match manner {
+        Manner::OnItsOwn => {
+            machines.iter().filter_map(|id| observed.node(id)).flat_map(mounted::volumes).collect()
+        }
+        Manner::Replace | Manner::Force => Vec::new(),
+    };
+    // What the machines' own daemons and volumes bind to them has nowhere to go.
+    let bound = |service: &Service| {
+        is_global(service) || kept.iter().any(|volume| mounted::asks_for(service, volume))
+    };
     let replicated: Vec<(&str, &Service)> = observed
         .services
         .iter()
-        .filter(|service| !is_global(service))
+        .filter(|service| !bound(service))
         .filter_map(|service| Some((observe::name_of(service)?, service)))
         .filter(|(_, service)| observed.tasks_of(service).any(|task| here(&task) && wanted(task)))
         .collect();
@@ -129,7 +152,7 @@ fn next(observed: &Observed, machines: &[MachineId], force: bool, now: DateTime<
             .tasks
             .iter()
             .filter(here)
-            .any(|task| observed.services.iter().any(|s| s.id == task.service_id && !is_global(s)));
+            .any(|task| observed.services.iter().any(|s| s.id == task.service_id && !bound(s)));
         let reachable = |machine: &MachineId| observed.node(machine).is_some_and(observe::is_up);
         if waits || (ending && machines.iter().any(reachable)) {
             return Step::Wait;
@@ -190,7 +213,7 @@ fn is_global(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.mode.as_ref()).is_some_and(|mode| mode.global.is_some())
 }
 
-fn wanted(task: &Task) -> bool {
+pub(super) fn wanted(task: &Task) -> bool {
     !matches!(task.desired_state, Some(TaskState::SHUTDOWN | TaskState::REMOVE))
 }
 
@@ -217,5 +240,74 @@ async fn set(
     match engine.update_node(node, spec).await {
         Ok(()) | Err(Change::Outdated) => Ok(()),
         Err(Change::Failed(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).expect("as the engine writes it")
+    }
+
+    fn node(id: &str, availability: &str, labels: Value) -> bollard::models::Node {
+        let mut all = json!({"fleetwright.instance": format!("i-{id}")});
+        all.as_object_mut().expect("an object").extend(labels.as_object().expect("an object").clone());
+        read(json!({
+            "ID": id,
+            "Spec": {"Role": "worker", "Availability": availability, "Labels": all},
+            "Status": {"State": "ready"},
+        }))
+    }
+
+    /// A database on the volume of machine `a`, and a page that runs there as well.
+    fn observed(availability: &str, page_is_here: bool) -> Observed {
+        let service = |name: &str, constraints: Value| {
+            read(json!({
+                "ID": name,
+                "Spec": {
+                    "Name": name,
+                    "Labels": {"fleetwright.service": name},
+                    "TaskTemplate": {"Placement": {"Constraints": constraints}},
+                    "Mode": {"Replicated": {"Replicas": 1}},
+                },
+            }))
+        };
+        let task = |service: &str, node: &str| {
+            read(json!({
+                "ID": format!("{service}-1"), "ServiceID": service, "NodeID": node, "Slot": 1,
+                "DesiredState": "running", "Status": {"State": "running"},
+            }))
+        };
+        let volume: VolumeName = "data".parse().expect("a name");
+        Observed {
+            at: DateTime::UNIX_EPOCH,
+            nodes: vec![
+                node("a", availability, json!({ format!("{}data", mounted::VOLUME): "yes" })),
+                node("b", "active", json!({})),
+            ],
+            services: vec![service("db", json!([mounted::constraint(&volume)])), service("page", json!([]))],
+            tasks: vec![task("db", "a"), task("page", if page_is_here { "a" } else { "b" })],
+            configs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_machine_that_ends_moves_what_can_move_before_what_its_volume_binds_stops() {
+        let machines = ["i-a".parse().expect("an id")];
+        let step = |observed: &Observed, manner| next(observed, &machines, manner, DateTime::UNIX_EPOCH);
+        let own = |observed: &Observed| step(observed, Manner::OnItsOwn);
+        assert_eq!(own(&observed("active", true)), Step::Pause(machines[0].clone()));
+        assert_eq!(own(&observed("pause", true)), Step::Move("page".into()));
+        assert_eq!(own(&observed("pause", false)), Step::Drain(machines[0].clone()));
+        assert_eq!(own(&observed("drain", false)), Step::Wait, "the database stops");
+        let refused = step(&observed("active", true), Manner::Replace);
+        assert!(
+            matches!(&refused, Step::Refuse(why) if why.contains("`db` has no other machine")),
+            "{refused:?}"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The calls to the Docker Engine, with its errors in our words.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::access::{self, Pull};
 use super::observe::Observed;
 use super::raw::{self, Raw};
+use super::spec::NETWORK;
 use crate::port::cluster::ClusterError;
 
 /// How long one call may take. Calls that change the swarm's state wait for a majority of managers.
@@ -52,6 +54,11 @@ impl Engine {
     /// The connection itself, for calls that only one place makes.
     pub fn docker(&self) -> &Docker {
         &self.docker
+    }
+
+    /// The calls without types.
+    pub(super) fn raw(&self) -> &Raw {
+        &self.raw
     }
 
     /// An error of the engine in our words. `doing` says what was tried, on what.
@@ -97,6 +104,45 @@ impl Engine {
             error => self.error("reading the swarm's state", error),
         })?;
         Ok(Observed { at: Utc::now(), nodes, services, tasks, configs })
+    }
+
+    /// Creates the network that services share, unless it is there. Its addresses are of the pool that
+    /// the swarm was founded with.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub async fn ensure_network(&self) -> Result<(), ClusterError> {
+        let doing = "creating the services' network";
+        match self.raw.get(&format!("networks/{NETWORK}")).await {
+            Ok(found) if found["Scope"] == "swarm" && found["Driver"] == "overlay" => return Ok(()),
+            // A network of this machine alone hides that of the swarm.
+            Ok(_) => {
+                return Err(ClusterError::Refused {
+                    reason: format!(
+                        "a control machine has a network `{NETWORK}` that is not the cluster's; remove it with \
+                         `docker network rm {NETWORK}`"
+                    ),
+                });
+            }
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(self.error(doing, error)),
+        }
+        let network = serde_json::json!({ "Name": NETWORK, "Driver": "overlay", "CheckDuplicate": true });
+        match self.raw.post("networks/create", &network, None).await {
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            Err(error) => Err(self.error(doing, error)),
+        }
+    }
+
+    /// The names of secrets and configs that services mounted before the rollout that they are in. The types
+    /// of the API don't have the specification before it.
+    ///
+    /// # Errors
+    /// When the services can't be read.
+    pub async fn mounted_before(&self) -> Result<HashSet<String>, ClusterError> {
+        let services = self.raw.get("services").await;
+        let services = services.map_err(|error| self.error("reading the services", error))?;
+        Ok(raw::mounted_before(&services))
     }
 
     /// Gives a service another specification, if it is still as `seen`. Without credentials it keeps

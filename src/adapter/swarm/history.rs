@@ -22,7 +22,7 @@ use super::verdict::Verdict;
 use crate::model::desired::Kept;
 use crate::model::duration::human;
 use crate::model::name::Digest;
-use crate::model::service::{Deployment, FailedInstance, Origin, Revision, RevisionState};
+use crate::model::service::{Deployment, FailedInstance, Origin, PreDeployState, Revision, RevisionState};
 use crate::port::cluster::ClusterError;
 
 /// The label that holds what became of a revision.
@@ -39,6 +39,8 @@ const FAILED: &str = "fleetwright.failed";
 /// The label that holds when a restored revision's rollout began, in RFC 3339. The object itself
 /// is as old as the cluster that it was restored to.
 const SINCE: &str = "fleetwright.since";
+/// The label of a record with how far its `pre_deploy` command is: a word of [`Before`].
+const BEFORE: &str = "fleetwright.before";
 /// The label of a record that says that the service was removed.
 const REMOVED: &str = "fleetwright.removed";
 
@@ -86,6 +88,36 @@ pub struct Unreadable {
     pub origin: Origin,
 }
 
+/// How far a revision is that runs a command before it is rolled out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It waits for the command.
+    Waits,
+    /// The command has succeeded, and the service was updated.
+    Begun,
+    /// The command failed.
+    Failed,
+    /// The command's machine was lost.
+    Unknown,
+}
+
+impl Before {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Waits => "waits",
+            Self::Begun => "begun",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// A word of another version is read as the end of the wait: nothing is begun because of it.
+    fn read(word: &str) -> Self {
+        let all = [Self::Waits, Self::Begun, Self::Failed, Self::Unknown];
+        all.into_iter().find(|one| one.word() == word).unwrap_or(Self::Unknown)
+    }
+}
+
 /// One revision as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -109,6 +141,8 @@ pub struct Record {
     pub foreign: bool,
     /// Whether it once ran whole.
     pub ran: bool,
+    /// How far its `pre_deploy` command is; `None` for a revision that runs none.
+    pub before: Option<Before>,
     /// Why it failed.
     pub reason: Option<String>,
     /// The first failure that a machine reported.
@@ -137,6 +171,7 @@ impl Record {
             outcome: known,
             foreign: recorded.is_some() && known.is_none(),
             ran: labels.contains_key(RAN),
+            before: labels.get(BEFORE).map(|word| Before::read(word)),
             reason: labels.get(REASON).cloned(),
             failure: labels.get(FAILURE).cloned(),
             // One of another version is not shown, and carried.
@@ -150,14 +185,22 @@ impl Record {
         })
     }
 
-    /// The config object that keeps a new revision.
+    /// The config object that keeps a new revision, which first waits for its command if it `waits`.
     ///
     /// # Errors
     /// When the deployment can't be written as JSON.
-    pub fn create(deployment: &Deployment, number: u64) -> Result<ConfigSpec, serde_json::Error> {
+    pub fn create(
+        deployment: &Deployment,
+        number: u64,
+        waits: bool,
+    ) -> Result<ConfigSpec, serde_json::Error> {
         let stored = Stored { version: STORED_VERSION, deployment: deployment.clone() };
         let mut spec = object(deployment.spec.name.as_str(), number, &serde_json::to_vec(&stored)?);
-        spec.labels.get_or_insert_default().insert(TEMPLATE.to_owned(), spec::template_id(deployment));
+        let labels = spec.labels.get_or_insert_default();
+        labels.insert(TEMPLATE.to_owned(), spec::template_id(deployment));
+        if waits {
+            labels.insert(BEFORE.to_owned(), Before::Waits.word().to_owned());
+        }
         Ok(spec)
     }
 
@@ -238,6 +281,16 @@ impl Record {
         (before != (self.failure.clone(), self.failed.clone())).then_some(self)
     }
 
+    /// The record once its rollout has begun, at that time.
+    pub fn begun(self, at: DateTime<Utc>) -> Self {
+        Self { before: Some(Before::Begun), since: at, ..self }
+    }
+
+    /// Whether its rollout waits for its `pre_deploy` command.
+    pub fn waits(&self) -> bool {
+        self.before == Some(Before::Waits) && self.outcome.is_none() && !self.foreign
+    }
+
     /// Whether the record says that the service was removed.
     pub fn is_removal(&self) -> bool {
         self.content == Content::Removed
@@ -269,6 +322,12 @@ impl Record {
         if let Some(reason) = &self.reason {
             labels.insert(REASON.to_owned(), reason.clone());
         }
+        if let Some(before) = self.before {
+            labels.insert(BEFORE.to_owned(), before.word().to_owned());
+        }
+        if self.before == Some(Before::Begun) {
+            labels.insert(SINCE.to_owned(), self.since.to_rfc3339());
+        }
         if let Some(failure) = &self.failure {
             labels.insert(FAILURE.to_owned(), failure.clone());
         }
@@ -279,7 +338,7 @@ impl Record {
         spec
     }
 
-    fn revision(&self, state: RevisionState, reason: Option<String>) -> Revision {
+    fn revision(&self, state: RevisionState, reason: Option<String>, now: &Now) -> Revision {
         let (digest, origin, unread) = match &self.content {
             Content::Deployment(deployment) => {
                 (Some(deployment.digest.clone()), deployment.origin.clone(), None)
@@ -288,12 +347,24 @@ impl Record {
             Content::Removed => (None, Origin::by_hand(), None),
         };
         let failed = self.failed.clone().filter(|_| state != RevisionState::Running && !self.ran);
+        let pre_deploy = self.before.and_then(|before| match before {
+            // The service is at it already, and only its record is behind.
+            Before::Waits if self.number == now.current => Some(PreDeployState::Succeeded),
+            Before::Waits if self.waits() => {
+                Some(now.commands.get(&self.number).copied().unwrap_or(PreDeployState::Waiting))
+            }
+            Before::Waits => None,
+            Before::Begun => Some(PreDeployState::Succeeded),
+            Before::Failed => Some(PreDeployState::Failed),
+            Before::Unknown => Some(PreDeployState::Unknown),
+        });
         Revision {
             number: self.number,
             digest,
             origin,
             state,
             reason: reason.or(unread),
+            pre_deploy,
             failed,
             since: self.since,
         }
@@ -374,6 +445,8 @@ pub struct Now {
     pub waiting: Option<String>,
     /// Whether the engine goes back when the update fails.
     pub rolls_back: bool,
+    /// How far the commands of revisions are that wait for them.
+    pub commands: HashMap<u64, PreDeployState>,
 }
 
 impl Now {
@@ -413,7 +486,8 @@ pub fn derive(records: &[Record], now: &Now) -> Vec<(Record, RevisionState)> {
                 record.ran = true;
             }
             let gone_wrong = matches!(state, RevisionState::RolledBack | RevisionState::Failed);
-            let going_back = state == RevisionState::RollingOut && record.number > now.current;
+            let going_back =
+                state == RevisionState::RollingOut && record.number > now.current && !record.waits();
             if (gone_wrong || going_back) && record.reason.is_none() {
                 record.reason = reason(&record, now);
             }
@@ -441,7 +515,14 @@ fn state_of(record: &Record, now: &Now) -> Option<RevisionState> {
     if record.number < now.current {
         return Some(RevisionState::Replaced);
     }
+    // The time that its command took does not count, and its record is about to say so.
+    if record.waits() {
+        return Some(RevisionState::RollingOut);
+    }
     if record.number > now.current {
+        if let (Some(Before::Waits), Some(RevisionState::Replaced)) = (record.before, record.outcome) {
+            return Some(RevisionState::Replaced);
+        }
         return match now.update {
             Some(Update::ROLLBACK_COMPLETED) => Some(RevisionState::RolledBack),
             Some(Update::ROLLBACK_PAUSED) => Some(RevisionState::Failed),
@@ -471,7 +552,7 @@ fn state_of(record: &Record, now: &Now) -> Option<RevisionState> {
 }
 
 /// The derived history as people see it.
-pub fn shown(derived: Vec<(Record, RevisionState)>) -> Vec<Revision> {
+pub fn shown(derived: Vec<(Record, RevisionState)>, now: &Now) -> Vec<Revision> {
     derived
         .into_iter()
         .take(SHOWN)
@@ -482,7 +563,7 @@ pub fn shown(derived: Vec<(Record, RevisionState)>) -> Vec<Revision> {
                     record.reason.clone()
                 }
             };
-            record.revision(state, reason)
+            record.revision(state, reason, now)
         })
         .collect()
 }
@@ -559,12 +640,13 @@ mod tests {
             version: number,
             service: "web".into(),
             number,
-            spec: Record::create(&deployment, number).expect("JSON"),
+            spec: Record::create(&deployment, number, false).expect("JSON"),
             content: Content::Deployment(Box::new(deployment)),
             template: Some("t".into()),
             outcome: None,
             foreign: false,
             ran: false,
+            before: None,
             reason: None,
             failure: None,
             failed: None,
@@ -673,7 +755,7 @@ mod tests {
             Some(2),
             "it is not passed over"
         );
-        let shown = shown(derive(&[record], &now));
+        let shown = shown(derive(&[record], &now), &now);
         assert!(shown[0].digest.is_some(), "{shown:?}");
         assert!(shown[0].reason.as_deref().is_some_and(|reason| reason.contains("secrets")), "{shown:?}");
     }
@@ -775,7 +857,7 @@ mod tests {
         let read = Record::read(&config(first.updated())).expect("a record");
         assert_eq!(read.failed, Some(failed(3, &["no database"])));
         let now = Now { current: 2, verdict: Verdict::KeepsFailing { times: 3 }, ..Now::default() };
-        let shown = shown(derive(std::slice::from_ref(&read), &now));
+        let shown = shown(derive(std::slice::from_ref(&read), &now), &now);
         assert_eq!(shown[0].failed.as_ref().map(|failed| failed.exit), Some(3));
         // An unhealthy instance is reported before it ends, and its lines arrive with its end.
         let unhealthy = record(2).noting("web@1", Some("404 from /health"), None).expect("something new");
@@ -817,7 +899,7 @@ mod tests {
             failures: HashMap::from([(2, "web@1 ended".to_owned())]),
             ..Now::default()
         };
-        let shown = shown(derive(&[record(1), second], &now));
+        let shown = shown(derive(&[record(1), second], &now), &now);
         assert_eq!(shown[0].reason.as_deref(), Some("web@1 never became healthy: 500 from /health"));
     }
 
@@ -825,6 +907,55 @@ mod tests {
     fn a_revision_that_is_not_begun_is_not_there() {
         let now = Now { current: 1, update: Some(Update::COMPLETED), whole: true, ..Now::default() };
         assert_eq!(states(&[record(1), record(2)], &now), [(1, RevisionState::Running)]);
+    }
+
+    #[test]
+    fn a_revision_that_waits_for_its_command_rolls_out_and_is_judged_from_its_beginning() {
+        let mut first = record(1);
+        first.ran = true;
+        let config = Record::create(&spec::tests::deployment("web", 'b'), 2, true).expect("JSON");
+        let second = Record::read(&self::config(config)).expect("a record");
+        assert!(second.waits());
+        // Whatever the outcome of the update before it.
+        for update in [None, Some(Update::COMPLETED), Some(Update::ROLLBACK_COMPLETED)] {
+            let update_message = Some("of the update before".to_owned());
+            let mut now = Now { current: 1, update, update_message, whole: true, ..Now::default() };
+            now.verdict = Verdict::Succeeded;
+            let records = [first.clone(), second.clone()];
+            assert_eq!(states(&records, &now), [(2, RevisionState::RollingOut), (1, RevisionState::Running)]);
+            assert!(to_settle(&records, &now).iter().all(|record| record.number == 1), "{update:?}");
+            now.commands.insert(2, PreDeployState::Running);
+            let shown = shown(derive(&records, &now), &now);
+            assert_eq!((shown[0].pre_deploy, &shown[0].reason), (Some(PreDeployState::Running), &None));
+        }
+        // The service is at it: its command has succeeded, and the time that this took does not count.
+        let expired = Verdict::Expired { deadline: std::time::Duration::from_secs(300) };
+        let mut now = Now { current: 2, verdict: expired, update: Some(Update::UPDATING), ..Now::default() };
+        assert_eq!(states(std::slice::from_ref(&second), &now), [(2, RevisionState::RollingOut)]);
+        let began = DateTime::from_timestamp(1_700_000_600, 0).expect("a time");
+        let second = Record::read(&self::config(second.begun(began).updated())).expect("a record");
+        assert_eq!((second.since, second.waits()), (began, false));
+        now.verdict = Verdict::Open;
+        let shown = shown(derive(std::slice::from_ref(&second), &now), &now);
+        assert_eq!(shown[0].pre_deploy, Some(PreDeployState::Succeeded));
+    }
+
+    #[test]
+    fn a_command_that_failed_is_the_revision_s_failure() {
+        let mut second = record(2);
+        second.before = Some(Before::Unknown);
+        second.outcome = Some(RevisionState::Failed);
+        second.reason = Some("its machine was lost".to_owned());
+        let second = Record::read(&config(second.updated())).expect("a record");
+        let now = Now { current: 1, update: Some(Update::COMPLETED), whole: true, ..Now::default() };
+        let shown = shown(derive(&[record(1), second], &now), &now);
+        assert_eq!((shown[0].number, shown[0].state), (2, RevisionState::Failed));
+        assert_eq!(shown[0].pre_deploy, Some(PreDeployState::Unknown));
+        assert_eq!(shown[0].reason.as_deref(), Some("its machine was lost"));
+        // One that gave way to another is replaced, though it never ran.
+        let mut third = record(3);
+        (third.before, third.outcome) = (Some(Before::Waits), Some(RevisionState::Replaced));
+        assert_eq!(states(&[third], &now), [(3, RevisionState::Replaced)]);
     }
 
     #[test]

@@ -16,16 +16,20 @@ use futures_util::stream::BoxStream;
 use serde_json::Value;
 
 use super::Swarm;
+use super::drain::Manner;
 use super::engine::Change;
 use super::observe::{self, INSTANCE, Observed};
+use super::ports;
 use super::spec::{FEATURE, NODE, REGISTERED, YES};
 use super::symptoms;
 use crate::model::address::AddressPool;
 use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
+use crate::model::pressure::Pressure;
 use crate::model::secret::Secret;
-use crate::model::service::Symptoms;
+use crate::model::service::{PublishedPorts, Symptoms};
 use crate::port::cluster::ClusterError;
+use crate::port::jobs::JobStore;
 use crate::port::membership::Membership;
 
 /// Where managers listen for each other and for workers.
@@ -219,7 +223,12 @@ impl Membership for Swarm {
     }
 
     async fn evacuate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
-        super::drain::drain(self, machines, true).await
+        super::drain::drain(self, machines, Manner::Force).await
+    }
+
+    async fn vacate(&self, machines: &[MachineId]) -> Result<(), ClusterError> {
+        let _turn = self.drains.lock().await;
+        super::drain::drain(self, machines, Manner::OnItsOwn).await
     }
 
     async fn settle(&self) -> Result<(), ClusterError> {
@@ -230,12 +239,17 @@ impl Membership for Swarm {
     async fn node_of_task(&self, task: &str) -> Result<Option<String>, ClusterError> {
         match self.engine.docker().inspect_task(task).await {
             Ok(task) => Ok(task.node_id.filter(|node| !node.is_empty())),
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            // The engine forgets the task of an attempt that was stopped; its permit says where it ran.
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+                self.node_of_attempt(task).await
+            }
             Err(error) => Err(self.engine.error(format!("reading task {task}"), error)),
         }
     }
 
     async fn report_unhealthy(&self, task: &str, seen: &Symptoms) -> Result<(), ClusterError> {
+        // An attempt of a job has no revision, and a revision no permit.
+        self.ended(task, seen).await?;
         Swarm::report_unhealthy(self, task, seen).await
     }
 
@@ -251,6 +265,31 @@ impl Membership for Swarm {
             } else {
                 labels.remove(observe::GONE).is_some()
             }
+        })
+        .await
+    }
+
+    async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
+        Swarm::own_ports(self).await
+    }
+
+    async fn ports(&self, machine: &MachineId, ports: &PublishedPorts) -> Result<(), ClusterError> {
+        let observed = self.engine.observe().await?;
+        let node = observed.node(machine).and_then(|node| node.id.as_deref());
+        let node =
+            node.ok_or_else(|| ClusterError::NotFound { what: "machine", name: machine.to_string() })?;
+        self.change(node, |spec| ports::write(spec.labels.get_or_insert_default(), ports)).await
+    }
+
+    async fn pressure(&self, machine: &MachineId, pressure: Pressure) -> Result<(), ClusterError> {
+        let observed = self.engine.observe().await?;
+        let node = observed.node(machine).and_then(|node| node.id.as_deref());
+        let node =
+            node.ok_or_else(|| ClusterError::NotFound { what: "machine", name: machine.to_string() })?;
+        self.change(node, |spec| {
+            let text = pressure.to_string();
+            let labels = spec.labels.get_or_insert_default();
+            labels.insert(observe::PRESSURE.to_owned(), text.clone()).as_ref() != Some(&text)
         })
         .await
     }

@@ -10,8 +10,10 @@ use bollard::models::{
 };
 use chrono::{DateTime, Utc};
 
+use super::before;
 use super::history::{self, Now, Record};
 use super::lineage::Lineage;
+use super::ports;
 use super::scaled;
 use super::spec::{self, NODE, SERVICE};
 use super::verdict::{Limits, Progress, Verdict, judge};
@@ -32,6 +34,9 @@ pub const DRAIN: &str = "fleetwright.drain";
 
 /// The label that holds the [`Mark`] of a machine that is to reboot.
 pub const REBOOT: &str = "fleetwright.reboot";
+
+/// The label that holds how full a machine is. It is no metadata, so it does not begin as that does.
+pub const PRESSURE: &str = "fleetwright-pressure";
 
 /// The label of a machine whose agent has seen its engine stop.
 pub const GONE: &str = "fleetwright.engine-gone";
@@ -63,6 +68,7 @@ impl Observed {
     /// Our services, sorted by name.
     pub fn service_statuses(&self) -> Vec<ServiceStatus> {
         let mut statuses: Vec<_> = self.services.iter().filter_map(|service| self.status(service)).collect();
+        statuses.extend(self.service_names().iter().filter_map(|name| self.not_yet(name)));
         statuses.sort_by(|a, b| a.name.cmp(&b.name));
         statuses
     }
@@ -150,6 +156,7 @@ impl Observed {
             verdict: verdict.unwrap_or(if whole { Verdict::Succeeded } else { Verdict::Open }),
             waiting: waiting.map(waits),
             rolls_back: rolls_back(service),
+            commands: before::commands(self, &records),
         }
     }
 
@@ -214,9 +221,28 @@ impl Observed {
         })
     }
 
+    /// A service of which nothing runs yet, because its first revision waits for its command or failed in it.
+    fn not_yet(&self, name: &str) -> Option<ServiceStatus> {
+        if self.service(name).is_some() {
+            return None;
+        }
+        let records = self.records(name);
+        records.iter().max_by_key(|record| record.number)?.before?;
+        let now = Now { commands: before::commands(self, &records), ..Now::default() };
+        Some(ServiceStatus {
+            name: name.parse().ok()?,
+            desired: 0,
+            scaled_from: None,
+            stopped: false,
+            instances: Vec::new(),
+            history: history::shown(history::derive(&records, &now), &now),
+        })
+    }
+
     fn status(&self, service: &Service) -> Option<ServiceStatus> {
         let name = name_of(service)?;
-        let derived = history::derive(&self.records(name), &self.now(service));
+        let now = self.now(service);
+        let derived = history::derive(&self.records(name), &now);
         Some(ServiceStatus {
             name: name.parse().ok()?,
             desired: self.desired(service),
@@ -226,7 +252,7 @@ impl Observed {
             }),
             stopped: scaled::of(service).is_some_and(|held| held.stopped_at.is_some()),
             instances: self.instances(service),
-            history: history::shown(derived),
+            history: history::shown(derived, &now),
         })
     }
 
@@ -244,10 +270,16 @@ impl Observed {
         let failures = self.failures_by_slot(service, &lineage);
         let trial = trial(service);
         let mut instances: Vec<Instance> = Vec::new();
-        let mut failed: BTreeMap<String, Instance> = BTreeMap::new();
+        let mut failed: BTreeMap<String, (Instance, &Task)> = BTreeMap::new();
+        // The newest task of each slot that ended as it was meant to.
+        let mut ended: HashMap<Slot, Option<DateTime<Utc>>> = HashMap::new();
         for task in self.tasks_of(service) {
             let node = task.node_id.as_deref().and_then(|id| nodes.get(id).copied());
-            let Some(mut instance) = instance(task, name, node, ports) else { continue };
+            let Some(mut instance) = instance(task, name, node, ports) else {
+                let newest = ended.entry(slot(task)).or_default();
+                *newest = (*newest).max(task.created_at);
+                continue;
+            };
             if lineage.of(task) == lineage.current {
                 instance.restarts = failures.get(&slot(task)).copied().unwrap_or(0);
             }
@@ -259,19 +291,21 @@ impl Observed {
                 instance.state = InstanceState::Starting;
             }
             if instance.state == InstanceState::Failed {
-                let newer = failed.get(&instance.name).is_none_or(|known| known.since < instance.since);
+                let newer = failed.get(&instance.name).is_none_or(|(known, _)| known.since < instance.since);
                 if newer {
-                    failed.insert(instance.name.clone(), instance);
+                    failed.insert(instance.name.clone(), (instance, task));
                 }
             } else {
                 instances.push(instance);
             }
         }
         // The last failure explains why nothing healthy stands in its place yet, and is old news afterwards.
-        for (name, instance) in failed {
+        for (name, (instance, task)) in failed {
             let healed =
                 instances.iter().any(|other| other.name == name && other.state == InstanceState::Healthy);
-            if !healed {
+            // Another ran in its place since, and was scaled down.
+            let replaced = ended.get(&slot(task)).is_some_and(|newest| *newest > task.created_at);
+            if !healed && !replaced {
                 instances.push(instance);
             }
         }
@@ -448,6 +482,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         group: metadata.get("group").cloned().unwrap_or_default(),
         metadata,
         features: spec::features(labels),
+        pressure: label(node, PRESSURE).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -459,15 +494,15 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
     let machine: Option<MachineId> =
         node.and_then(|node| label(node, INSTANCE)).and_then(|id| id.parse().ok());
     let mut addresses = Vec::new();
-    if let (TaskState::RUNNING, Some(host)) = (state, node.and_then(address)) {
+    if let (TaskState::RUNNING, Some(node), Some(host)) = (state, node, node.and_then(address)) {
         let published = status.port_status.as_ref().and_then(|status| status.ports.as_ref());
-        addresses.extend(
-            published
-                .into_iter()
-                .flatten()
-                .filter_map(|port| u16::try_from(port.published_port?).ok())
-                .map(|port| SocketAddr::new(host, port)),
-        );
+        let published = published.into_iter().flatten();
+        let known: Vec<u16> = published.filter_map(|port| u16::try_from(port.published_port?).ok()).collect();
+        let reported = || ports::reported(node, task.id.as_deref().unwrap_or_default());
+        // The engine forgets some after a change of leader.
+        let found =
+            if known.len() < ports { reported().iter().map(|port| port.host).collect() } else { known };
+        addresses.extend(found.into_iter().map(|port| SocketAddr::new(host, port)));
     }
     let mut message = status.err.clone().filter(|text| !text.is_empty()).map(|text| plain(&text));
     let known = match state {
@@ -561,7 +596,7 @@ pub fn replicas(service: &Service) -> Option<u32> {
 }
 
 /// The engine's words without its names for its own parts.
-fn plain(error: &str) -> String {
+pub fn plain(error: &str) -> String {
     let text = error.trim_start_matches("task: ").replace("dockerexec: ", "");
     text.trim().to_owned()
 }

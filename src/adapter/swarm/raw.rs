@@ -5,6 +5,7 @@
 //! the engine writes `Healthcheck`: the check was gone from everything that was written back, and
 //! with the check every instance, since it was another template then.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,7 +13,8 @@ use base64::engine::general_purpose::URL_SAFE;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::Service;
-use reqwest::{Client, RequestBuilder};
+use reqwest::header::{CONNECTION, UPGRADE};
+use reqwest::{Client, RequestBuilder, StatusCode, Upgraded};
 use serde_json::Value;
 
 /// The engine's API without types.
@@ -61,6 +63,28 @@ impl Raw {
         }
         answer(request).await.map(drop)
     }
+
+    /// Creates what `body` describes at `path`, and gives the engine's answer.
+    ///
+    /// # Errors
+    /// What the engine answered, or that it did not.
+    pub async fn create(&self, path: &str, body: &Value) -> Result<Value, Error> {
+        answer(self.client.post(format!("{}/{path}", self.base)).json(body)).await
+    }
+
+    /// Opens the stream that a request to `path` begins.
+    ///
+    /// # Errors
+    /// What the engine answered, or that it did not.
+    pub async fn hijack(&self, path: &str, body: &Value) -> Result<Upgraded, Error> {
+        let request = self.client.post(format!("{}/{path}", self.base)).json(body);
+        let request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "tcp");
+        let response = request.send().await.map_err(failed)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refusal(response.status(), &response.bytes().await.map_err(failed)?));
+        }
+        response.upgrade().await.map_err(failed)
+    }
 }
 
 async fn answer(request: RequestBuilder) -> Result<Value, Error> {
@@ -70,12 +94,16 @@ async fn answer(request: RequestBuilder) -> Result<Value, Error> {
     if status.is_success() {
         return if body.is_empty() { Ok(Value::Null) } else { Ok(serde_json::from_slice(&body)?) };
     }
-    let message = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    Err(refusal(status, &body))
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Error {
+    let message = serde_json::from_slice::<Value>(body).unwrap_or_default();
     let message = message["message"].as_str().map(str::to_owned);
-    Err(Error::DockerResponseServerError {
+    Error::DockerResponseServerError {
         status_code: status.as_u16(),
-        message: message.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned()),
-    })
+        message: message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()),
+    }
 }
 
 fn failed(error: reqwest::Error) -> Error {
@@ -108,6 +136,23 @@ pub fn services(mut list: Value) -> Result<Vec<Service>, Error> {
     Ok(serde_json::from_value(list)?)
 }
 
+/// The names of secrets and configs in the specifications that services had before a rollout that has not ended.
+pub fn mounted_before(services: &Value) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for service in services.as_array().into_iter().flatten() {
+        let state = service.pointer("/UpdateStatus/State").and_then(Value::as_str).unwrap_or_default();
+        if matches!(state, "" | "completed" | "rollback_completed") {
+            continue;
+        }
+        for (list, key) in [("Secrets", "SecretName"), ("Configs", "ConfigName")] {
+            let mounted = service.pointer(&format!("/PreviousSpec/TaskTemplate/ContainerSpec/{list}"));
+            let mounted = mounted.and_then(Value::as_array).into_iter().flatten();
+            found.extend(mounted.filter_map(|one| one[key].as_str()).map(str::to_owned));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +168,24 @@ mod tests {
         let check = container.and_then(|container| container.health_check).and_then(|check| check.test);
         assert_eq!(check, Some(vec!["CMD".to_owned(), "/probe".to_owned()]));
         assert!(services(Value::Null).is_err());
+    }
+
+    #[test]
+    fn what_a_rollout_may_go_back_to_is_kept() {
+        let service = |state: &str| {
+            serde_json::json!([{
+                "UpdateStatus": { "State": state },
+                "PreviousSpec": { "TaskTemplate": { "ContainerSpec": {
+                    "Secrets": [{ "SecretName": "s" }], "Configs": [{ "ConfigName": "c" }],
+                } } },
+            }])
+        };
+        for state in ["updating", "paused", "rollback_started", "rollback_paused"] {
+            assert_eq!(mounted_before(&service(state)).len(), 2, "{state}");
+        }
+        for state in ["completed", "rollback_completed"] {
+            assert!(mounted_before(&service(state)).is_empty(), "{state}");
+        }
+        assert!(mounted_before(&serde_json::json!([{}])).is_empty());
     }
 }

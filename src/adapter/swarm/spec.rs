@@ -6,19 +6,25 @@ use std::time::Duration;
 
 use bollard::models::{
     EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum, EndpointSpec,
-    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountTmpfsOptions, MountType, ResourceObject,
-    ResourcesUlimits, ServiceSpec, ServiceSpecMode, ServiceSpecModeReplicated, ServiceSpecRollbackConfig,
+    EndpointSpecModeEnum, HealthConfig, Limit, Mount, MountTmpfsOptions, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig, NetworkAttachmentConfig, ResourceObject, ResourcesUlimits, ServiceSpec,
+    ServiceSpecMode, ServiceSpecModeReplicated, ServiceSpecRollbackConfig,
     ServiceSpecRollbackConfigFailureActionEnum, ServiceSpecRollbackConfigOrderEnum, ServiceSpecUpdateConfig,
     ServiceSpecUpdateConfigFailureActionEnum, ServiceSpecUpdateConfigOrderEnum, TaskSpec,
-    TaskSpecContainerSpec, TaskSpecLogDriver, TaskSpecPlacement, TaskSpecPlacementPreferences,
-    TaskSpecPlacementSpread, TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum,
+    TaskSpecContainerSpec, TaskSpecContainerSpecConfigs, TaskSpecContainerSpecFile,
+    TaskSpecContainerSpecFile1, TaskSpecContainerSpecSecrets, TaskSpecLogDriver, TaskSpecPlacement,
+    TaskSpecPlacementPreferences, TaskSpecPlacementSpread, TaskSpecResources, TaskSpecRestartPolicy,
+    TaskSpecRestartPolicyConditionEnum,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::mounted;
 use crate::model::container::{ContainerSettings, RestartCondition};
 use crate::model::feature::{Feature, Features, Needs};
+use crate::model::mount::{Owned, VolumeMount, VolumeSource};
 use crate::model::name::Digest;
+use crate::model::role::{self, ROLE_PORT, TOKEN_FILE};
 use crate::model::service::{Deployment, HealthProbe, Protocol, Scale};
 
 /// The label that names a service of ours; anything without it is somebody else's.
@@ -48,6 +54,15 @@ pub const PROBE_ON_MACHINE: &str = "/var/lib/fleetwright/probe";
 /// Where a container sees it.
 pub const PROBE_IN_CONTAINER: &str = "/.fleetwright/probe";
 
+/// The label that the engine gives the containers of its tasks, with the task's id.
+pub const TASK: &str = "com.docker.swarm.task.id";
+/// The label of containers that have a role, with the role as the deployment names it. A control machine reads it
+/// in the managers' record of the task, never in what a machine says.
+pub const ROLE: &str = "fleetwright.aws-role";
+
+/// The overlay network that services share.
+pub const NETWORK: &str = "fleetwright";
+
 /// How much longer than its drain time an instance may take to end before it is killed.
 const GRACE_AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// Time between the end of an instance and the start of the one that replaces it.
@@ -66,7 +81,9 @@ pub enum OnFailure {
 pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure) -> ServiceSpec {
     let spec = &deployment.spec;
     // A fixed port can't be held by the old and the new instance on one machine.
-    let exclusive = spec.ports.iter().any(|port| port.host.is_some());
+    let fixed = spec.ports.iter().any(|port| port.host.is_some());
+    // Nor can a volume be written by both.
+    let exclusive = fixed || spec.container.named_volumes().next().is_some();
     let (template, id) = template(deployment);
     let labels = HashMap::from([
         (SERVICE.to_owned(), spec.name.to_string()),
@@ -159,6 +176,11 @@ fn template(deployment: &Deployment) -> (TaskSpec, String) {
             max_replicas: deployment.spec.container.max_per_machine.map(i64::from),
             ..Default::default()
         }),
+        networks: deployment.network.then(|| {
+            let name = deployment.spec.name.to_string();
+            let target = Some(NETWORK.to_owned());
+            vec![NetworkAttachmentConfig { target, aliases: Some(vec![name]), ..Default::default() }]
+        }),
         log_driver: deployment.spec.container.logging.map(|limits| TaskSpecLogDriver {
             name: Some("json-file".to_owned()),
             options: Some(HashMap::from([
@@ -213,15 +235,23 @@ fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
     if let Some(at) = deployment.restarted {
         labels.insert(RESTARTED.to_owned(), at.to_rfc3339());
     }
+    if let Some(role) = &settings.aws_role {
+        labels.insert(ROLE.to_owned(), role.clone());
+    }
+    let mut environment: Vec<String> =
+        spec.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if settings.aws_role.is_some() {
+        environment.extend(role::variables().iter().map(|(name, value)| format!("{name}={value}")));
+    }
     let mounts = mounts(deployment);
     // What says nothing is left out, and so the template of an older revision stays what it was.
     let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     TaskSpecContainerSpec {
         image: Some(format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest)),
         labels: Some(labels),
-        command: given(&settings.entrypoint),
+        command: given(&command(settings)),
         args: given(&spec.command),
-        env: Some(spec.environment.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+        env: Some(environment),
         hostname: settings.hostname.clone(),
         user: settings.user.clone(),
         dir: settings.workdir.clone(),
@@ -248,8 +278,92 @@ fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
         stop_grace_period: Some(nanos(spec.drain + GRACE_AFTER_DRAIN)),
         mounts: (!mounts.is_empty()).then_some(mounts),
         health_check: Some(health(deployment)),
+        secrets: secrets(deployment),
+        configs: files(settings),
         ..Default::default()
     }
+}
+
+/// Whether the helper is what a container executes first.
+fn is_helped(settings: &ContainerSettings) -> bool {
+    settings.aws_role.is_some() || settings.secrets.iter().any(|secret| secret.env.is_some())
+}
+
+/// What is executed in place of the image's own entry point. Where secrets are to be variables, it is the
+/// helper, which sets them and executes what follows: so their values stand in no specification. Where there is a
+/// role, it waits until the agent serves the credentials, because some SDKs ask once only.
+fn command(settings: &ContainerSettings) -> Vec<String> {
+    if !is_helped(settings) {
+        return settings.entrypoint.clone();
+    }
+    let variables = settings
+        .secrets
+        .iter()
+        .filter_map(|secret| Some(format!("{}={}", secret.env.as_ref()?, secret.target)));
+    let mut command = vec![PROBE_IN_CONTAINER.to_owned(), "exec".to_owned()];
+    command.extend(settings.aws_role.is_some().then(|| format!("@{ROLE_PORT}")));
+    command.extend(variables);
+    command.push("--".to_owned());
+    command.extend(settings.entrypoint.iter().cloned());
+    command
+}
+
+/// Whether what the image starts must be known, because something else is started first.
+pub fn needs_entry(deployment: &Deployment) -> bool {
+    let settings = &deployment.spec.container;
+    settings.entrypoint.is_empty() && is_helped(settings)
+}
+
+/// The secrets that a container mounts, without the engine's ids.
+fn secrets(deployment: &Deployment) -> Option<Vec<TaskSpecContainerSpecSecrets>> {
+    let mounted = deployment.spec.container.secrets.iter().map(|secret| {
+        let Owned { uid, gid, mode } = secret.owned;
+        let file = TaskSpecContainerSpecFile {
+            name: Some(secret.target.clone()),
+            uid: Some(uid.to_string()),
+            gid: Some(gid.to_string()),
+            mode: Some(mode),
+        };
+        let version = deployment.secrets.get(&secret.from);
+        TaskSpecContainerSpecSecrets {
+            file: Some(file),
+            secret_id: None,
+            secret_name: version.map(|version| mounted::secret_name(&secret.from, version)),
+        }
+    });
+    let token = deployment.spec.container.aws_role.as_ref().map(|_| TaskSpecContainerSpecSecrets {
+        file: Some(TaskSpecContainerSpecFile {
+            name: Some(TOKEN_FILE.to_owned()),
+            uid: Some("0".to_owned()),
+            gid: Some("0".to_owned()),
+            // Whoever the container runs as.
+            mode: Some(0o444),
+        }),
+        secret_id: None,
+        secret_name: Some(mounted::token_name(deployment)),
+    });
+    let mounted: Vec<_> = mounted.chain(token).collect();
+    (!mounted.is_empty()).then_some(mounted)
+}
+
+/// The files that a container mounts, without the engine's ids.
+fn files(settings: &ContainerSettings) -> Option<Vec<TaskSpecContainerSpecConfigs>> {
+    let mounted = settings.files.iter().map(|file| {
+        let Owned { uid, gid, mode } = file.owned;
+        let at = TaskSpecContainerSpecFile1 {
+            name: Some(file.target.clone()),
+            uid: Some(uid.to_string()),
+            gid: Some(gid.to_string()),
+            mode: Some(mode),
+        };
+        TaskSpecContainerSpecConfigs {
+            file: Some(at),
+            config_name: Some(mounted::file_name(file)),
+            ..Default::default()
+        }
+    });
+    let mounted: Vec<_> = mounted.collect();
+    (!mounted.is_empty()).then_some(mounted)
 }
 
 /// Capabilities by the engine's names for them.
@@ -261,7 +375,8 @@ fn capabilities(names: &[String]) -> Vec<String> {
 fn mounts(deployment: &Deployment) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let probed = |probe: &HealthProbe| matches!(probe, HealthProbe::Http { .. } | HealthProbe::Tcp { .. });
-    if deployment.spec.health.as_ref().is_some_and(|check| probed(&check.probe)) {
+    let settings = &deployment.spec.container;
+    if is_helped(settings) || deployment.spec.health.as_ref().is_some_and(|check| probed(&check.probe)) {
         mounts.push(Mount {
             typ: Some(MountType::BIND),
             source: Some(PROBE_ON_MACHINE.to_owned()),
@@ -270,7 +385,8 @@ fn mounts(deployment: &Deployment) -> Vec<Mount> {
             ..Default::default()
         });
     }
-    for (target, tmpfs) in &deployment.spec.container.tmpfs {
+    mounts.extend(settings.volumes.iter().map(volume));
+    for (target, tmpfs) in &settings.tmpfs {
         mounts.push(Mount {
             typ: Some(MountType::TMPFS),
             target: Some(target.clone()),
@@ -283,6 +399,36 @@ fn mounts(deployment: &Deployment) -> Vec<Mount> {
         });
     }
     mounts
+}
+
+fn volume(mounted: &VolumeMount) -> Mount {
+    let mut mount = Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(mounted.target.clone()),
+        read_only: mounted.read_only.then_some(true),
+        ..Default::default()
+    };
+    match &mounted.source {
+        VolumeSource::Named(name) => mount.source = Some(name.to_string()),
+        VolumeSource::Host(path) => {
+            mount.typ = Some(MountType::BIND);
+            mount.source = Some(path.clone());
+        }
+        VolumeSource::Nfs { server, path, options } => {
+            let options = format!("addr={server},{options}");
+            // An existing volume with other options would be used without a word.
+            mount.source = Some(mounted::nfs_name(path, &options));
+            let options = [("type", "nfs".to_owned()), ("o", options), ("device", format!(":{path}"))];
+            mount.volume_options = Some(MountVolumeOptions {
+                driver_config: Some(MountVolumeOptionsDriverConfig {
+                    name: Some("local".to_owned()),
+                    options: Some(options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+                }),
+                ..Default::default()
+            });
+        }
+    }
+    mount
 }
 
 fn health(deployment: &Deployment) -> HealthConfig {
@@ -337,6 +483,15 @@ fn reservations(deployment: &Deployment) -> Option<ResourceObject> {
 /// What a deployment's placement asks for, and what its machines must be able to do. Nothing is ever
 /// placed on a node that joined with a stolen join token, which is never registered.
 fn placement(deployment: &Deployment) -> Vec<String> {
+    let mut found = placement_without_volumes(deployment);
+    if deployment.spec.scale != Scale::EveryMachine {
+        found.extend(deployment.spec.container.named_volumes().map(mounted::constraint));
+    }
+    found
+}
+
+/// The same without the machine that a volume binds it to.
+pub fn placement_without_volumes(deployment: &Deployment) -> Vec<String> {
     let mut found = vec![format!("node.labels.{REGISTERED} == {YES}")];
     found.extend(constraints(&deployment.spec.placement));
     found.extend(Needs::of(deployment).machines.iter().map(needs));
@@ -344,7 +499,7 @@ fn placement(deployment: &Deployment) -> Vec<String> {
 }
 
 /// The constraint that keeps instances off machines whose agent lacks `feature`.
-fn needs(feature: Feature) -> String {
+pub fn needs(feature: Feature) -> String {
     format!("node.labels.{NODE}{FEATURE}{feature} == {YES}")
 }
 
@@ -408,11 +563,14 @@ pub(super) mod tests {
                 update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(3), deadline: None },
                 drain: Duration::from_secs(3),
                 container: ContainerSettings::default(),
+                pre_deploy: None,
             },
             registry: "registry.internal:5000".into(),
             digest: format!("sha256:{}", hex.to_string().repeat(64)).parse().expect("a digest"),
             origin: Origin { repository: "web".into(), commit: "c".repeat(40), subject: "first".into() },
             restarted: None,
+            secrets: BTreeMap::new(),
+            network: true,
         }
     }
 
@@ -449,6 +607,8 @@ pub(super) mod tests {
             (spec.task_template, template_id(&changed))
         };
         let plain = of(&|_| ());
+        // As the version before wrote it: its instances are not replaced.
+        assert_eq!(of(&|one| one.network = false).1, "f5b5892da1914125");
         assert_eq!(plain.0, service_spec(&deployment("web", 'a'), 9, OnFailure::Stop).task_template);
         let rest: [&dyn Fn(&mut Deployment); 3] = [
             &|one| one.spec.scale = Scale::Replicas(7),
@@ -462,6 +622,32 @@ pub(super) mod tests {
             &|one| *one = deployment("web", 'b'),
         ];
         assert!(instances.iter().all(|change| of(change).1 != plain.1));
+    }
+
+    #[test]
+    fn a_container_with_a_role_has_its_token_and_waits_for_its_credentials() {
+        let mut with_role = deployment("web", 'a');
+        with_role.spec.container.aws_role = Some("uploads".to_owned());
+        // What a deployment says is overruled where it is about the role.
+        with_role.spec.container.labels.insert(ROLE.to_owned(), "another".to_owned());
+        assert!(needs_entry(&with_role));
+        let spec = service_spec(&with_role, 1, OnFailure::RollBack).task_template.expect("a template");
+        let container = spec.container_spec.expect("a container");
+        assert_eq!(container.labels.expect("labels")[ROLE], "uploads");
+        assert_eq!(container.command.expect("a command"), [PROBE_IN_CONTAINER, "exec", "@7446", "--"]);
+        let variables = container.env.expect("variables");
+        assert!(
+            variables.contains(
+                &"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:7446/v1/credentials".to_owned()
+            )
+        );
+        let secrets = container.secrets.expect("secrets");
+        assert_eq!(secrets[0].secret_name, Some(mounted::token_name(&with_role)));
+        let constraints = spec.placement.and_then(|placement| placement.constraints).expect("constraints");
+        assert!(constraints.contains(&needs(Feature::AwsRoles)), "{constraints:?}");
+        let mut other = with_role.clone();
+        other.spec.container.aws_role = Some("other".to_owned());
+        assert_ne!(template_id(&with_role), template_id(&other), "another role is another template");
     }
 
     #[test]
@@ -503,6 +689,7 @@ pub(super) mod tests {
     fn a_node_that_no_control_machine_registered_gets_no_instance() {
         let mut anywhere = deployment("web", 'a');
         anywhere.spec.placement.clear();
+        anywhere.network = false;
         let constraints = placement(&anywhere);
         assert!(!fits(&constraints, &HashMap::new()));
         assert!(fits(&constraints, &HashMap::from([(REGISTERED.to_owned(), YES.to_owned())])));

@@ -11,6 +11,7 @@ use bollard::query_parameters::{EventsOptions, LogsOptions};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 
+use super::spec::TASK;
 use crate::model::line::plain;
 use crate::model::service::{Ended, Symptoms};
 
@@ -46,7 +47,7 @@ async fn of_event(docker: &Docker, event: EventMessage) -> Option<(String, Sympt
         return None;
     }
     let actor = event.actor?;
-    let task = actor.attributes?.get("com.docker.swarm.task.id")?.clone();
+    let task = actor.attributes?.get(TASK)?.clone();
     let container = actor.id?;
     let state = docker.inspect_container(&container, None).await.ok()?.state?;
     let lines = if ended { last_lines(docker, &container).await } else { Vec::new() };
@@ -77,7 +78,7 @@ async fn last_lines(docker: &Docker, container: &str) -> Vec<String> {
 }
 
 /// The last lines of a log, short and without what a terminal would obey.
-async fn collected(lines: impl Stream<Item = String>) -> Vec<String> {
+pub(super) async fn collected(lines: impl Stream<Item = String>) -> Vec<String> {
     let mut all: Vec<String> = lines
         .map(|line| {
             let line = plain(line.trim_end());

@@ -1,7 +1,9 @@
 //! Watching a swarm: the engine reports changes of services and nodes, but not of tasks, so
 //! this looks at everything often while something moves and now and then while nothing does.
-//! However many watch, one looks; when nobody does, nothing is asked.
+//! One task observes for all watchers, as often as the most eager of them needs; without watchers,
+//! nothing is asked.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +18,37 @@ use super::engine::Engine;
 use super::observe::{self, Observed};
 use crate::port::cluster::{ClusterError, Snapshot};
 
-/// Time between two looks while something moves.
-const BUSY: Duration = Duration::from_millis(120);
-/// Time between two looks while nothing does. A crash is seen this late; a change that
-/// somebody asked for is announced by an event.
-const IDLE: Duration = Duration::from_millis(500);
+/// How soon a watcher needs to know what has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// A person or a rollout waits for it.
+    Eager,
+    /// It is only recorded.
+    Patient,
+}
+
+impl Pace {
+    /// Time between two looks while something moves.
+    const fn busy(self) -> Duration {
+        match self {
+            Self::Eager => Duration::from_millis(120),
+            Self::Patient => Duration::from_secs(1),
+        }
+    }
+
+    /// Time between two looks while nothing does. A crash is seen this late; a change that
+    /// somebody asked for is announced by an event. The engine keeps the last tasks of each
+    /// instance, so what came and went between two looks is still seen.
+    const fn idle(self) -> Duration {
+        match self {
+            Self::Eager => Duration::from_millis(500),
+            Self::Patient => Duration::from_secs(3),
+        }
+    }
+}
+
+/// Time before the engine is asked for its events again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long after the last change looking often is still worth it.
 const RESTLESS: Duration = Duration::from_secs(30);
 /// How long the engine may fail to answer before watchers are told.
@@ -41,6 +69,26 @@ struct Shared {
     /// Held while looking, so that an older picture never replaces a newer one.
     looking: tokio::sync::Mutex<()>,
     running: Mutex<bool>,
+    /// How many watch eagerly.
+    eager: AtomicUsize,
+}
+
+/// Counts an eager watcher for as long as there is one.
+struct Eager(Arc<Shared>);
+
+impl Eager {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.eager.fetch_add(1, Ordering::Relaxed);
+        // The observing task may be in the middle of a long pause.
+        shared.wake.notify_one();
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Eager {
+    fn drop(&mut self) {
+        self.0.eager.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The one that looks.
@@ -55,6 +103,7 @@ impl Watcher {
             wake: Notify::new(),
             looking: tokio::sync::Mutex::default(),
             running: Mutex::new(false),
+            eager: AtomicUsize::new(0),
         }))
     }
 
@@ -71,6 +120,7 @@ impl Watcher {
     /// What there is now, and again after every change.
     pub async fn watch(
         &self,
+        pace: Pace,
     ) -> Result<impl Stream<Item = Result<Snapshot, ClusterError>> + Send + 'static, ClusterError> {
         self.0.look().await?;
         let mut receiver = {
@@ -83,16 +133,17 @@ impl Watcher {
             receiver
         };
         receiver.mark_changed();
+        let eager = (pace == Pace::Eager).then(|| Eager::new(&self.0));
         let endpoint = "the manager's engine".to_owned();
-        Ok(stream::unfold(Some((receiver, endpoint)), |state| async move {
-            let (mut receiver, endpoint) = state?;
+        Ok(stream::unfold(Some((receiver, endpoint, eager)), |state| async move {
+            let (mut receiver, endpoint, eager) = state?;
             loop {
                 receiver.changed().await.ok()?;
                 let seen = receiver.borrow_and_update().clone();
                 match seen {
                     Seen::Nothing => {}
                     Seen::Snapshot(snapshot) => {
-                        return Some((Ok(snapshot.as_ref().clone()), Some((receiver, endpoint))));
+                        return Some((Ok(snapshot.as_ref().clone()), Some((receiver, endpoint, eager))));
                     }
                     Seen::Lost(reason) => {
                         return Some((Err(ClusterError::Unreachable { endpoint, reason }), None));
@@ -148,7 +199,8 @@ impl Shared {
                     return;
                 }
             }
-            let mut pause = IDLE;
+            let pace = if self.eager.load(Ordering::Relaxed) > 0 { Pace::Eager } else { Pace::Patient };
+            let mut pause = pace.idle();
             match self.look().await {
                 Ok(snapshot) => {
                     last_answer = Instant::now();
@@ -158,7 +210,7 @@ impl Shared {
                     }
                     let restless = last_change.elapsed() < RESTLESS;
                     if restless && observe::is_busy(&snapshot.services, &snapshot.machines) {
-                        pause = BUSY;
+                        pause = pace.busy();
                     }
                 }
                 Err(error) => {
@@ -175,7 +227,7 @@ impl Shared {
                 event = events.next() => match event {
                     Some(Ok(_)) => last_change = Instant::now(),
                     Some(Err(_)) | None => {
-                        tokio::time::sleep(IDLE).await;
+                        tokio::time::sleep(AGAIN).await;
                         events = self.events();
                     }
                 },

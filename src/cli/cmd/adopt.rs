@@ -204,6 +204,7 @@ async fn preview(context: &Context, name: &StackName) -> Result<(), Failure> {
     let stack = one(cloud, wanted, &found, &BTreeMap::new(), &unheard, pace, &session.stop).await;
     let mut plan = Plan {
         access: None,
+        notify: None,
         version: PLAN_VERSION,
         project: session.wanted.project.clone(),
         environment: session.wanted.environment.clone(),

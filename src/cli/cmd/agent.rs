@@ -15,31 +15,41 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
+use crate::adapter::agents::AgentCalls;
 use crate::adapter::authority::{self, Authority, Signed};
 use crate::adapter::aws::{Aws, Sts};
 use crate::adapter::cluster_api::{ClusterApi, Credential, MachineKey, Source};
 use crate::adapter::host::SystemdHost;
 use crate::adapter::issuer::ClusterIssuer;
 use crate::adapter::metadata::InstanceMetadata;
+use crate::adapter::permits;
 use crate::adapter::probe;
 use crate::adapter::raft_log::LogFiles;
 use crate::adapter::registry_access::{CERTIFICATES, RegistryAccess};
-use crate::adapter::swarm::{Engine, PROBE_ON_MACHINE, Swarm};
+use crate::adapter::swarm::{Engine, JobHolder, PERMITS_ON_MACHINE, PROBE_ON_MACHINE, SOCKET, Swarm};
+use crate::adapter::timeline::{ON_MACHINE as EVENTS_ON_MACHINE, SqliteTimeline};
+use crate::adapter::webhook::Webhooks;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::prefix;
 use crate::cli::failure::Failure;
 use crate::cli::read::plain;
-use crate::driver::agent::desired::Desired;
+use crate::driver::agent::desired::{All, Desired};
 use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
 use crate::driver::cluster::{Own, Published};
+use crate::driver::jobs::Permits;
 use crate::driver::members::Members;
+use crate::driver::notify::Notifier;
 use crate::driver::rendezvous::Rendezvous;
+use crate::driver::role::Issuer;
 use crate::driver::standing::Standings;
+use crate::driver::timeline::Events;
 use crate::model::address::AddressPool;
+use crate::model::identity::Caller;
 use crate::model::machine::Role;
 use crate::model::member::Identity;
 use crate::model::name::{ClusterName, EnvironmentName, ProjectName};
+use crate::model::role::RoleHome;
 use crate::model::window::{BadWindow, Day, Hours, Window};
 use crate::port::cluster_wire::PORT;
 use crate::port::etcd::EtcdAccess;
@@ -47,11 +57,14 @@ use crate::port::membership::{ClusterSecrets, Metadata};
 use crate::port::reboot::Host;
 use crate::port::recovery::EtcdSurvivor;
 use crate::port::standing::Restore;
+use crate::port::timeline::Timeline;
 use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
 mod publish;
 mod rights;
+mod roles;
+mod streams;
 
 use rights::Rights;
 
@@ -219,12 +232,34 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
     });
     let keep = tokio::spawn(keep_authority(access.clone(), config.registry_parameter.is_some()));
     let host = SystemdHost::new();
-    let swarm = Swarm::new(engine(&host).await, access);
+    let engine = engine(&host).await;
+    let docker = engine.docker().clone();
+    let swarm = Swarm::new(engine, access.clone()).with_secrets(aws.secret_values(&prefix), access);
     let key = MachineKey::new()
         .map_err(|error| Failure::failed(format!("making this machine's key: {error}"), "report this"))?;
     let credential = Credential::Machine(aws.prove(), Arc::new(key));
     let source = Source::Rendezvous { parameters: parameters.clone(), prefix: prefix.clone(), credential };
     let control = Arc::new(ClusterApi::new(source));
+    let waiting = permits::Waiting::default();
+    let _permits = Background::spawn(keep_permits(docker.clone(), control.clone(), waiting.clone()));
+    let _roles = (roles::guard(), roles::serve(docker, control.clone()));
+    let events = (me.role == Role::Control).then(|| Events::new(timeline(), me.instance.clone()));
+    let notifier = match (me.role, Webhooks::new()) {
+        (Role::Control, Ok(sender)) => Some(Notifier::new(
+            Arc::new(swarm.clone()),
+            Arc::new(swarm.clone()),
+            parameters.clone(),
+            aws.secret_values(&prefix),
+            Arc::new(sender),
+            prefix.clone(),
+        )),
+        (Role::Control, Err(error)) => {
+            tracing::error!(error, "this machine can't send notifications");
+            None
+        }
+        (Role::Worker, _) => None,
+    };
+    let listening = streams::listen(control.clone(), swarm.clone(), events.clone(), waiting);
     let cluster = config.cluster.to_string();
     let boot = host.boot().map_err(|error| {
         Failure::failed(format!("asking the kernel which boot this is: {error}"), "report this")
@@ -236,6 +271,12 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
         let records = aws.records(&config.project, config.environment.as_str(), config.cluster.as_str());
         Arc::new(Desired::new(Arc::new(swarm.clone()), records))
     });
+    let desired_jobs = (me.role == Role::Control).then(|| {
+        let (environment, cluster) = (config.environment.as_str(), config.cluster.as_str());
+        let records = aws.job_records(&config.project, environment, cluster);
+        Arc::new(Desired::new(Arc::new(JobHolder(swarm.clone())), records))
+    });
+    let kept: Vec<Arc<Desired>> = desired.iter().chain(&desired_jobs).cloned().collect();
     let agent = made.get_or_init(|| Agent {
         me,
         tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
@@ -245,13 +286,19 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
         host: Arc::new(host.clone()),
         control: control.clone(),
         standing: control.clone(),
-        restore: desired.clone().map(|desired| desired as Arc<dyn Restore>),
+        restore: desired.is_some().then(|| Arc::new(All(kept)) as Arc<dyn Restore>),
         desired: desired.clone(),
+        desired_jobs,
+        jobs: Arc::new(tokio::sync::Mutex::new(Arc::new(swarm.clone()))),
         groups,
         parameters,
         metadata: Arc::new(metadata),
         reboots: Reboots { window, boot, host: Arc::new(host), leave: control.clone() },
         audit: OnceLock::new(),
+        events,
+        notifier,
+        observed: Arc::new(swarm.clone()),
+        observed_jobs: Arc::new(swarm.clone()),
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())
@@ -292,7 +339,7 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
         if let (Ended::Notice(notice), api) = (ended, api) {
             // The API goes on while the machine hands over: others may be in the middle of something.
             agent.leave(notice, keeper).await;
-            drop((api, client));
+            drop((api, client, listening));
             keep.abort();
             // Started again it would only do nothing: the machine is about to end.
             return std::future::pending().await;
@@ -366,6 +413,28 @@ async fn keep_credentials(swarm: Swarm) {
     }
 }
 
+/// The events of this machine. It joins its cluster also where they can't be kept.
+fn timeline() -> Option<Arc<dyn Timeline>> {
+    match SqliteTimeline::open(Path::new(EVENTS_ON_MACHINE)) {
+        Ok(timeline) => Some(Arc::new(timeline)),
+        Err(error) => {
+            tracing::error!(%error, "this machine keeps no events: see that its disk has space, and restart its agent");
+            None
+        }
+    }
+}
+
+/// Answers containers on this machine that ask whether they may run.
+async fn keep_permits(docker: bollard::Docker, control: Arc<ClusterApi>, waiting: permits::Waiting) {
+    loop {
+        let folder = Path::new(PERMITS_ON_MACHINE);
+        let served = permits::serve(folder, SOCKET, docker.clone(), control.clone(), &waiting).await;
+        let Err(error) = served;
+        tracing::warn!(%error, folder = PERMITS_ON_MACHINE, "answering what asks for a permit");
+        sleep(RETRY).await;
+    }
+}
+
 /// Work in the background, until this is dropped.
 struct Background {
     task: JoinHandle<()>,
@@ -398,14 +467,31 @@ async fn authority(agent: &Agent, cluster: &str) -> (Authority, ClusterSecrets) 
 }
 
 /// What the API shows of itself, and how it knows callers.
-async fn prepare(agent: &Agent, aws: &Aws, authority: &Authority) -> Result<(Signed, Identities), String> {
+async fn prepare(
+    agent: &Agent,
+    aws: &Aws,
+    authority: &Authority,
+) -> Result<(Signed, Identities, AgentCalls, RoleHome), String> {
     let signed = authority.sign(agent.me.address).map_err(|error| error.to_string())?;
-    let account = aws.account().await.map_err(|error| error.to_string())?;
+    let agents = AgentCalls::new(authority.clone(), agent.me.instance.clone());
+    let agents = agents.map_err(|error| error.to_string())?;
+    let own = aws.caller().await.map_err(|error| error.to_string())?;
+    let Caller { partition, account, .. } = Caller::read(&own).map_err(|error| error.to_string())?;
+    let tag = |key: &str| {
+        let found = agent.tags.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let home = RoleHome {
+        partition,
+        account: account.clone(),
+        project: tag("fleetwright:project"),
+        environment: tag("fleetwright:environment"),
+    };
     let issuer = ClusterIssuer::new(authority.clone()).map_err(|error| error.to_string())?;
     let sts = Sts::new(&agent.me.region).map_err(|error| error.to_string())?;
     let members = Members::new(agent.groups.clone(), agent.tags.clone(), agent.me.instance.clone());
     let identities = Identities::new(Arc::new(issuer), Arc::new(sts), members, account);
-    Ok((signed, identities))
+    Ok((signed, identities, agents, home))
 }
 
 /// Serves the cluster's API, and begins again when that ends for any reason.
@@ -417,7 +503,7 @@ async fn serve(
     etcd: Option<&etcd::Kept>,
     rights: &Rights,
 ) -> Background {
-    let (signed, identities) = loop {
+    let (signed, identities, agents, home) = loop {
         match prepare(agent, aws, &authority).await {
             Ok(prepared) => break prepared,
             Err(reason) => tracing::warn!(reason, "preparing the API"),
@@ -438,9 +524,14 @@ async fn serve(
         generations: Arc::new(published),
         etcd: etcd.map(|kept| Arc::clone(&kept.keeper) as Arc<dyn EtcdSurvivor>),
         desired: agent.desired.clone(),
+        desired_jobs: agent.desired_jobs.clone(),
+        jobs: agent.jobs.clone(),
     };
     let api = Api {
         cluster: Arc::new(swarm.clone()),
+        jobs: Arc::new(swarm.clone()),
+        permits: Arc::new(Permits::new(Arc::new(swarm.clone()))),
+        roles: Arc::new(Issuer::new(Arc::new(swarm.clone()), aws.roles(), home)),
         membership: Arc::new(swarm.clone()),
         own: Arc::new(own),
         leaves: Arc::new(swarm.clone()),
@@ -456,6 +547,8 @@ async fn serve(
         audit: rights.audit.clone(),
         token: secrets.api_token,
         worker_token: secrets.worker_token,
+        agents: Arc::new(agents),
+        events: agent.events.clone().unwrap_or_else(|| Events::new(None, agent.me.instance.clone())),
         etcd: etcd.map(|kept| kept.access.clone()),
     };
     let tls =

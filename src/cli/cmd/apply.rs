@@ -20,6 +20,7 @@ use crate::driver::prune::prune;
 use crate::event::stack::Outcome;
 use crate::model::stack::Stack;
 use crate::plan::access::{AccessChange, moved as access_moved};
+use crate::plan::notify::NotifyChange;
 use crate::plan::saved::{SAVED_VERSION, SavedPlan};
 use crate::plan::stack::{Consequence, PLAN_VERSION, Plan};
 use crate::view;
@@ -87,19 +88,20 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         return Err(interrupted(&settled));
     }
     let (found, access) = (session.look().await?, access(&session).await?);
+    let notify = notify(&session).await?;
     secrets::complete(&session.wanted, &found)?;
     let promise = match saved {
         Some(saved) => {
             fits(&saved, &session)?;
             secrets::same(&saved.plan.stacks, &session.wanted)?;
-            holds(&saved, &session, &found, access.as_ref())?;
+            holds(&saved, &session, &found, access.as_ref(), notify.as_ref())?;
             saved
         }
         None => {
             let (cloud, pace) = (session.cloud.as_ref(), Pace::adaptive());
             let plan =
                 plan(cloud, &session.wanted, &found, &session.events, pace, args.prune, &session.stop).await;
-            let plan = Plan { access, ..plan.map_err(plan_failure)? };
+            let plan = Plan { access, notify, ..plan.map_err(plan_failure)? };
             SavedPlan::new(plan, Utc::now(), session.wanted.beside(&found))
         }
     };
@@ -165,11 +167,16 @@ async fn under_lock(
 ) -> Result<(Report, Vec<Outcome>), Failure> {
     let found = if locked { session.look().await? } else { found };
     let access = access(session).await?;
-    holds(promise, session, &found, access.as_ref())?;
+    let notify = notify(session).await?;
+    holds(promise, session, &found, access.as_ref(), notify.as_ref())?;
     // Before the stacks, so that control machines that are new find it.
     if let Some(change) = &access {
         session.access.publish(change).await?;
         session.events.note(format!("access: {} is up to date", change.parameter));
+    }
+    if let Some(change) = &notify {
+        session.notify.publish(change).await?;
+        session.events.note(format!("notify: {} is up to date", change.parameter));
     }
     let shell = session.shell();
     let report = apply(&shell, Arc::clone(&session.wanted), Arc::clone(plan), Arc::new(found)).await;
@@ -181,6 +188,11 @@ async fn under_lock(
 /// How access to the cluster is to change. It is the environment's, and no part of any stack.
 async fn access(session: &Session) -> Result<Option<AccessChange>, Failure> {
     if session.wanted.selected.is_empty() { session.access.look().await } else { Ok(None) }
+}
+
+/// How it is to change whom the cluster notifies; the environment's as well.
+async fn notify(session: &Session) -> Result<Option<NotifyChange>, Failure> {
+    if session.wanted.selected.is_empty() { session.notify.look().await } else { Ok(None) }
 }
 
 /// The file of a saved plan, where that is what was given. What the repository has a stack of that name for is
@@ -264,10 +276,14 @@ fn holds(
     session: &Session,
     found: &Found,
     access: Option<&AccessChange>,
+    notify: Option<&NotifyChange>,
 ) -> Result<(), Failure> {
     let moved = saved.moved(session.wanted.beside(found), &found.left);
     let mut moved: Vec<String> = moved.iter().map(ToString::to_string).collect();
     moved.extend(access_moved(saved.plan.access.as_ref(), access));
+    if saved.plan.notify.as_ref() != notify {
+        moved.push("whom the cluster notifies has to change in another way".to_owned());
+    }
     if moved.is_empty() { Ok(()) } else { Err(stale(saved, &moved)) }
 }
 

@@ -1,20 +1,27 @@
 //! `fleetwright deploy`.
 
-use crate::adapter::docker_build::{CredentialSource, DockerImages};
+use std::sync::Arc;
+
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
 use crate::cli::protect::may_change;
-use crate::cli::rollouts::{Begun, Voice, confirm, deploy_failure, follow_all, not_there};
-use crate::cli::{Done, pipelines};
-use crate::driver::deploy::{Images, Prepared, Version, prepare};
+use crate::cli::registries::Registries;
+use crate::cli::release::release;
+use crate::cli::rollouts::{Voice, begin, confirm, deploy_failure, follow_all, not_there};
+use crate::cli::{Done, later};
+use crate::driver::deploy::{Prepared, PreparedJob, Version, prepare, prepare_job};
 use crate::model::name::ServiceName;
-use crate::model::project::{Environment, Repository, Wanted};
-use crate::plan::deploy::ServicePlan;
+use crate::model::project::{Environment, Repository, Wanted, WantedJob};
+use crate::model::stack::Piece;
+use crate::plan::deploy::{Comparison, JobPlan, ServicePlan};
+use crate::plan::release::{DependsOn, groups};
+use crate::port::cluster::Cluster;
+use crate::port::jobs::JobCluster;
 use crate::view;
 use crate::view::paint::Paint;
 
-/// Deploys services as services/*.yaml describes them
+/// Deploys services and jobs as services/*.yaml and jobs/*.yaml describe them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Compares services/*.yaml with what is running, lists the differences by field, asks for
@@ -22,19 +29,26 @@ confirmation, rolls the changes out and follows them to the end. An image that a
 keeps the digest that is running; a third-party image is resolved from the tag in the file. A
 number of instances set with `scale` is kept until the number in the file changes.
 
+Services roll out at the same time, but each after those that it names in `depends_on`. With
+--together they roll out one after the other, and if one fails, those before it go back to what
+they ran: a service that did not exist before is removed.
+
+A job follows its new definition from its next occurrence; a running one continues.
+
   + new   ± instances are replaced   ~ changed without replacing instances
 
 Exit status: 0 done, 1 failed, 2 invalid input; with --plan 0 no change, 3 changes.
 
 Examples:
-  fleetwright deploy                          every service
+  fleetwright deploy                          every service and job
   fleetwright deploy web cache
   fleetwright deploy --plan                   show what would change, and change nothing
   fleetwright deploy web --image team/web:1.4 an image that is in the registry
   fleetwright deploy web --revision 7         the image of revision 7, with today's file
+  fleetwright deploy api web --together       all of them or none
   fleetwright deploy -y -o json               one event a line, described in docs/json.md")]
 pub struct Args {
-    /// The services; by default all
+    /// The services and jobs; by default all
     #[arg(value_name = "SERVICE")]
     services: Vec<ServiceName>,
 
@@ -54,6 +68,10 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
 
+    /// Roll out one after the other, and take all of them back if one fails
+    #[arg(long, conflicts_with_all = ["plan", "no_wait"])]
+    together: bool,
+
     /// Return as soon as the rollouts have begun
     #[arg(long, conflicts_with = "plan")]
     no_wait: bool,
@@ -63,13 +81,13 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let repository = context.repository()?;
     let environment = context.environment(&repository)?;
-    let wanted = choose(&repository, environment, &args.services)?;
+    let (wanted, jobs) = choose(&repository, environment, &args.services)?;
     let version = match (&args.image, args.revision) {
         (None, None) => Version::Kept,
         (Some(image), _) => Version::Image(image.clone()),
         (None, Some(number)) => Version::Revision(number),
     };
-    if version != Version::Kept && wanted.len() != 1 {
+    if version != Version::Kept && (wanted.len() != 1 || !jobs.is_empty()) {
         return Err(Failure::usage(
             "`--image` and `--revision` are about one service",
             "name it: `fleetwright deploy SERVICE --image REF`",
@@ -79,16 +97,32 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     if !args.plan {
         may_change(context, environment, &command)?;
     }
-    let cluster = context.cluster_of(&repository, environment).await?;
+    let api = context.cluster_api_of(&repository, environment).await?;
+    let cluster: Arc<dyn Cluster> = api.clone();
     let registries = Registries::of(context, &repository, environment).await?;
     let images = registries.images();
+    let variables = wanted.iter().flat_map(|wanted| &wanted.later);
+    let variables: Vec<_> = variables.chain(jobs.iter().flat_map(|job| &job.later)).collect();
+    let known = later::known(context, &repository, environment, &variables).await?;
+    let wanted = ready(wanted.iter().map(|wanted| wanted.ready(&known)))?;
+    let jobs = ready(jobs.iter().map(|job| job.ready(&known)))?;
     let each = wanted.iter().map(|wanted| prepare(cluster.as_ref(), &images, wanted, &version));
     let prepared = futures_util::future::join_all(each).await;
     let prepared: Vec<Prepared> = prepared
         .into_iter()
         .map(|one| one.map_err(|error| deploy_failure(&error)))
         .collect::<Result<_, _>>()?;
-    let changes = show(context, environment, prepared.iter().map(|one| one.plan.clone()), args.plan);
+    let services: Vec<&Wanted> =
+        repository.services.iter().map(|service| service.in_environment(&environment.name)).collect();
+    let each = jobs.iter().map(|job| prepare_job(api.as_ref(), cluster.as_ref(), &images, job, &services));
+    let prepared_jobs = futures_util::future::join_all(each).await;
+    let prepared_jobs: Vec<PreparedJob> = prepared_jobs
+        .into_iter()
+        .map(|one| one.map_err(|error| deploy_failure(&error)))
+        .collect::<Result<_, _>>()?;
+    let plans = prepared.iter().map(|one| one.plan.clone());
+    let job_plans = prepared_jobs.iter().map(|one| one.plan.clone()).collect();
+    let changes = show_all(context, environment, plans, job_plans, args.plan);
     match (args.plan, changes) {
         (true, true) => return Ok(Done::Changes),
         (_, false) => return Ok(Done::Ok),
@@ -96,32 +130,57 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
     confirm("Roll this out?", args.yes, &command).await?;
     let voice = Voice::new(context);
+    let changed: Vec<&Prepared> = prepared.iter().filter(|one| one.plan.has_changes()).collect();
+    let names: Vec<ServiceName> = changed.iter().map(|one| one.deployment.spec.name.clone()).collect();
+    let groups = groups(&names, &depends_on(&services));
+    let of = |name: &ServiceName| changed.iter().find(|one| one.deployment.spec.name == *name).copied();
+    if args.together {
+        release(context, &cluster, groups.iter().flatten().filter_map(of).collect()).await?;
+    }
     let mut begun = Vec::new();
-    for one in prepared.iter().filter(|one| one.plan.has_changes()) {
-        let deployment = &one.deployment;
-        let revision = cluster.deploy(deployment).await.map_err(|error| {
-            let told: Vec<&str> = begun.iter().map(|begun: &Begun| begun.service.as_str()).collect();
-            match (failure(&error), told.is_empty()) {
-                (Failure::Failed { message, next }, false) => Failure::failed(
-                    format!(
-                        "service `{}`: {message}; {} was begun before",
-                        deployment.spec.name,
-                        told.join(", ")
-                    ),
-                    next,
-                ),
-                (other, _) => other,
-            }
-        })?;
-        let one = Begun {
-            service: deployment.spec.name.clone(),
-            revision,
-            digest: Some(deployment.digest.clone()),
-        };
-        voice.began(&one);
-        begun.push(one);
+    let last = groups.len().saturating_sub(1);
+    for (at, group) in groups.iter().enumerate().filter(|_| !args.together) {
+        for one in group.iter().filter_map(of) {
+            let one = begin(cluster.as_ref(), &voice, one, &begun).await?;
+            begun.push(one);
+        }
+        if at < last && !args.no_wait {
+            let next: Vec<&str> = groups[at + 1..].iter().flatten().map(ServiceName::as_str).collect();
+            let followed = follow_all(context, &cluster, std::mem::take(&mut begun)).await;
+            followed.map_err(|error| not_begun(error, &next))?;
+        }
+    }
+    // After the services: a job may run what one of them is to run.
+    for one in prepared_jobs.iter().filter(|one| one.plan.has_changes()) {
+        api.deploy_job(&one.deployment).await.map_err(|error| failure(&error))?;
+        voice.note(&format!("{}   job deployed", one.deployment.spec.name));
     }
     if args.no_wait { Ok(Done::Ok) } else { follow_all(context, &cluster, begun).await }
+}
+
+/// What has the values of all its variables.
+fn ready<'w, T>(each: impl Iterator<Item = Result<T, &'w Piece>>) -> Result<Vec<T>, Failure> {
+    each.collect::<Result<_, _>>().map_err(later::unknown)
+}
+
+/// What each service depends on.
+fn depends_on(services: &[&Wanted]) -> DependsOn {
+    let names = |wanted: &Wanted| wanted.depends_on.iter().map(|(name, _)| name.clone()).collect();
+    services.iter().map(|wanted| (wanted.spec.name.clone(), names(wanted))).collect()
+}
+
+/// A failure after which services were not begun that come later.
+fn not_begun(error: Failure, services: &[&str]) -> Failure {
+    let services = services.join(", ");
+    match error {
+        Failure::Failed { message, next } => {
+            Failure::failed(message, format!("{next}; not begun: {services}, which depend on it"))
+        }
+        Failure::Interrupted { left } => {
+            Failure::Interrupted { left: format!("{left}; not begun: {services}") }
+        }
+        other => other,
+    }
 }
 
 /// The command as it would be typed again.
@@ -130,63 +189,41 @@ fn command_line(args: &Args) -> String {
     words.extend(args.services.iter().map(ToString::to_string));
     words.extend(args.image.iter().map(|image| format!("--image {image}")));
     words.extend(args.revision.iter().map(|number| format!("--revision {number}")));
+    words.extend(args.together.then(|| "--together".to_owned()));
     words.join(" ")
 }
 
-/// The services of those names, with the settings of the environment; all without names.
+/// The services and jobs of those names, with the settings of the environment; all without names.
 fn choose<'r>(
     repository: &'r Repository,
     environment: &Environment,
     names: &[ServiceName],
-) -> Result<Vec<&'r Wanted>, Failure> {
+) -> Result<(Vec<&'r Wanted>, Vec<&'r WantedJob>), Failure> {
+    let services = || repository.services.iter().map(|service| service.in_environment(&environment.name));
+    let jobs = || repository.jobs.iter().map(|job| job.in_environment(&environment.name));
     let known: Vec<&str> = repository.services.iter().map(|service| service.name().as_str()).collect();
     if names.is_empty() {
-        if known.is_empty() {
+        if known.is_empty() && repository.jobs.is_empty() {
             return Err(Failure::usage(
                 "this repository has no services",
                 "describe one in services/, as docs/infra-repository.md shows",
             ));
         }
-        let all = repository.services.iter();
-        return Ok(all.map(|service| service.in_environment(&environment.name)).collect());
+        return Ok((services().collect(), jobs().collect()));
     }
-    names
-        .iter()
-        .map(|name| repository.service(name, &environment.name).ok_or_else(|| not_there(name, &known)))
-        .collect()
-}
-
-/// Where images of an environment are looked up.
-pub(super) struct Registries {
-    store: DockerImages,
-    /// The hosts of the environment's registry: where it is pushed to, and where machines pull from.
-    hosts: Option<(String, String)>,
-}
-
-impl Registries {
-    /// Those of `environment`. Nothing is asked of them yet.
-    ///
-    /// # Errors
-    /// When a variable that this needs is not set.
-    pub(super) async fn of(
-        context: &Context,
-        repository: &Repository,
-        environment: &Environment,
-    ) -> Result<Self, Failure> {
-        let Some(registry) = &environment.registry else {
-            let store = pipelines::images(context, "docker.io", CredentialSource::None)?;
-            return Ok(Self { store, hosts: None });
-        };
-        let store = pipelines::registry_images(context, repository, environment, registry).await?;
-        let hosts = Some((registry.push.get()?.to_owned(), registry.pull.get()?.to_owned()));
-        Ok(Self { store, hosts })
+    let (mut wanted, mut wanted_jobs) = (Vec::new(), Vec::new());
+    for name in names {
+        let service = services().find(|service| service.spec.name == *name);
+        let job = jobs().find(|job| job.spec.name.as_str() == name.as_str());
+        match (service, job) {
+            (None, None) => return Err(not_there(name, &known)),
+            (service, job) => {
+                wanted.extend(service);
+                wanted_jobs.extend(job);
+            }
+        }
     }
-
-    /// As the driver takes them.
-    pub(super) fn images(&self) -> Images<'_> {
-        let registry = self.hosts.as_ref().map(|(push, pull)| (push.as_str(), pull.as_str()));
-        Images { store: &self.store, registry }
-    }
+    Ok((wanted, wanted_jobs))
 }
 
 /// Shows plans without what must not be shown: as the command's result if they are all that was asked
@@ -197,19 +234,27 @@ pub(super) fn show(
     plans: impl Iterator<Item = ServicePlan>,
     only: bool,
 ) -> bool {
+    show_all(context, environment, plans, Vec::new(), only)
+}
+
+/// The same with jobs.
+fn show_all(
+    context: &Context,
+    environment: &Environment,
+    plans: impl Iterator<Item = ServicePlan>,
+    jobs: Vec<JobPlan>,
+    only: bool,
+) -> bool {
     let mask = context.mask();
-    let mut plans: Vec<ServicePlan> = plans.collect();
-    for change in plans.iter_mut().flat_map(|plan| &mut plan.changes) {
-        for value in [&mut change.before, &mut change.after].into_iter().flatten() {
-            *value = mask.mask(value);
-        }
-    }
+    let mut compared = Comparison { services: plans.collect(), jobs, notes: Vec::new() };
+    compared.map_values(|value| mask.mask(value));
+    let Comparison { services: plans, jobs, .. } = &compared;
     match (context.json(), only) {
-        (true, true) => view::json::document(&view::deploy::json(environment.name.as_str(), &plans)),
+        (true, true) => view::json::document(&view::deploy::json(environment.name.as_str(), plans, jobs)),
         // The events report what is rolled out.
         (true, false) => {}
-        (false, true) => view::out::stdout(&view::deploy::human(&plans, Paint(context.colour_out))),
-        (false, false) => eprint!("{}", view::deploy::human(&plans, Paint(context.colour_err))),
+        (false, true) => view::out::stdout(&view::deploy::human(plans, jobs, Paint(context.colour_out))),
+        (false, false) => eprint!("{}", view::deploy::human(plans, jobs, Paint(context.colour_err))),
     }
-    plans.iter().any(ServicePlan::has_changes)
+    compared.has_changes()
 }

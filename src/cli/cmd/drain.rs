@@ -8,7 +8,7 @@ use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
-use crate::model::name::MachineId;
+use crate::model::name::{MachineId, VolumeName};
 use crate::view;
 
 /// How often progress is told.
@@ -19,11 +19,22 @@ const TELL: Duration = Duration::from_secs(5);
 #[command(after_long_help = "\
 Starts a replacement of every instance elsewhere, waits until it is healthy, and only then stops
 the one on the machine. Machines that are drained take no new work. Refused, with the reason,
-when there is nowhere else to go. May be called again after any failure.")]
+when there is nowhere else to go. May be called again after any failure.
+
+A volume is kept on one machine. A machine that keeps one is drained only where the volume is named,
+and its service begins elsewhere with an empty one.
+
+Examples:
+  fleetwright drain i-0d3c1f2a9b8e7d6c5
+  fleetwright drain i-0d3c1f2a9b8e7d6c5 --lose-volume data")]
 pub struct Args {
     /// The machines' ids
     #[arg(required = true, value_name = "MACHINE")]
     machines: Vec<MachineId>,
+
+    /// A volume on these machines whose data may be lost; may be given several times
+    #[arg(long, value_name = "VOLUME")]
+    lose_volume: Vec<VolumeName>,
 }
 
 /// Runs the command.
@@ -33,7 +44,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let names = names.join(", ");
     let start = Instant::now();
     let mut tell = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
-    let work = cluster.drain(&args.machines);
+    let work = cluster.drain(&args.machines, &args.lose_volume);
     tokio::pin!(work);
     loop {
         tokio::select! {

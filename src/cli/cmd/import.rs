@@ -17,6 +17,8 @@ use crate::plan::owner::{self, Purpose};
 use crate::plan::stack::{ParameterValue, resolve};
 use crate::view;
 
+mod compose;
+
 /// Takes resources that exist into a stack, without touching them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -32,10 +34,16 @@ To take over a whole stack that another tool made, use `fleetwright adopt`.
 Examples:
   fleetwright import data Bucket=shop-uploads
   fleetwright import data Bucket=shop-uploads Table=orders
-  fleetwright import api Route.RestApiId=a1b2 Route.ResourceId=c3d4")]
+  fleetwright import api Route.RestApiId=a1b2 Route.ResourceId=c3d4
+  fleetwright import compose docker-compose.yml       services from a Compose file")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    from: Option<From>,
+
     /// The stack, as the repository names it
-    stack: String,
+    #[arg(required = true)]
+    stack: Option<String>,
 
     /// A resource of its template and the id it has; where several properties make up the id,
     /// RESOURCE.PROPERTY=VALUE for each
@@ -51,8 +59,17 @@ pub struct Args {
     no_lock: bool,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum From {
+    Compose(compose::Args),
+}
+
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    if let Some(From::Compose(args)) = args.from {
+        return compose::run(context, args).await;
+    }
+    let stack = args.stack.unwrap_or_default();
     let given = args.resources.iter().map(|text| {
         Given::read(text).ok_or_else(|| {
             Failure::usage(
@@ -62,9 +79,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         })
     });
     let given = given.collect::<Result<Vec<_>, _>>()?;
-    let command = format!("fleetwright import {} {}", args.stack, args.resources.join(" "));
+    let command = format!("fleetwright import {stack} {}", args.resources.join(" "));
     let session = Session::applying(context, &[], &command, &[]).await?;
-    let (name, cloud_name) = session.find(&args.stack)?;
+    let (name, cloud_name) = session.find(&stack)?;
     let found = session.look().await?;
     let Some(wanted) = session.wanted.stack(&name) else {
         return Err(Failure::usage(format!("there is no stack `{name}`"), "name one of the repository"));

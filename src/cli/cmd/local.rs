@@ -1,6 +1,7 @@
 //! `fleetwright local`.
 
 mod power_cycle;
+mod push;
 
 use clap::Subcommand;
 
@@ -20,7 +21,7 @@ use crate::view;
 /// The local cloud: an emulated AWS, a registry and real systemd machines
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Examples:\n  fleetwright local up\n  eval \"$(fleetwright local env)\" && fleetwright apply\n  fleetwright local status\n  fleetwright local power-cycle --all --delay 5s..60s\n  fleetwright local down"
+    after_long_help = "Examples:\n  fleetwright local up\n  eval \"$(fleetwright local env)\" && fleetwright apply\n  fleetwright local status\n  fleetwright local push debian:12\n  fleetwright local power-cycle --all --delay 5s..60s\n  fleetwright local down"
 )]
 pub struct Args {
     /// Which local cloud; several can be up side by side
@@ -51,6 +52,7 @@ enum Verb {
         purge: bool,
     },
     PowerCycle(power_cycle::Args),
+    Push(push::Args),
     /// Prints the variables with which every other command uses it, for a shell's `eval`
     Env {
         /// The user of the emulated account that commands are run as [default: local]
@@ -121,6 +123,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             }
         }
         Verb::PowerCycle(args) => power_cycle::run(context, &home, &name, args).await?,
+        Verb::Push(args) => push::run(context, &home, &name, args).await?,
         Verb::Env { user } => {
             if let Some(user) = user.as_deref().filter(|user| !keys::is_user(user)) {
                 return Err(Failure::usage(

@@ -6,6 +6,7 @@ use chrono::Utc;
 
 use crate::adapter::private_file;
 use crate::cli::Done;
+use crate::cli::compare::compare;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::secrets;
@@ -34,6 +35,7 @@ Examples:
   fleetwright plan -e production
   fleetwright plan workers               this stack, and what it depends on
   fleetwright plan --out plan.json       and `fleetwright apply plan.json` applies exactly this
+  fleetwright plan --services            also services and jobs that differ from what is running
   fleetwright plan --markdown            for a comment in a pull request
   fleetwright plan --set-secret db.Password=env:DB_PASSWORD    a NoEcho value, which can't be compared
   fleetwright plan --offline             predicted from the templates alone
@@ -59,6 +61,10 @@ pub struct Args {
     /// Print Markdown
     #[arg(long)]
     markdown: bool,
+
+    /// Also compare services and jobs with what is running, as `deploy --plan` does
+    #[arg(long, conflicts_with_all = ["offline", "markdown", "out", "stacks"])]
+    services: bool,
 
     #[command(flatten)]
     secrets: secrets::SecretArgs,
@@ -88,6 +94,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         [] => session.access.look().await?,
         _ => None,
     };
+    plan.notify = match args.stacks.as_slice() {
+        [] if args.offline => session.notify.offline(),
+        [] => session.notify.look().await?,
+        _ => None,
+    };
+    let compared = match args.services {
+        true => Some(compare(context, &session.repository, session.environment()?, &plan).await?),
+        false => None,
+    };
     let named = session.environment()?;
     // A protected one is changed only where it is named.
     let named = if named.protect { format!(" -e {}", named.name) } else { String::new() };
@@ -105,8 +120,11 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         view::out::stdout(&view::plan_markdown::markdown(&plan));
     } else if context.json() {
         let document = view::plan::json(&plan);
-        let document = document
+        let mut document = document
             .map_err(|error| Failure::failed(format!("writing the plan: {error}"), "report this as a bug"))?;
+        if let Some(compared) = &compared {
+            view::deploy::beside(&mut document, compared);
+        }
         view::json::document(&document);
     } else {
         let mut text = view::plan::human(&plan, Paint(context.colour_out));
@@ -128,6 +146,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                 ),
             });
         }
+        if let Some(compared) = &compared {
+            text.push_str(&view::deploy::section(compared, &named, Paint(context.colour_out)));
+        }
         // A reader that has gone away is no reason to fail.
         view::out::stdout(&text);
     }
@@ -144,6 +165,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             Err(Failure::failed(what, next))
         }
         (None, true) => Ok(Done::Changes),
+        (None, false) if compared.is_some_and(|compared| compared.has_changes()) => Ok(Done::Changes),
         (None, false) => Ok(Done::Ok),
     }
 }

@@ -1,12 +1,13 @@
 //! `fleetwright promote`.
 
-use super::deploy::{Registries, show};
-use crate::cli::Done;
+use super::deploy::show;
 use crate::cli::context::Context;
 use crate::cli::context::cluster::failure;
 use crate::cli::failure::Failure;
 use crate::cli::protect::may_change;
+use crate::cli::registries::Registries;
 use crate::cli::rollouts::{Begun, Voice, confirm, deploy_failure, follow_all, not_there};
+use crate::cli::{Done, later};
 use crate::driver::deploy::promoted;
 use crate::model::name::ServiceName;
 
@@ -64,11 +65,14 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let known: Vec<&str> = repository.services.iter().map(|service| service.name().as_str()).collect();
     let wanted =
         repository.service(&args.service, &to.name).ok_or_else(|| not_there(&args.service, &known))?;
+    let variables: Vec<_> = wanted.later.iter().collect();
+    let known = later::known(&here, &repository, to, &variables).await?;
+    let wanted = wanted.ready(&known).map_err(later::unknown)?;
     let source = there.cluster_of(&repository, from).await?;
     let deployed = source.deployed(&args.service, None).await.map_err(|error| failure(&error))?;
     let cluster = here.cluster_of(&repository, to).await?;
     let registries = Registries::of(&here, &repository, to).await?;
-    let prepared = promoted(cluster.as_ref(), &registries.images(), wanted, &deployed.deployment)
+    let prepared = promoted(cluster.as_ref(), &registries.images(), &wanted, &deployed.deployment)
         .await
         .map_err(|error| deploy_failure(&error))?;
     let changes = show(context, to, std::iter::once(prepared.plan), args.plan);

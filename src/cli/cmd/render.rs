@@ -18,6 +18,7 @@ Examples:
   fleetwright render workers             one stack's template
   fleetwright render workers --user-data what its machines get at boot, decoded
   fleetwright render --services          services with the environment's settings
+  fleetwright render --jobs              jobs with the environment's settings
   fleetwright render -e production -o json")]
 pub struct Args {
     /// The stacks; by default all
@@ -31,6 +32,10 @@ pub struct Args {
     /// Print the services with the environment's settings, instead of the templates
     #[arg(long, conflicts_with_all = ["stacks", "user_data"])]
     services: bool,
+
+    /// Print the jobs with the environment's settings, instead of the templates
+    #[arg(long, conflicts_with_all = ["stacks", "user_data", "services"])]
+    jobs: bool,
 }
 
 /// Runs the command.
@@ -43,6 +48,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             view::json::document(&view::render::services_json(environment.name.as_str(), services));
         } else {
             view::out::stdout(&view::render::services(services));
+        }
+        return Ok(Done::Ok);
+    }
+    if args.jobs {
+        let jobs = repository.jobs.iter().map(|job| job.in_environment(&environment.name));
+        if context.json() {
+            view::json::document(&view::render::jobs_json(environment.name.as_str(), jobs));
+        } else {
+            view::out::stdout(&view::render::jobs(jobs));
         }
         return Ok(Done::Ok);
     }

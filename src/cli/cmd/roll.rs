@@ -10,6 +10,7 @@ use crate::driver::follow::Pace;
 use crate::driver::roll::{Roll, RollFailure};
 use crate::model::group::Group;
 use crate::model::machine::Role;
+use crate::model::name::VolumeName;
 use crate::model::stack::{ENVIRONMENT_TAG, PROJECT_TAG};
 use crate::plan::roll::{Options, RollError, candidates, intent};
 use crate::port::cluster::{Cluster, ClusterError};
@@ -39,6 +40,10 @@ pub struct Args {
     /// How many machines are replaced at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     batch: u32,
+
+    /// A volume on these machines whose data may be lost; may be given several times
+    #[arg(long, value_name = "VOLUME")]
+    lose_volume: Vec<VolumeName>,
 
     /// Replace every machine, not only those of another version
     #[arg(long)]
@@ -80,6 +85,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
     let cluster: Arc<dyn Cluster> = context.cluster_of(&session.repository, session.environment()?).await?;
     let roll = Roll {
+        lose: args.lose_volume,
         groups: Arc::clone(&session.groups),
         cluster,
         events: session.events.clone(),

@@ -22,6 +22,14 @@ const TOKEN: &str = "FLEETWRIGHT_CLUSTER_TOKEN";
 /// The authority: a PEM file, or PEM itself.
 const AUTHORITY: &str = "FLEETWRIGHT_CLUSTER_CA";
 
+/// What is kept of a cluster in the project's bucket.
+pub struct KeptRecords {
+    /// Of its services.
+    pub services: Arc<dyn Records>,
+    /// Of its jobs.
+    pub jobs: Arc<dyn Records>,
+}
+
 impl Context {
     /// The cluster of the environment that was asked for. Nothing is asked of it yet.
     ///
@@ -117,14 +125,23 @@ impl Context {
     ///
     /// # Errors
     /// When the repository is not right, or a variable that this needs is not set.
-    pub async fn records(&self) -> Result<Arc<dyn Records>, Failure> {
+    pub async fn records(&self) -> Result<KeptRecords, Failure> {
         let repository = self.repository()?;
         let environment = self.environment(&repository)?;
         let aws = self.aws(environment).await?;
-        Ok(aws.records(&repository.project, environment.name.as_str(), environment.cluster.as_str()))
+        let (project, name) = (&repository.project, environment.name.as_str());
+        let cluster = environment.cluster.as_str();
+        Ok(KeptRecords {
+            services: aws.records(project, name, cluster),
+            jobs: aws.job_records(project, name, cluster),
+        })
     }
 
-    async fn cluster_api_of(
+    /// The API of the cluster of `environment`.
+    ///
+    /// # Errors
+    /// When a variable that this needs is not set.
+    pub async fn cluster_api_of(
         &self,
         repository: &Repository,
         environment: &Environment,
@@ -170,6 +187,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         }
         ClusterError::NotFound { what: "revision", .. } => {
             Failure::usage(error.to_string(), "`fleetwright status SERVICE` lists those that are kept")
+        }
+        ClusterError::NotFound { what: "job", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright job ls` lists the jobs")
         }
         ClusterError::NotFound { what: "token", .. } => {
             Failure::usage(error.to_string(), "`fleetwright cluster token list` lists the tokens")

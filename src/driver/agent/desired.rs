@@ -163,6 +163,19 @@ impl Restore for Desired {
     }
 }
 
+/// Restores several kinds of documents, one after the other.
+pub struct All(pub Vec<Arc<Desired>>);
+
+#[async_trait]
+impl Restore for All {
+    async fn restore(&self) -> Result<bool, ClusterError> {
+        for desired in &self.0 {
+            Restore::restore(desired.as_ref()).await?;
+        }
+        Ok(true)
+    }
+}
+
 impl Agent {
     /// While this machine leads the managers: keeps what the cluster has settled in the bucket.
     pub(super) async fn keep_desired(&self) {
@@ -178,6 +191,9 @@ impl Agent {
                 (Ok(Some(generation)), Ok(true)) => {
                     known.get_or_insert((generation, Instant::now()));
                     desired.keep(generation, Instant::now()).await;
+                    if let Some(jobs) = &self.desired_jobs {
+                        jobs.keep(generation, Instant::now()).await;
+                    }
                 }
                 (Ok(_), Ok(_)) => known = None,
                 (Err(error), _) | (_, Err(error)) => {
@@ -202,7 +218,7 @@ impl Agent {
         }
     }
 
-    async fn leads(&self) -> Result<bool, AgentError> {
+    pub(super) async fn leads(&self) -> Result<bool, AgentError> {
         let State::In { node, manager: true } = self.engine.state().await? else { return Ok(false) };
         let nodes = self.engine.nodes().await?;
         Ok(nodes.iter().any(|one| one.id == node && one.manager.is_some_and(|manager| manager.leader)))

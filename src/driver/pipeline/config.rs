@@ -1,10 +1,13 @@
 //! What a run does, taken from the infra repository when the run begins.
 
-use crate::model::name::{EnvironmentName, PipelineName, RepositoryName};
+use crate::model::later::{Known, LaterVariable};
+use crate::model::name::{EnvironmentName, PipelineName, RepositoryName, ServiceName};
 use crate::model::pipeline::Action;
 use crate::model::project::{Environment, Repository};
 use crate::model::run::{BuildSpec, RunConfig, StepAction};
 use crate::model::setting::Unset;
+use crate::model::stack::Piece;
+use crate::plan::release::{DependsOn, groups};
 use crate::port::git::GitSource;
 
 /// Why a run can't begin.
@@ -35,9 +38,27 @@ pub enum ConfigError {
     /// The environment has no registry.
     #[error("environment `{0}` has no `registry`, which pipelines need")]
     NoRegistry(EnvironmentName),
+    /// The value of a service's variable was not looked up.
+    #[error("the value of `{0}` is not known")]
+    NotKnown(Piece),
     /// An environment variable is not set.
     #[error(transparent)]
     Unset(#[from] Unset),
+}
+
+/// The variables of the services that `pipeline` rolls out, as far as their values have to be looked up.
+pub fn later<'r>(
+    repository: &'r Repository,
+    environment: &Environment,
+    pipeline: &PipelineName,
+) -> Vec<&'r LaterVariable> {
+    let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
+    let services = steps.flat_map(|step| match &step.action {
+        Action::Rollout(rollout) => rollout.services.as_slice(),
+        Action::Build(_) => &[],
+    });
+    let services = services.filter_map(|service| repository.service(service, &environment.name));
+    services.flat_map(|wanted| &wanted.later).collect()
 }
 
 /// Freezes what `pipeline` does now in `environment`.
@@ -48,12 +69,13 @@ pub fn freeze(
     repository: &Repository,
     environment: &Environment,
     pipeline: &PipelineName,
+    known: &Known,
 ) -> Result<RunConfig, ConfigError> {
     let found = repository.pipeline(pipeline).ok_or_else(|| ConfigError::NoPipeline(pipeline.clone()))?;
     let registry =
         environment.registry.as_ref().ok_or_else(|| ConfigError::NoRegistry(environment.name.clone()))?;
     let steps = found.steps.iter().map(|step| match &step.action {
-        Action::Build(build) => Ok(StepAction::Build(BuildSpec {
+        Action::Build(build) => Ok::<_, ConfigError>(StepAction::Build(BuildSpec {
             image: build.image.clone(),
             context: build.context.clone(),
             dockerfile: build.dockerfile.clone(),
@@ -61,13 +83,24 @@ pub fn freeze(
             target: build.target.clone(),
             secrets: build.secrets.clone(),
         })),
-        Action::Rollout(rollout) => repository
-            .service(&rollout.service, &environment.name)
-            .map(|wanted| StepAction::Rollout(Box::new(wanted.spec.clone())))
-            .ok_or_else(|| ConfigError::NoService {
-                pipeline: pipeline.clone(),
-                service: rollout.service.to_string(),
-            }),
+        Action::Rollout(rollout) => {
+            let mut specs = ordered(repository, environment, &rollout.services)
+                .into_iter()
+                .map(|service| {
+                    let wanted = repository.service(&service, &environment.name);
+                    let wanted = wanted.ok_or_else(|| ConfigError::NoService {
+                        pipeline: pipeline.clone(),
+                        service: service.to_string(),
+                    })?;
+                    let ready = wanted.ready(known).map_err(|piece| ConfigError::NotKnown(piece.clone()))?;
+                    Ok::<_, ConfigError>(ready.spec)
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(match (specs.pop(), specs.is_empty()) {
+                (Some(only), true) => StepAction::Rollout(Box::new(only)),
+                (last, _) => StepAction::Release(specs.into_iter().chain(last).collect()),
+            })
+        }
     });
     Ok(RunConfig {
         environment: environment.name.to_string(),
@@ -76,6 +109,18 @@ pub fn freeze(
         steps: steps.collect::<Result<_, _>>()?,
         timeouts: found.steps.iter().map(|step| step.timeout.map(|timeout| timeout.as_secs())).collect(),
     })
+}
+
+/// The services, each after those that it depends on.
+fn ordered(repository: &Repository, environment: &Environment, services: &[ServiceName]) -> Vec<ServiceName> {
+    let all = repository.services.iter().map(|service| service.in_environment(&environment.name));
+    let depends_on: DependsOn = all
+        .map(|wanted| {
+            let names = wanted.depends_on.iter().map(|(name, _)| name.clone()).collect();
+            (wanted.spec.name.clone(), names)
+        })
+        .collect();
+    groups(services, &depends_on).concat()
 }
 
 /// Where the git repository called `name` is.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::{CommitId, ImageKey, RepositoryName};
 use crate::model::redact::Mask;
-use crate::model::run::{Run, RunId, RunStep, StepState};
+use crate::model::run::{ReleaseStage, Run, RunId, RunStep, StepState};
 use crate::port::journal::{Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which};
 
 /// A journal behind a mask.
@@ -44,6 +44,10 @@ impl<J: Journal> MaskedJournal<J> {
     fn step_state(&self, state: StepState) -> StepState {
         match state {
             StepState::Failed { reason } => StepState::Failed { reason: self.mask.mask(&reason) },
+            StepState::Releasing { before, revisions, stage: ReleaseStage::Back { reason } } => {
+                let stage = ReleaseStage::Back { reason: self.mask.mask(&reason) };
+                StepState::Releasing { before, revisions, stage }
+            }
             other => other,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::run::{Parts, Wish, drive};
@@ -22,12 +23,13 @@ const LOOK: Duration = Duration::from_millis(500);
 const ATTEMPTS: u32 = 2;
 
 /// Says what a run shall do, when it begins.
+#[async_trait]
 pub trait Configure: Send + Sync {
     /// The run's config, frozen from then on.
     ///
     /// # Errors
     /// When the infra repository does not say it, with the reason.
-    fn config(&self, run: &Run) -> Result<RunConfig, String>;
+    async fn config(&self, run: &Run) -> Result<RunConfig, String>;
 }
 
 /// What came of one turn.
@@ -122,7 +124,7 @@ async fn turn(
         ended_elsewhere(quarantine(parts, &run))?;
         return Ok(Turn::Worked);
     }
-    let config = match (configure.config(&run), &run.config) {
+    let config = match (configure.config(&run).await, &run.config) {
         (now, Some(begun_with)) => goes_on_with(begun_with, now.ok()),
         (Ok(now), None) => now,
         (Err(reason), None) => {
@@ -245,7 +247,10 @@ pub fn cancel(parts: &Parts, id: RunId, reason: &str) -> Result<Cancelled, Journ
     match cancelled {
         Ok(()) => {
             let begun = |step: &RunStep| {
-                matches!(step.state, StepState::Deploying { .. } | StepState::Following { .. })
+                matches!(
+                    step.state,
+                    StepState::Deploying { .. } | StepState::Following { .. } | StepState::Releasing { .. }
+                )
             };
             Ok(Cancelled::Done { rolls_out: run.steps.iter().any(begun) })
         }

@@ -17,7 +17,7 @@ use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
-use crate::model::run::{Run, RunConfig, RunId};
+use crate::model::run::{Run, RunConfig, RunId, StepAction};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
@@ -135,7 +135,7 @@ pub async fn drive(
     let mut machine = Machine::new(run, config);
     let lines = Lines::new(run.id);
     let mut prepared: HashMap<usize, Arc<Prepared>> = HashMap::new();
-    let mut lock: Option<(usize, Guard)> = None;
+    let mut lock: Option<(usize, Vec<Guard>)> = None;
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = tokio::time::interval(LOOK);
@@ -256,7 +256,7 @@ struct Doing {
     step: String,
     action: Action,
     prepared: Option<Arc<Prepared>>,
-    lock: Option<(usize, Guard)>,
+    lock: Option<(usize, Vec<Guard>)>,
 }
 
 /// What came of it, and what is kept for the next one.
@@ -264,7 +264,7 @@ struct Finished {
     index: usize,
     result: Result<Outcome, Problem>,
     prepared: Option<Prepared>,
-    lock: Option<(usize, Guard)>,
+    lock: Option<(usize, Vec<Guard>)>,
 }
 
 async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished {
@@ -288,11 +288,33 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             None => Err(Problem::lasting("the build was not inspected")),
         },
         Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
-        Action::Deploy { deployment, told_since } => {
-            let service = &deployment.spec.name;
+        Action::Look { services } => {
             async {
                 if lock.is_none() {
-                    lock = Some((index, service_lock(&parts, &run, service, &say).await?));
+                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
+                }
+                let cluster = parts.connect.cluster().await?;
+                work::look(cluster, services).await
+            }
+            .await
+        }
+        Action::TakeBack { members } => {
+            let tell = |rollout| {
+                lines.event(PipelineEvent::Rollout { run: run.id, step: step.clone(), rollout });
+            };
+            async {
+                if lock.is_none() {
+                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
+                }
+                let cluster = parts.connect.cluster().await?;
+                work::take_back(cluster, members, &tell, &say).await
+            }
+            .await
+        }
+        Action::Deploy { deployment, told_since } => {
+            async {
+                if lock.is_none() {
+                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
                 }
                 let cluster = parts.connect.cluster().await?;
                 work::deploy(cluster, &*parts.images, deployment, *told_since).await
@@ -305,7 +327,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             };
             async {
                 if lock.is_none() {
-                    lock = Some((index, service_lock(&parts, &run, service, &say).await?));
+                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
                 }
                 let cluster = parts.connect.cluster().await?;
                 let newer = || newer(&parts, &run);
@@ -322,6 +344,23 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
 fn newer(parts: &Parts, run: &Run) -> Option<RunId> {
     let open = parts.journal.runs(&Which::Open(run.pipeline.clone())).unwrap_or_default();
     open.iter().filter(|other| other.id > run.id && other.commit != run.commit).map(|other| other.id).max()
+}
+
+/// Waits until no other run rolls out a service of the step. All runs take the locks in the same order.
+async fn service_locks(
+    parts: &Parts,
+    run: &Run,
+    index: usize,
+    say: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Vec<Guard>, Problem> {
+    let step = run.config.as_ref().and_then(|config| config.steps.get(index));
+    let mut services = step.map(StepAction::services).unwrap_or_default();
+    services.sort();
+    let mut guards = Vec::with_capacity(services.len());
+    for service in services {
+        guards.push(service_lock(parts, run, service, say).await?);
+    }
+    Ok(guards)
 }
 
 /// Waits until no other run rolls the service out.

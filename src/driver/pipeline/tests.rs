@@ -44,6 +44,7 @@ pub(super) fn config() -> RunConfig {
         update: UpdatePolicy { parallel: 1, monitor: Duration::from_secs(1), deadline: None },
         drain: Duration::from_secs(1),
         container: Default::default(),
+        pre_deploy: None,
     };
     let build = BuildSpec {
         image: "demo/web".into(),
@@ -185,6 +186,7 @@ impl World {
                 let state = if self.healthy { RevisionState::Running } else { RevisionState::RolledBack };
                 Outcome::Followed { state, reason: None }
             }
+            Action::Look { .. } | Action::TakeBack { .. } => panic!("it is no release"),
         }
     }
 
@@ -372,4 +374,120 @@ fn a_registry_that_stays_away_fails_the_step_within_bounds() {
     assert_eq!(story.matches("-> 0 Inspect").count(), 6);
     assert_eq!(world.run.reason.as_deref(), Some("build demo/web: the registry is away (tried 6 times)"));
     assert!(matches!(world.run.steps[1].state, StepState::Skipped));
+}
+
+/// A cluster of services, each with the revisions that it ran, that outlives the machine.
+struct Services {
+    /// What each runs: the number, and whether that is the release's.
+    present: Vec<Option<u64>>,
+    newest: Vec<u64>,
+    asked: Vec<u32>,
+    /// The service that fails, if one does.
+    fails: Option<usize>,
+}
+
+fn release() -> RunConfig {
+    let mut config = config();
+    let StepAction::Rollout(web) = config.steps.remove(1) else { panic!("a rollout") };
+    let named = |name: &str| ServiceSpec { name: name.parse().expect("a name"), ..(*web).clone() };
+    config.steps.push(StepAction::Release(vec![named("api"), named("worker"), named("web")]));
+    config
+}
+
+impl Services {
+    fn perform(&mut self, action: &Action) -> Outcome {
+        let at = |name: &ServiceName| {
+            ["api", "worker", "web"].iter().position(|known| *known == name.as_str()).expect("a service")
+        };
+        match action {
+            Action::Inspect { .. } => {
+                let built_by = SameAs { run: RunId(1), commit: "a".repeat(40).parse().expect("a commit") };
+                Outcome::Inspected {
+                    key: key(),
+                    files: 3,
+                    known: Some(KnownImage { digest: digest(), built_by }),
+                }
+            }
+            Action::Look { .. } => Outcome::Looked { before: self.present.clone() },
+            Action::Deploy { deployment, told_since } => {
+                let at = at(&deployment.spec.name);
+                if self.asked[at] == 0 || told_since.is_none() {
+                    self.asked[at] += 1;
+                    self.newest[at] += 1;
+                    if self.fails != Some(at) {
+                        self.present[at] = Some(self.newest[at]);
+                    }
+                }
+                Outcome::Deployed { revision: self.newest[at] }
+            }
+            Action::Follow { service, .. } => {
+                let failed = self.fails == Some(at(service));
+                let state = if failed { RevisionState::RolledBack } else { RevisionState::Running };
+                Outcome::Followed { state, reason: None }
+            }
+            Action::TakeBack { members } => {
+                for member in members {
+                    let at = at(&member.service);
+                    assert!(self.asked[at] > 0, "only what was begun is taken back");
+                    self.present[at] = member.before;
+                }
+                Outcome::TakenBack { words: "all of it".to_owned() }
+            }
+            Action::Build { .. } | Action::Push { .. } => panic!("the image is known"),
+        }
+    }
+}
+
+proptest! {
+    /// Killed after any effects, a release ends once: every service runs its new revision, or all of them
+    /// what they ran before. None is deployed twice.
+    #[test]
+    fn a_release_is_whole_or_taken_back_wherever_it_is_cut_off(
+        cuts in prop::collection::vec(0_usize..12, 0..8),
+        fails in prop::option::of(0_usize..3),
+        exists in prop::collection::vec(any::<bool>(), 3),
+    ) {
+        let before: Vec<Option<u64>> = exists.iter().map(|exists| exists.then_some(7)).collect();
+        let mut services =
+            Services { present: before.clone(), newest: vec![7; 3], asked: vec![0; 3], fails };
+        let mut run = queued_run(1);
+        let mut second = 0;
+        for lives in cuts.into_iter().chain([usize::MAX]) {
+            if run.state.is_ended() {
+                break;
+            }
+            let mut machine = Machine::new(&run, release());
+            let (mut inputs, mut left) = (vec![Input::Begin], lives);
+            'life: while let Some(input) = inputs.pop() {
+                second += 1;
+                for effect in machine.handle(at(second), input) {
+                    if left == 0 {
+                        break 'life;
+                    }
+                    left -= 1;
+                    match effect {
+                        Effect::Record(changes) => write(&mut run, at(second), &changes, &mut BTreeSet::new()),
+                        Effect::Perform { action, .. } => {
+                            inputs.push(Input::Done(Ok(services.perform(&action))));
+                        }
+                        Effect::Wait(_) => inputs.push(Input::Due),
+                        Effect::Drop => inputs.clear(),
+                        Effect::End(_) => {}
+                    }
+                }
+            }
+        }
+        prop_assert!(services.asked.iter().all(|asked| *asked <= 1), "{:?}", services.asked);
+        match fails {
+            None => {
+                prop_assert_eq!(run.state, RunState::Succeeded, "{:?}", run.reason);
+                prop_assert_eq!(services.present, vec![Some(8); 3]);
+            }
+            Some(_) => {
+                prop_assert_eq!(run.state, RunState::Failed);
+                prop_assert_eq!(services.present, before);
+                prop_assert!(run.reason.is_some_and(|reason| reason.contains("taken back: all of it")));
+            }
+        }
+    }
 }

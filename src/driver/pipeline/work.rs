@@ -9,13 +9,19 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Outcome, Patience, Problem, source};
+use crate::driver::deploy::running;
+use crate::driver::release;
 use crate::event::rollout::RolloutEvent;
+use crate::model::feature::{Feature, all_have};
 use crate::model::image::{ContextFile, at_docker_hub, has_host};
 use crate::model::name::{CommitId, Digest, ImageKey, RepositoryName, ServiceName};
 use crate::model::run::{BuildSpec, RunId};
-use crate::model::service::{Deployment, FailedInstance, InstanceState, RevisionState, ServiceStatus};
+use crate::model::service::{
+    Deployment, FailedInstance, InstanceState, PreDeployState, RevisionState, ServiceStatus,
+};
 use crate::plan::dockerfile::{Dockerfile, DockerfileError};
 use crate::plan::image_key::{self, Inputs};
+use crate::plan::release::Member;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::{GitError, GitRemote};
 use crate::port::images::{BuildRequest, ImageError, ImageStore, Open};
@@ -23,6 +29,8 @@ use crate::port::journal::{Journal, JournalError};
 
 /// A rollout in which nothing changes for this long is given up; the engine continues.
 const STANDSTILL: Duration = Duration::from_secs(30 * 60);
+/// The longest time that nothing changes while a `pre_deploy` command runs.
+const PRE_DEPLOY: Duration = Duration::from_secs(24 * 3600);
 /// How long a service that runs may take to reach another number of instances.
 const GROWTH: Duration = Duration::from_secs(5 * 60);
 /// How often a rollout's run looks whether a newer one waits.
@@ -305,8 +313,32 @@ pub(super) async fn deploy(
             images.host()
         )));
     }
-    let revision = cluster.deploy(deployment).await?;
+    let network = all_have(&cluster.snapshot().await?.machines, Feature::Names);
+    let revision = cluster.deploy(&Deployment { network, ..deployment.clone() }).await?;
     Ok(Outcome::Deployed { revision })
+}
+
+/// Finds out which revisions services are at.
+pub(super) async fn look(cluster: Arc<dyn Cluster>, services: &[ServiceName]) -> Result<Outcome, Problem> {
+    let mut before = Vec::with_capacity(services.len());
+    for service in services {
+        before.push(running(cluster.as_ref(), service).await?.map(|running| running.revision));
+    }
+    Ok(Outcome::Looked { before })
+}
+
+/// Takes back what was rolled out of a release.
+pub(super) async fn take_back(
+    cluster: Arc<dyn Cluster>,
+    members: &[Member],
+    tell: &(dyn Fn(RolloutEvent) + Send + Sync),
+    say: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Outcome, Problem> {
+    let returned = release::take_back(cluster.as_ref(), members, tell).await?;
+    let words: Vec<String> =
+        returned.iter().zip(members).map(|(returned, member)| returned.words(member)).collect();
+    words.iter().for_each(|line| say(line));
+    Ok(Outcome::TakenBack { words: words.join("; ") })
 }
 
 /// A rollout to follow.
@@ -330,6 +362,7 @@ pub(super) async fn follow(
     let mut watch = cluster.watch().await?;
     let mut progressed = false;
     let mut last = None;
+    let mut command = None;
     let mut short = None;
     let mut limit = Instant::now() + STANDSTILL;
     let lost = |reason: String, progressed| Problem { reason, patience: Patience::Long, progressed };
@@ -373,6 +406,16 @@ pub(super) async fn follow(
             continue;
         };
         let healthy = healthy(status, digest);
+        if let Some(state) = found.pre_deploy.filter(|_| found.pre_deploy != command) {
+            tell(RolloutEvent::PreDeploy { service: service.clone(), revision, state });
+            command = found.pre_deploy;
+        }
+        if let Some(PreDeployState::Waiting | PreDeployState::Running) = found.pre_deploy {
+            // It has a timeout of its own.
+            last = Some((found.state, healthy));
+            limit = Instant::now() + PRE_DEPLOY;
+            continue;
+        }
         if last != Some((found.state, healthy)) {
             last = Some((found.state, healthy));
             let grows = found.state == RevisionState::Running;

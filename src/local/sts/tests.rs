@@ -21,7 +21,7 @@ fn key() -> AccessKey {
 }
 
 fn owner() -> Owner {
-    Owner { account: ACCOUNT.into(), arn: "arn".into(), user_id: "id".into(), machine: true }
+    Owner { account: ACCOUNT.into(), arn: "arn".into(), user_id: "id".into(), machine: Some("role".into()) }
 }
 
 /// A request as the SDK signs it.

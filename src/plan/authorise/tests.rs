@@ -26,6 +26,7 @@ fn targets() -> Vec<Target> {
         Target::Machines(vec![id("i-2")]),
         Target::Machines(vec![id("i-1"), id("i-2")]),
         Target::Service("web".parse().expect("a name")),
+        Target::Job("report".parse().expect("a name")),
         Target::Token("ci".parse().expect("a name")),
         Target::Cluster,
     ]
@@ -65,10 +66,14 @@ fn a_machine_does_what_concerns_itself_and_nothing_else() {
         Operation::Register,
         Operation::ReportUnhealthy,
         Operation::EngineGone,
+        Operation::Ports,
+        Operation::Pressure,
         Operation::EngineBack,
         Operation::RebootState,
         Operation::RebootAsk,
         Operation::RebootReturn,
+        Operation::Permit,
+        Operation::TaskCredentials,
         Operation::EtcdClient,
     ];
     for role in [Role::Worker, Role::Control] {
@@ -104,17 +109,29 @@ fn a_former_worker_can_leave_and_no_more() {
 #[test]
 fn people_need_the_level_of_the_operation() {
     let needs = |operation| match operation {
-        Operation::Snapshot | Operation::Watch | Operation::Audit | Operation::ClusterStatus => {
-            Some(Level::Viewer)
-        }
+        Operation::Snapshot
+        | Operation::Metrics
+        | Operation::Watch
+        | Operation::Audit
+        | Operation::ClusterStatus
+        | Operation::Events
+        | Operation::Jobs => Some(Level::Viewer),
         Operation::Logs
+        | Operation::Exec
         | Operation::Deployed
         | Operation::Deploy
         | Operation::Rollback
         | Operation::RollbackTo
         | Operation::Scale
+        | Operation::Secrets
+        | Operation::DeployJob
+        | Operation::DeployedJob
+        | Operation::RunJob
+        | Operation::RunCommand
+        | Operation::OccurrenceLogs
         | Operation::Drain => Some(Level::Deployer),
         Operation::Remove
+        | Operation::RemoveJob
         | Operation::TokenCreate
         | Operation::TokenList
         | Operation::TokenRevoke
@@ -126,11 +143,15 @@ fn people_need_the_level_of_the_operation() {
         | Operation::Register
         | Operation::ReportUnhealthy
         | Operation::EngineGone
+        | Operation::Ports
+        | Operation::Pressure
         | Operation::EngineBack
         | Operation::RebootState
         | Operation::RebootAsk
         | Operation::RebootReturn
-        | Operation::EtcdClient => None,
+        | Operation::EtcdClient
+        | Operation::Permit
+        | Operation::TaskCredentials => None,
     };
     let levels = [None, Some(Level::Viewer), Some(Level::Deployer), Some(Level::Admin)];
     for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {

@@ -96,6 +96,11 @@ pub const ALL: &[Explanation] = &[
         "web-server: {Type: ...}     # refused in a template\nWebServer: {Type: ...}      # right",
     ),
     explain(
+        "bad-notify",
+        "`notify` lists receivers. Each has `slack` or `url`, the secret that holds its URL, and may have `events` (service-not-whole, machine-lost, rollout-failed, job-failed, machine-short; all by default) and `after`, how long a service must not be whole (`1m`).",
+        "notify:\n  - slack: {secret: slack-hook}\n    events: [service-not-whole, machine-lost]",
+    ),
+    explain(
         "bad-parameter-type",
         "The type of a parameter is String, Number, CommaDelimitedList, List<Number>, a type that CloudFormation looks up in the account (AWS::EC2::Subnet::Id, List<AWS::EC2::Subnet::Id>), or AWS::SSM::Parameter::Value<...> of one of these.",
         "Subnets: {Type: List<Subnet>}                   # refused\nSubnets: {Type: List<AWS::EC2::Subnet::Id>}     # right",
@@ -119,6 +124,11 @@ pub const ALL: &[Explanation] = &[
         "bad-reference",
         "`${stack.Output}` is an output of another stack, `${env.NAME}` an environment variable, `${env.NAME:-default}` one with a default.",
         "",
+    ),
+    explain(
+        "bad-schedule",
+        "A schedule has five fields: minute, hour, day of the month, month and day of the week. Fields hold numbers, names (`MON`, `JAN`), lists, ranges and steps; `L` is the last day of a month, `15W` the working day nearest to the 15th, `MON#2` the second Monday. The time zone is a name of IANA's.",
+        "schedule: 0 2 * *              # rejected: four fields\nschedule: 0 2 * * *            # right: at 02:00\ntimezone: Europe/Berlin",
     ),
     explain("bad-size", "Sizes are written with their unit: 256MB, 1GB.", ""),
     explain(
@@ -208,6 +218,11 @@ pub const ALL: &[Explanation] = &[
         "hidden-by-mount",
         "The file is written first, and then something is mounted on a directory above it: the file is there, and nobody sees it. cloud-init's `defer: true` writes it at the end of the boot.",
         "- path: /data/config\n  defer: true",
+    ),
+    explain(
+        "host-path",
+        "A folder of the machine is mounted only where fleetwright.yaml lists it, since a container that can write to one may become root on the machine.",
+        "# services/web.yaml\nvolumes: [\"/var/log/app:/logs\"]\n# fleetwright.yaml\nhost_paths: [/var/log/app]",
     ),
     explain(
         "hyphenated-key",
@@ -303,6 +318,11 @@ pub const ALL: &[Explanation] = &[
         "not-a-hash",
         "`passwd` and `hashed_passwd` go into /etc/shadow as they are. A password in clear there matches nothing, so that nobody can log in with it, and everybody on the machine can read it.",
         "passwd: hunter2                # refused\npasswd: $6$rounds=500000$...   # right",
+    ),
+    explain(
+        "not-compose",
+        "`fleetwright import compose` reads files of the Compose Specification, with `services`, and fig.yml, whose keys are services.",
+        "",
     ),
     explain(
         "not-in-ignition",
@@ -401,8 +421,18 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "secret-in-file",
+        "Whoever knows the URL of a webhook can write there, so it is a secret: `fleetwright secret set NAME` keeps it, and the file names it.",
+        "- slack: https://hooks.slack.com/...   # rejected\n- slack: {secret: slack-hook}          # right",
+    ),
+    explain(
         "secret-in-user-data",
         "User data is no place for secrets: every process and container of the machine that reaches the metadata service reads it, as does whoever may describe the launch template. Let the machine's role fetch them from SSM or a secrets manager.",
+        "",
+    ),
+    explain(
+        "service-cycle",
+        "Services name each other in `depends_on` in a circle, so that none could be rolled out first. The key only orders rollouts: services that need each other while they run need no entry.",
         "",
     ),
     explain(

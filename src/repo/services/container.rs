@@ -10,7 +10,7 @@ use crate::source::{Diagnostic, suggest};
 use crate::yaml::{Node, Scalar};
 
 /// The keys of a service that concern its container.
-pub(super) const KEYS: [&str; 16] = [
+pub(in crate::repo) const KEYS: [&str; 17] = [
     "entrypoint",
     "user",
     "workdir",
@@ -27,6 +27,7 @@ pub(super) const KEYS: [&str; 16] = [
     "init",
     "logging",
     "restart",
+    "aws_role",
 ];
 
 /// The capabilities of Linux, from `capabilities(7)`.
@@ -99,7 +100,7 @@ const SIGNALS: [&str; 10] = ["ABRT", "ALRM", "HUP", "INT", "KILL", "QUIT", "TERM
 /// What a file of logs is at least.
 const LOG_LEAST: u64 = 1 << 10;
 
-pub(super) fn decode(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ContainerSettings {
+pub(in crate::repo) fn decode(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ContainerSettings {
     let text = |reader: &mut Reader<'_>, key: &str| {
         fields.get(key).and_then(|node| reader.text(node, &format!("`{key}`")).map(str::to_owned))
     };
@@ -140,14 +141,17 @@ pub(super) fn decode(reader: &mut Reader<'_>, fields: &Fields<'_>) -> ContainerS
     }
 }
 
-fn absolute(reader: &mut Reader<'_>, node: &Node, path: &str) -> bool {
-    let right = path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains('\0');
-    if !right {
-        let diagnostic =
-            Diagnostic::error("bad-value", format!("`{path}` is not an absolute path in the container"));
-        reader.problem(diagnostic, node.span, "it must start with `/`");
-    }
-    right
+pub(super) fn absolute(reader: &mut Reader<'_>, node: &Node, path: &str) -> bool {
+    let wrong = match path {
+        _ if !path.starts_with('/') => "it must start with `/`",
+        _ if path.split('/').any(|part| part == "..") => "write it without `..`",
+        _ if path.contains('\0') => "it can't hold a NUL character",
+        _ => return true,
+    };
+    let diagnostic =
+        Diagnostic::error("bad-value", format!("`{path}` is not an absolute path in the container"));
+    reader.problem(diagnostic, node.span, wrong);
+    false
 }
 
 /// `USER[:GROUP]`.
@@ -245,11 +249,17 @@ fn tmpfs(reader: &mut Reader<'_>, node: &Node) -> BTreeMap<String, Tmpfs> {
         let Some(fields) = reader.fields(value, key.span, "a folder in memory", &["size", "mode"]) else {
             continue;
         };
-        let size_bytes = fields.get("size").and_then(|node| reader.size(node, "`size`"));
-        let mode = fields.get("mode").and_then(|node| mode(reader, node));
-        found.insert(path.to_owned(), Tmpfs { size_bytes, mode });
+        let folder = tmpfs_folder(reader, &fields);
+        found.insert(path.to_owned(), folder);
     }
     found
+}
+
+/// A folder in memory, by its `size` and `mode`.
+pub(super) fn tmpfs_folder(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Tmpfs {
+    let size_bytes = fields.get("size").and_then(|node| reader.size(node, "`size`"));
+    let mode = fields.get("mode").and_then(|node| mode(reader, node));
+    Tmpfs { size_bytes, mode }
 }
 
 /// Permission bits, octal.

@@ -1,6 +1,6 @@
 //! The image of a service: one that a pipeline builds, or a third-party image.
 
-use crate::model::image::at_docker_hub;
+use crate::model::image::{at_docker_hub, has_host, is_repository, is_tag};
 use crate::model::name::Digest;
 use crate::model::project::Elsewhere;
 use crate::repo::decode::Reader;
@@ -10,7 +10,7 @@ use crate::yaml::Node;
 /// An image's repository, without registry host, tag or digest: one that a pipeline builds.
 pub fn image(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let text = reader.text(node, "`image`")?;
-    let host = names_host(text);
+    let host = has_host(text);
     if !host && is_repository(text) {
         return Some(text.to_owned());
     }
@@ -30,7 +30,7 @@ pub fn image(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
 /// image. A name with neither host nor version is the environment's own.
 pub fn reference(reader: &mut Reader<'_>, node: &Node) -> Option<(String, Option<Elsewhere>)> {
     let text = reader.text(node, "`image`")?;
-    if !names_host(text) && !text.contains([':', '@']) {
+    if !has_host(text) && !text.contains([':', '@']) {
         return image(reader, node).map(|image| (image, None));
     }
     match elsewhere(text) {
@@ -60,15 +60,10 @@ pub fn elsewhere(text: &str) -> Result<(String, Elsewhere), &'static str> {
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
         _ => (name, None),
     };
-    let word = |tag: &str| {
-        (1..=128).contains(&tag.len())
-            && !tag.starts_with(['-', '.'])
-            && tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    if !tag.is_none_or(word) {
+    if !tag.is_none_or(is_tag) {
         return Err("a tag is made of letters, digits, `_`, `.` and `-`");
     }
-    let full = if names_host(name) { name.to_owned() } else { at_docker_hub(name) };
+    let full = if has_host(name) { name.to_owned() } else { at_docker_hub(name) };
     let full = match full.strip_prefix("docker.io/") {
         // Docker Hub's own images are in `library`.
         Some(rest) if !rest.contains('/') => format!("docker.io/library/{rest}"),
@@ -83,21 +78,6 @@ pub fn elsewhere(text: &str) -> Result<(String, Elsewhere), &'static str> {
     let tag = tag.map(str::to_owned);
     let shown = text.to_owned();
     Ok((repository.to_owned(), Elsewhere { host: host.to_owned(), tag, digest, shown }))
-}
-
-fn names_host(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
-}
-
-fn is_repository(text: &str) -> bool {
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    text.len() <= 200 && text.split('/').all(part)
 }
 
 #[cfg(test)]

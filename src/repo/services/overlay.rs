@@ -1,5 +1,8 @@
 //! A service in one environment: its own keys, merged with the environment's.
 
+use std::collections::BTreeMap;
+
+use crate::model::name::EnvironmentName;
 use crate::repo::decode::Reader;
 use crate::source::Diagnostic;
 use crate::yaml::{Kind, Node, Scalar};
@@ -53,6 +56,41 @@ fn report(reader: &mut Reader<'_>, key: &Node, former: &str, present: &str, both
         let diagnostic = Diagnostic::warning("former-key", message);
         reader.problem(diagnostic, key.span, format!("write {present}"));
     }
+}
+
+/// What `own`, the value of the key `environments`, makes of `base` in each environment. `known` are the
+/// project's environments; none where they are not known.
+pub fn in_environments<T>(
+    reader: &mut Reader<'_>,
+    (base, own): (&Node, Option<&Node>),
+    known: &[EnvironmentName],
+    prepare: impl Fn(&mut Reader<'_>, &mut Node),
+    mut decode: impl FnMut(&mut Reader<'_>, &Node, &Node) -> Option<T>,
+) -> BTreeMap<EnvironmentName, T> {
+    let mut found = BTreeMap::new();
+    let own = own.map(|own| reader.entries(own, "`environments`")).unwrap_or_default();
+    for (key, value) in own {
+        let Some(environment) = reader.name::<EnvironmentName>(key) else { continue };
+        if !known.is_empty() && !known.contains(&environment) {
+            let known: Vec<&str> = known.iter().map(EnvironmentName::as_str).collect();
+            let message = format!("there is no environment `{environment}`");
+            let diagnostic = Diagnostic::error("unknown-environment", message);
+            let place = "`environments` of fleetwright.yaml";
+            crate::repo::did_you_mean(reader, diagnostic, key.span, environment.as_str(), &known, place);
+            continue;
+        }
+        let mut value = value.clone();
+        prepare(reader, &mut value);
+        if let Some((key, _)) = value.entry("environments") {
+            let diagnostic = Diagnostic::error("unknown-key", "`environments` can't be nested");
+            reader.problem(diagnostic, key.span, "remove it");
+            continue;
+        }
+        if let Some(decoded) = decode(reader, key, &merged(base, &value)) {
+            found.insert(environment, decoded);
+        }
+    }
+    found
 }
 
 /// `base` with what `own` says in its place: mappings are merged by their keys, anything else

@@ -1,5 +1,7 @@
 //! The record of changes: written before a change is carried out and after it, and read.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -10,12 +12,12 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::super::strict::StrictQuery;
-use super::{Api, Authorised, Problem};
-use crate::model::audit::{AUDIT_VERSION, Class, Draft, Filter};
+use super::{Api, Authorised, Problem, events};
+use crate::model::audit::{AUDIT_VERSION, Class, Draft, Filter, Outcome};
 use crate::model::principal::{Level, Operation, Principal, Target};
 use crate::plan::audit as plan;
-use crate::port::audit::AuditError;
 use crate::port::cluster_wire::{AuditPage, WireError};
+use crate::port::kept::{Kept, KeptError};
 
 /// The most that is read of a request or an answer; larger requests are rejected.
 const BODY: usize = 4 << 20;
@@ -23,6 +25,16 @@ const BODY: usize = 4 << 20;
 const LIMIT: u32 = 1_000;
 /// How many are given at most.
 const MOST: u32 = 10_000;
+
+/// What a handler found out that belongs into the record. It goes with the answer, and is not sent.
+#[derive(Debug, Clone)]
+pub(super) struct Found(BTreeMap<String, String>);
+
+impl Found {
+    pub(super) fn of(details: &[(&str, &str)]) -> Self {
+        Self(details.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+}
 
 /// Carries out a request that may be, with a record of it if it changes something.
 pub(super) async fn carry_out(api: &Api, request: Request, next: Next) -> Response {
@@ -54,8 +66,16 @@ pub(super) async fn carry_out(api: &Api, request: Request, next: Next) -> Respon
             return Problem::invalid(format!("the answer can't be sent: {error}")).into_response();
         }
     };
+    let mut end = plan::end(operation, parts.status.as_u16(), &body);
+    if let Some(Found(found)) = parts.extensions.get::<Found>() {
+        end.details.extend(found.clone());
+    }
+    if matches!(end.outcome, Outcome::Done | Outcome::Waiting) {
+        let details = draft.details.iter().chain(&end.details);
+        let details = details.map(|(name, value)| (name.clone(), value.clone())).collect();
+        events::requested(api, &authorised, draft.at, &details).await;
+    }
     if let Some(id) = id {
-        let end = plan::end(operation, parts.status.as_u16(), &body);
         let auditor = api.audit.clone();
         let stored = blocking(move || auditor.end(&draft, &id, end, Utc::now())).await;
         if let Err(error) = stored {
@@ -94,6 +114,18 @@ pub(super) async fn issued(
 ) {
     let mut draft = draft(principal, None, operation, &Target::Cluster);
     draft.from = Some(peer.ip().to_canonical());
+    record_issued(api, draft).await;
+}
+
+/// The same of the credentials of a task's role.
+pub(super) async fn credentials(api: &Api, authorised: &Authorised, details: &[(&str, &str)]) {
+    let mut draft = draft(&authorised.principal, None, authorised.operation, &authorised.target);
+    draft.from = Some(authorised.peer.ip().to_canonical());
+    draft.details = Found::of(details).0;
+    record_issued(api, draft).await;
+}
+
+async fn record_issued(api: &Api, draft: Draft) {
     let auditor = api.audit.clone();
     if let Err(error) = blocking(move || auditor.issued(&draft)).await {
         tracing::error!(%error, "an identity goes unrecorded");
@@ -113,21 +145,21 @@ fn draft(principal: &Principal, level: Option<Level>, operation: Operation, targ
     }
 }
 
-async fn begin(api: &Api, draft: Draft) -> Result<String, AuditError> {
+async fn begin(api: &Api, draft: Draft) -> Result<String, KeptError> {
     let auditor = api.audit.clone();
     blocking(move || auditor.begin(&draft)).await
 }
 
 /// The log waits for the disk.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AuditError> + Send + 'static,
-) -> Result<T, AuditError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(AuditError::Access { doing: "writing", reason: error.to_string() }))
+    work: impl FnOnce() -> Result<T, KeptError> + Send + 'static,
+) -> Result<T, KeptError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(KeptError::Access { what: Kept::AuditLog, doing: "writing", reason: error.to_string() })
+    })
 }
 
-fn unrecorded(error: &AuditError) -> Problem {
+fn unrecorded(error: &KeptError) -> Problem {
     let message = format!(
         "nothing was changed, since it can't be recorded: {error}. See that the control machine's disk has space"
     );

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
-use super::tls::PeerCertificate;
+use super::super::tls::PeerCertificate;
 use super::{Api, Problem, audit};
 use crate::model::member::Node;
 use crate::model::name::MachineId;
@@ -176,11 +176,16 @@ async fn read_target(
         Operation::Identify
         | Operation::Snapshot
         | Operation::Watch
+        | Operation::Metrics
         | Operation::Standing
         | Operation::ClusterStatus
         | Operation::ClusterRecover
         | Operation::ClusterRestore
         | Operation::Audit
+        | Operation::Events
+        | Operation::Secrets
+        | Operation::Jobs
+        | Operation::OccurrenceLogs
         | Operation::TokenList => Target::Cluster,
         Operation::TokenRevoke => Target::Token(parameter("name").parse()?),
         Operation::TokenCreate => {
@@ -188,21 +193,30 @@ async fn read_target(
             return Ok((Target::Token(new.name), request));
         }
         Operation::Logs
+        | Operation::Exec
         | Operation::Deployed
         | Operation::Deploy
         | Operation::Rollback
         | Operation::RollbackTo
         | Operation::Scale
+        | Operation::RunCommand
         | Operation::Remove => Target::Service(parameter("name").parse()?),
         Operation::Register
         | Operation::EngineGone
+        | Operation::Ports
+        | Operation::Pressure
         | Operation::EngineBack
         | Operation::RebootState
         | Operation::RebootAsk
         | Operation::RebootReturn
         | Operation::EtcdClient
         | Operation::Turn => Target::Machines(vec![parameter("id").parse()?]),
-        Operation::ReportUnhealthy => Target::Task { id: parameter("id").to_owned(), machine: None },
+        Operation::DeployJob | Operation::DeployedJob | Operation::RemoveJob | Operation::RunJob => {
+            Target::Job(parameter("name").parse()?)
+        }
+        Operation::ReportUnhealthy | Operation::Permit | Operation::TaskCredentials => {
+            Target::Task { id: parameter("id").to_owned(), machine: None }
+        }
         Operation::Drain => {
             let (asked, request) = body::<DrainRequest>(request).await?;
             return Ok((Target::Machines(asked.machines), request));
@@ -227,7 +241,11 @@ impl Authorised {
     pub(super) fn machines(&self) -> &[MachineId] {
         match &self.target {
             Target::Machines(machines) => machines,
-            Target::Cluster | Target::Service(_) | Target::Token(_) | Target::Task { .. } => &[],
+            Target::Cluster
+            | Target::Service(_)
+            | Target::Job(_)
+            | Target::Token(_)
+            | Target::Task { .. } => &[],
         }
     }
 

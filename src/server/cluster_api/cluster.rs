@@ -26,5 +26,5 @@ pub(super) async fn recover(
 }
 
 pub(super) async fn restore(State(api): State<Api>) -> Result<Json<RestoredServices>, Problem> {
-    Ok(Json(RestoredServices { services: api.own.restore().await? }))
+    Ok(Json(api.own.restore().await?))
 }

@@ -5,16 +5,18 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use serde::Deserialize;
 
-use super::super::strict::Strict;
-use super::{Api, Authorised, Problem, audit};
+use super::super::strict::{Strict, StrictQuery};
+use super::{Api, Authorised, Problem, audit, events};
 use crate::model::feature::feature_labels;
 use crate::model::principal::{Level, Operation, Target};
 use crate::model::service::Symptoms;
 use crate::plan::identity::{self, NotRegistered};
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
-    DrainRequest, Drained, EtcdClient, EtcdClientRequest, Registration, Unhealthy,
+    DrainRequest, Drained, EtcdClient, EtcdClientRequest, PortsReport, PressureReport, Registration,
+    Unhealthy,
 };
 
 /// How long one request empties machines before it reports how far it came.
@@ -37,8 +39,11 @@ pub(super) async fn drain(
     let work = async {
         if request.force {
             api.membership.evacuate(machines).await
+        } else if authorised.level.is_none() {
+            // Its own agent asks: it ends or reboots, whether it keeps a volume or not.
+            api.membership.vacate(machines).await
         } else {
-            api.cluster.drain(machines).await
+            api.cluster.drain(machines, &request.lose_volumes).await
         }
     };
     // Giving up in the middle is safe: the next request goes on from what is there.
@@ -83,15 +88,44 @@ pub(super) async fn etcd_client(
     Ok(Json(client))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnhealthyQuery {
+    /// How long ago it happened.
+    #[serde(default)]
+    age_s: u64,
+}
+
 pub(super) async fn unhealthy(
     State(api): State<Api>,
     Extension(authorised): Extension<Authorised>,
+    StrictQuery(query): StrictQuery<UnhealthyQuery>,
     Strict(report): Strict<Unhealthy>,
 ) -> Result<StatusCode, Problem> {
     if let Target::Task { id, .. } = &authorised.target {
         let probe = Some(report.output).filter(|output| !output.trim().is_empty());
-        api.membership.report_unhealthy(id, &Symptoms { probe, ended: report.ended }).await?;
+        let seen = Symptoms { probe, ended: report.ended };
+        api.membership.report_unhealthy(id, &seen).await?;
+        events::reported(&api, id, &seen, Duration::from_secs(query.age_s)).await;
     }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn ports(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(report): Strict<PortsReport>,
+) -> Result<StatusCode, Problem> {
+    api.membership.ports(authorised.machine()?, &report.tasks).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn pressure(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(report): Strict<PressureReport>,
+) -> Result<StatusCode, Problem> {
+    api.membership.pressure(authorised.machine()?, report.pressure()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

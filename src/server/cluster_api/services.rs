@@ -2,23 +2,23 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use futures_util::StreamExt;
 use serde::Deserialize;
 
+use super::super::metrics;
 use super::super::strict::{Strict, StrictQuery};
 use super::lines::lines;
-use super::{Api, Authorised, Problem};
+use super::{Api, Authorised, Problem, audit};
+use crate::model::mount::SecretRef;
 use crate::model::name::ServiceName;
 use crate::model::principal::Operation;
 use crate::model::service::{Deployed, Deployment};
 use crate::plan::authorise::right;
 use crate::port::cluster::Snapshot;
-use crate::port::cluster_wire::{Changed, Line, ScaleRequest};
-
-/// How many log lines are given when the caller doesn't say.
-const TAIL: u32 = 100;
+use crate::port::cluster_wire::{Changed, Line, SECRETS_VERSION, ScaleRequest, SecretVersions};
 
 pub(super) async fn snapshot(
     State(api): State<Api>,
@@ -26,6 +26,11 @@ pub(super) async fn snapshot(
 ) -> Result<Json<Snapshot>, Problem> {
     let snapshot = api.cluster.snapshot().await?;
     Ok(Json(visible(snapshot, &authorised)))
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+    let text = metrics::text(&api.cluster.snapshot().await?);
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 pub(super) async fn watch(
@@ -73,14 +78,27 @@ pub(super) async fn rollback(
     Ok(Json(Changed { revision }))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollbackQuery {
+    /// Whether that is because a release failed.
+    #[serde(default)]
+    release: bool,
+}
+
 pub(super) async fn rollback_to(
     State(api): State<Api>,
     Path((name, to)): Path<(String, u64)>,
-) -> Result<Json<Changed>, Problem> {
+    StrictQuery(query): StrictQuery<RollbackQuery>,
+) -> Result<Response, Problem> {
     let name: ServiceName = name.parse()?;
     let revision = api.cluster.rollback(&name, Some(to)).await?;
-    tracing::info!(service = %name, to, revision, "rolled back on request");
-    Ok(Json(Changed { revision }))
+    tracing::info!(service = %name, to, revision, release = query.release, "rolled back on request");
+    let mut response = Json(Changed { revision }).into_response();
+    if query.release {
+        response.extensions_mut().insert(audit::Found::of(&[("release", "taken back")]));
+    }
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,6 +113,23 @@ pub(super) async fn deployed(
     StrictQuery(query): StrictQuery<DeployedQuery>,
 ) -> Result<Json<Deployed>, Problem> {
     Ok(Json(api.cluster.deployed(&name.parse()?, query.revision).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretsQuery {
+    /// Separated by commas, which are in no name.
+    names: String,
+}
+
+pub(super) async fn secrets(
+    State(api): State<Api>,
+    StrictQuery(query): StrictQuery<SecretsQuery>,
+) -> Result<Json<SecretVersions>, Problem> {
+    let names = query.names.split(',').map(str::parse::<SecretRef>);
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let secrets = api.cluster.secret_versions(&names).await?;
+    Ok(Json(SecretVersions { version: SECRETS_VERSION, secrets }))
 }
 
 pub(super) async fn scale(
@@ -112,24 +147,6 @@ pub(super) async fn remove(State(api): State<Api>, Path(name): Path<String>) -> 
     api.cluster.remove(&name.parse()?).await?;
     tracing::info!(service = %name, "removed");
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LogsQuery {
-    tail: Option<u32>,
-    #[serde(default)]
-    follow: bool,
-}
-
-pub(super) async fn logs(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    StrictQuery(query): StrictQuery<LogsQuery>,
-) -> Result<Response, Problem> {
-    let name: ServiceName = name.parse()?;
-    let stream = api.cluster.logs(&name, query.tail.unwrap_or(TAIL), query.follow).await?;
-    Ok(lines(stream.map(|item| item.map(Line::Log)).boxed()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! A cluster in memory: rolls out at once, or as it is told.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::Utc;
-use fleetwright::model::name::{MachineId, ServiceName};
+use fleetwright::model::mount::{SecretRef, SecretVersion};
+use fleetwright::model::name::{MachineId, ServiceName, VolumeName};
 use fleetwright::model::service::{
     Deployed, Deployment, Instance, InstanceState, Revision, RevisionState, Scale, ScaleTo, ServiceStatus,
 };
@@ -157,6 +159,7 @@ impl Cluster for FakeCluster {
                     state: RevisionState::RollingOut,
                     reason: None,
                     failed: None,
+                    pre_deploy: None,
                     since: Utc::now(),
                 },
             );
@@ -182,8 +185,24 @@ impl Cluster for FakeCluster {
         Ok(Deployed { version: 1, revision, deployment, live, stopped: false })
     }
 
-    async fn scale(&self, service: &ServiceName, _: ScaleTo) -> Result<(), ClusterError> {
-        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    async fn secret_versions(
+        &self,
+        _: &[SecretRef],
+    ) -> Result<BTreeMap<SecretRef, SecretVersion>, ClusterError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// The number changes, and no instance.
+    async fn scale(&self, service: &ServiceName, to: ScaleTo) -> Result<(), ClusterError> {
+        let mut state = self.state.lock().expect("the state");
+        let found = state.services.iter_mut().find(|one| one.name == *service);
+        match (found, to) {
+            (Some(found), ScaleTo::Replicas(count)) => {
+                found.desired = count;
+                Ok(())
+            }
+            _ => Err(ClusterError::NotFound { what: "service", name: service.to_string() }),
+        }
     }
 
     async fn rollback(&self, service: &ServiceName, _: Option<u64>) -> Result<u64, ClusterError> {
@@ -203,7 +222,7 @@ impl Cluster for FakeCluster {
         Err(ClusterError::NotFound { what: "service", name: service.to_string() })
     }
 
-    async fn drain(&self, _machines: &[MachineId]) -> Result<(), ClusterError> {
+    async fn drain(&self, _machines: &[MachineId], _: &[VolumeName]) -> Result<(), ClusterError> {
         Ok(())
     }
 }

@@ -21,15 +21,16 @@ use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
 use fleetwright::model::machine::Role;
 use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::MachineId;
+use fleetwright::model::pressure::Pressure;
 use fleetwright::model::secret::Secret;
-use fleetwright::model::service::Symptoms;
+use fleetwright::model::service::{PublishedPorts, Symptoms};
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::ClusterError;
 use fleetwright::port::cluster_wire::Endpoint;
 use fleetwright::port::etcd::{EtcdError, EtcdUnit};
 use fleetwright::port::groups::Groups;
 use fleetwright::port::membership::Membership;
-use fleetwright::port::parameters::{Parameter, Parameters, Protection};
+use fleetwright::port::parameters::{Parameter, Parameters, Protection, Readable};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::watch;
@@ -358,6 +359,10 @@ impl Parameters for Around {
         Ok(self.shared.lock().expect("shared").parameters.get(name).cloned())
     }
 
+    async fn readable(&self, _: &str) -> Result<Option<Readable>, CloudError> {
+        unreachable!("no plain parameter is read")
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Parameter>, CloudError> {
         let prefix = format!("{}/", prefix.trim_end_matches('/'));
         let shared = self.shared.lock().expect("shared");
@@ -479,6 +484,10 @@ impl Membership for Around {
         Err(not_asked())
     }
 
+    async fn vacate(&self, _machines: &[MachineId]) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
     async fn evacuate(&self, _machines: &[MachineId]) -> Result<(), ClusterError> {
         Err(not_asked())
     }
@@ -496,6 +505,18 @@ impl Membership for Around {
     }
 
     async fn engine_gone(&self, _machine: &MachineId, _gone: bool) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
+    async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
+        Ok(PublishedPorts::new())
+    }
+
+    async fn ports(&self, _: &MachineId, _: &PublishedPorts) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
+    async fn pressure(&self, _: &MachineId, _: Pressure) -> Result<(), ClusterError> {
         Err(not_asked())
     }
 

@@ -194,6 +194,11 @@ impl Lab {
     }
 
     fn whole(&self) {
+        // A test that failed may have left a drained machine, which would keep every other one waiting.
+        let drained = self.snapshot().into_iter().flat_map(|snapshot| snapshot.machines);
+        for machine in drained.filter(|one| one.role == Role::Worker && one.state == MachineState::Draining) {
+            self.accept_work(&machine);
+        }
         self.until("the cluster is whole", Duration::from_secs(240), |snapshot| {
             (ready(snapshot, Role::Control) >= 3 && ready(snapshot, Role::Worker) >= 2).then_some(())
         });
@@ -252,7 +257,12 @@ impl Lab {
             last = self.snapshot();
             last.as_ref().and_then(&mut condition)
         });
-        found.unwrap_or_else(|| panic!("waited {limit:?} until {what}; last seen: {last:#?}"))
+        found.unwrap_or_else(|| {
+            // What the cluster's machines could not even begin.
+            let cloud = at(&self.program).args(["local", "status"]).output().expect("the binary runs");
+            let cloud = String::from_utf8_lossy(&cloud.stdout);
+            panic!("waited {limit:?} until {what}; last seen: {last:#?}\n{cloud}")
+        })
     }
 
     /// Starts a command that runs until it is dropped.
@@ -320,16 +330,20 @@ impl Lab {
     /// Makes a drained machine take work again. Only the engine's own client can do this; users replace
     /// such a machine.
     pub fn undrain(&self, machine: &Machine) {
+        assert!(self.accept_work(machine).is_some(), "{}", self.moves());
+        self.until("the machine takes work", Duration::from_secs(60), |snapshot| {
+            let state = snapshot.machines.iter().find(|one| one.id == machine.id)?.state;
+            (state == MachineState::Ready).then_some(())
+        });
+    }
+
+    fn accept_work(&self, machine: &Machine) -> Option<String> {
         let script = format!(
             "docker node ls -q --filter node.label=fleetwright.instance={} | xargs docker node update \
              --availability active --label-rm fleetwright.drain",
             machine.id
         );
-        assert!(self.on_manager(&script).is_some(), "{}", self.moves());
-        self.until("the machine takes work", Duration::from_secs(60), |snapshot| {
-            let state = snapshot.machines.iter().find(|one| one.id == machine.id)?.state;
-            (state == MachineState::Ready).then_some(())
-        });
+        self.on_manager(&script)
     }
 
     /// What the engine did with the service's instances and when, from a manager that answers: for
@@ -388,7 +402,10 @@ pub fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T>
         if begun.elapsed() > limit {
             return None;
         }
-        std::thread::sleep(Duration::from_millis(250));
+        // Every question costs this computer as much as a machine's work of a second: what takes long is
+        // not made longer by asking.
+        let pause = if begun.elapsed() < Duration::from_secs(4) { 250 } else { 1000 };
+        std::thread::sleep(Duration::from_millis(pause));
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use fleetwright::model::secret::Secret;
 use fleetwright::port::cloud::CloudError;
-use fleetwright::port::parameters::{Parameter, Parameters, Protection};
+use fleetwright::port::parameters::{Parameter, Parameters, Protection, Readable};
 
 /// One SSM parameter.
 pub struct OneParameter {
@@ -23,6 +23,10 @@ impl Parameters for OneParameter {
     async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
         Ok((name == self.name).then(|| Secret::new(self.value.clone())))
     }
+    async fn readable(&self, _: &str) -> Result<Option<Readable>, CloudError> {
+        unreachable!("no plain parameter is read")
+    }
+
     async fn list(&self, _prefix: &str) -> Result<Vec<Parameter>, CloudError> {
         Ok(Vec::new())
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use fleetwright::model::secret::Secret;
 use fleetwright::port::cloud::CloudError;
-use fleetwright::port::parameters::{Parameter, Parameters, Protection};
+use fleetwright::port::parameters::{Parameter, Parameters, Protection, Readable};
 
 /// Parameters; clones share them.
 #[derive(Clone, Default)]
@@ -18,6 +18,10 @@ pub struct Memory {
 impl Parameters for Memory {
     async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
         Ok(self.parameters.lock().expect("parameters").get(name).cloned())
+    }
+
+    async fn readable(&self, _: &str) -> Result<Option<Readable>, CloudError> {
+        unreachable!("no plain parameter is read")
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Parameter>, CloudError> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,27 +11,33 @@ use axum_server::Handle;
 use fleetwright::adapter::audit_log::SqliteAuditLog;
 use fleetwright::adapter::authority::{Authority, random};
 use fleetwright::adapter::cluster_api::{Access, ClusterApi, Credential, Source};
+use fleetwright::adapter::timeline::SqliteTimeline;
 use fleetwright::driver::access::Keeper;
 use fleetwright::driver::audit::Auditor;
 use fleetwright::driver::rendezvous::Rendezvous;
 use fleetwright::driver::standing::Standings;
+use fleetwright::driver::timeline::Events;
 use fleetwright::model::access::Home;
 use fleetwright::model::address::AddressPool;
 use fleetwright::model::cluster::{Durability, EngineState, LogEnd, View};
 use fleetwright::model::feature::Features;
 use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
-use fleetwright::model::name::{BootId, MachineId, ServiceName};
+use fleetwright::model::name::{BootId, MachineId};
+use fleetwright::model::pressure::Pressure;
 use fleetwright::model::reboot::{Leave, Mark};
 use fleetwright::model::secret::Secret;
-use fleetwright::model::service::Symptoms;
+use fleetwright::model::service::{PublishedPorts, Symptoms};
 use fleetwright::model::standing::HeldTurn;
+use fleetwright::model::timeline::{EventPage, EventQuery};
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError};
+use fleetwright::port::cluster_wire::RestoredServices;
 use fleetwright::port::membership::Membership;
-use fleetwright::port::parameters::{Parameter, Parameters, Protection};
+use fleetwright::port::parameters::{Parameter, Parameters, Protection, Readable};
 use fleetwright::port::reboot::{Held, Leaves};
 use fleetwright::port::recovery;
 use fleetwright::port::standing::Turns;
+use fleetwright::port::streams::{Agents, Connection, ExecRequest, LogItems, LogRequest};
 use fleetwright::server::cluster_api::{self, Api, TlsIdentity};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
@@ -62,6 +69,10 @@ impl Store {
 impl Parameters for Store {
     async fn get(&self, name: &str) -> Result<Option<Secret<String>>, CloudError> {
         Ok(self.0.lock().expect("the store").get(name).cloned().map(Secret::new))
+    }
+
+    async fn readable(&self, _: &str) -> Result<Option<Readable>, CloudError> {
+        unreachable!("no plain parameter is read")
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Parameter>, CloudError> {
@@ -162,6 +173,10 @@ impl Membership for Engine {
     async fn remove_node(&self, _: &str) -> Result<(), ClusterError> {
         Ok(())
     }
+    async fn vacate(&self, _: &[MachineId]) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
     async fn evacuate(&self, _: &[MachineId]) -> Result<(), ClusterError> {
         Ok(())
     }
@@ -177,6 +192,18 @@ impl Membership for Engine {
     async fn engine_gone(&self, _: &MachineId, _: bool) -> Result<(), ClusterError> {
         Ok(())
     }
+    async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
+        Ok(PublishedPorts::new())
+    }
+
+    async fn ports(&self, _: &MachineId, _: &PublishedPorts) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
+    async fn pressure(&self, _: &MachineId, _: Pressure) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::empty().boxed()
     }
@@ -243,9 +270,39 @@ impl recovery::ControlMachine for Engine {
     async fn recover_etcd(&self, _: LogEnd) -> Result<(), ClusterError> {
         Ok(())
     }
-    async fn restore(&self) -> Result<Vec<ServiceName>, ClusterError> {
-        Ok(Vec::new())
+    async fn restore(&self) -> Result<RestoredServices, ClusterError> {
+        Ok(RestoredServices { services: Vec::new(), jobs: Vec::new() })
     }
+}
+
+/// Agents that nobody reaches.
+pub struct NoAgents;
+
+#[async_trait]
+impl Agents for NoAgents {
+    async fn exec(
+        &self,
+        _: &MachineId,
+        _: IpAddr,
+        _: &str,
+        _: &ExecRequest,
+    ) -> Result<Connection, ClusterError> {
+        Err(ClusterError::Refused { reason: "nobody is reached here".to_owned() })
+    }
+
+    async fn logs(&self, _: IpAddr, _: &LogRequest) -> Result<LogItems, ClusterError> {
+        Err(ClusterError::Refused { reason: "nobody is reached here".to_owned() })
+    }
+
+    async fn events(&self, _: &MachineId, _: IpAddr, _: &EventQuery) -> Result<EventPage, ClusterError> {
+        Err(ClusterError::Refused { reason: "nobody is reached here".to_owned() })
+    }
+}
+
+/// The events of a control machine, kept in a folder.
+pub fn events(name: &str, folder: &Path) -> Events {
+    let kept = SqliteTimeline::open(&folder.join("events.db")).expect("a file");
+    Events::new(Some(Arc::new(kept)), name.parse().expect("an id"))
 }
 
 /// A boot's id.
@@ -267,6 +324,8 @@ pub struct ControlMachine {
     pub authority: String,
     /// Its AWS.
     pub account: Account,
+    /// Its events.
+    pub events: Events,
     handle: Handle<SocketAddr>,
     _folder: tempfile::TempDir,
 }
@@ -285,10 +344,15 @@ impl ControlMachine {
         let cluster = beside.map_or_else(|| FakeCluster::new(Mood::Healthy), |other| other.cluster.clone());
         let keeper = keeper(store.clone());
         let (audit, folder) = auditor(name);
+        let kept = events(name, folder.path());
         let account = Account::up(&[("i-1", "demo-control"), ("i-9", "demo-worker")]).await;
         let groups = Arc::new(World::new(&["i-1", "i-2"], &["i-9"], vec![]));
+        let no_jobs = groups.clone();
         let api = Api {
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
+            jobs: no_jobs.clone(),
+            permits: no_jobs.clone(),
+            roles: no_jobs,
             membership: Arc::new(Engine),
             own: Arc::new(Engine),
             leaves: Arc::new(Engine),
@@ -304,6 +368,8 @@ impl ControlMachine {
             audit,
             token: Secret::new(BREAK_GLASS.to_owned()),
             worker_token: Some(Secret::new(WORKER.to_owned())),
+            agents: Arc::new(NoAgents),
+            events: kept.clone(),
             etcd: None,
         };
         let signed = authority.sign(Ipv4Addr::LOCALHOST.into()).expect("a certificate");
@@ -324,6 +390,7 @@ impl ControlMachine {
             endpoint: format!("https://{address}"),
             authority: authority.certificate.clone(),
             account,
+            events: kept,
             handle,
             _folder: folder,
         }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fleetwright::adapter::probe;
-use fleetwright::adapter::swarm::{Anonymous, Credentials, Engine, PROBE_ON_MACHINE, Swarm};
+use fleetwright::adapter::swarm::{
+    Anonymous, Credentials, Engine, PERMITS_ON_MACHINE, PROBE_ON_MACHINE, Swarm,
+};
 use fleetwright::event::Events;
 use fleetwright::local::image::{self, Release};
 use fleetwright::local::{home::Home, machines};
@@ -126,6 +128,21 @@ impl Lab {
         self.machines[number]
     }
 
+    /// The folder that is [`PERMITS_ON_MACHINE`] on a machine.
+    pub fn permits(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("permits-{number}"))
+    }
+
+    /// Where the engine of a machine listens.
+    pub fn endpoint(&self, number: usize) -> String {
+        format!("tcp://{}:2375", self.machines[number])
+    }
+
+    /// The address of this computer, as the machines reach it.
+    pub fn gateway(&self) -> IpAddr {
+        self.gateway
+    }
+
     /// Removes a machine and everything on it.
     pub fn destroy(&self, number: usize) {
         ok(Command::new("docker").args(["rm", "-fv", &self.machine(number)]));
@@ -155,7 +172,8 @@ impl Lab {
             machine_image(releases::of(Role::Control)).await,
             machine_image(releases::of(Role::Worker)).await,
         ];
-        let name = format!("fleetwright-it-{}", std::process::id());
+        sweep();
+        let name = format!("{NAMES}{}", std::process::id());
         let folder = tempfile::tempdir().expect("a folder");
         let (subnet, prefix) = network(&name);
         println!("machines of {name} in {subnet}");
@@ -196,6 +214,10 @@ impl Lab {
         run.args(["--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "-v", "/var/lib/docker"]);
         let drop_in = self.folder.path().join("docker.service.d");
         run.args(["-v", &format!("{}:/etc/systemd/system/docker.service.d:ro", drop_in.display())]);
+        // The test answers helpers in the machine's containers in place of an agent.
+        let permits = self.permits(number);
+        std::fs::create_dir_all(&permits).expect("a folder");
+        run.args(["-v", &format!("{}:{PERMITS_ON_MACHINE}", permits.display())]);
         // As the local cloud starts its machines: Docker 26 must be able to switch IPv6 off.
         let boot = "mount --bind /proc/sys/net /proc/sys/net && \
                     mount -o remount,bind,rw /proc/sys/net && exec /sbin/init";
@@ -337,10 +359,33 @@ impl Drop for Lab {
     }
 }
 
+/// What the names of the machines of tests begin with; the number of the test's process follows.
+const NAMES: &str = "fleetwright-it-";
+
 async fn machine_image(release: Release) -> String {
     let docker = machines::connect().await.expect("Docker answers");
     let home = Home::from_env().expect("a home");
     image::ensure(&docker, &home, release, &Events::channel().0).await.expect("the machines' image")
+}
+
+/// Removes what tests left that were killed.
+fn sweep() {
+    let alive = |name: &str| {
+        let number = name.strip_prefix(NAMES).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        number.is_none_or(|number| Path::new("/proc").join(number.to_string()).exists())
+    };
+    let names = |words: &[&str]| {
+        let filter = format!("name=^/?{NAMES}");
+        let listed = Command::new("docker").args(words).args(["--filter", &filter]).output();
+        let listed = String::from_utf8(listed.expect("docker can be run").stdout).expect("UTF-8");
+        listed.lines().filter(|name| !alive(name)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for machine in names(&["ps", "--all", "--format={{.Names}}"]) {
+        let _ = Command::new("docker").args(["rm", "-fv", &machine]).output();
+    }
+    for network in names(&["network", "ls", "--format={{.Name}}"]) {
+        let _ = Command::new("docker").args(["network", "rm", &network]).output();
+    }
 }
 
 /// Makes a network with the first subnet that is free, and gives its first three numbers as well.

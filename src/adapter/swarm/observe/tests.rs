@@ -47,6 +47,8 @@ fn every_recorded_node_is_understood() {
         assert_eq!((machine.id.as_str(), machine.state), ("i-0a1", MachineState::Rebooting), "{name}");
         let metadata: Vec<&str> = machine.metadata.keys().map(String::as_str).collect();
         assert_eq!(metadata, ["disk", "group", "role", "zone"], "{name}");
+        let disk = machine.pressure.map(|pressure| pressure.disk);
+        assert_eq!(disk, name.ends_with("3.json").then_some(87), "{name}");
     }
 }
 
@@ -73,6 +75,7 @@ fn task(number: i64, state: &str, wanted: &str) -> Task {
         "ID": format!("t{number}"),
         "ServiceID": "s1",
         "Slot": 1,
+        "CreatedAt": moment(number).to_rfc3339(),
         "Spec": { "ContainerSpec": { "Labels": { spec::REVISION: "4" } } },
         "Status": { "State": state, "Timestamp": moment(number).to_rfc3339(), "Err": "task: non-zero exit (1)" },
         "DesiredState": wanted,
@@ -99,4 +102,41 @@ fn a_program_that_crashes_again_and_again_is_not_healthy_in_between() {
     assert_eq!(seen(vec![failed(0), running(6)], 11), (InstanceState::Healthy, 1, true));
     let complete = task(12, "complete", "shutdown");
     assert_eq!(seen(vec![failed(0), failed(6), complete, running(18)], 20).1, 3);
+}
+
+#[test]
+fn a_failure_is_old_news_once_another_task_ran_in_its_place() {
+    let instances = |tasks: Vec<Task>| {
+        let observed = Observed { at: moment(60), services: vec![unchecked()], tasks, ..Observed::default() };
+        observed.service_statuses().remove(0).instances.len()
+    };
+    let failed = || task(0, "failed", "shutdown");
+    assert_eq!(instances(vec![failed()]), 1, "nothing has taken its place yet");
+    // Scaled down: the engine remembers both.
+    assert_eq!(instances(vec![failed(), task(6, "shutdown", "shutdown")]), 0);
+    assert_eq!(instances(vec![task(6, "failed", "shutdown"), task(0, "complete", "shutdown")]), 1);
+}
+
+#[test]
+fn a_first_revision_that_waits_for_its_command_is_shown_before_its_service_exists() {
+    let config = |spec, number: u64| Config {
+        id: Some(format!("c{number}")),
+        version: Some(bollard::models::ObjectVersion { index: Some(number) }),
+        created_at: DateTime::from_timestamp(1_700_000_000, 0),
+        spec: Some(spec),
+        ..Config::default()
+    };
+    let wanted = spec::tests::deployment("web", 'a');
+    let waits = config(Record::create(&wanted, 1, true).expect("JSON"), 1);
+    let mut observed = Observed { configs: vec![waits], ..Observed::default() };
+    let statuses = observed.service_statuses();
+    let [web] = statuses.as_slice() else { panic!("{statuses:#?}") };
+    assert_eq!((web.name.as_str(), web.desired, web.is_whole()), ("web", 0, true));
+    assert_eq!(web.history[0].pre_deploy, Some(crate::model::service::PreDeployState::Waiting));
+    assert_eq!(web.history[0].state, RevisionState::RollingOut);
+    // One whose creation was interrupted waits for nothing.
+    let plain = config(Record::create(&wanted, 2, false).expect("JSON"), 2);
+    assert!(Observed { configs: vec![plain], ..Observed::default() }.service_statuses().is_empty());
+    observed.configs.push(config(Record::removal("web", 2), 3));
+    assert!(observed.service_statuses().is_empty(), "it was removed");
 }

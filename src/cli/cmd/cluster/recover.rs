@@ -112,10 +112,9 @@ async fn carry_out(
     })?;
     tell(context, &format!("{} leads the cluster alone", recovery.machine));
     match cluster.restore().await {
-        Ok(services) if services.is_empty() => tell(context, "nothing was lost that the bucket has"),
-        Ok(services) => {
-            let names: Vec<String> = services.iter().map(ToString::to_string).collect();
-            tell(context, &format!("restored from the bucket: {}", names.join(", ")));
+        Ok(restored) if restored.names().is_empty() => tell(context, "nothing was lost that the bucket has"),
+        Ok(restored) => {
+            tell(context, &format!("restored from the bucket: {}", restored.names().join(", ")));
         }
         // The leader goes on trying; workers join after that.
         Err(error) => tell(context, &format!("restoring from the bucket goes on: {error}")),

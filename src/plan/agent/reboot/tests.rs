@@ -42,6 +42,7 @@ pub(super) fn machine(number: usize, state: MachineState) -> Machine {
         group: "workers".into(),
         metadata: BTreeMap::new(),
         features: crate::model::feature::Features::default(),
+        pressure: None,
     }
 }
 
@@ -76,6 +77,7 @@ pub(super) fn service(desired: u32, on: &[usize]) -> ServiceStatus {
             state: RevisionState::Running,
             reason: None,
             failed: None,
+            pre_deploy: None,
             since,
         }],
     }

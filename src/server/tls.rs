@@ -1,4 +1,4 @@
-//! TLS of the API: machines show a certificate, people do not.
+//! TLS of the servers that machines call: they show a certificate of the cluster's authority.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,18 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_layer::Layer as _;
 
-use super::TlsIdentity;
+use crate::model::secret::Secret;
+
+/// What a server shows of itself, and whom it knows, as PEM.
+#[derive(Debug, Clone)]
+pub struct TlsIdentity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: Secret<String>,
+    /// The authority of the callers' certificates.
+    pub authority: String,
+}
 
 /// The certificate that the caller showed, as DER; `None` for callers without one.
 #[derive(Debug, Clone)]
