@@ -550,13 +550,13 @@ pub fn used(services: &[Service]) -> HashSet<String> {
 
 /// Those of which a version was created later.
 fn outdated(secrets: Vec<EngineSecret>) -> HashSet<String> {
-    let mut versions: HashMap<String, Vec<(Option<DateTime<Utc>>, String)>> = HashMap::new();
+    let mut versions = HashMap::new();
     for secret in secrets {
         let created = secret.created_at;
         let Some(spec) = secret.spec else { continue };
         let of = spec.labels.and_then(|mut labels| labels.remove(SECRET));
         if let (Some(of), Some(name)) = (of, spec.name) {
-            versions.entry(of).or_default().push((created, name));
+            versions.entry(of).or_insert_with(Vec::new).push((created, name));
         }
     }
     let earlier = versions.into_values().flat_map(|mut all| {
