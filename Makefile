@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help demo fuzz test test-kills test-outages test-upgrade test-models test-contexts test-power test-releases test-mixed test-walkthrough test-aws checks clean-local
+.PHONY: help demo fuzz test test-machines test-kills test-outages test-upgrade test-models test-contexts test-power test-releases test-mixed test-walkthrough test-aws checks clean-local
 
 # Everything that is prepared or started stays in the checkout.
 export FLEETWRIGHT_HOME ?= $(CURDIR)/.fleetwright
@@ -14,6 +14,7 @@ PROGRAM = $${CARGO_TARGET_DIR:-target}/debug/fleetwright
 help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check and every test'
+	@echo 'make test-machines every test with machines, also those that `make test` leaves out, about an hour'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, and the engine of the leader 100 times while jobs and commands before rollouts run, up to an hour'
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
 	@echo 'make test-walkthrough the first application of docs/services.md, as it stands: about 5 minutes'
@@ -46,6 +47,15 @@ test:
 fuzz: export FLEETWRIGHT_FUZZ_CASES ?= 100000
 fuzz:
 	cargo test --locked --lib -- without_panic is_stable survives
+
+# Everything that needs machines. `make test` runs the half of it that finds most.
+test-machines:
+	@scripts/setup test
+	@$(call remove-cloud,test)
+	@$(call remove-cloud,stacks)
+	@result=0; cargo nextest run --locked --profile long \
+	    -E 'binary(it) and not test(/^faults_power::long|^agent_outage::(an_engine|machines_whose|workers_join)/)' || result=$$?; \
+	  $(call remove-cloud,test); $(call remove-cloud,stacks); exit $$result
 
 # The full form of a test that `make test` runs with few kills.
 test-kills:

@@ -54,4 +54,5 @@ pub mod stack_policy;
 pub mod standing;
 pub mod timeline;
 pub mod token;
+pub mod unit;
 pub mod window;

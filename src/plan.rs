@@ -39,6 +39,7 @@ pub mod secret;
 pub mod sizes;
 pub mod stack;
 pub mod timeline;
+pub mod units;
 pub mod warnings;
 pub mod why;
 pub mod within;

@@ -33,3 +33,4 @@ pub mod store;
 pub mod streams;
 pub mod timeline;
 pub mod tokens;
+pub mod units;

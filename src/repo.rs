@@ -37,6 +37,7 @@ mod rendering;
 mod service_mounts;
 mod service_order;
 mod service_ports;
+mod service_units;
 mod services;
 mod stack_policy;
 mod stacks;

@@ -34,11 +34,13 @@ mod oracle_tests;
 #[cfg(test)]
 mod tests;
 
+pub use fleet::glob as matches;
 pub use known::is_well_known;
 pub use name::{Kind, UnitName, escape_path, unescape_path};
 pub use parse::{Broken, Entry, Item, ItemKind, LINE_MAX, Text, UnitFile};
 pub use set::check_set;
 pub use table::Value;
+pub use time::duration as time_span;
 
 /// A unit file, or a drop-in of one, with its name.
 #[derive(Debug, Clone)]

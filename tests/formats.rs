@@ -116,6 +116,16 @@ const FORMATS: &[Format] = &[
         loader: "port/cluster_wire.rs",
     },
     Format {
+        name: "units",
+        types: &[
+            "port/cluster_wire.rs UnitTasksRequest",
+            "port/cluster_wire.rs UnitTasks",
+            "model/unit.rs UnitOrder",
+            "port/units.rs UnitRecord",
+        ],
+        loader: "port/units.rs",
+    },
+    Format {
         name: "streams",
         types: &[
             "port/streams.rs ExecRequest",

@@ -1,8 +1,6 @@
 //! The socket of a machine's agent on which helpers in containers ask for their permit, and on which those of
 //! attended commands wait for their caller and the end.
-//!
-//! Nothing that a helper says about itself is believed: the kernel reports which process has connected,
-//! its control group names the container, and the container's labels the engine's task.
+//! Who asks is found out by [`super::peer`].
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::peer::{Unknown, peer};
 use super::swarm::TASK;
 use crate::port::cluster::ClusterError;
 use crate::port::jobs::AskPermit;
@@ -182,36 +181,21 @@ enum No {
 
 async fn decide(stream: &mut UnixStream, docker: &Docker, permits: &dyn AskPermit) -> Result<Asked, No> {
     let later = |error: io::Error| No::Later(error.to_string());
-    let process = stream.peer_cred().map_err(later)?.pid();
     let mut line = String::new();
-    BufReader::new(stream.take(QUESTION)).read_line(&mut line).await.map_err(later)?;
+    BufReader::new((&mut *stream).take(QUESTION)).read_line(&mut line).await.map_err(later)?;
     let question = line.trim_end().split_once(' ').filter(|(_, nonce)| is_nonce(nonce));
     let Some((word @ ("permit" | "attend"), nonce)) = question else {
         return Err(No::Refused("the question is not understood".to_owned()));
     };
-    let Some(process) = process else {
-        return Err(No::Refused("the kernel does not say who asks".to_owned()));
-    };
-    let groups = tokio::task::spawn_blocking(move || control_groups(process)).await;
-    let groups = groups.map_err(|error| No::Later(error.to_string()))?.map_err(later)?;
-    let mut task = None;
-    // The first that this engine knows: what is within it may be named by whoever runs there.
-    for container in containers(&groups) {
-        match docker.inspect_container(container, None).await {
-            Ok(found) => {
-                let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-                task = labels.get(TASK).cloned();
-                break;
-            }
-            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Err(error) => return Err(No::Later(format!("asking the engine about a container: {error}"))),
-        }
-    }
-    let Some(task) = &task else {
+    let asked = peer(stream, docker).await.map_err(|unknown| match unknown {
+        Unknown::Nobody(reason) => No::Refused(reason.to_owned()),
+        Unknown::Later(reason) => No::Later(reason),
+    })?;
+    let Some(task) = asked.label(TASK) else {
         return Err(No::Refused("who asks is in no container of the cluster".to_owned()));
     };
     if word == "attend" {
-        return Ok(Asked::Caller(task.clone()));
+        return Ok(Asked::Caller(task.to_owned()));
     }
     let permitted = permits.permit(task, nonce).await;
     permitted.map(|()| Asked::Permit).map_err(|error| match error {
@@ -222,28 +206,8 @@ async fn decide(stream: &mut UnixStream, docker: &Docker, permits: &dyn AskPermi
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the kernel's own file about a process")]
-fn control_groups(process: i32) -> io::Result<String> {
-    fs::read_to_string(format!("/proc/{process}/cgroup"))
-}
-
 fn is_nonce(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
-}
-
-/// The ids in the control groups of a process that may be those of containers, the outermost first.
-fn containers(groups: &str) -> Vec<&str> {
-    let is_id = |text: &&str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    // systemd's driver calls it `docker-ID.scope`.
-    let mut found = Vec::new();
-    for path in groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
-        for part in path.split('/') {
-            let part = part.strip_suffix(".scope").unwrap_or(part);
-            let part = part.rsplit('-').next().filter(is_id);
-            found.extend(part.filter(|part| !found.contains(part)));
-        }
-    }
-    found
 }
 
 fn one_line(text: &str) -> String {
@@ -253,20 +217,6 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn containers_are_found_from_the_outermost() {
-        let (outer, inner) = ("a".repeat(64), "b".repeat(64));
-        let first = format!(
-            "12:pids:/docker/{outer}/docker/{inner}\n1:name=systemd:/docker/{outer}/docker/{inner}\n"
-        );
-        assert_eq!(containers(&first), [outer.as_str(), &inner]);
-        let second = format!("0::/system.slice/docker-{inner}.scope\n");
-        assert_eq!(containers(&second), [inner.as_str()]);
-        for none in ["0::/user.slice/user-0.slice\n", "", "0::/\n", "12:pids:/docker/abc\n"] {
-            assert!(containers(none).is_empty(), "{none}");
-        }
-    }
 
     /// Nobody gets a permit here.
     struct Nobody;

@@ -39,6 +39,7 @@ mod logs;
 mod member;
 mod mounted;
 mod observe;
+mod placeholder;
 mod ports;
 mod raw;
 mod reboot;
@@ -48,12 +49,14 @@ mod spec;
 mod survivor;
 mod symptoms;
 mod turn;
+mod units;
 mod verdict;
 mod watch;
 
 pub use engine::Engine;
 pub use jobs::{JobHolder, PERMITS_ON_MACHINE, SOCKET};
-pub use spec::{PROBE_ON_MACHINE, ROLE, TASK};
+pub use placeholder::{DOOR, DOOR_ON_MACHINE, ORDER_FILE, UNITS};
+pub use spec::{PROBE_ON_MACHINE, ROLE, SERVICE, TASK, TEMPLATE};
 
 use engine::Change;
 use history::Record;

@@ -320,6 +320,9 @@ pub fn deploy_failure(error: &crate::driver::deploy::DeployError) -> Failure {
         DeployError::NoJobVersion(..) => {
             "write `service: NAME` instead of `image` in jobs/, or deploy a service of that image first"
         }
+        DeployError::NoImageOfUnits(_) => {
+            "leave `--image` and `--revision` out: its units are in templates/units/; `fleetwright rollback` goes back"
+        }
         DeployError::OtherImage { .. } => "pass an image of the service, or change `image` in services/",
         DeployError::NoRegistry(_) => "add `registry` to the environment in fleetwright.yaml",
     };

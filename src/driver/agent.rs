@@ -42,6 +42,7 @@ mod pressure;
 mod reboot;
 mod record;
 mod reports;
+pub mod units;
 mod upkeep;
 
 pub use reboot::Reboots;
@@ -61,6 +62,9 @@ const MEMBERS: Duration = Duration::from_secs(2);
 const JOBS: Duration = Duration::from_secs(1);
 /// Time between two checks of the leader whether people are to be notified.
 const NOTIFY: Duration = Duration::from_secs(5);
+/// For how long it counts as known that this machine leads the managers, and that it does not.
+const LEADS: Duration = Duration::from_secs(1);
+const FOLLOWS: Duration = Duration::from_secs(2);
 /// Time between two looks of the leader at the groups while all members answer.
 const GROUPS: Duration = Duration::from_secs(30);
 /// The same while one does not.
@@ -158,6 +162,8 @@ pub struct Agent {
     pub observed_jobs: Arc<dyn JobCluster>,
     /// Notifies people while this machine leads; `None` on workers.
     pub notifier: Option<Notifier>,
+    /// Whether this machine led the managers when it was asked last.
+    pub leadership: Mutex<Option<(Instant, bool)>>,
     /// Makes the secrets of a new cluster.
     pub secrets: Box<dyn Fn() -> Result<ClusterSecrets, String> + Send + Sync>,
 }
@@ -310,6 +316,9 @@ impl Agent {
     }
 
     async fn lead_once(&self, looked: &mut Option<Instant>) -> Result<(), AgentError> {
+        if !self.leads().await? {
+            return Ok(());
+        }
         let State::In { node, manager: true } = self.engine.state().await? else { return Ok(()) };
         let nodes = self.engine.nodes().await?;
         let leads =

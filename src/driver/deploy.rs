@@ -61,6 +61,9 @@ pub enum DeployError {
         /// What was named.
         given: String,
     },
+    /// It is made of units, and an image was named.
+    #[error("service `{0}` is made of units, and has no image")]
+    NoImageOfUnits(ServiceName),
     /// Secrets that it needs are not set.
     #[error("service `{service}` needs secrets that are not set: {}", listed(missing))]
     Unset {
@@ -120,6 +123,22 @@ pub async fn prepare(
     let running = async { Ok(running(cluster, name).await?) };
     let (running, machines, secrets) = tokio::try_join!(running, machines, secrets(cluster, &wanted.spec))?;
     let now = running.as_ref().map(|running| &running.deployment);
+    if let Some(units) = &wanted.spec.units {
+        if *version != Version::Kept {
+            return Err(DeployError::NoImageOfUnits(name.clone()));
+        }
+        let deployment = Deployment {
+            spec: wanted.spec.clone(),
+            registry: String::new(),
+            digest: units.digest(),
+            origin: now.map_or_else(Origin::by_hand, |now| now.origin.clone()),
+            restarted: now.and_then(|now| now.restarted),
+            secrets,
+            // They are on the network of their machine.
+            network: false,
+        };
+        return Ok(prepared(running.as_ref(), deployment));
+    }
     let (digest, origin) = match version {
         Version::Revision(number) => {
             let deployed = cluster.deployed(name, Some(*number)).await?.deployment;
@@ -163,9 +182,12 @@ pub async fn prepare(
     let network = all_have(&machines, Feature::Names);
     let spec = wanted.spec.clone();
     let deployment = Deployment { spec, registry, digest, origin, restarted, secrets, network };
-    let plan = service_plan(running.as_ref(), &deployment);
-    let before = running.as_ref().map(|running| running.revision);
-    Ok(Prepared { deployment, plan, before })
+    Ok(prepared(running.as_ref(), deployment))
+}
+
+fn prepared(running: Option<&Deployed>, deployment: Deployment) -> Prepared {
+    let plan = service_plan(running, &deployment);
+    Prepared { deployment, plan, before: running.map(|running| running.revision) }
 }
 
 /// The newest versions of the secrets of a service, all of which must be set.

@@ -45,11 +45,13 @@ pub enum Feature {
     AttendedRuns,
     /// Gives containers the credentials of their `aws_role`.
     AwsRoles,
+    /// Runs systemd units that the cluster has placed.
+    Units,
 }
 
 impl Feature {
     /// All of them, oldest first.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::StrictRequests,
         Self::CarriedRecords,
         Self::DurableServices,
@@ -64,6 +66,7 @@ impl Feature {
         Self::PreDeploy,
         Self::AttendedRuns,
         Self::AwsRoles,
+        Self::Units,
     ];
 
     /// The word in labels and messages.
@@ -83,6 +86,7 @@ impl Feature {
             Self::PreDeploy => "pre-deploy",
             Self::AttendedRuns => "attended-runs",
             Self::AwsRoles => "aws-roles",
+            Self::Units => "units",
         }
     }
 
@@ -247,6 +251,7 @@ const FIELDS: &[Field] = &[
         control: Some(Feature::AwsRoles),
         machines: Some(Feature::AwsRoles),
     },
+    Field { path: "/spec/units", control: Some(Feature::Units), machines: Some(Feature::Units) },
     control("/secrets", Feature::Mounts),
     Field { path: "/network", control: Some(Feature::Names), machines: Some(Feature::Names) },
 ];
@@ -353,6 +358,7 @@ mod tests {
             Feature::Names,
             Feature::PreDeploy,
             Feature::AwsRoles,
+            Feature::Units,
         ];
         assert_eq!(Needs::of(&deployment).control, all.into_iter().collect());
         let first: Value = serde_json::from_str(&samples[0].1).expect("JSON");

@@ -168,6 +168,7 @@ fn bare(job: &JobSpec, image: &str) -> ServiceSpec {
         drain: STOP_GRACE,
         container: ContainerSettings::default(),
         pre_deploy: None,
+        units: None,
     }
 }
 

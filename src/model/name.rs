@@ -202,6 +202,12 @@ impl ImageKey {
 }
 
 impl Digest {
+    /// The digest of what has that SHA-256.
+    pub fn of_sha256(hash: &[u8; 32]) -> Self {
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("sha256:{hex}"))
+    }
+
     /// A form short enough for a table: `sha256:9f2c…41ab`.
     pub fn short(&self) -> String {
         let hex = &self.0["sha256:".len()..];

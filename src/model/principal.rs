@@ -171,6 +171,8 @@ operations! {
     Permit => "permit a task to run",
     /// Get the credentials of the role of a task's container.
     TaskCredentials => "get the credentials of a task's role",
+    /// Ask what is to become of the units of a machine.
+    UnitTasks => "ask about a machine's units",
 }
 
 /// What an operation acts on.

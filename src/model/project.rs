@@ -20,6 +20,7 @@ use super::published::PublishedAgent;
 use super::service::ServiceSpec;
 use super::setting::{Place, Setting};
 use super::stack::Stack;
+use super::unit::OnDisconnect;
 use crate::source::SourceFile;
 
 /// An infra repository, read completely and found to be right.
@@ -222,10 +223,25 @@ pub struct Wanted {
     pub elsewhere: Option<Elsewhere>,
     /// The files that its containers get, before they are rendered.
     pub files: Vec<FileSource>,
+    /// The units that it is made of, before they are rendered; `None` where it runs an image.
+    pub units: Option<UnitSource>,
     /// Variables whose values are looked up when it is deployed.
     pub later: Vec<LaterVariable>,
     /// The services that are rolled out before it, and where they are named.
     pub depends_on: Vec<(ServiceName, Place)>,
+}
+
+/// The units of a service, as its file names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitSource {
+    /// The units that are started, and where they are named.
+    pub start: Vec<(String, Place)>,
+    /// Whether a copy is never started before the one that it replaces has stopped.
+    pub exclusive: bool,
+    /// What becomes of them where no control machine can be reached.
+    pub on_disconnect: OnDisconnect,
+    /// Whether the file says how many instances there are.
+    pub counted: bool,
 }
 
 /// A template that is rendered to a file of a service's or job's containers.

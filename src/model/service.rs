@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::container::ContainerSettings;
 use super::mount::{SecretRef, SecretVersion};
 use super::name::{Digest, MachineId, ServiceName};
+use super::unit::UnitSet;
 
 /// How many instances run, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +177,9 @@ pub struct ServiceSpec {
     /// What runs once before a new revision is rolled out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_deploy: Option<PreDeploy>,
+    /// The units that run in place of containers. `image` is empty then, and the deployment's digest is theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<UnitSet>,
 }
 
 /// What shall run: the spec with everything a pipeline decided.

@@ -44,6 +44,7 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::ReportUnhealthy
         | Operation::EngineGone
         | Operation::Ports
+        | Operation::UnitTasks
         | Operation::Pressure
         | Operation::EngineBack
         | Operation::Audit
@@ -148,6 +149,7 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         | Operation::ReportUnhealthy
         | Operation::EngineGone
         | Operation::Ports
+        | Operation::UnitTasks
         | Operation::Pressure
         | Operation::EngineBack
         | Operation::Audit

@@ -75,7 +75,8 @@ pub fn right(operation: Operation) -> Option<Right> {
         | Operation::RebootAsk
         | Operation::EtcdClient
         | Operation::Permit
-        | Operation::TaskCredentials => machines,
+        | Operation::TaskCredentials
+        | Operation::UnitTasks => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
     })
 }

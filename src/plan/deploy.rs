@@ -14,6 +14,7 @@ use crate::model::name::ServiceName;
 use crate::model::service::{
     Deployed, Deployment, HealthCheck, HealthProbe, Limits, PreDeploy, Scale, ServiceSpec, UpdatePolicy,
 };
+use crate::model::unit::{OnDisconnect, UnitSet};
 
 mod job;
 
@@ -151,7 +152,10 @@ fn keeps_instances(field: &str) -> bool {
 pub fn fields(deployment: &Deployment) -> BTreeMap<String, String> {
     let Deployment { spec, registry, digest, origin: _, restarted, secrets, network } = deployment;
     let mut found = spec_fields(spec);
-    found.insert("image".to_owned(), format!("{registry}/{}@{digest}", spec.image));
+    // Units have none: their texts are compared.
+    if !spec.image.is_empty() {
+        found.insert("image".to_owned(), format!("{registry}/{}@{digest}", spec.image));
+    }
     if let Some(at) = restarted {
         found.insert("restarted".to_owned(), at.to_rfc3339());
     }
@@ -180,9 +184,15 @@ pub fn spec_fields(spec: &ServiceSpec) -> BTreeMap<String, String> {
         drain,
         container,
         pre_deploy,
+        units,
     } = spec;
     let mut found = Fields::default();
-    found.set("image", image.clone());
+    if !image.is_empty() {
+        found.set("image", image.clone());
+    }
+    if let Some(units) = units {
+        found.units(units);
+    }
     found.words("command", command);
     match scale {
         Scale::Replicas(count) => found.set("replicas", count.to_string()),
@@ -211,6 +221,16 @@ pub fn spec_fields(spec: &ServiceSpec) -> BTreeMap<String, String> {
         found.set("pre_deploy.timeout", written(*timeout));
     }
     found.0
+}
+
+/// A text by its length and its hash.
+fn summary(text: &str) -> String {
+    let hash = Sha256::digest(text);
+    let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    match text.lines().count() {
+        1 => format!("1 line, sha256 {short}"),
+        lines => format!("{lines} lines, sha256 {short}"),
+    }
 }
 
 #[derive(Default)]
@@ -259,6 +279,22 @@ impl Fields {
         self.set("health.timeout", written(*timeout));
         self.set("health.retries", retries.to_string());
         self.set("health.start_period", written(*start_period));
+    }
+
+    fn units(&mut self, units: &UnitSet) {
+        let UnitSet { start, files, exclusive, on_disconnect, apart } = units;
+        self.set("units", start.join(", "));
+        for (name, text) in files {
+            self.set(&format!("units.{name}"), summary(text));
+        }
+        self.flag("exclusive", *exclusive);
+        if let OnDisconnect::StopAfter(time) = on_disconnect {
+            self.set("on_disconnect.stop_after", written(*time));
+        }
+        // A new neighbour that it keeps away from restarts it.
+        for number in apart {
+            self.set(&format!("conflicts.{number}"), "kept apart from another service".to_owned());
+        }
     }
 
     fn container(&mut self, settings: &ContainerSettings) {
@@ -328,13 +364,7 @@ impl Fields {
             self.set(&format!("secrets.{from}"), format!("{target}{}{variable}", owned(*of)));
         }
         for FileMount { target, content, owned: of } in files {
-            let hash = Sha256::digest(content);
-            let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-            let lines = match content.lines().count() {
-                1 => "1 line".to_owned(),
-                lines => format!("{lines} lines"),
-            };
-            self.set(&format!("files.{target}"), format!("{lines}, sha256 {short}{}", owned(*of)));
+            self.set(&format!("files.{target}"), format!("{}{}", summary(content), owned(*of)));
         }
         for VolumeMount { target, source, read_only } in volumes {
             let source = match source {

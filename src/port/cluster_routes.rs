@@ -56,6 +56,7 @@ pub fn route(operation: Operation) -> Route {
         Operation::OccurrenceLogs => ("GET", "/v1/occurrences/{occurrence}/logs"),
         Operation::Permit => ("POST", "/v1/tasks/{id}/permit"),
         Operation::TaskCredentials => ("POST", "/v1/tasks/{id}/credentials"),
+        Operation::UnitTasks => ("POST", "/v1/machines/{id}/units"),
         Operation::ReportUnhealthy => ("POST", "/v1/tasks/{id}/unhealthy"),
     };
     Route { method, path }

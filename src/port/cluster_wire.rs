@@ -18,6 +18,7 @@ use crate::model::reboot::Mark;
 use crate::model::role::RoleCredentials;
 use crate::model::secret::Secret;
 use crate::model::service::{Ended, PublishedPort, ScaleTo};
+use crate::model::unit::{UnitTask, UnitTaskAsked};
 
 /// The port on which control machines serve the API.
 pub const PORT: u16 = 7443;
@@ -84,6 +85,26 @@ pub struct ScaleRequest {
 pub struct PortsReport {
     /// The ports, by task.
     pub tasks: BTreeMap<String, Vec<PublishedPort>>,
+}
+
+/// The tasks that a machine runs units for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitTasksRequest {
+    /// The tasks.
+    pub tasks: Vec<UnitTaskAsked>,
+}
+
+/// The version of [`UnitTasks`].
+pub const UNIT_TASKS_VERSION: u32 = 1;
+
+/// What is to become of the units of a machine, in an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitTasks {
+    /// [`UNIT_TASKS_VERSION`].
+    pub version: u32,
+    /// Each of the tasks that were asked about.
+    pub tasks: Vec<UnitTask>,
 }
 
 /// What a machine reports of how full it is.

@@ -15,6 +15,7 @@ use crate::model::name::MachineId;
 use crate::model::pressure::Pressure;
 use crate::model::secret::Secret;
 use crate::model::service::{PublishedPorts, Symptoms};
+use crate::model::unit::PlacedTasks;
 
 /// The engine of this machine. Every method may be called again after any failure; those
 /// about other machines need this one to be a manager.
@@ -82,6 +83,12 @@ pub trait Membership: Send + Sync {
 
     /// The published ports of this machine's tasks.
     async fn own_ports(&self) -> Result<PublishedPorts, ClusterError>;
+
+    /// The tasks of units, and which services want one on a node as on every other.
+    async fn placed_units(&self, node: &str) -> Result<PlacedTasks, ClusterError>;
+
+    /// Something that may change the published ports of this machine's tasks. It ends when the engine does.
+    fn port_changes(&self) -> BoxStream<'static, ()>;
 
     /// Writes down the published ports of a machine's tasks, as its own agent saw them.
     async fn ports(&self, machine: &MachineId, ports: &PublishedPorts) -> Result<(), ClusterError>;

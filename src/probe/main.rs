@@ -11,6 +11,9 @@
 //! of the container's role. `probe permit SOCKET -- PROGRAM ARGUMENT...` becomes PROGRAM after the machine's agent has
 //! permitted it. `probe attend SOCKET -- ...` waits until the agent has executed a program in this container, and ends
 //! with its status.
+//!
+//! `probe unit SOCKET` stands for systemd units that the machine's agent runs, and `probe unit-health SOCKET` waits for
+//! their health to change.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read, Write};
@@ -21,6 +24,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 mod permit;
+mod unit;
 
 /// The engine ends a probe that takes longer than its check allows; this only makes sure
 /// that none stays behind when the engine does not.
@@ -51,11 +55,17 @@ fn main() -> ExitCode {
     if let ["attend", socket, "--", ..] = words.as_slice() {
         return permit::attend(socket);
     }
+    match words.as_slice() {
+        ["unit", socket] => return unit::stand(socket),
+        ["unit-health", socket] => return unit::health(socket),
+        _ => {}
+    }
     let asked = match words.as_slice() {
         ["http", address, path] => http(address, path),
         ["tcp", address] => connect(address).map(|_| format!("{address} accepts connections")),
         _ => Err("usage: probe http HOST:PORT PATH | probe tcp HOST:PORT | probe exec NAME=FILE... -- PROGRAM | \
-                  probe permit SOCKET -- PROGRAM | probe attend SOCKET -- PROGRAM"
+                  probe permit SOCKET -- PROGRAM | probe attend SOCKET -- PROGRAM | probe unit SOCKET | \
+                  probe unit-health SOCKET"
             .to_owned()),
     };
     match asked {

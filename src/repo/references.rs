@@ -9,12 +9,12 @@ use super::interpolate::Variables;
 use super::pipelines::Decoded;
 use super::{
     PROJECT_FILE, graph, jobs, merge_keys, pipelines, project, service_mounts, service_order, service_ports,
-    services, stacks, unfilled, with_suggestion,
+    service_units, services, stacks, unfilled, with_suggestion,
 };
 use crate::model::job::Runs;
 use crate::model::name::{ProjectName, ServiceName};
 use crate::model::pipeline::{Action, Pipeline, Step};
-use crate::model::project::{Job, Repository, Service};
+use crate::model::project::{Environment, Job, Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
 use crate::source::{Diagnostic, SourceFile, Span};
@@ -89,7 +89,7 @@ pub fn assemble(
         let scope = services::Scope { environments: &environments, stacks: &names(&declared.stacks) };
         all_jobs.extend(jobs::decode(&mut Reader { file, problems }, &node, scope));
     }
-    check_jobs(&all_jobs, &declared, problems);
+    check_jobs(&all_jobs, &all_services, &declared, problems);
     let mut all_pipelines = Vec::new();
     for file in &files.pipelines {
         let Some(node) = document(file, problems) else {
@@ -104,13 +104,16 @@ pub fn assemble(
         }
     }
     check_stacks(&all_stacks, &declared, problems);
-    service_ports::check(&all_services, &environments, problems);
     let complete = !declared.unread.contains(&"services");
     service_order::check(&all_services, &environments, complete, problems);
     service_mounts::check_host_paths(&all_services, &all_jobs, &project.host_paths, problems);
     let name = project.name.clone().unwrap_or_else(placeholder);
     let mounting = (&mut all_services[..], &mut all_jobs[..]);
     service_mounts::render(mounting, &name, &project.environments, &files.templates, problems);
+    let context_of = |environment: &Environment| service_mounts::known(&name, environment);
+    service_units::render(&mut all_services, &context_of, &project.environments, &files.templates, problems);
+    // What units ask of machines is known only now.
+    service_ports::check(&all_services, &environments, problems);
     check_registries(&project, &all_pipelines, problems);
     check_overrides(&all_stacks, &project, &declared, files, problems);
     // An environment can have references of its own, and each must have an order.
@@ -252,6 +255,15 @@ fn check_rollout(
         let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"));
         problems.push(with_suggestion(diagnostic, file, step.place.span, name, known, "services/"));
     } else if let Some(service) = services.iter().find(|service| service.name() == rolled_out)
+        && service.wanted.units.is_some()
+    {
+        let message = format!("service `{name}` is made of units, and no pipeline builds these");
+        problems.push(
+            Diagnostic::error("image-not-built", message)
+                .at(file, step.place.span, "it has no image")
+                .help(format!("`fleetwright deploy {name}` rolls it out; remove the step")),
+        );
+    } else if let Some(service) = services.iter().find(|service| service.name() == rolled_out)
         && let Some(elsewhere) = &service.wanted.elsewhere
     {
         let message = format!("no pipeline builds `{}`, the image of `{name}`", elsewhere.shown);
@@ -280,16 +292,27 @@ fn check_rollout(
 }
 
 /// Jobs that run a service's image need that service.
-fn check_jobs(jobs: &[Job], declared: &Declared, problems: &mut Vec<Diagnostic>) {
+fn check_jobs(jobs: &[Job], services: &[Service], declared: &Declared, problems: &mut Vec<Diagnostic>) {
     let known = names(&declared.services);
     for job in jobs {
         let wanted = std::iter::once(&job.wanted).chain(job.environments.values());
-        let services = wanted.filter_map(|wanted| match &wanted.spec.runs {
+        let named = wanted.filter_map(|wanted| match &wanted.spec.runs {
             Runs::Service(service) => Some(service.as_str()),
             Runs::Image(_) => None,
         });
+        let named: Vec<&str> = named.collect();
+        let of_units = |name: &&&str| {
+            services.iter().any(|one| one.name().as_str() == **name && one.wanted.units.is_some())
+        };
+        if let Some(name) = named.iter().find(of_units) {
+            let place = job.service.as_ref().unwrap_or(&job.place);
+            let message = format!("service `{name}` is made of units, and has no image for a job");
+            let diagnostic = Diagnostic::error("conflicting-keys", message);
+            let help = "give the job an `image`, or write a timer beside the unit";
+            problems.push(diagnostic.at(&place.file, place.span, "").help(help.to_owned()));
+        }
         let missing =
-            services.filter(|name| !known.contains(name)).collect::<std::collections::BTreeSet<_>>();
+            named.into_iter().filter(|name| !known.contains(name)).collect::<std::collections::BTreeSet<_>>();
         for name in missing {
             if declared.unread.contains(&"services") {
                 continue;

@@ -70,14 +70,7 @@ pub fn render(
         return;
     }
     let templates = Templates::parse(sources, problems);
-    let known = |environment: &Environment| {
-        let mut context = Context::new();
-        context.insert("project", project.as_str());
-        context.insert("environment", environment.name.as_str());
-        context.insert("region", environment.region.shown());
-        context.insert("cluster", environment.cluster.as_str());
-        context
-    };
+    let known = |environment: &Environment| known(project, environment);
     for service in services {
         for environment in environments {
             let mut wanted = service.in_environment(&environment.name).clone();
@@ -111,6 +104,16 @@ pub fn render(
             job.environments.insert(environment.name.clone(), wanted);
         }
     }
+}
+
+/// What templates of services and jobs know of an environment.
+pub fn known(project: &ProjectName, environment: &Environment) -> Context {
+    let mut context = Context::new();
+    context.insert("project", project.as_str());
+    context.insert("environment", environment.name.as_str());
+    context.insert("region", environment.region.shown());
+    context.insert("cluster", environment.cluster.as_str());
+    context
 }
 
 /// The rendered files of a service or job, which is named by its kind and its name.

@@ -19,6 +19,7 @@ mod image;
 mod later;
 pub(super) mod mounts;
 pub(super) mod overlay;
+mod units;
 
 pub use image::{image, reference};
 pub(super) use later::{environment, role};
@@ -99,9 +100,14 @@ fn wanted(
     name: Option<&ServiceName>,
     scope: Scope<'_>,
 ) -> Option<Wanted> {
-    let keys: Vec<&'static str> = KEYS.into_iter().chain(container::KEYS).chain(mounts::KEYS).collect();
+    let keys: Vec<&'static str> =
+        KEYS.into_iter().chain(container::KEYS).chain(mounts::KEYS).chain(units::KEYS).collect();
     let fields = reader.fields(value, key.span, "a service", &keys)?;
-    let image = reader.required(&fields, "image").and_then(|node| image::reference(reader, node));
+    let units = units::decode(reader, value, &fields);
+    let image = match &units {
+        Some(_) => Some((String::new(), None)),
+        None => reader.required(&fields, "image").and_then(|node| image::reference(reader, node)),
+    };
     let scale = scale(reader, value, &fields);
     let command = fields.get("command").map(|node| words(reader, node, "`command`")).unwrap_or_default();
     let (environment, mut later) =
@@ -113,6 +119,13 @@ fn wanted(
         for item in reader.items(node, "`ports`") {
             ports.extend(port(reader, item));
         }
+    }
+    if let (Some(_), Some(node)) = (&units, fields.get("ports"))
+        && ports.iter().any(|port| port.host.is_none())
+    {
+        let message = "a unit listens at a port of its machine itself, so the engine can't pick one";
+        let diagnostic = Diagnostic::error("bad-value", message);
+        reader.problem(diagnostic, node.span, "write `{container: 8080, host: 8080}` for each");
     }
     let health = match fields.get("health") {
         Some(node) => {
@@ -180,8 +193,9 @@ fn wanted(
             Some(found) => Some(found?),
             None => None,
         },
+        units: None,
     };
-    Some(Wanted { spec, elsewhere, files, later, depends_on })
+    Some(Wanted { spec, elsewhere, files, units, later, depends_on })
 }
 
 /// A command as a list of words, which is not run by a shell.

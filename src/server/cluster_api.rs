@@ -163,6 +163,7 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
         Operation::EtcdClient => post(machines::etcd_client),
         Operation::ReportUnhealthy => post(machines::unhealthy),
         Operation::Ports => put(machines::ports),
+        Operation::UnitTasks => post(machines::units),
         Operation::Pressure => put(machines::pressure),
         Operation::Jobs => get(jobs::list),
         Operation::DeployJob => put(jobs::deploy),

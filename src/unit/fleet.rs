@@ -221,7 +221,7 @@ fn is_true(text: &str) -> bool {
 
 /// Whether a pattern of `*` and `?` matches. Sets in brackets are taken for no match, since only
 /// what surely matches is told.
-fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     if pattern.iter().any(|c| matches!(c, '[' | '\\' | '%')) {
         return false;

@@ -1,5 +1,7 @@
 //! Spans of time, and calendar events: systemd.time(7).
 
+use std::time::Duration;
+
 use crate::source::suggest;
 
 /// The units of spans.
@@ -14,10 +16,40 @@ const UNITS: &[&str] = &[
 /// # Errors
 /// What is wrong with it.
 pub fn span(text: &str) -> Result<(), String> {
-    let text = text.trim();
-    if text == "infinity" {
+    if text.trim() == "infinity" {
         return Ok(());
     }
+    parts(text).map(drop)
+}
+
+/// How long a span is, where a number alone counts seconds; `None` for `infinity`, and for what is none.
+pub fn duration(text: &str) -> Option<Duration> {
+    let seconds = |unit: &str| {
+        Some(match unit {
+            "" | "seconds" | "second" | "sec" | "s" => 1.0,
+            "minutes" | "minute" | "min" | "m" => 60.0,
+            "hours" | "hour" | "hr" | "h" => 3_600.0,
+            "days" | "day" | "d" => 86_400.0,
+            "weeks" | "week" | "w" => 604_800.0,
+            "msec" | "ms" => 1e-3,
+            "usec" | "us" | "µs" | "μs" => 1e-6,
+            // systemd's own averages.
+            "months" | "month" | "M" => 2_629_800.0,
+            "years" | "year" | "y" => 31_557_600.0,
+            _ => return None,
+        })
+    };
+    let mut sum = 0.0;
+    for (number, unit) in parts(text).ok()? {
+        sum += number * seconds(unit)?;
+    }
+    Duration::try_from_secs_f64(sum).ok()
+}
+
+/// The numbers of a span with their units.
+fn parts(text: &str) -> Result<Vec<(f64, &str)>, String> {
+    let text = text.trim();
+    let mut found = Vec::new();
     if text.is_empty() {
         return Err("nothing is given".into());
     }
@@ -54,9 +86,11 @@ pub fn span(text: &str) -> Result<(), String> {
                 }
             });
         }
+        let number = &rest[..rest.len() - digits.len() + if fraction > 0 { fraction + 1 } else { 0 }];
+        found.push((number.parse().unwrap_or(f64::MAX), unit));
         rest = letters.trim_start();
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What stands for a whole calendar event.
@@ -320,6 +354,16 @@ mod tests {
             };
             assert_eq!(ours(text).is_ok(), output.status.success(), "{verb} {text:?}: {:?}", ours(text));
         }
+    }
+
+    #[test]
+    fn spans_have_a_length() {
+        let millis = |text: &str| duration(text).map(|time| time.as_millis());
+        assert_eq!(millis("90"), Some(90_000));
+        assert_eq!(millis("1min 30s"), Some(90_000));
+        assert_eq!(millis("1.5h"), Some(5_400_000));
+        assert_eq!(millis("20 ms"), Some(20));
+        assert_eq!((millis("infinity"), millis("soon"), millis("")), (None, None, None));
     }
 
     #[test]

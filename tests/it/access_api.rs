@@ -39,6 +39,7 @@ pub fn deployment() -> Deployment {
             drain: Duration::from_secs(1),
             container: fleetwright::model::container::ContainerSettings::default(),
             pre_deploy: None,
+            units: None,
         },
         registry: "registry.example.com".to_owned(),
         digest: format!("sha256:{}", "a".repeat(64)).parse().expect("a digest"),
@@ -349,6 +350,7 @@ async fn every_operation_that_changes_something_leaves_a_record() {
             Operation::EtcdClient,
             Operation::Permit,
             Operation::TaskCredentials,
+            Operation::UnitTasks,
         ]
     );
 }

@@ -351,6 +351,7 @@ pub fn deployment(service: &ServiceName, registry: &str, digest: &Digest) -> Dep
             drain: Duration::from_secs(3),
             container: fleetwright::model::container::ContainerSettings::default(),
             pre_deploy: None,
+            units: None,
         },
         registry: registry.to_owned(),
         digest: digest.clone(),

@@ -146,10 +146,7 @@ fn what_runs_becomes_what_the_files_say() {
     lab.until("web is whole again", Duration::from_secs(60), |snapshot| {
         service(snapshot, "web").filter(|web| web.is_whole()).map(|_| ())
     });
-    commands_before(&lab);
-    releases(&lab);
     secrets(&lab);
-    volumes(&lab);
 
     // An image that is not there, a service that is not there, a revision that is not there.
     for (arguments, told) in [
@@ -161,6 +158,15 @@ fn what_runs_becomes_what_the_files_say() {
         let (code, text) = run(&lab, &arguments);
         assert!(matches!(code, Some(1 | 2)) && text.contains(told), "{text}");
     }
+}
+
+#[test]
+fn commands_releases_and_volumes_are_what_they_are_said_to_be() {
+    let lab = Lab::up();
+    deploy(&lab, &unique("releases"));
+    commands_before(&lab);
+    releases(&lab);
+    volumes(&lab);
 }
 
 /// A command before a rollout: what ran before keeps running where it fails, and it runs once where it succeeds.

@@ -38,6 +38,7 @@ use fleetwright::model::reboot::{Leave, Mark};
 use fleetwright::model::role::{RoleCredentials, TokenHash};
 use fleetwright::model::secret::Secret;
 use fleetwright::model::service::{Deployed, Deployment, PublishedPorts, ScaleTo, Symptoms};
+use fleetwright::model::unit::PlacedTasks;
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use fleetwright::port::cluster_routes::route;
@@ -394,6 +395,15 @@ impl Membership for World {
         Ok(())
     }
 
+    async fn placed_units(&self, node: &str) -> Result<PlacedTasks, ClusterError> {
+        self.did(format!("units of {node}"));
+        Ok(PlacedTasks::default())
+    }
+
+    fn port_changes(&self) -> BoxStream<'static, ()> {
+        futures_util::stream::pending().boxed()
+    }
+
     async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
         Ok(PublishedPorts::new())
     }
@@ -696,6 +706,7 @@ impl Lab {
             Operation::Register => json!({"node": of.node, "labels": {"role": "control", "disk": "nvme"}}),
             Operation::ReportUnhealthy => json!({"output": "it is down"}),
             Operation::Ports => json!({"tasks": {}}),
+            Operation::UnitTasks => json!({"tasks": []}),
             Operation::Pressure => json!({"disk": 87, "inodes": 12, "memory_available": 40}),
             Operation::RebootAsk => json!({"boot": "00000000-0000-0000-0000-000000000000"}),
             Operation::EtcdClient => json!({"public_key": "PEM"}),

@@ -23,6 +23,7 @@ mod cluster_reboot;
 mod cluster_records;
 mod cluster_roles;
 mod cluster_scale;
+mod cluster_units;
 mod cluster_verdicts;
 mod compose;
 mod contexts;

@@ -159,6 +159,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         drain: Duration::from_secs(1),
         container: fleetwright::model::container::ContainerSettings::default(),
         pre_deploy: None,
+        units: None,
     };
     RunConfig {
         environment: "local".into(),

@@ -8,14 +8,17 @@ use reqwest::Method;
 use super::{Again, ClusterApi};
 use crate::model::feature::{self, Feature, Needs};
 use crate::model::job::{JobDeployment, Jobs, OccurrenceId};
-use crate::model::name::JobName;
+use crate::model::name::{JobName, MachineId};
 use crate::model::role::{RoleCredentials, TokenHash};
+use crate::model::unit::{UnitTask, UnitTaskAsked};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::cluster_wire::{
-    Changed, CommandRequest, CredentialsRequest, OutputLine, PermitRequest, TaskCredentials,
+    Changed, CommandRequest, CredentialsRequest, OutputLine, PermitRequest, TaskCredentials, UnitTasks,
+    UnitTasksRequest,
 };
 use crate::port::jobs::{AskPermit, JobCluster, Output};
 use crate::port::roles::AskCredentials;
+use crate::port::units::AskStandings;
 
 #[async_trait]
 impl JobCluster for ClusterApi {
@@ -101,6 +104,20 @@ impl AskCredentials for ClusterApi {
         let request = CredentialsRequest { token_sha256: shown.0.clone() };
         let sent: TaskCredentials = self.0.answer(Method::POST, &path, Some(&request), Again::Always).await?;
         Ok(sent.into())
+    }
+}
+
+#[async_trait]
+impl AskStandings for ClusterApi {
+    async fn standings(
+        &self,
+        machine: &MachineId,
+        tasks: &[UnitTaskAsked],
+    ) -> Result<Vec<UnitTask>, ClusterError> {
+        let path = format!("machines/{machine}/units");
+        let request = UnitTasksRequest { tasks: tasks.to_vec() };
+        let sent: UnitTasks = self.0.answer(Method::POST, &path, Some(&request), Again::Always).await?;
+        Ok(sent.tasks)
     }
 }
 

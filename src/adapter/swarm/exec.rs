@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::Swarm;
 use super::engine::Engine;
 use super::jobs::OCCURRENCE;
+use super::placeholder::UNITS;
 use super::spec::{PROBE_IN_CONTAINER, SERVICE, TASK};
 use crate::adapter::process_tree;
 use crate::model::frame::{CHUNK, Signal, Size};
@@ -88,6 +89,15 @@ impl Containers for Swarm {
     }
 }
 
+/// There is nothing in the container of an instance that is made of units.
+fn of_units() -> ClusterError {
+    ClusterError::Refused {
+        reason: "the instance is made of units, which run on the machine itself and in no container; \
+                 sign in to the machine, where `systemctl list-units '*-*' --state=running` lists them"
+            .to_owned(),
+    }
+}
+
 fn gone() -> ClusterError {
     ClusterError::Refused {
         reason: "the instance does not run on its machine any more; `fleetwright status` shows where \
@@ -122,6 +132,9 @@ impl Engine {
             gone_or(error, |error| self.error("asking about an instance's container", error))
         })?;
         let config = seen.config.unwrap_or_default();
+        if config.labels.as_ref().is_some_and(|labels| labels.contains_key(UNITS)) {
+            return Err(of_units());
+        }
         let started = [config.entrypoint.unwrap_or_default(), config.cmd.unwrap_or_default()].concat();
         Ok(with_variables(&started, command))
     }

@@ -661,6 +661,10 @@ impl JobCluster for Swarm {
         let missing = || ClusterError::NotFound { what: "service", name: id.of.clone() };
         let name: ServiceName = id.of.parse().map_err(|_| missing())?;
         let deployment = present(&observed, &name).ok_or_else(missing)?;
+        if deployment.spec.units.is_some() {
+            let reason = format!("service `{name}` is made of units, and has no image to run a command with");
+            return Err(ClusterError::Refused { reason });
+        }
         let deployment = one_off(deployment, request.command.clone());
         let attended = request.attended;
         let work = Work { deployment, overlap: Overlap::Queue, timeout: None, retries: 0, attended };

@@ -28,6 +28,7 @@ use crate::model::name::MachineId;
 use crate::model::pressure::Pressure;
 use crate::model::secret::Secret;
 use crate::model::service::{PublishedPorts, Symptoms};
+use crate::model::unit::PlacedTasks;
 use crate::port::cluster::ClusterError;
 use crate::port::jobs::JobStore;
 use crate::port::membership::Membership;
@@ -269,8 +270,16 @@ impl Membership for Swarm {
         .await
     }
 
+    async fn placed_units(&self, node: &str) -> Result<PlacedTasks, ClusterError> {
+        Swarm::placed_units(self, node).await
+    }
+
     async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
         Swarm::own_ports(self).await
+    }
+
+    fn port_changes(&self) -> BoxStream<'static, ()> {
+        ports::changes(self.engine.docker())
     }
 
     async fn ports(&self, machine: &MachineId, ports: &PublishedPorts) -> Result<(), ClusterError> {

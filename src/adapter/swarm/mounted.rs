@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 
 use super::observe::{self, Observed};
+use super::placeholder::placed;
 use super::{Swarm, spec};
 use crate::model::image::EntryPoint;
 use crate::model::mount::{FileMount, SecretRef, SecretVersion, listed};
@@ -214,7 +215,8 @@ impl Swarm {
         observed: &Observed,
         deployment: &Deployment,
     ) -> Result<Attached, ClusterError> {
-        let settings = &deployment.spec.container;
+        let placed = placed(deployment);
+        let settings = &placed.spec.container;
         let mut attached = Attached::default();
         if !settings.secrets.is_empty() || settings.aws_role.is_some() {
             attached.secrets = self.engine_secrets().await?.into_iter().filter_map(identified).collect();

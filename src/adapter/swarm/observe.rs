@@ -5,14 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bollard::models::{
-    Config, Node, NodeSpecAvailabilityEnum as Availability, NodeState, Service,
-    ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
+    Config, EndpointPortConfigProtocolEnum, Node, NodeSpecAvailabilityEnum as Availability, NodeState,
+    Service, ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
 };
 use chrono::{DateTime, Utc};
 
 use super::before;
 use super::history::{self, Now, Record};
 use super::lineage::Lineage;
+use super::placeholder::UNITS;
 use super::ports;
 use super::scaled;
 use super::spec::{self, NODE, SERVICE};
@@ -260,12 +261,7 @@ impl Observed {
         let name = name_of(service).unwrap_or_default();
         let nodes: HashMap<&str, &Node> =
             self.nodes.iter().filter_map(|node| Some((node.id.as_deref()?, node))).collect();
-        let ports = service
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.endpoint_spec.as_ref())
-            .and_then(|endpoint| endpoint.ports.as_ref())
-            .map_or(0, Vec::len);
+        let ports = PortsOf::of(service);
         let lineage = self.lineage(service);
         let failures = self.failures_by_slot(service, &lineage);
         let trial = trial(service);
@@ -275,7 +271,7 @@ impl Observed {
         let mut ended: HashMap<Slot, Option<DateTime<Utc>>> = HashMap::new();
         for task in self.tasks_of(service) {
             let node = task.node_id.as_deref().and_then(|id| nodes.get(id).copied());
-            let Some(mut instance) = instance(task, name, node, ports) else {
+            let Some(mut instance) = instance(task, name, node, &ports) else {
                 let newest = ended.entry(slot(task)).or_default();
                 *newest = (*newest).max(task.created_at);
                 continue;
@@ -486,7 +482,31 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
     })
 }
 
-fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Option<Instance> {
+/// The ports that a service's instances have on their machines.
+enum PortsOf {
+    /// As many as the engine reports.
+    Published(usize),
+    /// Those that units listen at themselves.
+    Own(Vec<u16>),
+}
+
+impl PortsOf {
+    fn of(service: &Service) -> Self {
+        let spec = service.spec.as_ref();
+        let ports = spec.and_then(|spec| spec.endpoint_spec.as_ref()).and_then(|spec| spec.ports.as_deref());
+        let ports = ports.unwrap_or_default();
+        let container = spec.and_then(|spec| spec.task_template.as_ref()?.container_spec.as_ref());
+        let of_units = container.and_then(|container| container.labels.as_ref()?.get(UNITS)).is_some();
+        if !of_units {
+            return Self::Published(ports.len());
+        }
+        // The others keep services apart.
+        let own = ports.iter().filter(|port| port.protocol != Some(EndpointPortConfigProtocolEnum::SCTP));
+        Self::Own(own.filter_map(|port| u16::try_from(port.published_port?).ok()).collect())
+    }
+}
+
+fn instance(task: &Task, service: &str, node: Option<&Node>, ports: &PortsOf) -> Option<Instance> {
     let status = task.status.as_ref()?;
     let state = status.state?;
     let wanted = task.desired_state == Some(TaskState::RUNNING);
@@ -499,9 +519,14 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
         let published = published.into_iter().flatten();
         let known: Vec<u16> = published.filter_map(|port| u16::try_from(port.published_port?).ok()).collect();
         let reported = || ports::reported(node, task.id.as_deref().unwrap_or_default());
-        // The engine forgets some after a change of leader.
-        let found =
-            if known.len() < ports { reported().iter().map(|port| port.host).collect() } else { known };
+        let found = match ports {
+            PortsOf::Own(own) => own.clone(),
+            // The engine forgets some after a change of leader.
+            PortsOf::Published(count) if known.len() < *count => {
+                reported().iter().map(|port| port.host).collect()
+            }
+            PortsOf::Published(_) => known,
+        };
         addresses.extend(found.into_iter().map(|port| SocketAddr::new(host, port)));
     }
     let mut message = status.err.clone().filter(|text| !text.is_empty()).map(|text| plain(&text));
@@ -525,7 +550,9 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
         TaskState::RUNNING if node.is_some_and(|node| availability(node) == Availability::DRAIN) => {
             InstanceState::Stopping
         }
-        TaskState::RUNNING if addresses.len() < ports => InstanceState::Starting,
+        TaskState::RUNNING if matches!(ports, PortsOf::Published(count) if addresses.len() < *count) => {
+            InstanceState::Starting
+        }
         TaskState::RUNNING => InstanceState::Healthy,
         TaskState::NEW | TaskState::ALLOCATED | TaskState::PENDING => InstanceState::Pending,
         TaskState::ASSIGNED
@@ -544,12 +571,7 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: usize) -> Op
         machine,
         addresses,
         state: known,
-        digest: task
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.container_spec.as_ref())
-            .and_then(|container| container.image.as_deref())
-            .and_then(spec::digest_of),
+        digest: task.spec.as_ref().and_then(|spec| spec.container_spec.as_ref()).and_then(spec::version_of),
         restarts: 0,
         message,
         since: status.timestamp.or(task.updated_at).or(task.created_at)?,

@@ -6,8 +6,11 @@
 
 use std::collections::HashMap;
 
+use bollard::Docker;
 use bollard::models::{ContainerSummary, Node, PortSummaryTypeEnum};
-use bollard::query_parameters::ListContainersOptions;
+use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 
 use super::Swarm;
 use super::spec::{SERVICE, TASK};
@@ -71,6 +74,19 @@ fn of(containers: &[ContainerSummary]) -> PublishedPorts {
         }
     }
     found
+}
+
+/// Something that may change the ports of this machine's tasks. It ends when the engine does.
+pub fn changes(docker: &Docker) -> BoxStream<'static, ()> {
+    let filters = HashMap::from([
+        ("type".to_owned(), vec!["container".to_owned()]),
+        ("event".to_owned(), vec!["start".to_owned(), "die".to_owned()]),
+        ("label".to_owned(), vec![SERVICE.to_owned()]),
+    ]);
+    let options = EventsOptions { filters: Some(filters), ..Default::default() };
+    let docker = docker.clone();
+    let events = stream::once(async move { docker.events(Some(options)).boxed() }).flatten();
+    events.take_while(|event| std::future::ready(event.is_ok())).map(drop).boxed()
 }
 
 impl Swarm {

@@ -20,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::mounted;
+use super::placeholder::{DOOR_IN_CONTAINER, DOOR_ON_MACHINE, UNITS, placed};
 use crate::model::container::{ContainerSettings, RestartCondition};
 use crate::model::feature::{Feature, Features, Needs};
 use crate::model::mount::{Owned, VolumeMount, VolumeSource};
@@ -80,10 +81,13 @@ pub enum OnFailure {
 /// Swarm's specification for revision `number`.
 pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure) -> ServiceSpec {
     let spec = &deployment.spec;
+    let units = spec.units.as_ref();
     // A fixed port can't be held by the old and the new instance on one machine.
     let fixed = spec.ports.iter().any(|port| port.host.is_some());
     // Nor can a volume be written by both.
-    let exclusive = fixed || spec.container.named_volumes().next().is_some();
+    let exclusive = fixed
+        || spec.container.named_volumes().next().is_some()
+        || units.is_some_and(|units| units.exclusive);
     let (template, id) = template(deployment);
     let labels = HashMap::from([
         (SERVICE.to_owned(), spec.name.to_string()),
@@ -145,10 +149,23 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
                         publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
                         ..Default::default()
                     })
+                    .chain(units.iter().flat_map(|units| &units.apart).map(apart))
                     .collect(),
             ),
         }),
         networks: None,
+    }
+}
+
+/// A port that nothing listens at. The scheduler places no two containers with the same one on a machine, so it keeps
+/// services apart.
+fn apart(number: &u16) -> EndpointPortConfig {
+    EndpointPortConfig {
+        protocol: Some(EndpointPortConfigProtocolEnum::SCTP),
+        target_port: Some(i64::from(*number)),
+        published_port: Some(i64::from(*number)),
+        publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
+        ..Default::default()
     }
 }
 
@@ -160,6 +177,9 @@ pub fn template_id(deployment: &Deployment) -> String {
 
 /// What the engine makes instances from, with its id in the labels of the container.
 fn template(deployment: &Deployment) -> (TaskSpec, String) {
+    let units = deployment.spec.units.is_some();
+    let placed = placed(deployment);
+    let deployment = placed.as_ref();
     let mut container = container(deployment);
     let mut template = TaskSpec {
         container_spec: Some(container.clone()),
@@ -176,11 +196,12 @@ fn template(deployment: &Deployment) -> (TaskSpec, String) {
             max_replicas: deployment.spec.container.max_per_machine.map(i64::from),
             ..Default::default()
         }),
-        networks: deployment.network.then(|| {
-            let name = deployment.spec.name.to_string();
-            let target = Some(NETWORK.to_owned());
-            vec![NetworkAttachmentConfig { target, aliases: Some(vec![name]), ..Default::default() }]
-        }),
+        networks: if units {
+            // A published port is reserved on the machine, and the units listen there themselves.
+            Some(vec![NetworkAttachmentConfig { target: Some("host".to_owned()), ..Default::default() }])
+        } else {
+            shared_network(deployment)
+        },
         log_driver: deployment.spec.container.logging.map(|limits| TaskSpecLogDriver {
             name: Some("json-file".to_owned()),
             options: Some(HashMap::from([
@@ -209,6 +230,15 @@ pub fn force_again(spec: &mut Value) {
     if spec["UpdateConfig"].is_object() {
         spec["UpdateConfig"]["FailureAction"] = "pause".into();
     }
+}
+
+/// The network that services share, where the deployment is on it.
+fn shared_network(deployment: &Deployment) -> Option<Vec<NetworkAttachmentConfig>> {
+    deployment.network.then(|| {
+        let name = deployment.spec.name.to_string();
+        let target = Some(NETWORK.to_owned());
+        vec![NetworkAttachmentConfig { target, aliases: Some(vec![name]), ..Default::default() }]
+    })
 }
 
 fn restart_policy(settings: &ContainerSettings) -> TaskSpecRestartPolicy {
@@ -247,7 +277,10 @@ fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
     // What says nothing is left out, and so the template of an older revision stays what it was.
     let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     TaskSpecContainerSpec {
-        image: Some(format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest)),
+        image: Some(match &spec.units {
+            Some(_) => crate::adapter::units::image(),
+            None => format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest),
+        }),
         labels: Some(labels),
         command: given(&command(settings)),
         args: given(&spec.command),
@@ -311,7 +344,8 @@ fn command(settings: &ContainerSettings) -> Vec<String> {
 /// Whether what the image starts must be known, because something else is started first.
 pub fn needs_entry(deployment: &Deployment) -> bool {
     let settings = &deployment.spec.container;
-    settings.entrypoint.is_empty() && is_helped(settings)
+    // The container of units starts the helper itself.
+    deployment.spec.units.is_none() && settings.entrypoint.is_empty() && is_helped(settings)
 }
 
 /// The secrets that a container mounts, without the engine's ids.
@@ -376,7 +410,20 @@ fn mounts(deployment: &Deployment) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let probed = |probe: &HealthProbe| matches!(probe, HealthProbe::Http { .. } | HealthProbe::Tcp { .. });
     let settings = &deployment.spec.container;
-    if is_helped(settings) || deployment.spec.health.as_ref().is_some_and(|check| probed(&check.probe)) {
+    let units = deployment.spec.units.is_some();
+    if units {
+        mounts.push(Mount {
+            typ: Some(MountType::BIND),
+            source: Some(DOOR_ON_MACHINE.to_owned()),
+            target: Some(DOOR_IN_CONTAINER.to_owned()),
+            read_only: Some(true),
+            ..Default::default()
+        });
+    }
+    if units
+        || is_helped(settings)
+        || deployment.spec.health.as_ref().is_some_and(|check| probed(&check.probe))
+    {
         mounts.push(Mount {
             typ: Some(MountType::BIND),
             source: Some(PROBE_ON_MACHINE.to_owned()),
@@ -526,8 +573,17 @@ pub fn fits(constraints: &[String], labels: &HashMap<String, String>) -> bool {
     })
 }
 
+/// The version that a container runs: the digest in its image's reference, or that of the units it stands for.
+pub fn version_of(container: &TaskSpecContainerSpec) -> Option<Digest> {
+    let units = container.labels.as_ref().and_then(|labels| labels.get(UNITS));
+    match units {
+        Some(units) => units.parse().ok(),
+        None => container.image.as_deref().and_then(digest_of),
+    }
+}
+
 /// The digest in an image reference.
-pub fn digest_of(image: &str) -> Option<Digest> {
+fn digest_of(image: &str) -> Option<Digest> {
     image.rsplit_once('@').and_then(|(_, digest)| digest.parse().ok())
 }
 
@@ -564,6 +620,7 @@ pub(super) mod tests {
                 drain: Duration::from_secs(3),
                 container: ContainerSettings::default(),
                 pre_deploy: None,
+                units: None,
             },
             registry: "registry.internal:5000".into(),
             digest: format!("sha256:{}", hex.to_string().repeat(64)).parse().expect("a digest"),

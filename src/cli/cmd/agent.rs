@@ -65,6 +65,7 @@ mod publish;
 mod rights;
 mod roles;
 mod streams;
+mod units;
 
 use rights::Rights;
 
@@ -242,7 +243,8 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
     let control = Arc::new(ClusterApi::new(source));
     let waiting = permits::Waiting::default();
     let _permits = Background::spawn(keep_permits(docker.clone(), control.clone(), waiting.clone()));
-    let _roles = (roles::guard(), roles::serve(docker, control.clone()));
+    let _roles = (roles::guard(), roles::serve(docker.clone(), control.clone()));
+    let _units = units::serve(docker, control.clone(), me.instance.clone());
     let events = (me.role == Role::Control).then(|| Events::new(timeline(), me.instance.clone()));
     let notifier = match (me.role, Webhooks::new()) {
         (Role::Control, Ok(sender)) => Some(Notifier::new(
@@ -299,6 +301,7 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
         notifier,
         observed: Arc::new(swarm.clone()),
         observed_jobs: Arc::new(swarm.clone()),
+        leadership: tokio::sync::Mutex::default(),
         secrets: Box::new({
             let cluster = cluster.clone();
             move || authority::secrets(&cluster).map_err(|error| error.to_string())

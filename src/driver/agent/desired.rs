@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use async_trait::async_trait;
 use tokio::time::sleep;
 
-use super::{Agent, AgentError};
+use super::{Agent, AgentError, FOLLOWS, LEADS};
 use crate::driver::rendezvous::Which;
 use crate::model::cluster::Durability;
 use crate::model::desired::Held;
@@ -218,10 +218,22 @@ impl Agent {
         }
     }
 
+    /// Whether this machine leads the managers. Several ask often, and the answer is shared for a moment: whatever
+    /// follows from it is refused by the managers if another one leads meanwhile.
     pub(super) async fn leads(&self) -> Result<bool, AgentError> {
+        let mut held = self.leadership.lock().await;
+        if let Some((at, leads)) = *held
+            && at.elapsed() < if leads { LEADS } else { FOLLOWS }
+        {
+            return Ok(leads);
+        }
+        *held = None;
         let State::In { node, manager: true } = self.engine.state().await? else { return Ok(false) };
         let nodes = self.engine.nodes().await?;
-        Ok(nodes.iter().any(|one| one.id == node && one.manager.is_some_and(|manager| manager.leader)))
+        let is_leader = |manager: crate::model::member::Manager| manager.leader;
+        let leads = nodes.iter().any(|one| one.id == node && one.manager.is_some_and(is_leader));
+        *held = Some((tokio::time::Instant::now(), leads));
+        Ok(leads)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Agent, RETRY};
 use crate::model::service::PublishedPorts;
 
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often they are looked at, though the engine says that nothing has changed.
+const LOOK: Duration = Duration::from_secs(10);
 /// After how long the same is reported again: the node may have been registered again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -17,18 +18,37 @@ impl Agent {
     pub(super) async fn watch_ports(&self) {
         let mut told: Option<(PublishedPorts, Instant)> = None;
         loop {
-            sleep(LOOK).await;
-            // An engine that does not answer keeps what was said of it: its tasks may go on.
-            let Ok(ports) = self.engine.own_ports().await else { continue };
-            if told.as_ref().is_some_and(|(known, at)| *known == ports && at.elapsed() < AGAIN) {
-                continue;
-            }
-            match self.control.ports(&self.me.instance, &ports).await {
-                Ok(()) => told = Some((ports, Instant::now())),
-                Err(error) => {
-                    tracing::debug!(%error, "reporting the ports of this machine's tasks");
+            // Watched before they are looked at, so that no change is missed in between.
+            let mut changes = self.engine.port_changes();
+            loop {
+                if !self.report_ports(&mut told).await {
                     sleep(RETRY).await;
+                    continue;
                 }
+                match timeout(LOOK, changes.next()).await {
+                    Ok(Some(())) | Err(_) => {}
+                    Ok(None) => break,
+                }
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Reports the ports unless that is done; whether what is reported is what there is.
+    async fn report_ports(&self, told: &mut Option<(PublishedPorts, Instant)>) -> bool {
+        // An engine that does not answer keeps what was said of it: its tasks may go on.
+        let Ok(ports) = self.engine.own_ports().await else { return true };
+        if told.as_ref().is_some_and(|(known, at)| *known == ports && at.elapsed() < AGAIN) {
+            return true;
+        }
+        match self.control.ports(&self.me.instance, &ports).await {
+            Ok(()) => {
+                *told = Some((ports, Instant::now()));
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "reporting the ports of this machine's tasks");
+                false
             }
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn config() -> RunConfig {
         drain: Duration::from_secs(1),
         container: Default::default(),
         pre_deploy: None,
+        units: None,
     };
     let build = BuildSpec {
         image: "demo/web".into(),

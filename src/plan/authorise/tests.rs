@@ -74,6 +74,7 @@ fn a_machine_does_what_concerns_itself_and_nothing_else() {
         Operation::RebootReturn,
         Operation::Permit,
         Operation::TaskCredentials,
+        Operation::UnitTasks,
         Operation::EtcdClient,
     ];
     for role in [Role::Worker, Role::Control] {
@@ -151,7 +152,8 @@ fn people_need_the_level_of_the_operation() {
         | Operation::RebootReturn
         | Operation::EtcdClient
         | Operation::Permit
-        | Operation::TaskCredentials => None,
+        | Operation::TaskCredentials
+        | Operation::UnitTasks => None,
     };
     let levels = [None, Some(Level::Viewer), Some(Level::Deployer), Some(Level::Admin)];
     for operation in Operation::ALL.iter().filter(|one| !unjudged(**one)) {

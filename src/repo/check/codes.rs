@@ -483,9 +483,19 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "unit-ends",
+        "A service of units runs until it is removed, so a unit that ends is started again at once, for ever. A oneshot that leaves something behind says `RemainAfterExit=yes`; one that is due at times has a timer of its name beside it in templates/units/.",
+        "[Service]\nType=oneshot                 # refused\n\n[Service]\nType=oneshot\nRemainAfterExit=yes          # right",
+    ),
+    explain(
         "unit-not-in-image",
         "The document starts a unit that is in no image and that it does not bring along. The command fails, and coreos-cloudinit runs none of those that follow.",
         "",
+    ),
+    explain(
+        "unit-outlives",
+        "A unit is told to stop and counts as stopped after the service's `stop_grace_period`. Where systemd would wait longer than that for it, it would be killed early, or a copy would start beside it.",
+        "stop_grace_period: 10s    # refused with TimeoutStopSec=30s\nstop_grace_period: 40s    # right",
     ),
     explain(
         "unit-syntax",
@@ -617,6 +627,11 @@ pub const ALL: &[Explanation] = &[
         "wrong-type",
         "The value is of another kind than what must stand here: a list instead of a text, say. Numbers and booleans may be written as texts, as CloudFormation takes them so.",
         "",
+    ),
+    explain(
+        "x-fleet",
+        "`[X-Fleet]` of a service's units is carried out: `Global` is `every_machine`, `MachineMetadata` is `placement`, `Conflicts` keeps services off each other's machines, and `MachineOf` is naming both in `units`. What binds a unit to one machine, pushes others away, or follows a unit of another service is refused.",
+        "MachineID=148a18ff                  # refused\nMachineMetadata=disk=ssd            # right",
     ),
     explain("yaml-syntax", "The text is not YAML.", ""),
     explain("yaml-too-large", "The document is nested too deep, or grows too large through aliases.", ""),

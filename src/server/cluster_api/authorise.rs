@@ -204,6 +204,7 @@ async fn read_target(
         Operation::Register
         | Operation::EngineGone
         | Operation::Ports
+        | Operation::UnitTasks
         | Operation::Pressure
         | Operation::EngineBack
         | Operation::RebootState

@@ -13,10 +13,11 @@ use crate::model::feature::feature_labels;
 use crate::model::principal::{Level, Operation, Target};
 use crate::model::service::Symptoms;
 use crate::plan::identity::{self, NotRegistered};
+use crate::plan::units::standing::standings;
 use crate::port::cluster::ClusterError;
 use crate::port::cluster_wire::{
     DrainRequest, Drained, EtcdClient, EtcdClientRequest, PortsReport, PressureReport, Registration,
-    Unhealthy,
+    UNIT_TASKS_VERSION, Unhealthy, UnitTasks, UnitTasksRequest,
 };
 
 /// How long one request empties machines before it reports how far it came.
@@ -118,6 +119,19 @@ pub(super) async fn ports(
 ) -> Result<StatusCode, Problem> {
     api.membership.ports(authorised.machine()?, &report.tasks).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn units(
+    State(api): State<Api>,
+    Extension(authorised): Extension<Authorised>,
+    Strict(request): Strict<UnitTasksRequest>,
+) -> Result<Json<UnitTasks>, Problem> {
+    let machine = authorised.machine()?;
+    let node = authorised.nodes.iter().find(|node| node.instance.as_ref() == Some(machine));
+    let node = node.map(|node| node.id.as_str()).unwrap_or_default();
+    let placed = api.membership.placed_units(node).await?;
+    let tasks = standings(&request.tasks, node, &placed);
+    Ok(Json(UnitTasks { version: UNIT_TASKS_VERSION, tasks }))
 }
 
 pub(super) async fn pressure(

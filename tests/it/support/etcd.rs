@@ -24,6 +24,7 @@ use fleetwright::model::name::MachineId;
 use fleetwright::model::pressure::Pressure;
 use fleetwright::model::secret::Secret;
 use fleetwright::model::service::{PublishedPorts, Symptoms};
+use fleetwright::model::unit::PlacedTasks;
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::ClusterError;
 use fleetwright::port::cluster_wire::Endpoint;
@@ -506,6 +507,14 @@ impl Membership for Around {
 
     async fn engine_gone(&self, _machine: &MachineId, _gone: bool) -> Result<(), ClusterError> {
         Err(not_asked())
+    }
+
+    fn port_changes(&self) -> BoxStream<'static, ()> {
+        futures_util::stream::pending().boxed()
+    }
+
+    async fn placed_units(&self, _: &str) -> Result<PlacedTasks, ClusterError> {
+        Ok(PlacedTasks::default())
     }
 
     async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {

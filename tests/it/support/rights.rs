@@ -29,6 +29,7 @@ use fleetwright::model::secret::Secret;
 use fleetwright::model::service::{PublishedPorts, Symptoms};
 use fleetwright::model::standing::HeldTurn;
 use fleetwright::model::timeline::{EventPage, EventQuery};
+use fleetwright::model::unit::PlacedTasks;
 use fleetwright::port::cloud::CloudError;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::port::cluster_wire::RestoredServices;
@@ -192,6 +193,14 @@ impl Membership for Engine {
     async fn engine_gone(&self, _: &MachineId, _: bool) -> Result<(), ClusterError> {
         Ok(())
     }
+    fn port_changes(&self) -> BoxStream<'static, ()> {
+        futures_util::stream::pending().boxed()
+    }
+
+    async fn placed_units(&self, _: &str) -> Result<PlacedTasks, ClusterError> {
+        Ok(PlacedTasks::default())
+    }
+
     async fn own_ports(&self) -> Result<PublishedPorts, ClusterError> {
         Ok(PublishedPorts::new())
     }

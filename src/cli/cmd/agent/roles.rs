@@ -16,7 +16,9 @@ use crate::port::roles::AskCredentials;
 use crate::server::role_api;
 
 /// How often containers are looked for, whatever the engine reports.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(10);
+/// The same while one of them can't be served, or the engine does not answer.
+const SOON: Duration = Duration::from_secs(2);
 /// How often the rules are checked.
 const RULES: Duration = Duration::from_secs(15);
 
@@ -27,14 +29,14 @@ pub(super) fn serve(docker: Docker, control: Arc<dyn AskCredentials>) -> Backgro
         loop {
             let mut changes = role_listeners::changes(&docker);
             loop {
-                look(&docker, &control, &mut served).await;
-                match timeout(LOOK, changes.next()).await {
+                let all = look(&docker, &control, &mut served).await;
+                match timeout(if all { LOOK } else { SOON }, changes.next()).await {
                     Ok(Some(())) | Err(_) => {}
                     // The engine has gone, and its containers may have.
                     Ok(None) => break,
                 }
             }
-            sleep(LOOK).await;
+            sleep(SOON).await;
         }
     })
 }
@@ -45,17 +47,17 @@ enum Served {
     Failed(String),
 }
 
-/// Begins to serve containers that are new, and ends with those that have ended.
+/// Begins to serve containers that are new, and ends with those that have ended; whether all are served.
 async fn look(
     docker: &Docker,
     control: &Arc<dyn AskCredentials>,
     served: &mut HashMap<RoleContainer, Served>,
-) {
+) -> bool {
     let found = match role_listeners::containers(docker).await {
         Ok(found) => found,
         Err(error) => {
             tracing::debug!(%error, "looking for containers with a role");
-            return;
+            return false;
         }
     };
     served.retain(|container, _| found.contains(container));
@@ -86,6 +88,7 @@ async fn look(
             }
         }
     }
+    served.values().all(|one| matches!(one, Served::Open(_)))
 }
 
 /// Keeps the rules, until this is dropped.
@@ -106,7 +109,7 @@ pub(super) fn guard() -> Background {
                 }
             }
             // A chain that is not there yet will be, once the engine runs.
-            sleep(if reported.is_empty() { RULES } else { LOOK }).await;
+            sleep(if reported.is_empty() { RULES } else { SOON }).await;
         }
     })
 }

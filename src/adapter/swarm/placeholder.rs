@@ -1,0 +1,98 @@
+//! A service of units as the engine gets it: a container that stands for the units, and in which everything lies that
+//! its machine's agent needs to run them. Pure.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::spec::PROBE_IN_CONTAINER;
+use crate::model::container::{ContainerSettings, LogLimits, Reservations};
+use crate::model::mount::{FileMount, MODE, Owned};
+use crate::model::service::{Deployment, HealthCheck, HealthProbe, Limits};
+use crate::model::unit::{ORDER_VERSION, UnitOrder, UnitSecret};
+
+/// The label of containers that stand for units, with the digest of these.
+pub const UNITS: &str = "fleetwright.units";
+/// The file in them that says what to run.
+pub const ORDER_FILE: &str = "/.fleetwright/unit.json";
+/// The folder on every machine with the agent's socket for them. It stays when the machine restarts.
+pub const DOOR_ON_MACHINE: &str = "/var/lib/fleetwright/units";
+/// The socket's name.
+pub const DOOR: &str = "agent.sock";
+/// Where a container sees the folder.
+pub const DOOR_IN_CONTAINER: &str = "/.fleetwright/units";
+
+/// How long a question for health may take. The helper ends before.
+const PROBE_LIMIT: Duration = Duration::from_secs(600);
+/// Time between two questions: the agent holds an answer back until something changes.
+const PROBE_PAUSE: Duration = Duration::from_millis(200);
+/// What is kept of a unit's output beside the journal.
+const LOG: LogLimits = LogLimits { max_size_bytes: 2 << 20, max_files: 2 };
+
+/// The deployment as the engine runs it: what it is, unless it is made of units.
+pub fn placed(deployment: &Deployment) -> Cow<'_, Deployment> {
+    let Some(units) = &deployment.spec.units else { return Cow::Borrowed(deployment) };
+    let mut placed = deployment.clone();
+    let settings = &deployment.spec.container;
+    let socket = format!("{DOOR_IN_CONTAINER}/{DOOR}");
+    let command = |word: &str| vec![PROBE_IN_CONTAINER.to_owned(), word.to_owned(), socket.clone()];
+    let secrets = settings.secrets.iter().map(|secret| UnitSecret {
+        name: secret.target.rsplit('/').next().unwrap_or_default().to_owned(),
+        target: secret.target.clone(),
+        env: secret.env.clone(),
+    });
+    let Limits { memory_bytes, cpu_millis } = deployment.spec.limits;
+    let order = UnitOrder {
+        version: ORDER_VERSION,
+        units: units.clone(),
+        environment: deployment.spec.environment.clone(),
+        health: deployment.spec.health.clone(),
+        memory_bytes,
+        cpu_millis,
+        stop: deployment.spec.drain,
+        secrets: secrets.collect(),
+        files: settings.files.iter().map(|file| file.target.clone()).collect(),
+    };
+    // Every key is a string and every number is finite, so there is nothing that JSON can't hold.
+    let content = serde_json::to_string(&order).unwrap_or_default();
+    let mut files = settings.files.clone();
+    let owned = Owned { mode: 0o400, ..Owned::default() };
+    files.push(FileMount { target: ORDER_FILE.to_owned(), content, owned });
+    let kept = Reservations { memory_bytes, cpu_millis: None };
+    placed.spec.container = ContainerSettings {
+        entrypoint: command("unit"),
+        labels: [(UNITS.to_owned(), deployment.digest.to_string())].into(),
+        logging: Some(LOG),
+        restart: settings.restart,
+        // The units' memory, as the placeholder itself needs next to none.
+        reservations: settings.reservations.or(Some(kept).filter(|_| memory_bytes.is_some())),
+        spread: settings.spread.clone(),
+        max_per_machine: settings.max_per_machine,
+        secrets: settings
+            .secrets
+            .iter()
+            .map(|secret| {
+                let mut plain = secret.clone();
+                plain.env = None;
+                // Everybody on the machine can look at paths, unlike in a container. systemd hands credentials and
+                // variables over as root.
+                if plain.owned.mode == MODE {
+                    plain.owned.mode = 0o400;
+                }
+                plain
+            })
+            .collect(),
+        files,
+        ..ContainerSettings::default()
+    };
+    placed.spec.environment.clear();
+    placed.spec.limits = Limits::default();
+    placed.spec.health = Some(HealthCheck {
+        probe: HealthProbe::Command { command: command("unit-health") },
+        interval: PROBE_PAUSE,
+        timeout: PROBE_LIMIT,
+        // The agent counts failures itself.
+        retries: 1,
+        start_period: Duration::ZERO,
+    });
+    Cow::Owned(placed)
+}
