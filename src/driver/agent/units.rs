@@ -36,7 +36,7 @@ pub struct Units {
     /// systemd.
     pub systemd: Arc<dyn UnitManager>,
     /// The files.
-    pub store: Arc<dyn UnitStore>,
+    pub files: Arc<dyn UnitStore>,
     /// The placeholders.
     pub door: Arc<dyn Door>,
     /// The managers.
@@ -103,7 +103,7 @@ impl Units {
     /// Runs them, until dropped. What runs goes on then, and is taken up again.
     pub async fn run(&self, owners: &Owners) -> Infallible {
         let (records, stray) = loop {
-            match self.store.load().await {
+            match self.files.load().await {
                 Ok(loaded) => break loaded,
                 Err(error) => tracing::warn!(%error, "taking up the units of this machine"),
             }
@@ -342,7 +342,7 @@ impl Run<'_> {
                     record.started = true;
                     let record = record.clone();
                     tracing::info!(task, service = record.service, units = ?record.start, "starting units");
-                    self.units.store.update(&record).await?;
+                    self.units.files.update(&record).await?;
                 }
                 Err(error) => self.units.door.end(&task, 1, &error.to_string()),
             }
@@ -352,7 +352,7 @@ impl Run<'_> {
 
     async fn install(&mut self, arrived: &Arrived, epoch: u64) -> Result<(), UnitError> {
         let (which, order) = (&arrived.which, &arrived.order);
-        let folder = self.units.store.folder(&which.task);
+        let folder = self.units.files.folder(&which.task);
         let place = Place { task: &which.task, slot: &which.slot, folder: &folder, epoch };
         let installed = install(order, place);
         let mut private: Vec<PrivateFile> = arrived
@@ -391,9 +391,9 @@ impl Run<'_> {
             started: false,
             stopping: None,
         };
-        if let Err(error) = self.units.store.install(&record, &installed, &private).await {
+        if let Err(error) = self.units.files.install(&record, &installed, &private).await {
             // Half of it may be there.
-            let _ = self.units.store.remove(&record).await;
+            let _ = self.units.files.remove(&record).await;
             return Err(error);
         }
         self.records.insert(which.task.clone(), record);
@@ -407,7 +407,7 @@ impl Run<'_> {
         if let Some(checking) = self.checking.remove(from) {
             self.checking.insert(to.to_owned(), checking);
         }
-        let saved = self.units.store.update(&record).await;
+        let saved = self.units.files.update(&record).await;
         self.records.insert(to.to_owned(), record);
         self.owners.set(&self.records);
         saved
@@ -419,7 +419,7 @@ impl Run<'_> {
         let record = record.clone();
         tracing::info!(task, service = record.service, units = ?record.start, ?why, "stopping units");
         self.checking.remove(task);
-        self.units.store.update(&record).await?;
+        self.units.files.update(&record).await?;
         self.halt(&record).await
     }
 
@@ -436,7 +436,7 @@ impl Run<'_> {
         for unit in &record.units {
             self.units.systemd.forget(unit).await?;
         }
-        self.units.store.remove(&record).await?;
+        self.units.files.remove(&record).await?;
         self.records.remove(task);
         self.checking.remove(task);
         self.owners.set(&self.records);

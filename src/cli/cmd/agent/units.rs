@@ -30,7 +30,7 @@ pub(super) fn serve(docker: Docker, control: Arc<ClusterApi>, machine: MachineId
     let units = Units {
         machine,
         systemd: Arc::new(SystemBus::default()),
-        store: Arc::new(RunFolder::default()),
+        files: Arc::new(RunFolder::default()),
         door: Arc::new(placeholders.clone()),
         control,
         checks: Arc::new(Checks { helper: PROBE_ON_MACHINE }),
