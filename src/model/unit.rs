@@ -49,7 +49,7 @@ impl UnitSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDisconnect {
-    /// They go on.
+    /// They keep running.
     #[default]
     Keep,
     /// They are stopped after that time, so that a replacement elsewhere does not run beside them for long.

@@ -16,7 +16,7 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 
-/// How long a placeholder that is told to stop is kept waiting while no manager says why. The engine ends with its
+/// How long a placeholder that the engine asks to stop is kept waiting while no manager says why. The engine ends with its
 /// placeholders, and is not to be held up by them for long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Placeholder {
     /// What it stands for.
     pub which: Which,
-    /// Since when it has been told to stop, by the agent's own clock.
+    /// Since when the engine has asked it to stop, by the agent's own clock.
     pub told: Option<Duration>,
 }
 

@@ -83,7 +83,7 @@ pub struct UnitRecord {
     pub start: Vec<String>,
     /// All units.
     pub units: Vec<String>,
-    /// Whether systemd was told to start them.
+    /// Whether systemd was asked to start them.
     pub started: bool,
     /// Whether they are being stopped, because their task is over (`false`) or no control machine was reached
     /// (`true`).
@@ -196,7 +196,7 @@ pub struct Present {
 /// The placeholders of this machine.
 #[async_trait]
 pub trait Door: Send + Sync {
-    /// Those that are connected and have not been told to end, by their tasks.
+    /// Those that are connected and have not been asked to end, by their tasks.
     fn present(&self) -> Vec<Present>;
     /// Has a placeholder end with that status, after it has said why.
     fn end(&self, task: &str, status: u8, reason: &str);

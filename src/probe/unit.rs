@@ -1,8 +1,8 @@
 //! A placeholder: a container that the cluster places, and in whose place the machine's agent runs systemd units.
 //!
-//! It prints what the units log, and ends when the agent says so. An agent that restarts is waited for: the units go on
-//! meanwhile, and so does the placeholder. It handles no signal: the agent sees that the engine asks it to stop, stops
-//! the units, and then has it end.
+//! It prints what the units log, and ends when the agent says so. It waits for an agent that restarts: the units keep
+//! running meanwhile, and so does the placeholder. It handles no signal: the agent sees that the engine asks it to
+//! stop, stops the units, and then has it end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -41,7 +41,7 @@ fn attached(socket: &str) -> Option<u8> {
         }
         let at = line.iter().position(|byte| *byte == b' ')?;
         let (word, rest) = (&line[..at], &line[at + 1..]);
-        // What is printed goes to the engine, and can't be told anybody when that is gone.
+        // What is printed goes to the engine; if that is gone, there is nowhere to report it.
         match word {
             b"out" => {
                 let _ = out.write_all(rest).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());

@@ -1,5 +1,5 @@
 //! systemd units that the cluster places, on a real fleet: they are deployed, logged, updated, rolled back and removed
-//! as services are, and go on while their machine's agent and engine are killed.
+//! as services are, and keep running while their machine's agent and engine are killed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -134,7 +134,7 @@ fn units_are_deployed_updated_and_removed_as_services_are() {
     let refused = lab.run(&["exec", "hello", "--", "true"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("made of units"), "{refused:?}");
 
-    // Its agent is killed: the units go on, and are healthy again at once.
+    // Its agent is killed: the units keep running, and are healthy again immediately.
     let before = processes(&lab);
     for worker in before.keys() {
         sh(worker, "systemctl kill -s KILL fleetwright-agent");

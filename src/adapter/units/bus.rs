@@ -19,7 +19,7 @@ use crate::port::units::{UnitError, UnitManager};
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-/// How long systemd may take to answer. It loads all units anew when its files have changed.
+/// How long systemd may take to answer. It loads all units again when its files have changed.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many signals wait at most; one is enough to look.
 const QUEUE: Option<NonZeroUsize> = NonZeroUsize::new(64);

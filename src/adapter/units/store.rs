@@ -147,7 +147,7 @@ impl UnitStore for RunFolder {
         let (record, installed, private) = (record.clone(), installed.clone(), private.to_vec());
         self.blocking("writing units", move |own| {
             let home = own.of(&record.installed_for);
-            // Programs of any user read their own files in it, and nobody lists it.
+            // Programs of any user can read their own files in it, and only root can list it.
             folder(&home, 0o711)?;
             // Before anything of it is in systemd's folder, so that what is there is always known.
             own.save(&record)?;

@@ -36,7 +36,7 @@ impl Agent {
 
     /// Reports the ports unless that is done; whether what is reported is what there is.
     async fn report_ports(&self, told: &mut Option<(PublishedPorts, Instant)>) -> bool {
-        // An engine that does not answer keeps what was said of it: its tasks may go on.
+        // An engine that does not answer keeps what was reported: its tasks may still run.
         let Ok(ports) = self.engine.own_ports().await else { return true };
         if told.as_ref().is_some_and(|(known, at)| *known == ports && at.elapsed() < AGAIN) {
             return true;

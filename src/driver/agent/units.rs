@@ -72,7 +72,7 @@ struct Answers {
     asked: Option<Instant>,
 }
 
-/// A health check that goes on for as long as it is held.
+/// A health check that runs for as long as this is held.
 struct Checking {
     health: Arc<Mutex<Health>>,
     work: JoinHandle<()>,
@@ -91,8 +91,9 @@ struct Run<'a> {
     /// By the task that they belong to now.
     records: BTreeMap<String, UnitRecord>,
     checking: HashMap<String, Checking>,
-    /// Connections whose task the managers were asked about: the engine's word may have been missed before.
-    asked_for: BTreeSet<(String, u64)>,
+    /// Connections whose task the managers have answered about: the engine's request to stop may have been missed
+    /// before.
+    answered: BTreeSet<(String, u64)>,
     /// Placeholders that are to end, with the status that was decided first.
     ending: BTreeSet<String>,
     answers: Arc<Mutex<Answers>>,
@@ -100,7 +101,7 @@ struct Run<'a> {
 }
 
 impl Units {
-    /// Runs them, until dropped. What runs goes on then, and is taken up again.
+    /// Runs them, until dropped. What runs then keeps running, and is adopted after the next start.
     pub async fn run(&self, owners: &Owners) -> Infallible {
         let (records, stray) = loop {
             match self.files.load().await {
@@ -119,7 +120,7 @@ impl Units {
             begun: Instant::now(),
             records: records.into_iter().map(|record| (record.task.clone(), record)).collect(),
             checking: HashMap::new(),
-            asked_for: BTreeSet::new(),
+            answered: BTreeSet::new(),
             ending: BTreeSet::new(),
             answers: Arc::default(),
             wake: Arc::default(),
@@ -191,13 +192,18 @@ impl Run<'_> {
         self.act(actions, &present, &known).await?;
         let connections: BTreeSet<(String, u64)> =
             present.iter().map(|one| (one.arrived.which.task.clone(), one.connection)).collect();
-        for (task, connection) in &connections {
-            let is_new = self.asked_for.insert((task.clone(), *connection));
-            if is_new && self.records.contains_key(task) && !ask.contains(task) {
+        for connection in &connections {
+            let task = &connection.0;
+            if known.contains_key(task) {
+                self.answered.insert(connection.clone());
+            } else if self.records.contains_key(task)
+                && !self.answered.contains(connection)
+                && !ask.contains(task)
+            {
                 ask.push(task.clone());
             }
         }
-        self.asked_for.retain(|connection| connections.contains(connection));
+        self.answered.retain(|connection| connections.contains(connection));
         let unsettled =
             instances.iter().any(|instance| instance.state == State::Starting || instance.stopping.is_some());
         let open = acted || unsettled || !ask.is_empty();
@@ -333,8 +339,13 @@ impl Run<'_> {
         }
         // What they write is theirs from the first line on.
         self.owners.set(&self.records);
-        // All that is new is read at once, since systemd loads everything each time.
-        self.units.systemd.reload().await?;
+        // All that is new is read together, since systemd loads everything each time.
+        if let Err(error) = self.units.systemd.reload().await {
+            for task in installed {
+                self.units.door.end(&task, 1, &error.to_string());
+            }
+            return Err(error);
+        }
         for task in installed {
             let Some(record) = self.records.get_mut(&task) else { continue };
             match self.units.systemd.start(&record.target).await {
@@ -403,7 +414,7 @@ impl Run<'_> {
     async fn adopt(&mut self, from: &str, to: &str) -> Result<(), UnitError> {
         let Some(mut record) = self.records.remove(from) else { return Ok(()) };
         to.clone_into(&mut record.task);
-        tracing::info!(task = to, before = from, units = ?record.start, "units go on under a new task");
+        tracing::info!(task = to, before = from, units = ?record.start, "units keep running under a new task");
         if let Some(checking) = self.checking.remove(from) {
             self.checking.insert(to.to_owned(), checking);
         }

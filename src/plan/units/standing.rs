@@ -40,7 +40,7 @@ pub fn standing(asked: Asked<'_>, node: &str, everywhere: bool, tasks: &[Task]) 
     match own {
         // That it has ended may be all that is known: then the managers have not decided yet.
         Some(own) if own.wanted => return Standing::Wanted,
-        // It was told to stop. Without a placeholder it may count as running only because its node was lost.
+        // It is to stop. Without a placeholder it may count as running only because its node was lost.
         Some(own) if !own.ended && asked.placeholder => return Standing::Over,
         Some(_) | None => {}
     }

@@ -484,7 +484,7 @@ pub const ALL: &[Explanation] = &[
     ),
     explain(
         "unit-ends",
-        "A service of units runs until it is removed, so a unit that ends is started again at once, for ever. A oneshot that leaves something behind says `RemainAfterExit=yes`; one that is due at times has a timer of its name beside it in templates/units/.",
+        "A service of units runs until it is removed, so a unit that ends is started again immediately, for ever. A oneshot that leaves something behind says `RemainAfterExit=yes`; one that is due at times has a timer of its name beside it in templates/units/.",
         "[Service]\nType=oneshot                 # refused\n\n[Service]\nType=oneshot\nRemainAfterExit=yes          # right",
     ),
     explain(
@@ -494,7 +494,7 @@ pub const ALL: &[Explanation] = &[
     ),
     explain(
         "unit-outlives",
-        "A unit is told to stop and counts as stopped after the service's `stop_grace_period`. Where systemd would wait longer than that for it, it would be killed early, or a copy would start beside it.",
+        "A unit is asked to stop, and counts as stopped after the service's `stop_grace_period`. Where systemd would wait longer than that for it, it would be killed early, or a copy would start beside it.",
         "stop_grace_period: 10s    # refused with TimeoutStopSec=30s\nstop_grace_period: 40s    # right",
     ),
     explain(

@@ -37,7 +37,7 @@ const NOT_OF_UNITS: [(&str, &str); 20] = [
     ("pre_deploy", "write `ExecStartPre=` in the unit"),
 ];
 
-/// The least time after which units may stop by themselves.
+/// The least time after which a machine may stop units on its own.
 const LEAST: Duration = Duration::from_secs(10);
 
 /// The units of a service; `None` where it runs an image.
