@@ -57,13 +57,13 @@ test-machines:
 	    -E 'binary(it) and not test(/^faults_power::long|^agent_outage::(an_engine|machines_whose|workers_join)/)' || result=$$?; \
 	  $(call remove-cloud,test); $(call remove-cloud,stacks); exit $$result
 
-# The full form of a test that `make test` runs with few kills.
+# The full forms of tests that `make test` (stacks) and `make test-machines` (jobs) run with few kills.
 test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
 	FLEETWRIGHT_KILLS=100 cargo nextest run --locked --profile long --no-capture -E 'test(/^cluster_jobs::nothing_runs_twice/)'
 
-# The first and the last of these tests `make test` runs, each in a shorter form.
+# `make test-machines` runs the first and the last of these tests, each in a shorter form.
 test-outages:
 	@scripts/setup test
 	FLEETWRIGHT_OUTAGES=all cargo nextest run --locked --no-capture --profile outages -E 'test(/^agent_outage|^faults::every_control/)'

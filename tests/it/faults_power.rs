@@ -1,8 +1,8 @@
 //! Power and quorum, lost and regained on real machines: nothing that a majority had is lost, and
 //! no container is stopped that need not be.
 //!
-//! `make test` cuts the power of the fleet once. `make test-power` is the long form, and runs the tests
-//! in [`long`] as well, which .config/nextest.toml leaves out of `make test`. FLEETWRIGHT_POWER says
+//! `make test-machines` cuts the power of the fleet once. `make test-power` is the long form, and runs the tests
+//! in [`long`] as well, which `make test-machines` leaves out. FLEETWRIGHT_POWER says
 //! how often the power fails; FLEETWRIGHT_POWER_SEED is the first seed, and each round prints its own.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +21,11 @@ const WHOLE: Duration = Duration::from_secs(300);
 /// How long machines are off. Some control machines are then without a majority for longer than a
 /// minute and a half, after which agents once deleted what they held.
 const OFF: &str = "2s..170s";
-/// The same in `make test`, which has no time for that.
+/// The same in `make test-machines`, which has no time for that.
 const OFF_BRIEFLY: &str = "2s..30s";
 /// With it, in the long form, the first control machine is on after 3 s and the second after 151 s.
 const STAGGERED: u64 = 20_262_519;
-/// With it, in `make test`, the first one is on after 2 s, the workers within 8 s, and the other control
+/// With it, in `make test-machines`, the first one is on after 2 s, the workers within 8 s, and the other control
 /// machines after 27 s.
 const STAGGERED_BRIEFLY: u64 = 20_262_678;
 /// The key that is in etcd before the fault.
