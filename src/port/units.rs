@@ -204,6 +204,8 @@ pub trait Door: Send + Sync {
     fn health(&self, task: &str, health: Health);
     /// Has a placeholder print a line.
     fn print(&self, task: &str, line: &[u8]);
+    /// When a placeholder printed its last line, if it has printed any.
+    fn printed(&self, task: &str) -> Option<Instant>;
     /// Returns when one has come or gone, or was asked to stop.
     async fn changed(&self);
 }

@@ -175,7 +175,7 @@ fn units_are_deployed_updated_and_removed_as_services_are() {
     println!("{words}");
     assert_eq!(failed.status.code(), Some(1));
     assert!(
-        words.contains("missing.py") && words.contains("the previous revision is running again"),
+        words.contains("its process ended with an error") && words.contains("is running again"),
         "{words}"
     );
     poll(Duration::from_secs(60), || {

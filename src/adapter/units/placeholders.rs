@@ -57,6 +57,8 @@ struct Held {
     lines: mpsc::Sender<Vec<u8>>,
     end: Option<mpsc::Sender<Vec<u8>>>,
     health: watch::Sender<Health>,
+    /// When it printed its last line.
+    printed: Option<Instant>,
     /// Whether a probe has said that it is healthy. The first answer is given at once, the others only when
     /// something has changed.
     answered: bool,
@@ -105,9 +107,14 @@ impl Door for Placeholders {
     }
 
     fn print(&self, task: &str, line: &[u8]) {
-        if let Some(held) = lock(&self.held).get(task) {
+        if let Some(held) = lock(&self.held).get_mut(task) {
+            held.printed = Some(Instant::now());
             let _ = held.lines.try_send([b"out ", line, b"\n"].concat());
         }
+    }
+
+    fn printed(&self, task: &str) -> Option<Instant> {
+        lock(&self.held).get(task)?.printed
     }
 
     async fn changed(&self) {
@@ -135,6 +142,7 @@ impl Placeholders {
                     lines,
                     end: Some(end),
                     health,
+                    printed: None,
                     answered: false,
                 },
             );

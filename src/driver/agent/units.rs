@@ -26,8 +26,13 @@ const REST: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(1);
 /// How long an answer of theirs is good.
 const FRESH: Duration = Duration::from_millis(2_500);
-/// How long a placeholder whose units failed is kept, so that it prints what the journal still holds back.
-const LAST_LINES: Duration = Duration::from_millis(300);
+/// A placeholder whose units failed is kept until the journal has been silent for this long, so that it prints their
+/// last lines.
+const SILENCE: Duration = Duration::from_millis(500);
+/// How long it is kept at most.
+const LAST_LINES: Duration = Duration::from_secs(5);
+/// Time between two checks for it.
+const CHECK: Duration = Duration::from_millis(100);
 
 /// The parts of this machine, and the way to the managers.
 pub struct Units {
@@ -328,7 +333,7 @@ impl Run<'_> {
                     self.ending.insert(task.clone());
                     let door = Arc::clone(&self.units.door);
                     tokio::spawn(async move {
-                        sleep(LAST_LINES).await;
+                        last_lines(door.as_ref(), &task).await;
                         door.end(&task, status, &reason);
                     });
                 }
@@ -452,6 +457,17 @@ impl Run<'_> {
         self.checking.remove(task);
         self.owners.set(&self.records);
         Ok(())
+    }
+}
+
+/// Waits until a placeholder has printed what its units logged last.
+async fn last_lines(door: &dyn Door, task: &str) {
+    let begun = Instant::now();
+    while begun.elapsed() < LAST_LINES {
+        sleep(CHECK).await;
+        if door.printed(task).is_some_and(|at| at.elapsed() > SILENCE) && begun.elapsed() > SILENCE {
+            return;
+        }
     }
 }
 
