@@ -13,7 +13,7 @@ PROGRAM = $${CARGO_TARGET_DIR:-target}/debug/fleetwright
 
 help:
 	@echo 'make demo         the whole journey on this machine, for real'
-	@echo 'make test         every check and every test'
+	@echo 'make test         every check, and the tests that fit into 45 minutes'
 	@echo 'make test-machines every test with machines, also those that `make test` leaves out, about an hour'
 	@echo 'make test-kills   `apply` and `destroy` killed 200 times, and the engine of the leader 100 times while jobs and commands before rollouts run, up to an hour'
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'

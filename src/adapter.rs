@@ -7,6 +7,7 @@ pub mod aws;
 mod buildkit;
 mod child;
 pub mod cluster_api;
+mod container_events;
 pub mod docker_build;
 pub mod etcd;
 pub mod etcd_files;

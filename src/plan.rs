@@ -12,6 +12,8 @@ pub mod condition;
 pub mod context;
 pub mod deploy;
 pub mod desired;
+#[cfg(test)]
+mod dice;
 pub mod dockerfile;
 pub mod dockerignore;
 pub mod document;

@@ -39,6 +39,7 @@ mod logs;
 mod reboot;
 mod recovery;
 mod standing;
+mod tasks;
 mod tokens;
 
 use identity::{Connected, Known, Ready};

@@ -1,14 +1,39 @@
-//! Which container a process is in that has connected to a socket of this machine's agent.
+//! The agent's sockets for helpers in containers, and which container a process is in that has connected.
 //!
 //! Nothing that it says about itself is believed: the kernel reports which process has connected, its control group
 //! names the container, and the container's labels the engine's task.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::{fs, io};
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::ContainerInspectResponse;
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
+
+/// Listens at the socket `name` in `folder`, with permission bits for the socket.
+///
+/// # Errors
+/// When the socket can't be made.
+pub fn listen(folder: &Path, name: &str, mode: u32) -> io::Result<UnixListener> {
+    // Containers have the folder mounted: it stays, and only the socket is made again.
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    let path = folder.join(name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// A text that fits into one line of an answer.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
 
 /// A process in a container.
 #[derive(Debug)]

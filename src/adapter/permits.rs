@@ -5,9 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,12 +13,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::Docker;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::peer::{Unknown, peer};
+use super::peer::{Unknown, listen, one_line, peer};
 use super::swarm::TASK;
 use crate::port::cluster::ClusterError;
 use crate::port::jobs::AskPermit;
@@ -118,17 +116,8 @@ pub async fn serve(
     permits: Arc<dyn AskPermit>,
     waiting: &Waiting,
 ) -> io::Result<Infallible> {
-    // Containers have the folder mounted: it stays, and only the socket is made again.
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
-    let path = folder.join(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(&path)?;
     // Containers have users of their own, and who asks is found out for each question.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    let listener = listen(folder, name, 0o666)?;
     let mut open = JoinSet::new();
     let turns = Arc::new(Semaphore::new(MOST));
     loop {
@@ -210,12 +199,10 @@ fn is_nonce(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::net::UnixListener;
+
     use super::*;
 
     /// Nobody gets a permit here.

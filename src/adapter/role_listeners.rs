@@ -12,11 +12,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::thread;
 
 use bollard::Docker;
-use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use bollard::query_parameters::ListContainersOptions;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use nix::sched::{CloneFlags, setns};
 
+use super::container_events::of_containers;
 use super::swarm::{ROLE, TASK};
 use crate::model::role::ROLE_PORT;
 
@@ -50,15 +51,7 @@ pub enum ListenError {
 
 /// Something that may be a reason to look for containers again. It ends when the engine does.
 pub fn changes(docker: &Docker) -> BoxStream<'static, ()> {
-    let filters = HashMap::from([
-        ("type".to_owned(), vec!["container".to_owned()]),
-        ("event".to_owned(), vec!["start".to_owned(), "die".to_owned()]),
-        ("label".to_owned(), vec![ROLE.to_owned()]),
-    ]);
-    let options = EventsOptions { filters: Some(filters), ..Default::default() };
-    let docker = docker.clone();
-    let events = stream::once(async move { docker.events(Some(options)).boxed() }).flatten();
-    events.take_while(|event| std::future::ready(event.is_ok())).map(drop).boxed()
+    of_containers(docker, &["start", "die"], Some(ROLE)).map(drop).boxed()
 }
 
 /// The containers with a role.

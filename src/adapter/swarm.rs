@@ -55,7 +55,7 @@ mod watch;
 
 pub use engine::Engine;
 pub use jobs::{JobHolder, PERMITS_ON_MACHINE, SOCKET};
-pub use placeholder::{DOOR, DOOR_ON_MACHINE, ORDER_FILE, UNITS};
+pub use placeholder::{DOOR, DOOR_ON_MACHINE, ORDER_FILE, UNITS, archive, image};
 pub use spec::{PROBE_ON_MACHINE, ROLE, SERVICE, TASK, TEMPLATE};
 
 use engine::Change;

@@ -2,14 +2,16 @@
 
 mod bus;
 mod checks;
+mod image;
 mod journal;
 mod placeholders;
 mod store;
 
 pub use bus::SystemBus;
 pub use checks::Checks;
+pub use image::keep_image;
 pub use journal::{Entry, follow};
-pub use placeholders::{Placeholders, image, keep_image, serve};
+pub use placeholders::{Placeholders, serve};
 pub use store::RunFolder;
 
 use crate::port::units::UnitError;

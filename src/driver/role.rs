@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// A control machine that gives what it is told to, and counts.
+    /// A control machine that gives what the test sets, and counts.
     #[derive(Default)]
     struct Control {
         away: Std<bool>,

@@ -126,7 +126,7 @@ impl<T> Inbox<T> {
     }
 }
 
-/// Sends frames, and a sign of life when there are none, until nobody can send any more.
+/// Sends frames, and a sign of life when there are none, until all senders are gone.
 async fn write_frames(
     mut to: impl AsyncWrite + Unpin,
     mut frames: mpsc::Receiver<Frame>,

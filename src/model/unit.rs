@@ -169,6 +169,16 @@ pub struct UnitState {
     pub result: String,
 }
 
+/// Why units are being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Their task is over.
+    Over,
+    /// No control machine has been reached for as long as they allow.
+    Disconnected,
+}
+
 /// What the managers say of the task that a unit belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

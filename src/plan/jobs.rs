@@ -119,7 +119,7 @@ fn claims(now: DateTime<Utc>, job: &Job, claimed: &[Claimed], actions: &mut Vec<
 /// What an occurrence may do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// It may begin and go on.
+    /// It may begin and continue.
     First,
     /// It must end for a later one.
     Replaced,

@@ -266,7 +266,7 @@ impl Change<'_> {
                 events.push(self.stopping(one));
             }
             InstanceState::Failed => {
-                // In the words of the machine's own report, which may not have found the instance any more.
+                // As the machine itself reported it, which may not have found the instance any more.
                 let status = message.strip_prefix("non-zero exit (").and_then(|rest| rest.strip_suffix(')'));
                 let text = match status {
                     Some(status) => format!("exited{place} with status {status}"),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::unit::{OnDisconnect, Standing, UnitState, Which};
+use crate::model::unit::{OnDisconnect, Standing, UnitState, Which, Why};
 
 pub mod files;
 #[cfg(test)]
@@ -42,15 +42,6 @@ pub enum State {
     Ended(String),
     /// None of them runs.
     Stopped,
-}
-
-/// Why units are being stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// Their task is over.
-    Over,
-    /// No control machine has been reached for as long as they allow.
-    Disconnected,
 }
 
 /// Units that were installed on this machine.
@@ -107,7 +98,9 @@ pub enum Action {
     Stop(String, Why),
     /// Remove the units of this task.
     Remove(String),
-    /// Have the placeholder of this task end with that status, after saying why.
+    /// Have the placeholder of this task end, and leave its units as they are.
+    Release(String),
+    /// Its units have ended: have the placeholder of this task end with that status, after saying why.
     End(String, u8, String),
 }
 
@@ -171,6 +164,10 @@ impl Decision {
         if !self.ask.iter().any(|known| known == task) {
             self.ask.push(task.to_owned());
         }
+    }
+
+    fn release(&mut self, task: &str) {
+        self.actions.push(Action::Release(task.to_owned()));
     }
 
     fn end(&mut self, task: &str, status: u8, reason: impl Into<String>) {
@@ -243,11 +240,11 @@ fn held(seen: &Seen<'_>, placeholder: &Placeholder, instance: &Instance, decisio
                     decision.actions.push(Action::Stop(task.clone(), Why::Over));
                 }
                 // It is the engine that stops, and not the task.
-                (Some(Standing::Wanted | Standing::Succeeded(_)), Some(_)) => decision.end(task, 0, ""),
+                (Some(Standing::Wanted | Standing::Succeeded(_)), Some(_)) => decision.release(task),
                 (None, Some(told)) => {
                     decision.ask(task);
                     if !instance.which.exclusive && seen.now.saturating_sub(told) > PATIENCE {
-                        decision.end(task, 0, "");
+                        decision.release(task);
                     }
                 }
                 (_, None) => {}
@@ -260,7 +257,7 @@ fn held(seen: &Seen<'_>, placeholder: &Placeholder, instance: &Instance, decisio
 fn arrived(seen: &Seen<'_>, placeholder: &Placeholder, decision: &mut Decision) {
     let which = &placeholder.which;
     if placeholder.told.is_some() {
-        return decision.end(&which.task, 0, "");
+        return decision.release(&which.task);
     }
     let has_placeholder = |task: &str| seen.placeholders.iter().any(|other| other.which.task == task);
     let left = seen.instances.iter().find(|instance| {

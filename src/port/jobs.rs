@@ -86,7 +86,7 @@ pub trait JobView: Send + Sync {
     async fn perform_before(&self, service: &ServiceName, action: before::Action)
     -> Result<(), ClusterError>;
 
-    /// The attempt that a task is to run; `None` for a task that is to stop, or that is none of ours.
+    /// The attempt that a task is to run; `None` for a task that is to stop, or that does not belong to this project.
     fn attempt_of(&self, task: &str) -> Option<(OccurrenceId, u32)>;
 
     /// What the helper calls itself that has taken the permit of an attempt.
@@ -104,7 +104,7 @@ pub trait JobView: Send + Sync {
         nonce: &str,
     ) -> Result<bool, ClusterError>;
 
-    /// Makes a permit void whose attempt was not told that it has it.
+    /// Makes a permit void whose attempt has not been informed of it.
     async fn return_permit(&self, id: &OccurrenceId, attempt: u32) -> Result<(), ClusterError>;
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::cluster::ClusterError;
 use crate::model::name::MachineId;
 use crate::model::service::HealthProbe;
-use crate::model::unit::{Installed, UnitOrder, UnitState, UnitTask, UnitTaskAsked, Which};
+use crate::model::unit::{Installed, UnitOrder, UnitState, UnitTask, UnitTaskAsked, Which, Why};
 
 /// Something of the machine did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,10 +85,9 @@ pub struct UnitRecord {
     pub units: Vec<String>,
     /// Whether systemd was asked to start them.
     pub started: bool,
-    /// Whether they are being stopped, because their task is over (`false`) or no control machine was reached
-    /// (`true`).
+    /// Why they are being stopped, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopping: Option<bool>,
+    pub stopping: Option<Why>,
 }
 
 /// Where units, their files and secrets are kept. All of it is in memory, and gone when the machine restarts.

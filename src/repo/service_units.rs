@@ -15,20 +15,12 @@ use crate::model::service::{Scale, ServiceSpec};
 use crate::model::setting::Place;
 use crate::model::unit::UnitSet;
 use crate::source::{Diagnostic, SourceFile, Span};
-use crate::unit::{Kind, Options, Unit, UnitName, check, check_set, time_span};
+use crate::unit::{Kind, Options, Unit, UnitName, check, check_set, fleet_options, is_true, time_span};
 
 /// The folder with the templates of units, within that of templates.
 const UNITS: &str = "units/";
 /// What belongs to a service of the same name, and is started with it.
 const COMPANIONS: [Kind; 3] = [Kind::Socket, Kind::Timer, Kind::Path];
-/// Names under which a script of 2014 may still say what fleet decides.
-const OLD: [(&str, &str); 4] = [
-    ("X-Conflicts", "Conflicts"),
-    ("X-ConditionMachineID", "MachineID"),
-    ("X-ConditionMachineOf", "MachineOf"),
-    ("X-ConditionMachineMetadata", "MachineMetadata"),
-];
-
 /// Renders the units of services for each environment.
 pub fn render(
     services: &mut [Service],
@@ -193,9 +185,7 @@ fn asks(
     let started: Vec<&str> = source.start.iter().map(|(name, _)| name.as_str()).collect();
     let mut metadata: BTreeMap<String, String> = BTreeMap::new();
     for (name, unit) in units {
-        for (_, entry) in unit.file().entries().filter(|(section, _)| *section == "X-Fleet") {
-            let key = entry.key.as_str();
-            let key = OLD.iter().find(|(old, _)| *old == key).map_or(key, |(_, now)| *now);
+        for (key, entry) in fleet_options(unit) {
             let value = entry.value.as_str();
             let words = value.split_whitespace().map(|word| word.trim_matches('"'));
             let mut refuse = |message: String, help: &str| {
@@ -271,10 +261,6 @@ fn asks(
         spec.container.max_per_machine.get_or_insert(1);
     }
     asked
-}
-
-fn is_true(text: &str) -> bool {
-    ["true", "t", "yes", "y", "1", "on"].iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// Whether a pattern of fleet's matches a unit; one of instances matches their template.

@@ -1,5 +1,6 @@
 //! `[X-Fleet]`: on which machines a unit may run. systemd does not read it; a scheduler does.
 
+use super::Unit;
 use super::check::Check;
 use super::name::UnitName;
 use super::parse::{Entry, Text};
@@ -29,6 +30,15 @@ const PAIRS: [(&str, &str); 7] = [
     ("Global", "Replaces"),
     ("Conflicts", "Replaces"),
 ];
+
+/// The options of a unit's `[X-Fleet]` section, old names replaced by present ones.
+pub fn options(unit: &Unit) -> impl Iterator<Item = (&str, &Entry)> {
+    let entries = unit.file().entries().filter(|(section, _)| *section == "X-Fleet");
+    entries.map(|(_, entry)| {
+        let name = entry.key.as_str();
+        (OLD.iter().find(|(old, _)| *old == name).map_or(name, |(_, now)| *now), entry)
+    })
+}
 
 impl<'u> Check<'u> {
     /// The section, if there is one.
@@ -215,7 +225,8 @@ impl<'u> Check<'u> {
     }
 }
 
-fn is_true(text: &str) -> bool {
+/// Whether fleet reads a value as true.
+pub fn is_true(text: &str) -> bool {
     ["true", "t", "yes", "y", "1", "on"].iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 

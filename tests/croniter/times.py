@@ -15,6 +15,6 @@ for line in sys.stdin:
     try:
         times = croniter(cron, start)
         found = [int(times.get_next(datetime).timestamp()) for _ in range(COUNT)]
-    except Exception as error:  # What it refuses is told as it tells it.
+    except Exception as error:  # What it rejects is reported in its own words.
         found = str(error)
     print(json.dumps(found))

@@ -239,7 +239,7 @@ async fn an_occurrence_runs_once_and_its_end_is_recorded() {
         .collect()
         .await;
     assert!(lines.contains(&Output::Out("begun".to_owned())), "{lines:?}");
-    // It is none of the services, and no part of what is kept of them.
+    // It is not a service, and not part of their records.
     let snapshot = fleet.swarms[0].snapshot().await.expect("a snapshot");
     assert!(snapshot.services.is_empty(), "{snapshot:#?}");
 

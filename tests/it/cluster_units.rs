@@ -37,7 +37,7 @@ fn unit(word: &str) -> String {
 
 /// What it executes.
 const SCRIPT: &str = r#"
-import http.server, os, sys
+import http.server, os, signal, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -49,6 +49,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *words):
         pass
 
+def stop(*_):
+    print(sys.argv[2], "stops", flush=True)
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, stop)
 print(sys.argv[2], "listens", flush=True)
 http.server.ThreadingHTTPServer(("0.0.0.0", 18080), Handler).serve_forever()
 "#;
@@ -166,6 +171,11 @@ fn units_are_deployed_updated_and_removed_as_services_are() {
         assert!(answer(&worker).starts_with("second "));
         assert_eq!(sh(&worker, UNITS).lines().count(), 1, "the old one is gone");
     }
+    poll(Duration::from_secs(10), || {
+        let logs = lab.ok(&["logs", "hello"]);
+        (logs.matches("first stops").count() == 2).then_some(())
+    })
+    .expect("what the old ones printed last arrives");
     let running = processes(&lab);
     let broken = unit("third").replace("/opt/hello.py", "/opt/missing.py");
     std::fs::write(lab.infra.path().join("templates/units/hello.service"), broken).expect("written");

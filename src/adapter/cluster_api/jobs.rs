@@ -8,17 +8,10 @@ use reqwest::Method;
 use super::{Again, ClusterApi};
 use crate::model::feature::{self, Feature, Needs};
 use crate::model::job::{JobDeployment, Jobs, OccurrenceId};
-use crate::model::name::{JobName, MachineId};
-use crate::model::role::{RoleCredentials, TokenHash};
-use crate::model::unit::{UnitTask, UnitTaskAsked};
+use crate::model::name::JobName;
 use crate::port::cluster::{Cluster, ClusterError};
-use crate::port::cluster_wire::{
-    Changed, CommandRequest, CredentialsRequest, OutputLine, PermitRequest, TaskCredentials, UnitTasks,
-    UnitTasksRequest,
-};
-use crate::port::jobs::{AskPermit, JobCluster, Output};
-use crate::port::roles::AskCredentials;
-use crate::port::units::AskStandings;
+use crate::port::cluster_wire::{Changed, CommandRequest, OutputLine};
+use crate::port::jobs::{JobCluster, Output};
 
 #[async_trait]
 impl JobCluster for ClusterApi {
@@ -94,38 +87,5 @@ impl ClusterApi {
         let machines = self.snapshot().await?.machines;
         feature::check(needs, &machines)
             .map_err(|old| ClusterError::Refused { reason: format!("{left}: {old}") })
-    }
-}
-
-#[async_trait]
-impl AskCredentials for ClusterApi {
-    async fn credentials(&self, task: &str, shown: &TokenHash) -> Result<RoleCredentials, ClusterError> {
-        let path = format!("tasks/{task}/credentials");
-        let request = CredentialsRequest { token_sha256: shown.0.clone() };
-        let sent: TaskCredentials = self.0.answer(Method::POST, &path, Some(&request), Again::Always).await?;
-        Ok(sent.into())
-    }
-}
-
-#[async_trait]
-impl AskStandings for ClusterApi {
-    async fn standings(
-        &self,
-        machine: &MachineId,
-        tasks: &[UnitTaskAsked],
-    ) -> Result<Vec<UnitTask>, ClusterError> {
-        let path = format!("machines/{machine}/units");
-        let request = UnitTasksRequest { tasks: tasks.to_vec() };
-        let sent: UnitTasks = self.0.answer(Method::POST, &path, Some(&request), Again::Always).await?;
-        Ok(sent.tasks)
-    }
-}
-
-#[async_trait]
-impl AskPermit for ClusterApi {
-    async fn permit(&self, task: &str, nonce: &str) -> Result<(), ClusterError> {
-        let path = format!("tasks/{task}/permit");
-        let request = PermitRequest { nonce: nonce.to_owned() };
-        self.0.call(Method::POST, &path, Some(&request), Again::Always).await.map(|_: Option<()>| ())
     }
 }

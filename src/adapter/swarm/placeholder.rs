@@ -2,7 +2,10 @@
 //! its machine's agent needs to run them. Pure.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
 
 use super::spec::PROBE_IN_CONTAINER;
 use crate::model::container::{ContainerSettings, LogLimits, Reservations};
@@ -95,4 +98,60 @@ pub fn placed(deployment: &Deployment) -> Cow<'_, Deployment> {
         start_period: Duration::ZERO,
     });
     Cow::Owned(placed)
+}
+
+/// The image of placeholders: nothing at all. The helper is mounted into it.
+///
+/// It is named by its id, which follows from its content, so every machine makes the same and none asks a registry.
+pub fn image() -> String {
+    format!("sha256:{}", hex(&Sha256::digest(configuration())))
+}
+
+/// The image's configuration, as the OCI image specification describes it.
+fn configuration() -> String {
+    let layer = hex(&Sha256::digest(LAYER));
+    format!(
+        "{{\"architecture\":\"amd64\",\"config\":{{}},\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\
+         \"diff_ids\":[\"sha256:{layer}\"]}}}}"
+    )
+}
+
+/// A tar archive without files: two blocks of zeros.
+const LAYER: [u8; 1024] = [0; 1024];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The image as an archive that the engine loads.
+///
+/// # Errors
+/// When it can't be written into memory.
+pub fn archive() -> io::Result<Vec<u8>> {
+    let configuration = configuration();
+    let name = format!("{}.json", hex(&Sha256::digest(&configuration)));
+    let manifest = format!(
+        "[{{\"Config\":\"{name}\",\"RepoTags\":[\"fleetwright/units:1\"],\"Layers\":[\"layer.tar\"]}}]"
+    );
+    let mut archive = tar::Builder::new(Vec::new());
+    let parts: [(&str, &[u8]); 3] =
+        [(&name, configuration.as_bytes()), ("layer.tar", &LAYER), ("manifest.json", manifest.as_bytes())];
+    for (path, content) in parts {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, content)?;
+    }
+    archive.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It stands in what managers keep of services: another one would replace every unit.
+    #[test]
+    fn the_image_of_placeholders_stays_what_it_is() {
+        insta::assert_snapshot!(image());
+    }
 }

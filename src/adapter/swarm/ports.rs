@@ -8,12 +8,13 @@ use std::collections::HashMap;
 
 use bollard::Docker;
 use bollard::models::{ContainerSummary, Node, PortSummaryTypeEnum};
-use bollard::query_parameters::{EventsOptions, ListContainersOptions};
+use bollard::query_parameters::ListContainersOptions;
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 
 use super::Swarm;
 use super::spec::{SERVICE, TASK};
+use crate::adapter::container_events::of_containers;
 use crate::model::service::{Protocol, PublishedPort, PublishedPorts};
 use crate::port::cluster::ClusterError;
 
@@ -78,15 +79,7 @@ fn of(containers: &[ContainerSummary]) -> PublishedPorts {
 
 /// Something that may change the ports of this machine's tasks. It ends when the engine does.
 pub fn changes(docker: &Docker) -> BoxStream<'static, ()> {
-    let filters = HashMap::from([
-        ("type".to_owned(), vec!["container".to_owned()]),
-        ("event".to_owned(), vec!["start".to_owned(), "die".to_owned()]),
-        ("label".to_owned(), vec![SERVICE.to_owned()]),
-    ]);
-    let options = EventsOptions { filters: Some(filters), ..Default::default() };
-    let docker = docker.clone();
-    let events = stream::once(async move { docker.events(Some(options)).boxed() }).flatten();
-    events.take_while(|event| std::future::ready(event.is_ok())).map(drop).boxed()
+    of_containers(docker, &["start", "die"], Some(SERVICE)).map(drop).boxed()
 }
 
 impl Swarm {

@@ -20,7 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::mounted;
-use super::placeholder::{DOOR_IN_CONTAINER, DOOR_ON_MACHINE, UNITS, placed};
+use super::placeholder::{self, DOOR_IN_CONTAINER, DOOR_ON_MACHINE, UNITS, placed};
 use crate::model::container::{ContainerSettings, RestartCondition};
 use crate::model::feature::{Feature, Features, Needs};
 use crate::model::mount::{Owned, VolumeMount, VolumeSource};
@@ -278,7 +278,7 @@ fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
     let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
     TaskSpecContainerSpec {
         image: Some(match &spec.units {
-            Some(_) => crate::adapter::units::image(),
+            Some(_) => placeholder::image(),
             None => format!("{}/{}@{}", deployment.registry, spec.image, deployment.digest),
         }),
         labels: Some(labels),

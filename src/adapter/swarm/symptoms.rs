@@ -3,15 +3,14 @@
 //! A container that ended is read at once: the engine removes it as soon as the managers have
 //! forgotten its task, and its log goes with it.
 
-use std::collections::HashMap;
-
 use bollard::Docker;
 use bollard::models::{ContainerState, EventMessage};
-use bollard::query_parameters::{EventsOptions, LogsOptions};
-use futures_util::stream::{self, BoxStream};
+use bollard::query_parameters::LogsOptions;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 
 use super::spec::TASK;
+use crate::adapter::container_events::of_containers;
 use crate::model::line::plain;
 use crate::model::service::{Ended, Symptoms};
 
@@ -23,19 +22,11 @@ const LINE_MAX: usize = 200;
 /// The tasks whose health check begins to fail, or whose container has ended, whether or not it
 /// was meant to. The stream ends when the engine does.
 pub fn stream(docker: &Docker) -> BoxStream<'static, (String, Symptoms)> {
-    let filters = HashMap::from([
-        ("type".to_owned(), vec!["container".to_owned()]),
-        ("event".to_owned(), vec!["health_status".to_owned(), "die".to_owned()]),
-    ]);
-    let options = EventsOptions { filters: Some(filters), ..Default::default() };
-    let asked = docker.clone();
     let docker = docker.clone();
-    stream::once(async move { docker.events(Some(options)).boxed() })
-        .flatten()
-        .take_while(|event| std::future::ready(event.is_ok()))
+    of_containers(&docker, &["health_status", "die"], None)
         .filter_map(move |event| {
-            let docker = asked.clone();
-            async move { of_event(&docker, event.ok()?).await }
+            let docker = docker.clone();
+            async move { of_event(&docker, event).await }
         })
         .boxed()
 }
@@ -120,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn lines_are_few_and_short() {
         let lines = (0..30).map(|number| format!("{number} \u{1b}[31m{}\n", "é".repeat(500)));
-        let kept = collected(stream::iter(lines)).await;
+        let kept = collected(futures_util::stream::iter(lines)).await;
         assert_eq!((kept.len(), kept[0].chars().count()), (LINES, LINE_MAX));
         assert!(kept[0].starts_with("10 éé"), "{}", kept[0]);
     }

@@ -23,7 +23,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many signals wait at most; one is enough to look.
 const QUEUE: Option<NonZeroUsize> = NonZeroUsize::new(64);
-/// Changes that follow each other within this time are looked at together.
+/// Changes within this time of each other are handled together.
 const TOGETHER: Duration = Duration::from_millis(50);
 
 /// systemd, as long as it is asked.

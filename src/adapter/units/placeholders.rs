@@ -3,25 +3,22 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bollard::Docker;
-use bollard::errors::Error;
-use bollard::query_parameters::{EventsOptions, ImportImageOptions};
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
-use crate::adapter::peer::{Peer, peer};
-use crate::adapter::swarm::{ORDER_FILE, SERVICE, TASK, TEMPLATE};
+use crate::adapter::container_events::of_containers;
+use crate::adapter::peer::{Peer, listen, one_line, peer};
+use crate::adapter::swarm::{ORDER_FILE, SERVICE, TASK, TEMPLATE, UNITS};
 use crate::model::unit::{ORDER_VERSION, UnitOrder, Which};
 use crate::port::units::{Arrived, Door, Health, Present, PrivateFile};
 
@@ -35,8 +32,6 @@ const LINES: usize = 4_096;
 const HOLD: Duration = Duration::from_secs(300);
 /// Time between two attempts to watch the engine.
 const RETRY: Duration = Duration::from_secs(1);
-/// Time between two checks that the image of placeholders is there.
-const IMAGE: Duration = Duration::from_secs(30);
 /// The largest file that is taken from a placeholder: the engine's limit for configs is 1,000 KiB.
 const FILE_MOST: u64 = 1 << 20;
 
@@ -87,12 +82,11 @@ impl Door for Placeholders {
     }
 
     fn end(&self, task: &str, status: u8, reason: &str) {
-        let line: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if let Some(held) = lock(&self.held).get_mut(task)
             && let Some(end) = held.end.take()
         {
             // The queue has a place for it and nothing else.
-            let _ = end.try_send(format!("end {status} {line}\n").into_bytes());
+            let _ = end.try_send(format!("end {status} {}\n", one_line(reason)).into_bytes());
         }
     }
 
@@ -212,10 +206,6 @@ impl Placeholders {
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
-}
-
 /// Serves placeholders at `name` in `folder`, until dropped.
 ///
 /// # Errors
@@ -226,16 +216,8 @@ pub async fn serve(
     docker: Docker,
     placeholders: Placeholders,
 ) -> io::Result<std::convert::Infallible> {
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
-    let path = folder.join(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(&path)?;
     // Helpers run as root, and only containers of units have the folder mounted.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    let listener = listen(folder, name, 0o600)?;
     let watching = watch_stops(docker.clone(), placeholders.clone());
     let accepting = async {
         loop {
@@ -252,15 +234,9 @@ pub async fn serve(
 
 /// Notes which placeholders the engine stops.
 async fn watch_stops(docker: Docker, placeholders: Placeholders) -> std::convert::Infallible {
-    let filters = HashMap::from([
-        ("type".to_owned(), vec!["container".to_owned()]),
-        ("event".to_owned(), vec!["kill".to_owned(), "die".to_owned()]),
-        ("label".to_owned(), vec![crate::adapter::swarm::UNITS.to_owned()]),
-    ]);
     loop {
-        let options = EventsOptions { filters: Some(filters.clone()), ..Default::default() };
-        let mut events = docker.events(Some(options)).boxed();
-        while let Some(Ok(event)) = events.next().await {
+        let mut events = of_containers(&docker, &["kill", "die"], Some(UNITS));
+        while let Some(event) = events.next().await {
             let Some(id) = event.actor.and_then(|actor| actor.id) else { continue };
             if event.action.as_deref() == Some("die") {
                 lock(&placeholders.told).remove(&id);
@@ -354,84 +330,4 @@ fn read_held(process: i32) -> Result<(UnitOrder, Vec<PrivateFile>), String> {
 #[expect(clippy::disallowed_methods, reason = "the file of a placeholder, whose size is known")]
 fn read_file(path: &str) -> io::Result<Vec<u8>> {
     fs::read(path)
-}
-
-/// The image of placeholders: nothing at all. The helper is mounted into it.
-///
-/// It is named by its id, which follows from its content, so every machine makes the same and none asks a registry.
-pub fn image() -> String {
-    format!("sha256:{}", hex(&Sha256::digest(configuration())))
-}
-
-/// The image's configuration, as the OCI image specification describes it.
-fn configuration() -> String {
-    let layer = hex(&Sha256::digest(LAYER));
-    format!(
-        "{{\"architecture\":\"amd64\",\"config\":{{}},\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\
-         \"diff_ids\":[\"sha256:{layer}\"]}}}}"
-    )
-}
-
-/// A tar archive without files: two blocks of zeros.
-const LAYER: [u8; 1024] = [0; 1024];
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The image as an archive that the engine loads.
-fn archive() -> io::Result<Vec<u8>> {
-    let configuration = configuration();
-    let name = format!("{}.json", hex(&Sha256::digest(&configuration)));
-    let manifest = format!(
-        "[{{\"Config\":\"{name}\",\"RepoTags\":[\"fleetwright/units:1\"],\"Layers\":[\"layer.tar\"]}}]"
-    );
-    let mut archive = tar::Builder::new(Vec::new());
-    let parts: [(&str, &[u8]); 3] =
-        [(&name, configuration.as_bytes()), ("layer.tar", &LAYER), ("manifest.json", manifest.as_bytes())];
-    for (path, content) in parts {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, path, content)?;
-    }
-    archive.into_inner()
-}
-
-/// Keeps the image of placeholders in the engine, until dropped.
-pub async fn keep_image(docker: Docker) -> std::convert::Infallible {
-    let image = image();
-    loop {
-        match docker.inspect_image(&image).await {
-            Ok(_) => {}
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
-                if let Err(reason) = load(&docker).await {
-                    tracing::warn!(reason, "making the image of placeholders for units");
-                }
-            }
-            Err(error) => tracing::debug!(%error, "asking for the image of placeholders"),
-        }
-        sleep(IMAGE).await;
-    }
-}
-
-async fn load(docker: &Docker) -> Result<(), String> {
-    let archive = archive().map_err(|error| error.to_string())?;
-    let body = bollard::body_full(Bytes::from(archive));
-    let mut loading = std::pin::pin!(docker.import_image(ImportImageOptions::default(), body, None));
-    while let Some(step) = loading.next().await {
-        step.map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// It stands in what managers keep of services: another one would replace every unit.
-    #[test]
-    fn the_image_of_placeholders_stays_what_it_is() {
-        insta::assert_snapshot!(image());
-    }
 }

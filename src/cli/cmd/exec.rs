@@ -18,7 +18,8 @@ Without an instance, a healthy one is chosen, and its name is printed on standar
 
 With `-t` Ctrl-C goes to the program. Without, it interrupts the program, and the second one kills it.
 The program ends when the connection does. `fleetwright audit` shows who executed which program and where;
-arguments are not recorded, since they may hold secrets.
+arguments are not recorded, since they may hold secrets. An instance that is made of systemd units has
+no container: sign in to its machine.
 
 Examples:
   fleetwright exec web -it -- sh

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Agent, RETRY};
 use crate::model::service::PublishedPorts;
 
-/// How often they are looked at, though the engine says that nothing has changed.
+/// How often they are read, even if the engine reports no change.
 const LOOK: Duration = Duration::from_secs(10);
 /// After how long the same is reported again: the node may have been registered again.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ impl Agent {
     pub(super) async fn watch_ports(&self) {
         let mut told: Option<(PublishedPorts, Instant)> = None;
         loop {
-            // Watched before they are looked at, so that no change is missed in between.
+            // Subscribed before they are read, so that no change is missed in between.
             let mut changes = self.engine.port_changes();
             loop {
                 if !self.report_ports(&mut told).await {

@@ -12,21 +12,21 @@ use tokio::time::sleep;
 
 use crate::model::name::MachineId;
 use crate::model::service::HealthCheck;
-use crate::model::unit::{UnitState, UnitTaskAsked, Which};
+use crate::model::unit::{UnitState, UnitTaskAsked, Which, Why};
 use crate::plan::units::files::{Place, VARIABLES, copied, install, variables};
-use crate::plan::units::{Action, Decision, Instance, Known, Placeholder, Seen, State, Why, decide, state};
+use crate::plan::units::{Action, Decision, Instance, Known, Placeholder, Seen, State, decide, state};
 use crate::port::units::{
     Arrived, AskStandings, CheckHealth, Door, Health, Present, PrivateFile, UnitError, UnitManager,
     UnitRecord, UnitStore,
 };
 
-/// How often everything is looked at, though nothing seems to have changed.
+/// How often everything is checked, even if nothing seems to have changed.
 const REST: Duration = Duration::from_secs(10);
 /// Time between two questions to the managers, and between two looks while something is open.
 const SOON: Duration = Duration::from_secs(1);
 /// How long an answer of theirs is good.
 const FRESH: Duration = Duration::from_millis(2_500);
-/// A placeholder whose units failed is kept until the journal has been silent for this long, so that it prints their
+/// A placeholder whose units have ended is kept until the journal has been silent for this long, so that it prints their
 /// last lines.
 const SILENCE: Duration = Duration::from_millis(500);
 /// How long it is kept at most.
@@ -150,7 +150,7 @@ impl Units {
 }
 
 impl Run<'_> {
-    /// Looks at everything once and does what follows from it; whether something is still open.
+    /// Checks everything once and does what follows; returns whether something is still open.
     async fn pass(&mut self) -> Result<bool, UnitError> {
         let mut present = self.units.door.present();
         self.ending.retain(|task| present.iter().any(|one| one.arrived.which.task == *task));
@@ -217,15 +217,14 @@ impl Run<'_> {
     }
 
     fn instance(&self, record: &UnitRecord, states: &BTreeMap<String, UnitState>) -> Instance {
-        let stopping = record.stopping.map(|cut_off| if cut_off { Why::Disconnected } else { Why::Over });
         let health = self
             .checking
             .get(&record.task)
             .map(|checking| checking.health.lock().unwrap_or_else(PoisonError::into_inner).clone());
         Instance {
             which: which(record),
-            state: state(&record.start, states, stopping.is_some()),
-            stopping,
+            state: state(&record.start, states, record.stopping.is_some()),
+            stopping: record.stopping,
             unhealthy: matches!(health, Some(Health::Unhealthy(_))),
         }
     }
@@ -327,9 +326,9 @@ impl Run<'_> {
                 Action::Adopt(from, to) => self.adopt(&from, &to).await?,
                 Action::Stop(task, why) => self.stop(&task, why).await?,
                 Action::Remove(task) => self.remove(&task).await?,
-                Action::End(task, 0, reason) => self.units.door.end(&task, 0, &reason),
+                Action::Release(task) => self.units.door.end(&task, 0, ""),
                 Action::End(task, status, reason) => {
-                    tracing::info!(task, reason, "units ended");
+                    tracing::info!(task, status, reason, "units ended");
                     self.ending.insert(task.clone());
                     let door = Arc::clone(&self.units.door);
                     tokio::spawn(async move {
@@ -431,7 +430,7 @@ impl Run<'_> {
 
     async fn stop(&mut self, task: &str, why: Why) -> Result<(), UnitError> {
         let Some(record) = self.records.get_mut(task) else { return Ok(()) };
-        record.stopping = Some(why == Why::Disconnected);
+        record.stopping = Some(why);
         let record = record.clone();
         tracing::info!(task, service = record.service, units = ?record.start, ?why, "stopping units");
         self.checking.remove(task);

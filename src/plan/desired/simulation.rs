@@ -5,21 +5,10 @@ use super::tests::{held, kept};
 use super::*;
 use crate::model::desired::{Rank, Stored};
 use crate::model::service::RevisionState;
+use crate::plan::dice::Dice;
 
 /// How many histories are tried.
 const SEEDS: u64 = 4000;
-
-/// The same numbers for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}
 
 /// The engine's state: what a majority agreed on.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use super::permit::{after, before};
 use super::*;
 use crate::model::before::{Action as Step, Command, Waiting, Waits};
 use crate::model::schedule::{Schedule, Times};
+use crate::plan::dice::Dice;
 
 /// How many histories are tried; FLEETWRIGHT_MODELS tries more (`make test-models`: 10,000).
 const SEEDS: u64 = 600;
@@ -16,22 +17,6 @@ const SEEDS: u64 = 600;
 const LEADERS: usize = 3;
 /// The machines.
 const MACHINES: u64 = 3;
-
-/// The same numbers for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-
-    fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
 
 type Key = (OccurrenceId, u32);
 
@@ -311,7 +296,7 @@ impl World {
             return Task::None;
         };
         match container.at {
-            // The engine forgets a task that it was told to stop.
+            // The engine forgets a task that it was asked to stop.
             At::Ended { .. } if service.down => Task::None,
             At::Ended { exit, at, .. } => Task::Ended { at: time(at), exit: Some(exit), reason: None },
             _ if !self.up.contains(&container.machine) => Task::Lost,
@@ -461,7 +446,7 @@ impl World {
                     self.kill(task);
                 }
             }
-            // A recovery's; it is none of the leaders' own decisions.
+            // A recovery makes it; the leaders do not.
             Action::Record { .. } => {}
             Action::Tidy { id } => {
                 if self.store.claims.get(&id).is_none_or(|claim| claim.outcome.is_some()) {

@@ -17,7 +17,7 @@ const FOLDER: &str = "FLEETWRIGHT_FOLDER";
 const EPOCH: &str = "FLEETWRIGHT_EPOCH";
 /// The name of the drop-in; its number puts it behind those of distributions.
 const DROP_IN: &str = "90-fleetwright.conf";
-/// How many characters of a task's id are in names: engines make them at random, of 36 characters.
+/// How many characters of a task's id are in names: the engine generates ids from 36 characters.
 const SHORT: usize = 8;
 
 /// Keys whose values are names of units, from systemd.unit(5), systemd.timer(5), systemd.path(5),

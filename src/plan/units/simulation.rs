@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::standing::{Asked, standing};
 use super::*;
 use crate::model::unit::PlacedTask as Task;
+use crate::plan::dice::Dice;
 
 /// How many histories are tried.
 const SEEDS: u64 = 3_000;
@@ -16,24 +17,8 @@ const CALM: u64 = 400;
 const STEP: Duration = Duration::from_millis(100);
 /// After how many steps without its engine a machine counts as lost.
 const LOST: u64 = 60;
-/// After how many steps the engine kills what was told to stop.
+/// After how many steps the engine kills what it asked to stop.
 const GRACE: u64 = 100;
-
-/// The same numbers for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-
-    fn chance(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
-}
 
 /// A container of the engine.
 #[derive(Debug, Clone)]
@@ -124,7 +109,7 @@ impl World {
         if self.dice.chance(80) {
             self.engine = !self.engine;
             self.engine_since = self.step;
-            // Killed, or stopped in order: then everything is told to stop, and the engine waits for it.
+            // Killed, or shut down: then the engine asks everything to stop, and waits for it.
             if self.engine || self.dice.chance(2) {
                 self.containers.clear();
             } else {
@@ -339,7 +324,9 @@ impl World {
                 let removed = self.units.remove(at);
                 assert!(!matches!(removed.state, State::Starting | State::Active), "removed while it ran");
             }
-            Action::End(task, ..) => self.containers.retain(|one| one.placeholder.which.task != task),
+            Action::End(task, ..) | Action::Release(task) => {
+                self.containers.retain(|one| one.placeholder.which.task != task)
+            }
         }
     }
 

@@ -59,7 +59,7 @@ fn units_stop_only_where_their_task_is_over() {
     let stop = vec![Action::Stop("a".to_owned(), Why::Over)];
     assert_eq!(decided(&told, &running, &known("a", Standing::Over)).0, stop);
     // The engine of the machine is being stopped: its placeholder may go, and the units stay.
-    let end = vec![Action::End("a".to_owned(), 0, String::new())];
+    let end = vec![Action::Release("a".to_owned())];
     assert_eq!(decided(&told, &running, &known("a", Standing::Wanted)).0, end);
     // Nobody knows.
     assert_eq!(decided(&told, &running, &none()), (vec![], vec!["a".to_owned()]));

@@ -1,4 +1,4 @@
-//! Jobs: what they are, what became of them, and who may begin.
+//! Jobs: their definitions, their outcomes, and which attempts may begin.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

@@ -46,7 +46,7 @@ pub(super) fn listen(
     })
 }
 
-/// Listens with `identity` until the machine has another one. Streams that are open go on.
+/// Listens with `identity` until the machine has another one. Open streams continue.
 async fn serve(
     control: &ClusterApi,
     swarm: &Swarm,
