@@ -206,6 +206,9 @@ fn units_are_deployed_updated_and_removed_as_services_are() {
     .expect("it is started again");
 
     lab.ok(&["remove", "hello", "--yes"]);
+    // A secret that a file still names can't be removed.
+    std::fs::remove_file(lab.infra.path().join("services/hello.yaml")).expect("removed");
+    lab.ok(&["secret", "rm", "hello-password", "--yes"]);
     for worker in workers(&lab) {
         poll(Duration::from_secs(60), || {
             let left = sh(

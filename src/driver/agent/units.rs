@@ -60,11 +60,14 @@ impl Owners {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(unit).cloned()
     }
 
-    fn set(&self, records: &BTreeMap<String, UnitRecord>) {
-        let units = records
-            .values()
-            .flat_map(|record| record.units.iter().map(|unit| (unit.clone(), record.task.clone())));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = units.collect();
+    /// Units of `records` belong to their tasks. One that was removed still belongs to its task while that is one of
+    /// `ending`: the journal has its last lines a moment later.
+    fn set(&self, records: &BTreeMap<String, UnitRecord>, ending: &BTreeSet<String>) {
+        let mut owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.retain(|_, task| ending.contains(task));
+        for record in records.values() {
+            owners.extend(record.units.iter().map(|unit| (unit.clone(), record.task.clone())));
+        }
     }
 }
 
@@ -130,7 +133,7 @@ impl Units {
             answers: Arc::default(),
             wake: Arc::default(),
         };
-        owners.set(&run.records);
+        owners.set(&run.records, &run.ending);
         loop {
             let open = match run.pass().await {
                 Ok(open) => open,
@@ -153,7 +156,11 @@ impl Run<'_> {
     /// Checks everything once and does what follows; returns whether something is still open.
     async fn pass(&mut self) -> Result<bool, UnitError> {
         let mut present = self.units.door.present();
+        let before = self.ending.len();
         self.ending.retain(|task| present.iter().any(|one| one.arrived.which.task == *task));
+        if self.ending.len() < before {
+            self.owners.set(&self.records, &self.ending);
+        }
         present.retain(|one| !self.ending.contains(&one.arrived.which.task));
         // What was being installed when the agent ended is done again.
         let half: Vec<String> = self
@@ -342,7 +349,7 @@ impl Run<'_> {
             return Ok(());
         }
         // What they write is theirs from the first line on.
-        self.owners.set(&self.records);
+        self.owners.set(&self.records, &self.ending);
         // All that is new is read together, since systemd loads everything each time.
         if let Err(error) = self.units.systemd.reload().await {
             for task in installed {
@@ -424,7 +431,7 @@ impl Run<'_> {
         }
         let saved = self.units.files.update(&record).await;
         self.records.insert(to.to_owned(), record);
-        self.owners.set(&self.records);
+        self.owners.set(&self.records, &self.ending);
         saved
     }
 
@@ -454,7 +461,7 @@ impl Run<'_> {
         self.units.files.remove(&record).await?;
         self.records.remove(task);
         self.checking.remove(task);
-        self.owners.set(&self.records);
+        self.owners.set(&self.records, &self.ending);
         Ok(())
     }
 }
