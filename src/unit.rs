@@ -34,7 +34,7 @@ mod oracle_tests;
 #[cfg(test)]
 mod tests;
 
-pub use fleet::{glob as matches, is_true, options as fleet_options};
+pub use fleet::{glob as matches, instance as instance_of_ec2, is_true, options as fleet_options};
 pub use known::is_well_known;
 pub use name::{Kind, UnitName, escape_path, unescape_path};
 pub use parse::{Broken, Entry, Item, ItemKind, LINE_MAX, Text, UnitFile};

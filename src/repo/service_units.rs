@@ -15,7 +15,9 @@ use crate::model::service::{Scale, ServiceSpec};
 use crate::model::setting::Place;
 use crate::model::unit::UnitSet;
 use crate::source::{Diagnostic, SourceFile, Span};
-use crate::unit::{Kind, Options, Unit, UnitName, check, check_set, fleet_options, is_true, time_span};
+use crate::unit::{
+    Kind, Options, Unit, UnitName, check, check_set, fleet_options, instance_of_ec2, is_true, time_span,
+};
 
 /// The folder with the templates of units, within that of templates.
 const UNITS: &str = "units/";
@@ -186,13 +188,22 @@ fn asks(
     let mut metadata: BTreeMap<String, String> = BTreeMap::new();
     for (name, unit) in units {
         for (key, entry) in fleet_options(unit) {
-            let value = entry.value.as_str();
-            let words = value.split_whitespace().map(|word| word.trim_matches('"'));
             let mut refuse = |message: String, help: &str| {
                 let file = unit.file().source();
                 let diagnostic = Diagnostic::error("x-fleet", message).at(file, entry.key.span(), "");
                 problems.push(diagnostic.help(help.to_owned()));
             };
+            let Some(value) = expanded(entry.value.as_str(), name) else {
+                refuse(
+                    format!(
+                        "`{key}=` of `{name}` differs from instance to instance, which share one placement"
+                    ),
+                    "write a service for each; `max_per_machine: 1` and `spread: zone` distribute the instances of one",
+                );
+                continue;
+            };
+            let value = value.as_str();
+            let words = value.split_whitespace().map(|word| word.trim_matches('"'));
             match key {
                 "Global" if is_true(value) => match (spec.scale, source.counted) {
                     (Scale::EveryMachine, _) | (_, false) => spec.scale = Scale::EveryMachine,
@@ -229,9 +240,15 @@ fn asks(
                     }
                 }
                 "Conflicts" => asked.conflicts.extend(words.map(str::to_owned)),
+                // Of several, fleet takes the first.
+                "MachineID" if instance_of_ec2(value).is_some() => {
+                    metadata.entry("instance".to_owned()).or_insert_with(|| value.to_owned());
+                }
                 "MachineID" => refuse(
-                    format!("`{name}` is bound to one machine by its id, and machines are replaced"),
-                    "tag the machine's group `fleetwright:metadata:KEY`, and write `MachineMetadata=KEY=VALUE`",
+                    format!("`{value}` is no machine of this platform"),
+                    "write an id that `fleetwright machines` lists, such as `MachineID=i-0abc12345678def00`; or tag \
+                     the machine's group `fleetwright:metadata:KEY`, write `MachineMetadata=KEY=VALUE`, and the \
+                     unit survives the machine",
                 ),
                 "Replaces" => refuse(
                     format!("`{name}` would push other units off their machine"),
@@ -246,7 +263,7 @@ fn asks(
         match spec.placement.get(&key) {
             Some(other) if *other != value => {
                 let message = format!(
-                    "`placement` of service `{}` and `MachineMetadata=` ask for different values of `{key}`",
+                    "`placement` of service `{}` and `[X-Fleet]` ask for different values of `{key}`",
                     spec.name
                 );
                 problems.push(Diagnostic::error("x-fleet", message).at(&place.file, place.span, ""));
@@ -261,6 +278,17 @@ fn asks(
         spec.container.max_per_machine.get_or_insert(1);
     }
     asked
+}
+
+/// A value with fleet's specifiers replaced, unless they differ between instances of a template.
+fn expanded(value: &str, unit: &str) -> Option<String> {
+    let whole = unit.rsplit_once('.').map_or(unit, |(whole, _)| whole);
+    let (prefix, is_template) = whole.split_once('@').map_or((whole, false), |(prefix, _)| (prefix, true));
+    let of_instances = ["%i", "%n", "%N"].iter().any(|specifier| value.contains(specifier));
+    if is_template && of_instances {
+        return None;
+    }
+    Some(value.replace("%p", prefix).replace("%n", unit).replace("%N", whole).replace("%i", ""))
 }
 
 /// Whether a pattern of fleet's matches a unit; one of instances matches their template.

@@ -40,6 +40,11 @@ pub fn options(unit: &Unit) -> impl Iterator<Item = (&str, &Entry)> {
     })
 }
 
+/// What follows `i-` where a machine is named as an instance of EC2.
+pub fn instance(id: &str) -> Option<&str> {
+    id.strip_prefix("i-").filter(|rest| !rest.is_empty())
+}
+
 impl<'u> Check<'u> {
     /// The section, if there is one.
     pub fn fleet(&mut self) {
@@ -157,13 +162,15 @@ impl<'u> Check<'u> {
                 }
             }
             "MachineID" => {
-                let id = matches!(all.len(), 8 | 32) && all.bytes().all(|byte| byte.is_ascii_hexdigit());
-                if !id && !all.contains('%') {
+                let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let of_fleet = matches!(all.len(), 8 | 32) && is_hex(all);
+                let of_aws = instance(all).is_some_and(is_hex);
+                if !of_fleet && !of_aws && !all.contains('%') {
                     self.bad(
                         text,
                         0..all.len(),
                         format!("`{all}` is no machine's id"),
-                        "32 hexadecimal digits, or the first 8 of them",
+                        "such as `i-0abc12345678def00`, or fleet's 32 hexadecimal digits or the first 8 of them",
                     );
                 }
             }

@@ -290,10 +290,13 @@ fn each(lab: &Lab, name: &str, run: impl Fn(&str, &str) -> String) -> Vec<String
         .collect()
 }
 
-/// The names of the engine's secrets.
+/// The engine's secrets of this test.
 fn engine_secrets(lab: &Lab) -> Vec<String> {
-    let listed = lab.on_manager("docker secret ls -q --filter label=fleetwright.secret").unwrap_or_default();
-    listed.lines().map(str::to_owned).collect()
+    let listed = lab.on_manager("docker secret ls --format '{{.ID}} {{.Label \"fleetwright.secret\"}}'");
+    let listed = listed.unwrap_or_default();
+    let of = |line: &str| line.split_once(' ').map(|(id, name)| (id.to_owned(), name.to_owned()));
+    let ours = |name: &str| ["session-key", "db-password"].contains(&name);
+    listed.lines().filter_map(of).filter(|(_, name)| ours(name)).map(|(id, _)| id).collect()
 }
 
 /// A secret as a file and as a variable, in no specification; a new value; a file of the repository.

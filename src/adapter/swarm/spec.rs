@@ -68,6 +68,9 @@ pub const NETWORK: &str = "fleetwright";
 const GRACE_AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// Time between the end of an instance and the start of the one that replaces it.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// Time between two instances of a rollout. Without it, the engine may replace the next one before it notices that the
+/// last one has failed.
+const NOTICE: Duration = Duration::from_millis(500);
 
 /// Whether the rollout of a specification may be undone by the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +110,7 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
         task_template: Some(template),
         update_config: Some(ServiceSpecUpdateConfig {
             parallelism: Some(i64::from(spec.update.parallel.max(1))),
-            delay: Some(0),
+            delay: Some(nanos(NOTICE)),
             failure_action: Some(match on_failure {
                 OnFailure::RollBack => ServiceSpecUpdateConfigFailureActionEnum::ROLLBACK,
                 OnFailure::Stop => ServiceSpecUpdateConfigFailureActionEnum::PAUSE,
@@ -122,7 +125,7 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
         }),
         rollback_config: Some(ServiceSpecRollbackConfig {
             parallelism: Some(i64::from(spec.update.parallel.max(1))),
-            delay: Some(0),
+            delay: Some(nanos(NOTICE)),
             failure_action: Some(ServiceSpecRollbackConfigFailureActionEnum::PAUSE),
             monitor: Some(nanos(spec.update.monitor)),
             max_failure_ratio: Some(0.0),

@@ -630,8 +630,8 @@ pub const ALL: &[Explanation] = &[
     ),
     explain(
         "x-fleet",
-        "`[X-Fleet]` of a service's units is carried out: `Global` is `every_machine`, `MachineMetadata` is `placement`, `Conflicts` keeps services off each other's machines, and `MachineOf` is naming both in `units`. What binds a unit to one machine, pushes others away, or follows a unit of another service is refused.",
-        "MachineID=148a18ff                  # refused\nMachineMetadata=disk=ssd            # right",
+        "`[X-Fleet]` of a service's units is carried out: `Global` is `every_machine`, `MachineMetadata` and `MachineID` are `placement`, `Conflicts` keeps services off each other's machines, and `MachineOf` is naming both in `units`. What pushes others away, follows a unit of another service, or names a machine by an id of fleet's is rejected.",
+        "MachineID=148a18ff                  # rejected\nMachineMetadata=disk=ssd            # right",
     ),
     explain("yaml-syntax", "The text is not YAML.", ""),
     explain("yaml-too-large", "The document is nested too deep, or grows too large through aliases.", ""),

@@ -168,16 +168,17 @@ impl Lab {
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
             .collect();
-        if self.program == Path::new(env!("CARGO_BIN_EXE_fleetwright")) {
-            self.publish();
+        let published = self.program != Path::new(env!("CARGO_BIN_EXE_fleetwright")) || self.publish();
+        // A fleet of this program that is whole is as the last test left it, and no test leaves other stacks.
+        if published || !self.snapshot().is_some_and(|snapshot| is_whole(&snapshot)) {
+            self.ok(&["apply", "--yes"]);
         }
-        self.ok(&["apply", "--yes"]);
     }
 
     /// Publishes this program as the machines' agent. That sends 100 MB to the emulator and back, so only
     /// the first test in a cloud does it. The others reuse its result, which is kept in the cloud's folder
-    /// and removed with it, for the same program and project.
-    fn publish(&self) {
+    /// and removed with it, for the same program and project. Returns whether it did.
+    fn publish(&self) -> bool {
         let project = self.infra.path().join("fleetwright.yaml");
         let read = || std::fs::read_to_string(&project).expect("the project's file");
         let note = home().join("local").join(NAME).join("published.json");
@@ -186,21 +187,27 @@ impl Lab {
         let same = |(of, from, _): &(String, String, String)| *of == agent && *from == before;
         if let Some((.., published)) = noted.filter(same) {
             std::fs::write(&project, published).expect("written");
-            return;
+            return false;
         }
         self.ok(&["agent", "publish"]);
         let text = serde_json::to_string(&(agent, before, read())).expect("JSON");
         std::fs::write(&note, text).expect("written");
+        true
     }
 
     fn whole(&self) {
-        // A test that failed may have left a drained machine, which would keep every other one waiting.
-        let drained = self.snapshot().into_iter().flat_map(|snapshot| snapshot.machines);
+        // A test that failed may have left a drained machine, which would keep every other one waiting, and
+        // services that the next one does not expect.
+        let found = self.snapshot();
+        for left in found.iter().flat_map(|found| &found.services).filter(|one| one.name.as_str() != "web") {
+            self.ok(&["remove", left.name.as_str(), "--yes"]);
+        }
+        let drained = found.into_iter().flat_map(|snapshot| snapshot.machines);
         for machine in drained.filter(|one| one.role == Role::Worker && one.state == MachineState::Draining) {
             self.accept_work(&machine);
         }
         self.until("the cluster is whole", Duration::from_secs(240), |snapshot| {
-            (ready(snapshot, Role::Control) >= 3 && ready(snapshot, Role::Worker) >= 2).then_some(())
+            is_whole(snapshot).then_some(())
         });
     }
 
@@ -385,6 +392,10 @@ impl Drop for Running {
 /// How many machines of a role are ready.
 pub fn ready(snapshot: &Snapshot, role: Role) -> usize {
     snapshot.machines.iter().filter(|m| m.role == role && m.state == MachineState::Ready).count()
+}
+
+fn is_whole(snapshot: &Snapshot) -> bool {
+    ready(snapshot, Role::Control) >= 3 && ready(snapshot, Role::Worker) >= 2
 }
 
 /// The service by its name.
