@@ -342,7 +342,7 @@ impl Known<'_> {
                 "add machines to a group, or lower `resources.reservations` or `resources.limits` in services/{name}.yaml; `fleetwright machines` shows what runs where"
             ),
             Trouble::Port => format!(
-                "add a machine, or lower `replicas` in services/{name}.yaml: only one instance on a machine can have its port"
+                "add a machine, or lower `replicas` in services/{name}.yaml: a machine can run only one instance with that port, and no two units that conflict"
             ),
             Trouble::PerMachine => {
                 format!("add a machine, or raise `max_per_machine` in services/{name}.yaml")

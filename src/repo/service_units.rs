@@ -16,7 +16,8 @@ use crate::model::setting::Place;
 use crate::model::unit::UnitSet;
 use crate::source::{Diagnostic, SourceFile, Span};
 use crate::unit::{
-    Kind, Options, Unit, UnitName, check, check_set, fleet_options, instance_of_ec2, is_true, time_span,
+    Entry, Kind, Options, Unit, UnitName, check, check_set, fleet_options, instance_of_ec2, is_true,
+    time_span,
 };
 
 /// The folder with the templates of units, within that of templates.
@@ -89,6 +90,16 @@ fn set(
             complete = false;
             continue;
         };
+        if let Some((activated, named)) = activated_by(name, &unit)
+            && !source.start.iter().any(|(one, _)| *one == activated)
+            // One that is named may be the machine's own.
+            && (!named || templates.has_file(&format!("{UNITS}{activated}")))
+        {
+            match rendered(&activated, place, templates, context, problems) {
+                Some(unit) => drop(units.insert(activated, unit)),
+                None => complete = false,
+            }
+        }
         units.insert(name.clone(), unit);
         let mut activated = false;
         for companion in companions(name).filter(|name| templates.has_file(&format!("{UNITS}{name}"))) {
@@ -128,6 +139,29 @@ fn set(
         apart: Vec::new(),
     };
     complete.then_some((set, units))
+}
+
+/// The unit that a socket, a timer or a path starts, and whether it names it. From systemd.socket(5), systemd.timer(5)
+/// and systemd.path(5).
+fn activated_by(name: &str, unit: &Unit) -> Option<(String, bool)> {
+    let parsed = UnitName::parse(name).ok()?;
+    let (section, key) = match parsed.kind() {
+        Kind::Socket => ("Socket", "Service"),
+        Kind::Timer => ("Timer", "Unit"),
+        Kind::Path => ("Path", "Unit"),
+        _ => return None,
+    };
+    let says = |key: &str| {
+        let of = |(of, entry): &(&str, &Entry)| *of == section && entry.key.as_str() == key;
+        unit.file().entries().filter(of).last().map(|(_, entry)| entry.value.as_str().to_owned())
+    };
+    if let Some(named) = says(key) {
+        return Some((named, true));
+    }
+    let stem = name.rsplit_once('.')?.0;
+    let each = section == "Socket" && says("Accept").is_some_and(|value| is_true(&value));
+    let at = if each && !stem.ends_with('@') { "@" } else { "" };
+    Some((format!("{stem}{at}.service"), false))
 }
 
 /// The units that belong to a service by their name.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fleetwright::model::machine::{Machine, Role};
 use fleetwright::model::service::InstanceState;
 
-use crate::support::lab::{Lab, poll, service, tool};
+use crate::support::lab::{Lab, edit, poll, ready, root, service, tool};
 use crate::support::visitor::Visitor;
 
 /// A unit that writes the time and its number into a file every 50 ms.
@@ -30,7 +30,8 @@ fn sh(container: &str, script: &str) -> String {
 }
 
 fn workers(lab: &Lab) -> Vec<Machine> {
-    let machines = lab.snapshot().expect("the cluster answers").machines;
+    let machines =
+        lab.until("the cluster answers", Duration::from_secs(30), |found| Some(found.machines.clone()));
     machines.into_iter().filter(|machine| machine.role == Role::Worker).collect()
 }
 
@@ -149,10 +150,9 @@ fn a_machine_that_is_cut_off_stops_its_units_and_another_one_takes_over_with_a_h
             tool("docker", &["network", "connect", "--ip", &address, &net, &first]);
         }
         // The machine is back, and the heir is left alone.
-        let ends = lab.until("both machines are ready", Duration::from_secs(180), |snapshot| {
-            (crate::support::lab::ready(snapshot, Role::Worker) >= 2).then_some(())
+        lab.until("both machines are ready", Duration::from_secs(180), |snapshot| {
+            (ready(snapshot, Role::Worker) >= 2).then_some(())
         });
-        let () = ends;
         assert_eq!(lab.container(&placed(&lab, "ticker", 1)[0]), other);
         assert!(active(&first, "ticker").is_empty());
     }
@@ -182,7 +182,14 @@ fn units_that_belong_together_start_in_order_and_stop_together() {
              ExecStopPost=/bin/sh -c '{log}' side-ends\n"
         ),
     );
-    put(&lab, "templates/units/side.timer", "[Unit]\nDescription=Sometimes\n\n[Timer]\nOnActiveSec=1h\n");
+    put(
+        &lab,
+        "templates/units/tidy.service",
+        &format!(
+            "[Unit]\nDescription=Tidies up\n\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '{log}' tidy\n"
+        ),
+    );
+    put(&lab, "templates/units/tidy.timer", "[Unit]\nDescription=Sometimes\n\n[Timer]\nOnActiveSec=1h\n");
     put(
         &lab,
         "templates/units/greet.socket",
@@ -196,7 +203,7 @@ fn units_that_belong_together_start_in_order_and_stop_together() {
     put(
         &lab,
         "services/pair.yaml",
-        "pair: {units: [pair.service, side.service], replicas: 1, placement: {role: worker}, update: {monitor: 1s}}\n",
+        "pair: {units: [pair.service, side.service, tidy.service], replicas: 1, placement: {role: worker}, update: {monitor: 1s}}\n",
     );
     put(
         &lab,
@@ -212,7 +219,7 @@ fn units_that_belong_together_start_in_order_and_stop_together() {
     let order =
         |of: &str| -> Vec<String> { sh(of, "cut -d' ' -f2 /run/order").lines().map(str::to_owned).collect() };
     assert_eq!(order(&machine), ["pair-begins", "side-begins"]);
-    let units = active(&machine, "side");
+    let units = active(&machine, "tidy");
     assert!(units.iter().any(|unit| unit.ends_with(".timer")), "its timer came along: {units:?}");
     for worker in placed(&lab, "greet", 2) {
         let container = lab.container(&worker);
@@ -299,6 +306,26 @@ fn units_that_conflict_never_share_a_machine() {
     remove(&lab, &["two", "three"]);
 }
 
+/// `MachineID=` puts a unit on that machine.
+#[test]
+fn a_machine_that_is_named_gets_the_unit() {
+    let lab = Lab::up();
+    for machine in workers(&lab) {
+        put(
+            &lab,
+            "templates/units/named.service",
+            &format!(
+                "[Unit]\nDescription=Here\n\n[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nMachineID={}\n",
+                machine.id
+            ),
+        );
+        put(&lab, "services/named.yaml", "named: {unit: named.service, update: {monitor: 1s}}\n");
+        lab.ok(&["deploy", "named", "--yes"]);
+        assert_eq!(placed(&lab, "named", 1)[0].id, machine.id);
+    }
+    remove(&lab, &["named"]);
+}
+
 /// A drained machine's units run elsewhere before they stop there; a unit that ignores SIGTERM is killed after its
 /// time; one that flaps is restarted by systemd within its limits and then fails; systemd may be reloaded at any time.
 #[test]
@@ -336,7 +363,7 @@ fn units_leave_a_drained_machine_and_a_stubborn_or_broken_one_is_dealt_with() {
     sh(&container, "systemctl daemon-reload");
     assert_eq!(pid(&container), before, "a reload stops nothing");
 
-    lab.ok(&["drain", first.id.as_str(), "--yes"]);
+    lab.ok(&["drain", first.id.as_str()]);
     let next = placed(&lab, "stubborn", 1).remove(0);
     assert_ne!(next.id, first.id);
     let gone = poll(Duration::from_secs(30), || active(&container, "stubborn").is_empty().then_some(()));
@@ -390,6 +417,52 @@ fn no_request_fails_while_a_unit_is_updated() {
     println!("{asked} requests during the update, {} failed", failed.len());
     assert!(asked > 50 && failed.is_empty(), "{asked} requests: {failed:#?}");
     remove(&lab, &["page"]);
+}
+
+/// The shipped log shipper: what a machine logs arrives at systemd-journal-remote, and an update sends nothing twice.
+#[test]
+fn what_machines_log_arrives_where_the_shipped_example_sends_it() {
+    let lab = Lab::up();
+    for file in ["services/journal.yaml", "templates/units/journal.service"] {
+        let text = std::fs::read_to_string(root().join("examples/units").join(file)).expect("the example");
+        put(&lab, file, &text);
+    }
+    let control = lab.snapshot().expect("the cluster answers").machines;
+    let control =
+        control.into_iter().find(|machine| machine.role == Role::Control).expect("a control machine");
+    let receiver = lab.container(&control);
+    edit(&lab.infra.path().join("services/journal.yaml"), "logs.internal", &control.address.to_string());
+    sh(&receiver, "rm -rf /run/received && mkdir /run/received");
+    let listen = "/lib/systemd/systemd-journal-remote --listen-http=19532 --output=/run/received";
+    tool("docker", &["exec", "--detach", &receiver, "sh", "-c", listen]);
+    lab.ok(&["deploy", "journal", "--yes"]);
+    placed(&lab, "journal", 5);
+    let arrived = |word: &str| {
+        sh(
+            &receiver,
+            &format!("journalctl --quiet -D /run/received -o cat -t shipped | grep -c {word} || true"),
+        )
+        .trim()
+        .parse::<usize>()
+        .unwrap_or(0)
+    };
+    let machines = workers(&lab);
+    for machine in &machines {
+        sh(&lab.container(machine), "logger -t shipped before");
+    }
+    let all = poll(Duration::from_secs(60), || (arrived("before") == machines.len()).then_some(()));
+    assert!(all.is_some(), "{} of {} arrived", arrived("before"), machines.len());
+    // It continues where it was.
+    lab.ok(&["restart", "journal"]);
+    placed(&lab, "journal", 5);
+    for machine in &machines {
+        sh(&lab.container(machine), "logger -t shipped after");
+    }
+    let all = poll(Duration::from_secs(60), || (arrived("after") == machines.len()).then_some(()));
+    assert!(all.is_some(), "{} of {} arrived", arrived("after"), machines.len());
+    assert_eq!(arrived("before"), machines.len(), "nothing is sent twice");
+    remove(&lab, &["journal"]);
+    sh(&receiver, "pkill -f '[s]ystemd-journal-remote'; rm -rf /run/received");
 }
 
 /// A hundred units beside a hundred plain tasks of the engine: how long both take to run and to be gone. The figures are

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::model::name::MachineId;
 use crate::model::service::HealthCheck;
 use crate::model::unit::{UnitState, UnitTaskAsked, Which, Why};
-use crate::plan::units::files::{Place, VARIABLES, copied, install, variables};
+use crate::plan::units::files::{Place, VARIABLES, copied, install, is_template, template_of, variables};
 use crate::plan::units::{Action, Decision, Instance, Known, Placeholder, Seen, State, decide, state};
 use crate::port::units::{
     Arrived, AskStandings, CheckHealth, Door, Health, Present, PrivateFile, UnitError, UnitManager,
@@ -55,9 +55,10 @@ pub struct Units {
 pub struct Owners(Arc<Mutex<HashMap<String, String>>>);
 
 impl Owners {
-    /// The task that a unit belongs to.
+    /// The task that a unit belongs to, or the template that it is an instance of.
     pub fn task(&self, unit: &str) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(unit).cloned()
+        let owners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.get(unit).or_else(|| owners.get(&template_of(unit)?)).cloned()
     }
 
     /// Units of `records` belong to their tasks. One that was removed still belongs to its task while that is one of
@@ -447,7 +448,8 @@ impl Run<'_> {
 
     /// Has systemd stop all units of a record. Those that do not run are no error.
     async fn halt(&self, record: &UnitRecord) -> Result<(), UnitError> {
-        for unit in record.units.iter().chain([&record.target]) {
+        // Instances of a template stop with the target that they are part of.
+        for unit in record.units.iter().filter(|unit| !is_template(unit)).chain([&record.target]) {
             self.units.systemd.stop(unit).await?;
         }
         Ok(())
@@ -455,7 +457,7 @@ impl Run<'_> {
 
     async fn remove(&mut self, task: &str) -> Result<(), UnitError> {
         let Some(record) = self.records.get(task).cloned() else { return Ok(()) };
-        for unit in &record.units {
+        for unit in record.units.iter().filter(|unit| !is_template(unit)) {
             self.units.systemd.forget(unit).await?;
         }
         self.units.files.remove(&record).await?;

@@ -111,6 +111,16 @@ pub fn variables(secrets: &[(String, String)]) -> String {
     text
 }
 
+/// Whether a unit is a template, which is neither started nor stopped itself.
+pub fn is_template(unit: &str) -> bool {
+    UnitName::parse(unit).is_ok_and(|name| name.is_template())
+}
+
+/// The template that a unit is an instance of.
+pub fn template_of(unit: &str) -> Option<String> {
+    UnitName::parse(unit).ok()?.template()
+}
+
 fn short(task: &str) -> &str {
     task.get(..SHORT).unwrap_or(task)
 }
@@ -127,7 +137,10 @@ impl Names<'_> {
         let suffix = parsed.kind().suffix();
         let first = format!("{}-{}", parsed.prefix(), short(self.place.task));
         if parsed.is_template() {
-            return format!("{first}@{}.{suffix}", self.place.slot);
+            // A socket with `Accept=yes` makes an instance for each connection.
+            let socket = format!("{}.socket", parsed.prefix());
+            let slot = if self.order.units.start.contains(&socket) { "" } else { self.place.slot };
+            return format!("{first}@{slot}.{suffix}");
         }
         match parsed.instance() {
             Some(instance) => format!("{first}@{instance}.{suffix}"),
@@ -273,6 +286,17 @@ mod tests {
 
     use super::*;
     use crate::model::unit::{ORDER_VERSION, OnDisconnect, UnitSecret, UnitSet};
+
+    #[test]
+    fn a_socket_has_an_instance_of_its_service_for_each_connection() {
+        let order =
+            order(&["greet.socket"], &[("greet.socket", "[Socket]\nAccept=yes\n"), ("greet@.service", "")]);
+        let place = Place { task: "k3v9x0abcdef", slot: "1", folder: "/run/x", epoch: 0 };
+        assert_eq!(install(&order, place).units, ["greet-k3v9x0ab.socket", "greet-k3v9x0ab@.service"]);
+        assert!(is_template("greet-k3v9x0ab@.service") && !is_template("greet-k3v9x0ab.socket"));
+        let instance = "greet-k3v9x0ab@3-127.0.0.1:18090-127.0.0.1:40000.service";
+        assert_eq!(template_of(instance).as_deref(), Some("greet-k3v9x0ab@.service"));
+    }
 
     fn order(start: &[&str], files: &[(&str, &str)]) -> UnitOrder {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
