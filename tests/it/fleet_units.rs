@@ -6,8 +6,11 @@ use std::fmt::Write as _;
 use crate::support::fleetwright;
 use crate::validate::repository;
 
-/// What is tried, the service beside its units, and each unit with its `[X-Fleet]`.
-const CASES: &[(&str, &str, &[(&str, &str)])] = &[
+/// The units of a service, each with its `[X-Fleet]`.
+type Units = [(&'static str, &'static str)];
+
+/// What is tried, the service, and its units.
+const CASES: &[(&str, &str, &Units)] = &[
     ("on every machine", "a: {unit: a.service}", &[("a", "Global=yes")]),
     ("not on every machine", "a: {unit: a.service, replicas: 2}", &[("a", "Global=false")]),
     ("on every machine, and on two", "a: {unit: a.service, replicas: 2}", &[("a", "Global=true")]),
