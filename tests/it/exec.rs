@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use fleetwright::model::service::{Instance, InstanceState};
 use fleetwright::port::cluster::Snapshot;
 
 use crate::faults::{deploy, unique};
@@ -33,7 +34,9 @@ fn exec(lab: &Lab, instance: &str, options: &[&str], command: &[&str]) -> Seen {
 /// The container of the machine that an instance runs on.
 fn machine(lab: &Lab, snapshot: &Snapshot, instance: &str) -> String {
     let web = service(snapshot, "web").expect("web");
-    let placed = web.instances.iter().find(|one| one.name == instance).expect("the instance");
+    // The one that it replaced may still be stopping elsewhere, under the same name.
+    let runs = |one: &&Instance| one.name == instance && one.state == InstanceState::Healthy;
+    let placed = web.instances.iter().find(runs).expect("the instance");
     let machine = snapshot.machines.iter().find(|one| Some(&one.id) == placed.machine.as_ref());
     lab.container(machine.expect("its machine"))
 }
