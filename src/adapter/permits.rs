@@ -1,6 +1,6 @@
 //! The socket of a machine's agent on which helpers in containers ask for their permit, and on which those of
 //! attended commands wait for their caller and the end.
-//! Who asks is found out by [`super::peer`].
+//! Who asks is found out by `adapter::peer`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -34,7 +34,7 @@ pub const SERVICE: &str = "fleetwright.service";
 /// every instance for a revision that changes nothing about them.
 pub const REVISION: &str = "fleetwright.revision";
 /// The label of services, containers and records that holds the id of the template of instances: see
-/// [`template_id`].
+/// `template_id`.
 pub const TEMPLATE: &str = "fleetwright.template";
 /// What the labels of a machine begin with.
 pub const NODE: &str = "fleetwright.";
