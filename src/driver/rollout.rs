@@ -101,7 +101,7 @@ pub async fn follow(
         }
         if outcome.is_none()
             && now.is_none_or(|state| state == PreDeployState::Succeeded)
-            && let Some((healthy, desired)) = progress.next(status)
+            && let Some((healthy, desired)) = progress.next(status, revision)
         {
             tell(RolloutEvent::Progress { service: service.clone(), revision, healthy, desired });
         }
@@ -178,13 +178,52 @@ struct Progress {
 
 impl Progress {
     /// How many new instances are healthy, of how many, if that is news.
-    fn next(&mut self, status: &ServiceStatus) -> Option<(u32, u32)> {
+    fn next(&mut self, status: &ServiceStatus, revision: u64) -> Option<(u32, u32)> {
         let healthy = || status.instances.iter().filter(|one| one.state == InstanceState::Healthy);
         let before = self.before.get_or_insert_with(|| healthy().map(|one| one.id.clone()).collect());
-        let new = healthy().filter(|one| !before.contains(&one.id)).count();
+        // While the engine takes a rollout back, new instances run the version before.
+        let version = status.history.iter().find(|known| known.number == revision)?.digest.as_ref();
+        let is_new = |one: &&Instance| {
+            !before.contains(&one.id) && (version.is_none() || one.digest.as_ref() == version)
+        };
+        let new = healthy().filter(is_new).count();
         let now = (u32::try_from(new).unwrap_or(u32::MAX), status.desired);
         let news = self.told.map_or(now.0 > 0, |told| told != now);
         self.told = Some(now);
         news.then_some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::service::Origin;
+
+    #[test]
+    fn what_runs_after_a_failure_is_not_counted_as_new() {
+        let status = |instances: &[(&str, char)]| -> ServiceStatus {
+            let digest = |of: char| format!("sha256:{}", of.to_string().repeat(64));
+            let since = "2026-11-30T12:00:00Z";
+            let instances: Vec<_> = instances
+                .iter()
+                .map(|(id, version)| {
+                    serde_json::json!({"id": id, "name": "web@1", "machine": null, "addresses": [],
+                        "state": "healthy", "digest": digest(*version), "message": null, "since": since})
+                })
+                .collect();
+            let revision = |number: u64, version: char, state: &str| {
+                serde_json::json!({"number": number, "digest": digest(version), "state": state, "reason": null,
+                    "since": since, "origin": Origin::by_hand()})
+            };
+            let history = [revision(2, 'b', "rolling-out"), revision(1, 'a', "replaced")];
+            serde_json::from_value(serde_json::json!({"name": "web", "desired": 2, "instances": instances,
+                "history": history}))
+            .expect("a status")
+        };
+        let mut progress = Progress::default();
+        assert_eq!(progress.next(&status(&[("x", 'a'), ("y", 'a')]), 2), None);
+        assert_eq!(progress.next(&status(&[("z", 'b'), ("y", 'a')]), 2), Some((1, 2)));
+        // The new one failed, and the version before runs there again.
+        assert_eq!(progress.next(&status(&[("w", 'a'), ("y", 'a')]), 2), Some((0, 2)));
     }
 }
