@@ -221,6 +221,7 @@ fn asks(
     let started: Vec<&str> = source.start.iter().map(|(name, _)| name.as_str()).collect();
     let mut metadata: BTreeMap<String, String> = BTreeMap::new();
     for (name, unit) in units {
+        let mut machine = false;
         for (key, entry) in fleet_options(unit) {
             let mut refuse = |message: String, help: &str| {
                 let file = unit.file().source();
@@ -274,9 +275,17 @@ fn asks(
                     }
                 }
                 "Conflicts" => asked.conflicts.extend(words.map(str::to_owned)),
-                // Of several, fleet takes the first.
+                // Of several in one unit, fleet takes the first.
+                "MachineID" if machine => {}
                 "MachineID" if instance_of_ec2(value).is_some() => {
-                    metadata.entry("instance".to_owned()).or_insert_with(|| value.to_owned());
+                    machine = true;
+                    let before = metadata.insert("instance".to_owned(), value.to_owned());
+                    if before.is_some_and(|before| before != value) {
+                        refuse(
+                            format!("the units of service `{}` are bound to different machines", spec.name),
+                            "units of one service share a machine: remove one `MachineID=`, or make them two services",
+                        );
+                    }
                 }
                 "MachineID" => refuse(
                     format!("`{value}` is no machine of this platform"),

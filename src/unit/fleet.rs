@@ -232,7 +232,7 @@ impl<'u> Check<'u> {
     }
 }
 
-/// Whether fleet reads a value as true.
+/// Whether fleet, as systemd does, reads a value as true.
 pub fn is_true(text: &str) -> bool {
     ["true", "t", "yes", "y", "1", "on"].iter().any(|word| word.eq_ignore_ascii_case(text))
 }

@@ -288,6 +288,13 @@ fn units_that_conflict_never_share_a_machine() {
     let machines: BTreeSet<_> =
         ["one", "two"].iter().map(|name| placed(&lab, name, 1)[0].id.clone()).collect();
     assert_eq!(machines.len(), 2, "they are kept apart");
+    // Both can be updated, though no machine is free for either.
+    for name in ["one", "two"] {
+        let path = format!("templates/units/{name}.service");
+        let text = std::fs::read_to_string(lab.infra.path().join(&path)).expect("the unit");
+        put(&lab, &path, &text.replace("Description=Alone", "Description=Still alone"));
+    }
+    lab.ok(&["deploy", "one", "two", "--yes"]);
     let mut child = lab.command(&["deploy", "three", "--yes"]).spawn().expect("the binary runs");
     let waits = poll(Duration::from_secs(60), || {
         let why = lab.run(&["why", "three"]);

@@ -31,6 +31,11 @@ const CASES: &[(&str, &str, &Units)] = &[
         "a: {unit: a.service}",
         &[("a", "MachineID=i-0abc12345678def00\nMachineID=i-0abc12345678def11")],
     ),
+    (
+        "two machines for units that share one",
+        "a: {units: [a.service, b.service]}",
+        &[("a", "MachineID=i-0abc12345678def00"), ("b", "MachineID=i-0abc12345678def11")],
+    ),
     ("a machine by an id of fleet's", "a: {unit: a.service}", &[("a", "MachineID=148a18ff")]),
     (
         "one machine that the old name gives",

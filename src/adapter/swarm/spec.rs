@@ -90,7 +90,8 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
     // Nor can a volume be written by both.
     let exclusive = fixed
         || spec.container.named_volumes().next().is_some()
-        || units.is_some_and(|units| units.exclusive);
+        // The old instance holds the numbers that keep it apart from others, too.
+        || units.is_some_and(|units| units.exclusive || !units.apart.is_empty());
     let (template, id) = template(deployment);
     let labels = HashMap::from([
         (SERVICE.to_owned(), spec.name.to_string()),
@@ -599,6 +600,7 @@ pub(super) mod tests {
     use super::*;
     use crate::adapter::swarm::scaled;
     use crate::model::service::{HealthCheck, Limits, Origin, Port, ServiceSpec as Wanted, UpdatePolicy};
+    use crate::model::unit::{OnDisconnect, UnitSet};
 
     /// The deployment that this module's tests and its neighbours' use.
     pub fn deployment(name: &str, hex: char) -> Deployment {
@@ -649,6 +651,23 @@ pub(super) mod tests {
         let spec = service_spec(&fixed, 1, OnFailure::RollBack);
         let order = spec.update_config.and_then(|update| update.order);
         assert_eq!(order, Some(ServiceSpecUpdateConfigOrderEnum::STOP_FIRST));
+    }
+
+    #[test]
+    fn a_number_that_keeps_units_apart_is_freed_before_it_is_taken_again() {
+        let order = |apart: &[u16]| {
+            let mut units = deployment("web", 'a');
+            units.spec.units = Some(UnitSet {
+                start: vec!["web.service".into()],
+                files: BTreeMap::from([("web.service".into(), String::new())]),
+                exclusive: false,
+                on_disconnect: OnDisconnect::Keep,
+                apart: apart.to_vec(),
+            });
+            service_spec(&units, 1, OnFailure::RollBack).update_config.and_then(|update| update.order)
+        };
+        assert_eq!(order(&[]), Some(ServiceSpecUpdateConfigOrderEnum::START_FIRST));
+        assert_eq!(order(&[52_328]), Some(ServiceSpecUpdateConfigOrderEnum::STOP_FIRST));
     }
 
     #[test]

@@ -27,7 +27,8 @@ use crate::view::paint::Paint;
 Compares services/*.yaml with what is running, lists the differences by field, asks for
 confirmation, rolls the changes out and follows them to the end. An image that a pipeline builds
 keeps the digest that is running; a third-party image is resolved from the tag in the file. A
-service of systemd units rolls out when a unit in templates/units/ changes. A number of instances set with `scale` is kept until the number in the file changes.
+service of systemd units rolls out when a unit in templates/units/ changes. A number of instances
+set with `scale` is kept until the number in the file changes.
 
 Services roll out at the same time, but each after those that it names in `depends_on`. With
 --together they roll out one after the other, and if one fails, those before it go back to what
