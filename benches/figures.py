@@ -141,6 +141,22 @@ def commit_to_healthy(fleet):
     return statistics.median(ours), statistics.median(bare)
 
 
+def program_in_an_instance(fleet):
+    """`exec` beside `docker exec` on the machine itself, turn by turn."""
+    web = next(s for s in fleet.snapshot()["services"] if s["name"] == "web")
+    instance = next(i for i in web["instances"] if i["state"] == "healthy")
+    machine = f"fleetwright-local-{instance['machine']}"
+    find = f"docker ps -q --filter label=com.docker.swarm.task.id={instance['id']}"
+    container = subprocess.run(
+        ["docker", "exec", machine, "sh", "-c", find], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    ours, plain = [], []
+    for _ in range(16):
+        ours.append(timed([fleet.binary, "exec", "web", "--", "true"], cwd=fleet.infra, env=fleet.env)[0])
+        plain.append(timed(["docker", "exec", machine, "docker", "exec", container, "true"])[0])
+    return statistics.median(ours[1:]), statistics.median(plain[1:])
+
+
 def resident(pids):
     """Resident memory of the first process of the list, in MB."""
     for line in Path(f"/proc/{pids[0]}/status").read_text().splitlines():
@@ -183,6 +199,10 @@ def main():
             failed.append(f"a commit takes {ours / bare:.2f} times as long as the bare script, more than {LIMIT_COMMIT} times")
         wall, cpu = median([options.binary, "pipeline", "run", "web"], cwd=fleet.infra, env=fleet.env, runs=5)
         rows.append(("pipeline run without a change", ms(wall), f"{ms(cpu)} CPU"))
+        wall, cpu = median([options.binary, "deploy", "load", "--yes"], cwd=fleet.infra, env=fleet.env)
+        rows.append(("`deploy` of what runs", ms(wall), f"{ms(cpu)} CPU"))
+        ours, plain = program_in_an_instance(fleet)
+        rows.append(("`exec` of `true`", ms(ours), f"{ms(ours - plain)} more than `docker exec` on its machine ({ms(plain)})"))
         agents, servers = pids_of("agent"), pids_of("serve")
         agents = sorted(resident([pid]) for pid in agents)
         rows.append(("agent's memory, median of the machines", f"{statistics.median(agents):.0f} MB", f"{len(agents)} agents"))

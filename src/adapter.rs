@@ -34,6 +34,7 @@ mod record_file;
 mod registry;
 pub mod registry_access;
 pub mod role_listeners;
+pub mod step_containers;
 pub mod swarm;
 pub mod systemd;
 pub mod this_process;

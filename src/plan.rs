@@ -36,6 +36,7 @@ pub mod release;
 pub mod replacement;
 pub mod role;
 pub mod roll;
+pub mod run;
 pub mod saved;
 pub mod secret;
 pub mod sizes;

@@ -29,6 +29,7 @@ pub mod repair;
 pub mod roles;
 pub mod secrets;
 pub mod standing;
+pub mod step_containers;
 pub mod store;
 pub mod streams;
 pub mod timeline;

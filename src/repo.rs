@@ -89,6 +89,15 @@ pub fn load_with(root: &Path, variables: Variables<'_>) -> Loaded {
     Loaded { repository, problems }
 }
 
+/// Reads nothing of the repository at `root` but [`PROJECT_FILE`]: it has no stacks, services, jobs and pipelines
+/// then, and what is wrong with them is not reported.
+pub fn load_project(root: &Path) -> Loaded {
+    let mut problems = Vec::new();
+    let files = files::read_project(root, &mut problems);
+    let repository = references::assemble(root, &files, &|name| std::env::var(name).ok(), &mut problems);
+    Loaded { repository, problems }
+}
+
 /// Renders the stacks of `environment`, in the order of their dependency.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("event", &["model", "source"]),
     ("port", &["model", "source"]),
     ("repo", &["cloud_config", "model", "schema", "source", "unit", "yaml"]),
-    ("plan", &["cloud_config", "model", "schema", "source", "unit"]),
+    ("plan", &["cloud_config", "event", "model", "schema", "source", "unit"]),
     ("driver", &["model", "plan", "event", "port", "repo", "source"]),
     ("adapter", &["model", "port", "source"]),
     ("local", &["model", "event", "port", "adapter", "source"]),

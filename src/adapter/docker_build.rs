@@ -65,8 +65,28 @@ impl DockerImages {
         self
     }
 
+    /// The engine.
+    pub(super) fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Whether the engine is on this computer.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self.address, Address::Unix(_))
+    }
+
+    /// Has the engine pull an image, unless it is there: with the environment's credentials from its registry, and
+    /// without any from others.
+    pub(super) async fn pull(&self, reference: &str, lines: Lines<'_>) -> Result<(), ImageError> {
+        let credentials = match self.holds(reference) {
+            true => self.registry.credentials().await?,
+            false => None,
+        };
+        self.fetch(reference, credentials.as_ref(), lines).await
+    }
+
     /// The secrets of a build, read again for each, and masked from now on.
-    async fn read_secrets(
+    pub(super) async fn read_secrets(
         &self,
         names: &BTreeMap<String, String>,
     ) -> Result<HashMap<String, Secret<String>>, ImageError> {
@@ -145,7 +165,7 @@ impl DockerImages {
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
             Err(error) => return Err(failed(error, None)),
         }
-        let host = self.registry.host();
+        let host = reference.split_once('/').map_or(reference, |(host, _)| host);
         let credentials = credentials.filter(|credentials| credentials.are_for(host));
         let credentials = credentials.map(|credentials| docker_credentials(credentials, host));
         lines(&format!("pulling {reference}"));
@@ -197,7 +217,7 @@ impl ImageStore for DockerImages {
 
     async fn build(&self, request: BuildRequest, lines: Lines<'_>) -> Result<(), ImageError> {
         // An engine elsewhere has a metadata service of its own, which is its owner's to guard.
-        if matches!(self.address, Address::Unix(_)) {
+        if self.is_here() {
             metadata_rule::ensure(&self.docker).await?;
         }
         let name = format!("{}:{}", self.qualified(&request.image), request.tag);
@@ -244,7 +264,7 @@ fn docker_credentials(credentials: &super::registry::Credentials, host: &str) ->
 
 /// What an error of the engine means. `transfer` names the registry, what was done and the image of
 /// a push or pull, whose failures come as text only.
-fn failed(error: Error, transfer: Option<(&str, &str, &str)>) -> ImageError {
+pub(super) fn failed(error: Error, transfer: Option<(&str, &str, &str)>) -> ImageError {
     match (error, transfer) {
         (Error::DockerStreamError { error }, Some((host, doing, image))) => {
             let away =

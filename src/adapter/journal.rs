@@ -410,8 +410,9 @@ fn set_step(
     if changed == 0 {
         return Err(JournalError::Ended { what: format!("step {index} of run {run}") });
     }
-    if matches!(state, StepState::Succeeded { .. }) {
-        // The run got on: attempts are counted from here.
+    if matches!(state, StepState::Succeeded { .. } | StepState::Executing { .. }) {
+        // The run got on: attempts are counted from here. A command runs outside of the process, which may be killed
+        // any number of times meanwhile.
         t.execute("UPDATE run SET attempts = min(attempts, 1) WHERE id = ?1", [run.0]).map_err(writing)?;
     }
     Ok(())
@@ -584,6 +585,7 @@ mod tests {
                 target: None,
                 secrets: Default::default(),
             })],
+            needs: Vec::new(),
             timeouts: vec![Some(90)],
         }
     }

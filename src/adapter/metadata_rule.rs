@@ -32,14 +32,22 @@ pub(super) async fn ensure(docker: &Docker) -> Result<(), ImageError> {
     let bridge = network
         .and_then(|network| network.options?.remove("com.docker.network.bridge.name"))
         .unwrap_or_else(|| BRIDGE.to_owned());
+    ensure_for(&bridge).await
+}
+
+/// Makes sure of the rules for a bridge, or for all whose names begin with what stands before a `+`.
+///
+/// # Errors
+/// When they can't be set and there is a metadata service that a build or step would reach.
+pub(super) async fn ensure_for(bridge: &str) -> Result<(), ImageError> {
     for chain in ["DOCKER-USER", "INPUT"] {
-        if let Err(reason) = rule(chain, &bridge).await {
+        if let Err(reason) = rule(chain, bridge).await {
             if !is_there().await {
                 return Ok(());
             }
             return Err(ImageError::Build {
                 reason: format!(
-                    "a build could reach this machine's metadata service at {} and take its credentials, and \
+                    "a build or step could reach this machine's metadata service at {} and take its credentials, and \
                      the rule that prevents it can't be set ({reason}): run `fleetwright serve` as root with \
                      iptables installed, or refuse {LINK_LOCAL} from {bridge} yourself",
                     SERVICE.ip()

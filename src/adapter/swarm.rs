@@ -48,6 +48,7 @@ mod scaled;
 mod spec;
 mod survivor;
 mod symptoms;
+mod terminal_input;
 mod turn;
 mod units;
 mod verdict;
@@ -55,7 +56,9 @@ mod watch;
 
 pub use engine::Engine;
 pub use jobs::{JobHolder, PERMITS_ON_MACHINE, SOCKET};
-pub use placeholder::{DOOR, DOOR_ON_MACHINE, ORDER_FILE, UNITS, archive, image};
+pub use placeholder::{
+    DOOR, DOOR_ON_MACHINE, ORDER_FILE, UNITS, archive as placeholder_archive, image as placeholder_image,
+};
 pub use spec::{PROBE_ON_MACHINE, ROLE, SERVICE, TASK, TEMPLATE};
 
 use engine::Change;
@@ -399,6 +402,10 @@ impl Swarm {
         attached.complete(&mut spec)?;
         if let Some(held) = held {
             scaled::keep(&mut spec, held);
+        }
+        if !observe::has_room(&observed.nodes, &spec) {
+            // The one that is to replace another could not start beside it.
+            spec::stop_first(&mut spec);
         }
         Ok(spec)
     }

@@ -17,6 +17,7 @@ use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
 use crate::adapter::journal::{SqliteJournal, journal_path};
 use crate::adapter::locks::FileLocks;
+use crate::adapter::step_containers::EngineSteps;
 use crate::driver::pipeline::config::{freeze, later};
 use crate::driver::pipeline::masked::MaskedJournal;
 use crate::driver::pipeline::queue::Configure;
@@ -78,13 +79,16 @@ impl Workshop {
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.
         umask(Mode::S_IRWXG | Mode::S_IRWXO);
-        let journal = journal_folder(&folder, &repository, &environment);
-        let journal =
-            SqliteJournal::open(&journal_path(&journal)).map_err(|error| journal_failure(&error))?;
+        let place = journal_path(&journal_folder(&folder, &repository, &environment));
+        let journal = SqliteJournal::open(&place).map_err(|error| journal_failure(&error))?;
+        let images = Arc::new(images);
+        // Two journals number their runs each for itself.
+        let steps = EngineSteps::new(Arc::clone(&images), &place.display().to_string());
         let (events, receiver) = Events::channel();
         let parts = Parts {
             git: Arc::new(Mirrors::new(folder.join("repos"))),
-            images: Arc::new(images),
+            images,
+            steps: Arc::new(steps),
             connect: Arc::new(Connected(Arc::clone(&cluster))),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),
             locks: Arc::new(FileLocks::new(folder.join("locks"))),
@@ -136,7 +140,7 @@ pub fn images(context: &Context, host: &str, credentials: CredentialSource) -> R
 /// # Errors
 /// When the repository is not right, or the journal can't be opened.
 pub fn journal(context: &Context) -> Result<MaskedJournal<SqliteJournal>, Failure> {
-    let repository = context.repository()?;
+    let repository = context.project()?;
     let folder = state_folder(repository.project.as_str())?;
     let journal = journal_folder(&folder, &repository, context.environment(&repository)?);
     let journal = SqliteJournal::open(&journal_path(&journal)).map_err(|error| journal_failure(&error))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::name::{PipelineName, RepositoryName, ServiceName};
+use super::service::Limits;
 use super::setting::Place;
 
 /// A pipeline as its file describes it.
@@ -24,6 +25,8 @@ pub struct Pipeline {
 pub struct Step {
     /// What it does.
     pub action: Action,
+    /// The positions of the steps that it needs, among those of the pipeline.
+    pub needs: Vec<usize>,
     /// How long it may take; `None` for the default of its kind.
     pub timeout: Option<Duration>,
     /// Where it stands.
@@ -35,8 +38,29 @@ pub struct Step {
 pub enum Action {
     /// Builds an image and pushes it.
     Build(Build),
+    /// Runs a command in a container, with the files of the commit.
+    Run(Script),
     /// Rolls services out with the images that steps before have built.
     Rollout(Rollout),
+}
+
+/// A command that runs in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// What the step is called.
+    pub name: String,
+    /// The image: one that a step before builds, one of the environment's registry, or one with its registry's host.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables; not for secrets.
+    pub env: BTreeMap<String, String>,
+    /// The SSM parameters of secrets, by the variables that the command finds their values in.
+    pub secrets: BTreeMap<String, String>,
+    /// How often it is tried again when it fails.
+    pub retries: u32,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// The build of an image.

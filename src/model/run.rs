@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
-use super::service::ServiceSpec;
+use super::service::{Limits, ServiceSpec};
 
 /// The number of a run, from 1, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,8 +100,12 @@ impl RunState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepAction {
+    /// Puts the files of the commit into the workspace of the run.
+    Source,
     /// Builds an image and pushes it, unless the registry holds it already.
     Build(BuildSpec),
+    /// Runs a command in a container.
+    Run(Box<ScriptSpec>),
     /// Rolls a service out with the image that a step before has built.
     Rollout(Box<ServiceSpec>),
     /// Rolls services out one after the other, and takes all of them back if one fails.
@@ -112,7 +116,9 @@ impl StepAction {
     /// The step's name in lists: `build demo/web`, `rollout web`.
     pub fn name(&self) -> String {
         match self {
+            Self::Source => "source".to_owned(),
             Self::Build(build) => format!("build {}", build.image),
+            Self::Run(script) => format!("run {}", script.name),
             Self::Rollout(spec) => format!("rollout {}", spec.name),
             Self::Release(specs) => {
                 let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
@@ -124,7 +130,7 @@ impl StepAction {
     /// The services that it rolls out.
     pub fn services(&self) -> Vec<&ServiceName> {
         match self {
-            Self::Build(_) => Vec::new(),
+            Self::Source | Self::Build(_) | Self::Run(_) => Vec::new(),
             Self::Rollout(spec) => vec![&spec.name],
             Self::Release(specs) => specs.iter().map(|spec| &spec.name).collect(),
         }
@@ -150,6 +156,32 @@ pub struct BuildSpec {
     pub secrets: BTreeMap<String, String>,
 }
 
+/// A command that runs in a container, with the files of the commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptSpec {
+    /// What the step is called.
+    pub name: String,
+    /// The image: one that a step before builds, one of the environment's registry, or one with its registry's host.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables; not for secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The SSM parameters of secrets, by the variables that the command finds their values in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+    /// How often it is tried again when it fails.
+    #[serde(default)]
+    pub retries: u32,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// How long a step that runs a command may take, unless its `timeout` says otherwise.
+pub const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a build step may take, its push included, unless its `timeout` says otherwise.
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a rollout step may take, unless its `timeout` says otherwise.
@@ -167,6 +199,10 @@ pub struct RunConfig {
     pub pull: String,
     /// The steps, in order.
     pub steps: Vec<StepAction>,
+    /// The positions of the steps that each of them needs, in the same order; a step that is missing here needs the one
+    /// before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Vec<usize>>,
     /// How long each of them may take, in seconds, in the same order; what is missing has the
     /// default of its kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -174,12 +210,21 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// The positions of the steps that the step at `index` needs.
+    pub fn needs(&self, index: usize) -> Vec<usize> {
+        match self.needs.get(index) {
+            Some(needs) => needs.clone(),
+            None => index.checked_sub(1).into_iter().collect(),
+        }
+    }
+
     /// How long the step at `index` may take.
     pub fn timeout(&self, index: usize) -> Duration {
         let given = self.timeouts.get(index).copied().flatten().map(Duration::from_secs);
         given.unwrap_or_else(|| match self.steps.get(index) {
             Some(StepAction::Rollout(_) | StepAction::Release(_)) => ROLLOUT_TIMEOUT,
-            Some(StepAction::Build(_)) | None => BUILD_TIMEOUT,
+            Some(StepAction::Run(_)) => RUN_TIMEOUT,
+            Some(StepAction::Build(_) | StepAction::Source) | None => BUILD_TIMEOUT,
         })
     }
 }
@@ -202,6 +247,24 @@ pub enum StepState {
     Pushing {
         /// What was built.
         key: ImageKey,
+    },
+    /// Its image and the files of the commit are made ready.
+    Preparing,
+    /// Its container is created, and not started yet.
+    Creating {
+        /// The image, with its registry's host and digest.
+        image: String,
+        /// Which attempt, from 1.
+        attempt: u32,
+    },
+    /// Its command runs, or has ended and nobody has taken note of that.
+    Executing {
+        /// The image, with its registry's host and digest.
+        image: String,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// How many lines of what it prints are in the journal.
+        lines: u64,
     },
     /// The cluster is being told; whether it was is not known.
     Deploying {
@@ -244,6 +307,9 @@ impl StepState {
             Self::Inspecting => "inspecting",
             Self::Building { .. } => "building",
             Self::Pushing { .. } => "pushing",
+            Self::Preparing => "preparing",
+            Self::Creating { .. } => "starting",
+            Self::Executing { .. } => "running",
             Self::Deploying { .. } => "deploying",
             Self::Following { .. } => "rolling out",
             Self::Releasing { stage: ReleaseStage::Back { .. }, .. } => "taking back",
@@ -284,6 +350,16 @@ pub enum ReleaseStage {
 pub enum StepResult {
     /// An image is in the registry.
     Image(BuiltImage),
+    /// The files of the commit are in the workspace.
+    Source {
+        /// How many.
+        files: usize,
+    },
+    /// A command has ended well.
+    Run {
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// A revision runs.
     Rollout {
         /// The service.

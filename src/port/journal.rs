@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName};
-use crate::model::run::{Run, RunConfig, RunId, RunState, SameAs, StepState, Trigger};
+pub use crate::model::journal::{KnownImage, Record};
+use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
+use crate::model::run::{Run, RunId, Trigger};
 
 /// Why the journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -63,47 +64,6 @@ pub struct NewRun {
     pub subject: String,
     /// What started it.
     pub trigger: Trigger,
-}
-
-/// One change of a run. Those of one [`Journal::record`] are written together or not at all.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Record {
-    /// The run begins with these steps.
-    Begun(RunConfig),
-    /// A step is in another state.
-    Step {
-        /// Its position, from 0.
-        index: usize,
-        /// The state.
-        state: StepState,
-    },
-    /// An image is in the registry.
-    Image {
-        /// What went into it.
-        key: ImageKey,
-        /// Its repository, with the registry's host.
-        name: String,
-        /// The registry's digest.
-        digest: Digest,
-    },
-    /// The run is in another state.
-    Run {
-        /// The state.
-        state: RunState,
-        /// Why, when there is something to say.
-        reason: Option<String>,
-    },
-    /// Something to show, as JSON; the journal does not look inside.
-    Event(String),
-}
-
-/// An image that was pushed before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownImage {
-    /// The registry's digest then.
-    pub digest: Digest,
-    /// The run that pushed it.
-    pub built_by: SameAs,
 }
 
 /// An event with its place in its run's stream.

@@ -52,21 +52,9 @@ impl Files {
 /// Reads the files of the repository at `root`.
 pub fn read(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
     let mut files = Files::default();
-    let folder = match Folder::open(root) {
-        Ok(folder) => folder,
-        Err(error) => {
-            problems.push(unreadable(&root.display().to_string(), &error));
-            return files;
-        }
-    };
+    let Some(folder) = open(root, problems) else { return files };
     let mut reader = Reader { root: &folder, files: 0, bytes: 0, full: false, problems };
-    match folder.find(PROJECT_FILE) {
-        Err(error) if error.is_absent() => reader.problems.push(
-            Diagnostic::error("missing-file", format!("there is no {PROJECT_FILE} in {}", root.display()))
-                .help("`fleetwright init DIR` makes a new infra repository"),
-        ),
-        found => files.project = reader.file(PROJECT_FILE.to_owned(), found),
-    }
+    files.project = reader.project(root);
     files.stacks = reader.folder("stacks", &mut files.unread);
     files.services = reader.folder("services", &mut files.unread);
     files.jobs = reader.folder("jobs", &mut files.unread);
@@ -79,6 +67,21 @@ pub fn read(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
         reader.names("templates");
     }
     files
+}
+
+/// Reads [`PROJECT_FILE`] of the repository at `root` and nothing else.
+pub fn read_project(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
+    let mut files =
+        Files { unread: vec!["stacks", "services", "jobs", "pipelines", "templates"], ..Files::default() };
+    if let Some(folder) = open(root, problems) {
+        let mut reader = Reader { root: &folder, files: 0, bytes: 0, full: false, problems };
+        files.project = reader.project(root);
+    }
+    files
+}
+
+fn open(root: &Path, problems: &mut Vec<Diagnostic>) -> Option<Folder> {
+    Folder::open(root).map_err(|error| problems.push(unreadable(&root.display().to_string(), &error))).ok()
 }
 
 /// Reads files until there are too many.
@@ -94,6 +97,22 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
+    fn project(&mut self, root: &Path) -> Option<Arc<SourceFile>> {
+        match self.root.find(PROJECT_FILE) {
+            Err(error) if error.is_absent() => {
+                self.problems.push(
+                    Diagnostic::error(
+                        "missing-file",
+                        format!("there is no {PROJECT_FILE} in {}", root.display()),
+                    )
+                    .help("`fleetwright init DIR` makes a new infra repository"),
+                );
+                None
+            }
+            found => self.file(PROJECT_FILE.to_owned(), found),
+        }
+    }
+
     /// The names in a folder, sorted; none when there is no such folder.
     fn names(&mut self, folder: &str) -> Vec<String> {
         let names = match self.root.names(folder) {

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
-use super::services::{image, variables};
+use super::services::{image, reference, resources, variables, words};
 use crate::model::name::ServiceName;
-use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Step};
+use crate::model::pipeline::{Action, Build, Pipeline, Rollout, Script, Step};
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
 use crate::yaml::Node;
 
 /// The kinds of steps.
-const STEPS: [&str; 2] = ["build", "rollout"];
+const STEPS: [&str; 3] = ["build", "run", "rollout"];
+/// The most times that a command is tried again.
+const RETRIES_MOST: i64 = 10;
 
 /// A pipeline as far as it could be read.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let node = reader.required(&fields, "repository");
     let repository_span = node.map_or(key.span, |node| node.span);
     let repository = node.and_then(|node| reader.name(node));
-    let mut steps = Vec::new();
+    let mut parsed = Vec::new();
     let mut wanted = 0;
     if let Some(node) = reader.required(&fields, "steps") {
         let items = reader.items(node, "`steps`");
@@ -47,33 +49,103 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
         }
         wanted = items.len();
         for item in items {
-            steps.extend(step(reader, item));
+            parsed.extend(step(reader, item));
         }
     }
     let place = Place::new(reader.file, key.span);
-    let complete = steps.len() == wanted;
+    let complete = parsed.len() == wanted;
+    let steps = if complete { connected(reader, parsed) } else { Vec::new() };
     let pipeline = Pipeline { name: name?, repository: repository?, steps, place };
     Some(Decoded { pipeline, repository: repository_span, complete })
 }
 
-fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {
+/// A step before the names that it needs are looked up.
+struct Parsed<'n> {
+    step: Step,
+    /// What other steps call it.
+    name: String,
+    /// What it needs; `None` for the step before it.
+    needs: Option<Vec<(&'n str, Span)>>,
+}
+
+/// The steps with the positions of those that each of them needs.
+fn connected(reader: &mut Reader<'_>, parsed: Vec<Parsed<'_>>) -> Vec<Step> {
+    let names: Vec<String> = parsed.iter().map(|one| one.name.clone()).collect();
+    let mut steps: Vec<Step> = Vec::new();
+    for (index, Parsed { mut step, needs, .. }) in parsed.into_iter().enumerate() {
+        step.needs = match needs {
+            None => index.checked_sub(1).into_iter().collect(),
+            Some(needs) => needs
+                .into_iter()
+                .filter_map(|(name, span)| needed(reader, &names, index, name, span))
+                .collect(),
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+/// The position of a step that the one at `index` needs. Steps stand after those that they need, so there are no circles.
+fn needed(reader: &mut Reader<'_>, names: &[String], index: usize, name: &str, span: Span) -> Option<usize> {
+    let mut found = names[..index].iter().enumerate().filter(|(_, known)| *known == name);
+    match (found.next(), found.next()) {
+        (Some((position, _)), None) => return Some(position),
+        (Some(_), Some(_)) => {
+            let message = format!("several steps before this one are called `{name}`");
+            let diagnostic = Diagnostic::error("ambiguous-step", message);
+            reader.problem(diagnostic, span, "give each of them a `name`");
+        }
+        (None, _) if names[index..].iter().any(|known| known == name) => {
+            let message = format!("`{name}` does not stand before the step that needs it");
+            reader.problem(Diagnostic::error("unknown-step", message), span, "move it up");
+        }
+        (None, _) => {
+            let known: Vec<&str> = names[..index].iter().map(String::as_str).collect();
+            let diagnostic =
+                Diagnostic::error("unknown-step", format!("there is no step `{name}` before this one"));
+            super::did_you_mean(reader, diagnostic, span, name, &known, "the pipeline so far");
+        }
+    }
+    None
+}
+
+/// The name that a step has of its own, and the steps that it needs.
+fn connections<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>) -> Connections<'n> {
+    let name = fields.get("name").and_then(|node| step_name(reader, node));
+    let needs = fields.get("needs").map(|node| {
+        let items = reader.items(node, "`needs`");
+        items.iter().filter_map(|item| Some((reader.text(item, "the name of a step")?, item.span))).collect()
+    });
+    (name, needs)
+}
+
+fn step<'n>(reader: &mut Reader<'_>, node: &'n Node) -> Option<Parsed<'n>> {
     reader.fields(node, node.span, "a step", &STEPS)?;
     let place = reader.place(node);
     let entries = node.entries().unwrap_or_default();
     let [(key, value)] = entries else {
         let diagnostic = Diagnostic::error("wrong-type", "a step has one key, which says what it does");
-        reader.problem(diagnostic.help("the kinds of steps are `build` and `rollout`"), node.span, "");
+        reader.problem(diagnostic.help("the kinds of steps are `build`, `run` and `rollout`"), node.span, "");
         return None;
     };
     match key.text()? {
         "build" => {
-            let (build, timeout) = build(reader, value, key.span)?;
-            Some(Step { action: Action::Build(build), timeout, place })
+            let (build, timeout, (name, needs)) = build(reader, value, key.span)?;
+            let name = name.unwrap_or_else(|| build.image.clone());
+            let step = Step { action: Action::Build(build), needs: Vec::new(), timeout, place };
+            Some(Parsed { step, name, needs })
+        }
+        "run" => {
+            let (script, timeout, needs) = script(reader, value, key.span)?;
+            let name = script.name.clone();
+            let step = Step { action: Action::Run(script), needs: Vec::new(), timeout, place };
+            Some(Parsed { step, name, needs })
         }
         "rollout" => {
-            let keys = ["service", "services", "timeout"];
+            let keys = ["service", "services", "name", "needs", "timeout"];
             let fields = reader.fields(value, key.span, "a rollout step", &keys)?;
             let timeout = timeout(reader, &fields);
+            let (name, needs) = connections(reader, &fields);
             let (services, place) = match fields.get("services") {
                 Some(node) => (together(reader, value, &fields, node)?, reader.place(node)),
                 None => {
@@ -81,7 +153,10 @@ fn step(reader: &mut Reader<'_>, node: &Node) -> Option<Step> {
                     (vec![reader.name(node)?], reader.place(node))
                 }
             };
-            Some(Step { action: Action::Rollout(Rollout { services }), timeout, place })
+            let name = name.or_else(|| services.first().map(ServiceName::to_string)).unwrap_or_default();
+            let step =
+                Step { action: Action::Rollout(Rollout { services }), needs: Vec::new(), timeout, place };
+            Some(Parsed { step, name, needs })
         }
         _ => None,
     }
@@ -121,10 +196,18 @@ fn together(
     Some(services)
 }
 
-fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, Option<Duration>)> {
-    let keys = ["image", "context", "dockerfile", "args", "secrets", "target", "timeout"];
+/// A name of its own, and the names of steps with their places; `None` for the step before.
+type Connections<'n> = (Option<String>, Option<Vec<(&'n str, Span)>>);
+
+fn build<'n>(
+    reader: &mut Reader<'_>,
+    value: &'n Node,
+    place: Span,
+) -> Option<(Build, Option<Duration>, Connections<'n>)> {
+    let keys = ["image", "context", "dockerfile", "args", "secrets", "target", "name", "needs", "timeout"];
     let fields = reader.fields(value, place, "a build step", &keys)?;
     let timeout = timeout(reader, &fields);
+    let connections = connections(reader, &fields);
     let image = reader.required(&fields, "image").and_then(|node| image(reader, node));
     let context = fields.get("context").map_or(Some(".".to_owned()), |node| path(reader, node, "`context`"));
     let dockerfile = fields
@@ -134,7 +217,111 @@ fn build(reader: &mut Reader<'_>, value: &Node, place: Span) -> Option<(Build, O
     let target = fields.get("target").and_then(|node| target(reader, node));
     let secrets = fields.get("secrets").map(|node| secrets(reader, node)).unwrap_or_default();
     let build = Build { image: image?, context: context?, dockerfile: dockerfile?, args, target, secrets };
-    Some((build, timeout))
+    Some((build, timeout, connections))
+}
+
+fn script<'n>(
+    reader: &mut Reader<'_>,
+    value: &'n Node,
+    place: Span,
+) -> Option<(Script, Option<Duration>, Option<Vec<(&'n str, Span)>>)> {
+    let keys = ["name", "image", "command", "env", "secrets", "retries", "resources", "needs", "timeout"];
+    let fields = reader.fields(value, place, "a run step", &keys)?;
+    let timeout = timeout(reader, &fields);
+    let (name, needs) = connections(reader, &fields);
+    let image = reader.required(&fields, "image").and_then(|node| {
+        reference(reader, node)?;
+        reader.text(node, "`image`").map(str::to_owned)
+    });
+    let command = reader.required(&fields, "command").and_then(|node| command(reader, node));
+    let env = fields.get("env").map(|node| variables(reader, node, "`env`")).unwrap_or_default();
+    let secrets = fields.get("secrets").map(|node| variable_secrets(reader, node, &env)).unwrap_or_default();
+    let retries = fields.get("retries").and_then(|node| reader.integer(node, "`retries`", 0, RETRIES_MOST));
+    let limits = fields.get("resources").map(|node| {
+        if let Some((key, _)) = node.entry("reservations") {
+            let diagnostic = Diagnostic::error("unknown-key", "`reservations` are for services");
+            reader.problem(diagnostic, key.span, "remove it; `limits` are what a step may use");
+        }
+        resources(reader, node).0
+    });
+    let (retries, limits) = (retries.unwrap_or_default(), limits.unwrap_or_default());
+    let (image, command) = (image?, command?);
+    let name = name.unwrap_or_else(|| last_part(&image).to_owned());
+    Some((Script { name, image, command, env, secrets, retries, limits }, timeout, needs))
+}
+
+/// A text is for a shell that ends at the first failure, a list is executed as it is.
+fn command(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
+    if let Some(text) = node.text() {
+        if text.trim().is_empty() {
+            let diagnostic = Diagnostic::error("bad-value", "`command` is empty");
+            reader.problem(diagnostic, node.span, "write what is run, such as `make test`");
+            return None;
+        }
+        return Some(vec!["/bin/sh".to_owned(), "-ec".to_owned(), text.to_owned()]);
+    }
+    let words = words(reader, node, "`command`");
+    if words.first().is_none_or(String::is_empty) {
+        if node.items().is_some_and(<[Node]>::is_empty) {
+            let diagnostic = Diagnostic::error("bad-value", "`command` is empty");
+            reader.problem(diagnostic, node.span, "write what is run, such as `[make, test]`");
+        }
+        return None;
+    }
+    Some(words)
+}
+
+/// The name in an image's reference: `golang` of `docker.io/library/golang:1.22`.
+fn last_part(image: &str) -> &str {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    name.split([':', '@']).next().unwrap_or(name)
+}
+
+/// What a step is called in lists and logs.
+fn step_name(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let text = reader.text(node, "`name`")?;
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ' | '/');
+    if text.trim() != text || text.is_empty() || text.len() > 60 || !text.chars().all(legal) {
+        let diagnostic = Diagnostic::error("bad-name", format!("`{text}` can't be the name of a step"));
+        reader.problem(
+            diagnostic.help("letters, digits, blanks, `-`, `_`, `.` and `/`, 60 at most"),
+            node.span,
+            "",
+        );
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// Secrets of a command: variables, and the SSM parameters that hold their values.
+fn variable_secrets(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    env: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    for (key, value) in node.entries().unwrap_or_default() {
+        let name = key.text().unwrap_or_default();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(word) {
+            let diagnostic = Diagnostic::error("bad-name", format!("`{name}` is not the name of a variable"));
+            reader.problem(diagnostic, key.span, "letters, digits and `_`");
+        }
+        if env.contains_key(name) {
+            let message = format!("`{name}` is a variable in `env` and in `secrets`");
+            reader.problem(Diagnostic::error("conflicting-keys", message), key.span, "remove one of them");
+        }
+        not_a_value(reader, value);
+    }
+    reader.texts(node, "`secrets`")
+}
+
+/// Reports what is no parameter's name.
+fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
+    if value.text().is_some_and(|name| !name.starts_with('/')) {
+        let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
+            .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
+        reader.problem(diagnostic, value.span, "a parameter's name begins with `/`");
+    }
 }
 
 /// Secrets of a build: ids of the Dockerfile, and the SSM parameters that hold them.
@@ -147,11 +334,7 @@ fn secrets(reader: &mut Reader<'_>, node: &Node) -> BTreeMap<String, String> {
                 .help("it is what `id=` names in `RUN --mount=type=secret,id=...`");
             reader.problem(diagnostic, key.span, "letters, digits, `-`, `_` and `.`");
         }
-        if value.text().is_some_and(|name| !name.starts_with('/')) {
-            let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
-                .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
-            reader.problem(diagnostic, value.span, "a parameter's name begins with `/`");
-        }
+        not_a_value(reader, value);
     }
     reader.texts(node, "`secrets`")
 }

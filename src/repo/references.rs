@@ -1,5 +1,6 @@
 //! The repository put together from its files, and the names in them that refer to each other.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -209,15 +210,15 @@ fn check_pipeline(
         problems.push(with_suggestion(diagnostic, file, decoded.repository, name, &known, &place));
     }
     let known = names(&declared.services);
-    let mut built: Vec<&str> = Vec::new();
-    for step in &pipeline.steps {
-        let rollout = match &step.action {
-            Action::Build(build) => {
-                built.push(&build.image);
-                continue;
-            }
-            Action::Rollout(rollout) => rollout,
-        };
+    for (index, step) in pipeline.steps.iter().enumerate() {
+        let Action::Rollout(rollout) = &step.action else { continue };
+        let built: Vec<&str> = before(&pipeline.steps, index)
+            .into_iter()
+            .filter_map(|earlier| match &pipeline.steps[earlier].action {
+                Action::Build(build) => Some(build.image.as_str()),
+                Action::Run(_) | Action::Rollout(_) => None,
+            })
+            .collect();
         for service in &rollout.services {
             check_rollout(
                 Rolls { file, decoded, step, built: &built },
@@ -228,6 +229,18 @@ fn check_pipeline(
             );
         }
     }
+}
+
+/// The positions of the steps that have ended before the one at `index` begins.
+fn before(steps: &[Step], index: usize) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<usize> = steps[index].needs.clone();
+    while let Some(next) = open.pop() {
+        if found.insert(next) {
+            open.extend(&steps[next].needs);
+        }
+    }
+    found
 }
 
 /// A rollout step, and the images that are built before it.

@@ -12,6 +12,7 @@ macro_rules! starters {
 starters![
     "fleetwright.yaml",
     "pipelines/web.yaml",
+    "services/load.yaml",
     "services/web.yaml",
     "stacks/cluster.yaml",
     "templates/cloud-config/agent.yaml",
@@ -35,6 +36,8 @@ starters![
     "templates/cloudformation/network.yaml",
     "templates/scripts/agent.sh",
     "templates/scripts/announce.sh",
+    "templates/scripts/load.sh",
+    "templates/units/load.service",
 ];
 
 /// The files of a new repository for `project`: path, relative to its root, and text.

@@ -18,6 +18,7 @@ use crate::model::service::{
 };
 use crate::view::pipeline::took;
 use crate::view::time::human;
+use crate::view::words::count;
 
 const STYLE: &str = include_str!("pages.css");
 const SCRIPT: &str = include_str!("pages.js");
@@ -301,6 +302,10 @@ fn step_row(main: &mut String, step: &RunStep, now: DateTime<Utc>) {
         StepState::Inspecting | StepState::Building { .. } | StepState::Pushing { .. } => {
             ("busy", String::new())
         }
+        StepState::Preparing | StepState::Creating { .. } | StepState::Executing { attempt: 1, .. } => {
+            ("busy", String::new())
+        }
+        StepState::Executing { attempt, .. } => ("busy", format!("try {attempt}")),
         StepState::Deploying { .. } => ("busy", String::new()),
         StepState::Following { revision } => ("busy", format!("revision {revision}")),
         StepState::Releasing { revisions, stage: ReleaseStage::Back { reason }, .. } => {
@@ -324,6 +329,11 @@ fn step_row(main: &mut String, step: &RunStep, now: DateTime<Utc>) {
                 None => "built and pushed".to_owned(),
             };
             ("good", format!("<code title=\"{}\">{}</code> {how}", image.digest, image.digest.short()))
+        }
+        StepState::Succeeded { result: StepResult::Source { files } } => ("good", count(*files, "file")),
+        StepState::Succeeded { result: StepResult::Run { attempts: 1 } } => ("good", String::new()),
+        StepState::Succeeded { result: StepResult::Run { attempts } } => {
+            ("good", format!("at try {attempts}"))
         }
         StepState::Succeeded { result: StepResult::Rollout { service, revision } } => {
             ("good", format!("{} revision {revision}", esc(service.as_str())))

@@ -35,6 +35,7 @@ healthy() {
 identify() {
   if [ -r /run/metadata/flatcar ]; then . /run/metadata/flatcar; fi
   name=${COREOS_EC2_INSTANCE_ID:-$(cat /var/lib/cloud/data/instance-id 2>/dev/null || uname -n)}
+  role=$(sed -n 's/^role: *//p' /etc/fleetwright/agent.yaml)
   # Nothing is sent: it is the address that packets to the outside would leave from.
   address=$(ip -4 -o route get 198.51.100.1 | sed -n 's/.* src \([0-9.]*\).*/\1/p')
 }
@@ -44,7 +45,7 @@ announce() {
   etcd lease grant "$ttl" || return
   lease=$(echo "$answer" | sed -n 's/^lease \([0-9a-f]*\) granted.*/\1/p')
   value=$(printf '{"address": "%s", "role": "%s", "since": "%s"}' \
-    "$address" "<{ role }>" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+    "$address" "$role" "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
   if etcd put --lease="$lease" "/fleetwright/hosts/$name" "$value"; then
     say "announced as $name at $address"
   else

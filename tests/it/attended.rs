@@ -210,6 +210,12 @@ async fn a_command_s_container_ends_with_its_connection_whatever_dies() {
         "{text}"
     );
     assert_eq!(ended(&container), "0");
+    // What comes after the end of a terminal's input is shown, too.
+    let container = machine.start("t2e");
+    let stream = machine.open("t2e", &["sh", "-c", "echo ready; cat; sleep 1; echo late"], true).await;
+    let (end, text) = whole(stream, b"half a line", None).await;
+    assert!(end == End::Exit(0) && text.ends_with("half a linehalf a linelate\r\n"), "{end:?} {text:?}");
+    assert_eq!(ended(&container), "0");
     // Ctrl-C.
     let container = machine.start("t3");
     let stream = machine.open("t3", &["sh", "-c", "echo ready; sleep 4731; true"], false).await;

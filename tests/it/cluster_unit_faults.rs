@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fleetwright::model::machine::{Machine, Role};
-use fleetwright::model::service::InstanceState;
+use fleetwright::model::machine::Role;
 
-use crate::support::lab::{Lab, edit, poll, ready, root, service, tool};
+use crate::support::lab::{Lab, edit, poll, ready, root, tool};
+use crate::support::units::{active, placed, put, remove, sh, workers};
 use crate::support::visitor::Visitor;
 
 /// A unit that writes the time and its number into a file every 50 ms.
@@ -18,55 +18,6 @@ Description=Counts
 [Service]
 ExecStart=/bin/sh -c 'while :; do echo \"$(date +%%s%%N) ${FLEETWRIGHT_EPOCH}\" >> /run/ticks; sleep 0.05; done'
 ";
-
-fn put(lab: &Lab, path: &str, text: &str) {
-    let path = lab.infra.path().join(path);
-    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-    std::fs::write(path, text).expect("written");
-}
-
-fn sh(container: &str, script: &str) -> String {
-    tool("docker", &["exec", container, "sh", "-c", script])
-}
-
-fn workers(lab: &Lab) -> Vec<Machine> {
-    let machines =
-        lab.until("the cluster answers", Duration::from_secs(30), |found| Some(found.machines.clone()));
-    machines.into_iter().filter(|machine| machine.role == Role::Worker).collect()
-}
-
-/// Where the healthy instances of a service run, once there are exactly `count`.
-fn placed(lab: &Lab, name: &str, count: usize) -> Vec<Machine> {
-    lab.until(name, Duration::from_secs(120), |snapshot| {
-        let found = service(snapshot, name)?;
-        let healthy = found.instances.iter().all(|one| one.state == InstanceState::Healthy);
-        let on = |id| snapshot.machines.iter().find(|machine| machine.id == id).cloned();
-        let machines: Vec<Machine> =
-            found.instances.iter().filter_map(|one| on(one.machine.clone()?)).collect();
-        (healthy && machines.len() == count && found.instances.len() == count).then_some(machines)
-    })
-}
-
-/// The active units of a service on a machine.
-fn active(container: &str, service: &str) -> Vec<String> {
-    let list =
-        format!("systemctl list-units --plain --no-legend --state=active '{service}-*' | cut -d' ' -f1");
-    sh(container, &list).lines().map(str::to_owned).collect()
-}
-
-fn remove(lab: &Lab, names: &[&str]) {
-    for name in names {
-        lab.ok(&["remove", name, "--yes"]);
-        let _ = std::fs::remove_file(lab.infra.path().join(format!("services/{name}.yaml")));
-    }
-    for machine in workers(lab) {
-        for name in names {
-            let container = lab.container(&machine);
-            let gone = poll(Duration::from_secs(60), || active(&container, name).is_empty().then_some(()));
-            assert!(gone.is_some(), "{name} still runs on {container}");
-        }
-    }
-}
 
 /// What a ticker has written on a machine: when, in milliseconds, and its number.
 fn ticks(container: &str) -> Vec<(u64, u64)> {
@@ -472,6 +423,57 @@ fn what_machines_log_arrives_where_the_shipped_example_sends_it() {
     sh(&receiver, "pkill -f '[s]ystemd-journal-remote'; rm -rf /run/received");
 }
 
+/// The shipped announcer as a unit: its key is there while it runs, and is withdrawn when its machine is drained.
+#[test]
+fn workers_are_announced_by_the_shipped_unit_until_they_are_drained() {
+    let lab = Lab::up();
+    let machines = workers(&lab);
+    // The machines of the tests announce themselves from their cloud-config.
+    for machine in &machines {
+        sh(&lab.container(machine), "systemctl stop fleetwright-announce");
+    }
+    let asked = lab.snapshot().expect("the cluster answers").machines;
+    let asked = asked.iter().find(|machine| machine.role == Role::Control).expect("a control machine");
+    let asked = lab.container(asked);
+    let line = "set -a && . /run/fleetwright/etcd-client.env && etcdctl get --prefix /fleetwright/hosts/";
+    let announced = || -> BTreeSet<String> {
+        let text = sh(&asked, line);
+        let mut lines = text.lines();
+        let mut found = BTreeSet::new();
+        while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
+            if value.contains("\"role\": \"worker\"") {
+                found.insert(key.trim_start_matches("/fleetwright/hosts/").to_owned());
+            }
+        }
+        found
+    };
+    let names: BTreeSet<String> = machines.iter().map(|machine| machine.id.to_string()).collect();
+    let is = |what: &str, wanted: &BTreeSet<String>| {
+        let reached = poll(Duration::from_secs(60), || (announced() == *wanted).then_some(()));
+        assert!(reached.is_some(), "{what}: {:?} are announced, and not {wanted:?}", announced());
+    };
+    is("nobody announces the workers", &BTreeSet::new());
+    for file in ["services/announce.yaml", "templates/units/announce.service"] {
+        let text = std::fs::read_to_string(root().join("examples/units").join(file)).expect("the example");
+        put(&lab, file, &text);
+    }
+    lab.ok(&["deploy", "announce", "--yes"]);
+    placed(&lab, "announce", 2);
+    is("both run the unit", &names);
+    let drained = &machines[0];
+    lab.ok(&["drain", drained.id.as_str()]);
+    let others: BTreeSet<String> =
+        names.iter().filter(|name| *name != drained.id.as_str()).cloned().collect();
+    is("one is drained", &others);
+    lab.undrain(drained);
+    is("it takes work again", &names);
+    remove(&lab, &["announce"]);
+    is("the unit is removed", &BTreeSet::new());
+    for machine in &machines {
+        sh(&lab.container(machine), "systemctl start fleetwright-announce");
+    }
+}
+
 /// A hundred units beside a hundred plain tasks of the engine: how long both take to run and to be gone. The figures are
 /// printed, in the same run.
 #[test]
@@ -540,7 +542,7 @@ fn a_hundred_units_take_little_longer_than_a_hundred_tasks() {
 }
 
 /// The image of the demo's application, which every worker can pull.
-fn image(lab: &Lab) -> String {
+pub fn image(lab: &Lab) -> String {
     let commit = crate::faults::deploy(lab, &crate::faults::unique("units"));
     assert!(!commit.is_empty());
     let script = "docker service inspect web --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}'";

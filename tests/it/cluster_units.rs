@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleetwright::model::machine::Role;
 use fleetwright::model::service::InstanceState;
 use fleetwright::port::cluster::Snapshot;
 
-use crate::support::lab::{Lab, poll, service, tool};
+use crate::support::lab::{Lab, poll, service};
+use crate::support::units::{self, put, sh};
 
 /// A unit for every worker, with a secret, a file of its own, and a health check.
 const SERVICE: &str = "\
@@ -62,27 +62,18 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 18080), Handler).serve_forever()
 type Processes = BTreeMap<String, String>;
 
 fn write(lab: &Lab, word: &str) {
-    let folder = lab.infra.path();
     for (path, text) in [
         ("services/hello.yaml", SERVICE),
         ("templates/units/hello.service", &unit(word)),
         ("templates/files/hello.txt", "from a file\n"),
         ("templates/files/hello.py", SCRIPT),
     ] {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, text).expect("written");
+        put(lab, path, text);
     }
 }
 
 fn workers(lab: &Lab) -> Vec<String> {
-    let snapshot = lab.snapshot().expect("the cluster answers");
-    let workers = snapshot.machines.iter().filter(|machine| machine.role == Role::Worker);
-    workers.map(|machine| lab.container(machine)).collect()
-}
-
-fn sh(container: &str, script: &str) -> String {
-    tool("docker", &["exec", container, "sh", "-c", script])
+    units::workers(lab).iter().map(|machine| lab.container(machine)).collect()
 }
 
 /// The units of the service on a machine, with their main processes.

@@ -24,7 +24,7 @@ fn a_newcomer_sees_the_whole_journey() {
         println!("{line}");
         let value: serde_json::Value = serde_json::from_str(&line).expect("a JSON object a line");
         assert_eq!(value["version"], 1);
-        if value["step"] == 6 {
+        if value["step"] == 7 {
             break_a_part();
         }
         if !value["result"].is_null() {
@@ -42,6 +42,10 @@ fn a_newcomer_sees_the_whole_journey() {
     }
     assert!(result["probe"]["answers"]["v3"].is_null(), "a broken version answered: {}", result["probe"]);
     assert_eq!(result["rolled"].as_array().map(Vec::len), Some(2));
+    assert_eq!(result["failed"], "run test: exit status 1");
+    let instances = result["unit"]["instances"].as_array().expect("a list");
+    let healthy = instances.iter().filter(|instance| instance["state"] == "healthy").count();
+    assert_eq!(healthy, 2, "the unit runs on both new workers: {}", result["unit"]);
     let states: Vec<_> =
         result["service"]["history"].as_array().expect("a list").iter().map(|r| &r["state"]).collect();
     assert_eq!(states, ["rolled-back", "running", "replaced"]);

@@ -11,7 +11,7 @@ use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
-use fleetwright::driver::pipeline::Ending;
+use fleetwright::adapter::step_containers::EngineSteps;
 use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, look};
 use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work, work_until};
@@ -22,6 +22,7 @@ use fleetwright::model::run::{
     BuildSpec, Run, RunConfig, RunId, RunState, StepAction, StepResult, StepState,
 };
 use fleetwright::model::service::{Limits, Scale, ServiceSpec, UpdatePolicy};
+use fleetwright::plan::run::Ending;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use tokio::sync::watch;
 
@@ -121,9 +122,11 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
     // The frame's `main` does this in the real process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mask = Mask::default();
+    let images = Arc::new(DockerImages::new(registry.host(), source, mask.clone()).expect("Docker"));
     Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
-        images: Arc::new(DockerImages::new(registry.host(), source, mask.clone()).expect("Docker")),
+        steps: Arc::new(EngineSteps::new(Arc::clone(&images), &home.display().to_string())),
+        images,
         connect: Arc::new(Connected(cluster.clone())),
         journal: Arc::new(MaskedJournal::new(
             SqliteJournal::open(&journal_path(home)).expect("a journal"),
@@ -166,6 +169,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         push: host.into(),
         pull: "registry.internal:5000".into(),
         steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
+        needs: Vec::new(),
         timeouts: Vec::new(),
     }
 }

@@ -16,16 +16,16 @@ use crate::support::git::Origin;
 use crate::support::registry::{PASSWORD, Registry};
 
 /// An infra repository with one pipeline, and everything around it.
-struct Site {
-    folder: tempfile::TempDir,
-    registry: Registry,
-    origin: Origin,
-    cluster: FakeCluster,
+pub struct Site {
+    pub folder: tempfile::TempDir,
+    pub registry: Registry,
+    pub origin: Origin,
+    pub cluster: FakeCluster,
     variables: Vec<(&'static str, String)>,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let registry = Registry::start();
         let origin = Origin::new();
@@ -72,18 +72,18 @@ impl Site {
     }
 
     /// Starts `serve` and waits until it says where its page is.
-    fn serve(&self) -> Serve {
+    pub fn serve(&self) -> Serve {
         Serve::start(self.command(&["serve", "--listen", "127.0.0.1:0"]))
     }
 
-    fn run(&self, arguments: &[&str]) -> (bool, String, String) {
+    pub fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         let output = self.command(arguments).output().expect("fleetwright can be run");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
         (output.status.success(), text(output.stdout), text(output.stderr))
     }
 
     /// A client that bears the token that `serve` made.
-    fn client(&self) -> reqwest::Client {
+    pub fn client(&self) -> reqwest::Client {
         let file = self.folder.path().join("home/serve/shop/page-token");
         let token = std::fs::read_to_string(file).expect("a token");
         let bearer = format!("Bearer {token}").parse().expect("a header");
@@ -92,7 +92,7 @@ impl Site {
     }
 
     /// What `pipeline list` says.
-    fn runs(&self) -> Vec<Value> {
+    pub fn runs(&self) -> Vec<Value> {
         let (good, stdout, stderr) = self.run(&["pipeline", "list", "-o", "json"]);
         assert!(good, "{stderr}");
         let document: Value = serde_json::from_str(&stdout).expect("JSON");
@@ -100,7 +100,7 @@ impl Site {
     }
 
     /// Waits until the newest run is as wanted.
-    fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let limit = Instant::now() + Duration::from_secs(90);
         loop {
             let runs = self.runs();
@@ -120,9 +120,9 @@ impl Drop for Site {
 }
 
 /// A running `serve`.
-struct Serve {
+pub struct Serve {
     process: Child,
-    page: String,
+    pub page: String,
     said: mpsc::Receiver<String>,
 }
 
@@ -145,13 +145,13 @@ impl Serve {
     }
 
     /// As a power cut would.
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
     /// As Ctrl-C would; gives what it said until its end.
-    fn interrupt(mut self) -> (bool, Vec<String>) {
+    pub fn interrupt(mut self) -> (bool, Vec<String>) {
         let pid = self.process.id().to_string();
         Command::new("kill").args(["-INT", &pid]).status().expect("kill can be run");
         let status = self.process.wait().expect("it ends");
@@ -166,7 +166,7 @@ impl Drop for Serve {
     }
 }
 
-fn busybox() -> Vec<u8> {
+pub fn busybox() -> Vec<u8> {
     std::fs::read("/bin/busybox").expect("busybox (package busybox-static) is installed")
 }
 
@@ -386,7 +386,7 @@ fn assert_private(path: &Path) {
 }
 
 /// Looks into every file that was left behind.
-fn assert_no_secret(folder: &Path) {
+pub fn assert_no_secret(folder: &Path) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

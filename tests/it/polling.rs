@@ -8,6 +8,7 @@ use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
+use fleetwright::adapter::step_containers::EngineSteps;
 use fleetwright::driver::pipeline::poll::{Watched, look};
 use fleetwright::driver::pipeline::run::{Connect, Parts};
 use fleetwright::event::Events;
@@ -32,11 +33,13 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
     let (home, origin) = (tempfile::tempdir().expect("a folder"), Origin::new());
     // The frame's `main` does this in the real process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let images = Arc::new(
+        DockerImages::new("polling.invalid", CredentialSource::None, Mask::default()).expect("Docker"),
+    );
     let parts = Parts {
         git: Arc::new(Mirrors::new(home.path().join("repos"))),
-        images: Arc::new(
-            DockerImages::new("polling.invalid", CredentialSource::None, Mask::default()).expect("Docker"),
-        ),
+        steps: Arc::new(EngineSteps::new(images.clone(), "polling")),
+        images,
         connect: Arc::new(Connected),
         journal: Arc::new(SqliteJournal::open(&journal_path(home.path())).expect("a journal")),
         locks: Arc::new(FileLocks::new(home.path().join("locks"))),

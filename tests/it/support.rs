@@ -16,6 +16,7 @@ pub mod rendezvous;
 pub mod rights;
 pub mod shipped;
 pub mod swarm;
+pub mod units;
 pub mod visitor;
 pub mod walkthrough;
 

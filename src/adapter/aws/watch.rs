@@ -10,11 +10,9 @@ use aws_sdk_cloudformation::config::interceptors::{
 use aws_sdk_cloudformation::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_cloudformation::error::BoxError;
 use aws_sdk_ssm::config::http::HttpRequest;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::failure;
-
-/// A call of which nothing was heard for so long was given up by who made it.
-const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The header that all attempts of a call have in common.
 const INVOCATION: &str = "amz-sdk-invocation-id";
@@ -39,7 +37,6 @@ struct Call {
     operation: String,
     address: String,
     since: Instant,
-    heard: Instant,
     attempts: u32,
     last: Option<String>,
 }
@@ -51,9 +48,8 @@ pub struct Watch(Arc<Mutex<HashMap<String, Call>>>);
 impl Watch {
     /// The call that has been under way longest.
     pub fn longest(&self) -> Option<UnderWay> {
-        let mut calls = self.0.lock().ok()?;
+        let calls = self.0.lock().ok()?;
         let now = Instant::now();
-        calls.retain(|_, call| now.duration_since(call.heard) < FORGOTTEN);
         let call = calls.values().min_by_key(|call| call.since)?;
         Some(UnderWay {
             operation: call.operation.clone(),
@@ -74,7 +70,7 @@ impl Intercept for Watch {
         &self,
         context: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let request = context.request();
         let address = address(request.uri());
@@ -88,12 +84,13 @@ impl Intercept for Watch {
                 operation,
                 address,
                 since: now,
-                heard: now,
                 attempts: 0,
                 last: None,
             });
-            call.heard = now;
             call.attempts += 1;
+            if bag.load::<Kept>().is_none() {
+                bag.interceptor_state().store_put(Kept { id: id.to_owned(), calls: self.clone() });
+            }
         }
         Ok(())
     }
@@ -108,7 +105,6 @@ impl Intercept for Watch {
         if let (Some(id), Ok(mut calls)) = (id, self.0.lock())
             && let Some(call) = calls.get_mut(id)
         {
-            call.heard = Instant::now();
             call.last = match (context.response(), context.output_or_error()) {
                 (_, Some(Ok(_)) | None) => None,
                 (Some(response), Some(Err(_))) => Some(format!("HTTP status {}", response.status().as_u16())),
@@ -129,6 +125,25 @@ impl Intercept for Watch {
             calls.remove(id);
         }
         Ok(())
+    }
+}
+
+/// Lies with the state of a call, and goes with it, also when whoever made the call drops it.
+#[derive(Debug)]
+struct Kept {
+    id: String,
+    calls: Watch,
+}
+
+impl Storable for Kept {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Ok(mut calls) = self.calls.0.lock() {
+            calls.remove(&self.id);
+        }
     }
 }
 
@@ -166,7 +181,35 @@ fn operation(request: &HttpRequest) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::Credentials;
+    use aws_sdk_ssm::config::{BehaviorVersion, Region};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_is_not_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let watch = Watch::default();
+        let config = aws_sdk_ssm::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .endpoint_url(format!("http://{}", silent.local_addr().expect("an address")))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .interceptor(watch.clone())
+            .build();
+        let call = aws_sdk_ssm::Client::from_conf(config).get_parameter().name("/a").send();
+        let sent = async {
+            while watch.longest().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            answer = call => panic!("nobody answers: {answer:?}"),
+            () = sent => {}
+        }
+        assert_eq!(watch.longest(), None);
+    }
 
     #[test]
     fn a_request_is_told_by_its_action_target_or_path() {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::history::{self, Record};
 use super::observe::{self, Observed};
-use super::spec::{self, OnFailure};
+use super::spec::OnFailure;
 use super::{Change, Swarm};
 use crate::model::desired::{Document, Held, HeldState};
 use crate::model::name::ServiceName;
@@ -44,15 +44,8 @@ impl Holder for Swarm {
             reason,
         })?;
         let pull = self.pull(&deployment.registry).await?;
-        self.mark_nodes(&observed).await?;
         let deployment = self.restorable(&deployment).await?;
-        self.settle_volumes(&observed, &deployment).await?;
-        if deployment.network {
-            self.engine.ensure_network().await?;
-        }
-        let attached = self.attach(&observed, &deployment).await?;
-        let mut spec = spec::service_spec(&deployment, wanted.number, OnFailure::RollBack);
-        attached.complete(&mut spec)?;
+        let spec = self.specified(&observed, &deployment, wanted.number, OnFailure::RollBack, None).await?;
         let changed = match service {
             Some(service) => self.engine.update_service(service, spec, pull).await,
             None => self.create(spec, pull).await,

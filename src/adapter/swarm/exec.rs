@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream;
 use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, split};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, split};
 use tokio::time::{Instant, sleep};
 
 use super::Swarm;
@@ -23,6 +23,7 @@ use super::engine::Engine;
 use super::jobs::OCCURRENCE;
 use super::placeholder::UNITS;
 use super::spec::{PROBE_IN_CONTAINER, SERVICE, TASK};
+use super::terminal_input::TerminalInput;
 use crate::adapter::process_tree;
 use crate::model::frame::{CHUNK, Signal, Size};
 use crate::port::cluster::ClusterError;
@@ -84,7 +85,11 @@ impl Containers for Swarm {
         let engine = self.engine.clone();
         let output: Output =
             output.map(move |item| item.map_err(|error| engine.error(doing, error.into()))).boxed();
-        let input = request.input.then(|| Box::new(writer) as Box<_>);
+        let input: Option<Box<dyn AsyncWrite + Send + Unpin>> = match (request.input, terminal) {
+            (false, _) => None,
+            (true, None) => Some(Box::new(writer)),
+            (true, Some(_)) => Some(Box::new(TerminalInput::new(writer))),
+        };
         Ok(Process { input, output, handle })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::models::{
     Config, EndpointPortConfigProtocolEnum, Node, NodeSpecAvailabilityEnum as Availability, NodeState,
-    Service, ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
+    Service, ServiceSpec, ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
 };
 use chrono::{DateTime, Utc};
 
@@ -379,16 +379,27 @@ pub fn takes_work(node: &Node) -> bool {
 
 /// Whether a service's placement allows the node.
 pub fn fits(service: &Service, node: &Node) -> bool {
-    let constraints = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.task_template.as_ref())
-        .and_then(|template| template.placement.as_ref())
-        .and_then(|placement| placement.constraints.as_deref())
-        .unwrap_or_default();
+    service.spec.as_ref().is_none_or(|spec| is_allowed(spec, node))
+}
+
+fn is_allowed(spec: &ServiceSpec, node: &Node) -> bool {
+    let placement = spec.task_template.as_ref().and_then(|template| template.placement.as_ref());
+    let constraints = placement.and_then(|placement| placement.constraints.as_deref()).unwrap_or_default();
     let none = HashMap::new();
     let labels = node.spec.as_ref().and_then(|spec| spec.labels.as_ref()).unwrap_or(&none);
     spec::fits(constraints, labels)
+}
+
+/// Whether one instance more than there should be could run, as far as `max_per_machine` decides that.
+pub fn has_room(nodes: &[Node], spec: &ServiceSpec) -> bool {
+    let placement = spec.task_template.as_ref().and_then(|template| template.placement.as_ref());
+    let replicas = spec.mode.as_ref().and_then(|mode| mode.replicated.as_ref()?.replicas);
+    let (Some(most), Some(replicas)) = (placement.and_then(|placement| placement.max_replicas), replicas)
+    else {
+        return true;
+    };
+    let machines = nodes.iter().filter(|node| takes_work(node) && is_allowed(spec, node)).count();
+    most == 0 || most.saturating_mul(i64::try_from(machines).unwrap_or(i64::MAX)) > replicas
 }
 
 /// Whether a task still runs or is still meant to.

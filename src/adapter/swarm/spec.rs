@@ -68,8 +68,8 @@ pub const NETWORK: &str = "fleetwright";
 const GRACE_AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// Time between the end of an instance and the start of the one that replaces it.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
-/// Time between two instances of a rollout. Without it, the engine may replace the next one before it notices that the
-/// last one has failed.
+/// Time between two instances of a rollout that stops them first, or has no health check. Without it, the engine may
+/// replace the next one before it notices that the last one has failed.
 const NOTICE: Duration = Duration::from_millis(500);
 
 /// Whether the rollout of a specification may be undone by the engine.
@@ -92,13 +92,15 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
         || spec.container.named_volumes().next().is_some()
         // The old instance holds the numbers that keep it apart from others, too.
         || units.is_some_and(|units| units.exclusive || !units.apart.is_empty());
+    // What runs counts as healthy then, also if it is about to end.
+    let unchecked = spec.health.is_none();
     let (template, id) = template(deployment);
     let labels = HashMap::from([
         (SERVICE.to_owned(), spec.name.to_string()),
         (REVISION.to_owned(), number.to_string()),
         (TEMPLATE.to_owned(), id),
     ]);
-    ServiceSpec {
+    let mut specified = ServiceSpec {
         name: Some(spec.name.to_string()),
         labels: Some(labels),
         mode: Some(match spec.scale {
@@ -111,30 +113,22 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
         task_template: Some(template),
         update_config: Some(ServiceSpecUpdateConfig {
             parallelism: Some(i64::from(spec.update.parallel.max(1))),
-            delay: Some(nanos(NOTICE)),
             failure_action: Some(match on_failure {
                 OnFailure::RollBack => ServiceSpecUpdateConfigFailureActionEnum::ROLLBACK,
                 OnFailure::Stop => ServiceSpecUpdateConfigFailureActionEnum::PAUSE,
             }),
+            delay: unchecked.then(|| nanos(NOTICE)),
             monitor: Some(nanos(spec.update.monitor)),
             max_failure_ratio: Some(0.0),
-            order: Some(if exclusive {
-                ServiceSpecUpdateConfigOrderEnum::STOP_FIRST
-            } else {
-                ServiceSpecUpdateConfigOrderEnum::START_FIRST
-            }),
+            order: Some(ServiceSpecUpdateConfigOrderEnum::START_FIRST),
         }),
         rollback_config: Some(ServiceSpecRollbackConfig {
             parallelism: Some(i64::from(spec.update.parallel.max(1))),
-            delay: Some(nanos(NOTICE)),
+            delay: unchecked.then(|| nanos(NOTICE)),
             failure_action: Some(ServiceSpecRollbackConfigFailureActionEnum::PAUSE),
             monitor: Some(nanos(spec.update.monitor)),
             max_failure_ratio: Some(0.0),
-            order: Some(if exclusive {
-                ServiceSpecRollbackConfigOrderEnum::STOP_FIRST
-            } else {
-                ServiceSpecRollbackConfigOrderEnum::START_FIRST
-            }),
+            order: Some(ServiceSpecRollbackConfigOrderEnum::START_FIRST),
         }),
         // Virtual addresses and the routing mesh need IPVS, which not every kernel has;
         // and a balancer must know each instance to take one out before it stops.
@@ -158,6 +152,22 @@ pub fn service_spec(deployment: &Deployment, number: u64, on_failure: OnFailure)
             ),
         }),
         networks: None,
+    };
+    if exclusive {
+        stop_first(&mut specified);
+    }
+    specified
+}
+
+/// Has rollouts stop an instance before they start the one that replaces it.
+pub fn stop_first(spec: &mut ServiceSpec) {
+    if let Some(update) = &mut spec.update_config {
+        update.order = Some(ServiceSpecUpdateConfigOrderEnum::STOP_FIRST);
+        update.delay = Some(nanos(NOTICE));
+    }
+    if let Some(rollback) = &mut spec.rollback_config {
+        rollback.order = Some(ServiceSpecRollbackConfigOrderEnum::STOP_FIRST);
+        rollback.delay = Some(nanos(NOTICE));
     }
 }
 

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::time::sleep;
 
-use crate::adapter::swarm::{archive, image};
+use crate::adapter::swarm::{placeholder_archive, placeholder_image};
 
 /// Time between two checks that it is there.
 const CHECK: Duration = Duration::from_secs(30);
 
 /// Keeps the image of placeholders in the engine, until dropped.
 pub async fn keep_image(docker: Docker) -> std::convert::Infallible {
-    let image = image();
+    let image = placeholder_image();
     loop {
         match docker.inspect_image(&image).await {
             Ok(_) => {}
@@ -32,7 +32,7 @@ pub async fn keep_image(docker: Docker) -> std::convert::Infallible {
 }
 
 async fn load(docker: &Docker) -> Result<(), String> {
-    let archive = archive().map_err(|error| error.to_string())?;
+    let archive = placeholder_archive().map_err(|error| error.to_string())?;
     let body = bollard::body_full(Bytes::from(archive));
     let mut loading = std::pin::pin!(docker.import_image(ImportImageOptions::default(), body, None));
     while let Some(step) = loading.next().await {

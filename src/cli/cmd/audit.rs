@@ -135,7 +135,7 @@ fn document(changes: &[Change], missing: &[(String, String)]) -> serde_json::Val
 
 /// What was copied to the project's bucket.
 async fn bucket(context: &Context, filter: &Filter) -> Result<Found, Failure> {
-    let repository = context.repository()?;
+    let repository = context.project()?;
     let environment = context.environment(&repository)?;
     let archive = context.aws(environment).await?.archive(&repository.project);
     let folder = folder(repository.project.as_str(), environment.name.as_str(), environment.cluster.as_str());

@@ -20,7 +20,7 @@ use crate::cli::stacks::signals;
 use crate::driver::pipeline::config::source;
 use crate::driver::pipeline::poll::{self, Watched};
 use crate::driver::pipeline::queue;
-use crate::driver::pipeline::run::Wish;
+use crate::driver::pipeline::run::{Parts, Wish, sweep};
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
 use crate::model::run::RunState;
@@ -35,6 +35,8 @@ use crate::view::words::count;
 
 /// The time between two tries to reach the cluster.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Time between two looks for what killed processes have left on the engine.
+const SWEEP: Duration = Duration::from_secs(3600);
 
 /// Watches git repositories and runs their pipelines; serves the page
 #[derive(Debug, clap::Args)]
@@ -119,6 +121,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     readers.spawn(server.serve(limits::answered_within(app, limits::ANSWER).into_make_service()));
     let mut watchers = JoinSet::new();
     watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
+    watchers.spawn(sweep_again(shop.parts.clone()));
     let mut workers: JoinSet<Result<(), JournalError>> = JoinSet::new();
     for pipeline in &shop.repository.pipelines {
         let (parts, name, wished) = (shop.parts.clone(), pipeline.name.clone(), wished.clone());
@@ -215,6 +218,14 @@ async fn look_at_cluster(cluster: Arc<dyn Cluster>, seen: watch::Sender<Seen>) {
         };
         seen.send_modify(|seen| seen.lost = Some(lost));
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Removes what killed processes have left on the engine.
+async fn sweep_again(parts: Parts) {
+    loop {
+        sweep(&parts).await;
+        tokio::time::sleep(SWEEP).await;
     }
 }
 

@@ -34,7 +34,7 @@ impl Context {
     /// The cluster of the environment that was asked for. Nothing is asked of it yet.
     ///
     /// # Errors
-    /// When the repository is not right, or a variable that this needs is not set.
+    /// When fleetwright.yaml is not right, or a variable that this needs is not set.
     pub async fn cluster(&self) -> Result<Arc<dyn Cluster>, Failure> {
         Ok(self.cluster_api().await?)
     }
@@ -63,16 +63,16 @@ impl Context {
     /// Refuses `command` where the environment is protected and was not named.
     ///
     /// # Errors
-    /// When it is, or the repository is not right.
+    /// When it is, or fleetwright.yaml is not right.
     pub fn may_change(&self, command: &str) -> Result<(), Failure> {
-        let repository = self.repository()?;
+        let repository = self.project()?;
         may_change(self, self.environment(&repository)?, command)
     }
 
     /// The API of the cluster of the environment that was asked for. Nothing is asked of it yet.
     ///
     /// # Errors
-    /// When the repository is not right, or a variable that this needs is not set.
+    /// When fleetwright.yaml is not right, or a variable that this needs is not set.
     pub async fn cluster_api(&self) -> Result<Arc<ClusterApi>, Failure> {
         if let Some(endpoint) = variable(ENDPOINT) {
             let credential = match token() {
@@ -81,7 +81,7 @@ impl Context {
             };
             return Ok(Arc::new(ClusterApi::new(Source::Fixed(access(&endpoint, credential)?))));
         }
-        let repository = self.repository()?;
+        let repository = self.project()?;
         let environment = self.environment(&repository)?;
         self.cluster_api_of(&repository, environment).await
     }
@@ -115,18 +115,18 @@ impl Context {
     /// The name of the cluster of the environment that was asked for.
     ///
     /// # Errors
-    /// When the repository is not right.
+    /// When fleetwright.yaml is not right.
     pub fn cluster_name(&self) -> Result<ClusterName, Failure> {
-        let repository = self.repository()?;
+        let repository = self.project()?;
         Ok(self.environment(&repository)?.cluster.clone())
     }
 
     /// What is kept of its services in the project's bucket.
     ///
     /// # Errors
-    /// When the repository is not right, or a variable that this needs is not set.
+    /// When fleetwright.yaml is not right, or a variable that this needs is not set.
     pub async fn records(&self) -> Result<KeptRecords, Failure> {
-        let repository = self.repository()?;
+        let repository = self.project()?;
         let environment = self.environment(&repository)?;
         let aws = self.aws(environment).await?;
         let (project, name) = (&repository.project, environment.name.as_str());

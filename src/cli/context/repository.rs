@@ -1,12 +1,12 @@
 //! Finding, reading and rendering the infra repository that a command works on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Context;
 use crate::cli::failure::Failure;
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
-use crate::repo::{self, PROJECT_FILE};
+use crate::repo::{self, Loaded, PROJECT_FILE};
 use crate::source::suggest;
 use crate::view;
 
@@ -46,7 +46,16 @@ impl Context {
     /// # Errors
     /// When there is none, or every error in it.
     pub fn repository(&self) -> Result<Repository, Failure> {
-        self.repository_at(&self.root()?)
+        self.finished(repo::load(&self.root()?))
+    }
+
+    /// The repository with what stands in fleetwright.yaml alone, for commands that need nothing else of it: they
+    /// must work while another file is broken.
+    ///
+    /// # Errors
+    /// When there is none, or every error in that file.
+    pub fn project(&self) -> Result<Repository, Failure> {
+        self.finished(repo::load_project(&self.root()?))
     }
 
     /// The repository, where there is one: some commands need none.
@@ -54,11 +63,10 @@ impl Context {
     /// # Errors
     /// Every error in it.
     pub fn repository_if_any(&self) -> Result<Option<Repository>, Failure> {
-        self.root().ok().map(|root| self.repository_at(&root)).transpose()
+        self.root().ok().map(|root| self.finished(repo::load(&root))).transpose()
     }
 
-    fn repository_at(&self, root: &Path) -> Result<Repository, Failure> {
-        let loaded = repo::load(root);
+    fn finished(&self, loaded: Loaded) -> Result<Repository, Failure> {
         let files = loaded.files();
         match loaded.finish() {
             Ok((repository, warnings)) => {

@@ -1,5 +1,7 @@
 //! The demo's application: a small git repository with one commit a version.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::{IndexAddOption, Repository, Signature};
@@ -15,6 +17,8 @@ pub enum Version {
     Second,
     /// Answers `v3`, but has lost the file that its health check asks for.
     Broken,
+    /// Does not say which version it is, which its own tests notice.
+    Untested,
 }
 
 impl Version {
@@ -24,6 +28,7 @@ impl Version {
             Self::First => "v1",
             Self::Second => "v2",
             Self::Broken => "v3",
+            Self::Untested => "welcome",
         }
     }
 
@@ -32,12 +37,23 @@ impl Version {
             Self::First => "Greet visitors",
             Self::Second => "Greet them better",
             Self::Broken => "Tidy up, health page included",
+            Self::Untested => "Greet them without a version",
         }
     }
 }
 
 /// The image is made from the base that the demo put into the registry: nothing comes from outside.
 const DOCKERFILE: &str = "FROM demo/base:1\nCOPY www /www\n";
+
+/// The application's tests, with what a shell has on its own.
+const TESTS: &str = "\
+#!/bin/sh
+read -r greeting < www/index.html
+case \"$greeting\" in
+  v[0-9]*) echo \"the page is $greeting\" ;;
+  *) echo \"the page says '$greeting', which is no version\"; exit 1 ;;
+esac
+";
 
 /// The application's repository.
 #[derive(Debug)]
@@ -75,9 +91,12 @@ impl Application {
             std::fs::write(self.path.join(name), text).map_err(|error| cannot("writing", &self.path, &error))
         };
         write("Dockerfile", DOCKERFILE)?;
+        write("test.sh", TESTS)?;
+        std::fs::set_permissions(self.path.join("test.sh"), Permissions::from_mode(0o755))
+            .map_err(|error| cannot("writing", &self.path, &error))?;
         write("www/index.html", &format!("{}\n", version.text()))?;
         match version {
-            Version::First | Version::Second => write("www/health", "ok\n")?,
+            Version::First | Version::Second | Version::Untested => write("www/health", "ok\n")?,
             Version::Broken => std::fs::remove_file(self.path.join("www/health"))
                 .map_err(|error| cannot("writing", &self.path, &error))?,
         }

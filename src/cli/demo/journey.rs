@@ -19,9 +19,11 @@ use super::stage::Stage;
 use super::{infra, screen, server};
 
 /// How many steps are shown.
-const STEPS: usize = 9;
+const STEPS: usize = 11;
 /// The service that the demo's application is.
 const SERVICE: &str = "web";
+/// The service that is a unit of systemd on every worker.
+const UNIT: &str = "load";
 /// Where the fleet is described.
 const STACKS: &str = "stacks/cluster.yaml";
 /// The workers' setting, a line of their cloud-config, that the demo changes.
@@ -37,6 +39,10 @@ pub struct Outcome {
     pub probe: Report,
     /// The service.
     pub service: ServiceStatus,
+    /// The service that is a unit.
+    pub unit: ServiceStatus,
+    /// Why the run of the commit that fails its tests has failed.
+    pub failed: String,
     /// The machines.
     pub machines: Vec<Machine>,
     /// The workers before the roll; none of them is left.
@@ -99,6 +105,10 @@ pub async fn run(context: &Context, name: &LocalName) -> Result<(), Failure> {
     };
     stage.say("From here on a visitor asks the service 20 times a second, each time on a new connection.");
 
+    stage.step("A systemd unit runs on every worker");
+    stage.run(&["deploy", UNIT, "--yes"], &[0]).await?;
+    stage.run(&["logs", UNIT], &[0]).await?;
+
     stage.step("A second commit rolls out");
     let second = application.commit(Version::Second)?;
     stage.say(&format!("$ git commit -m v2       {}", &second[..7]));
@@ -112,18 +122,35 @@ pub async fn run(context: &Context, name: &LocalName) -> Result<(), Failure> {
     stage.run(&["status", SERVICE], &[0]).await?;
     screen::visitor(&stage, &probe.report());
 
+    stage.step("A fourth commit fails its tests and is not deployed");
+    let fourth = application.commit(Version::Untested)?;
+    stage.say(&format!("$ git commit -m v4       {}", &fourth[..7]));
+    let failed = wait(&stage, &format!("{} to fail its tests", &fourth[..7]), || async {
+        let runs = stage.ask(&["pipeline", "list", "--output", "json"]).await?;
+        let runs: serde_json::Value = serde_json::from_str(&runs).ok()?;
+        let run = runs["runs"].as_array()?.iter().find(|run| run["commit"] == fourth.as_str())?.clone();
+        (run["state"] == "failed").then(|| run["reason"].as_str().unwrap_or_default().to_owned())
+    })
+    .await?;
+    stage.run(&["pipeline", "list"], &[0]).await?;
+    screen::visitor(&stage, &probe.report());
+
     let rolled = roll(&mut stage).await?;
     let report = probe.finish().await;
+    let unit = wait(&stage, "the unit to run on the new workers", || async {
+        named(&snapshot(&stage).await?, UNIT).filter(ServiceStatus::is_whole)
+    })
+    .await?;
     let snapshot = snapshot(&stage).await.ok_or_else(unreachable_cluster)?;
-    let service =
-        snapshot.services.into_iter().find(|service| service.name.as_str() == SERVICE).ok_or_else(|| {
-            Failure::failed("the service is gone from the cluster", "see `fleetwright status`")
-        })?;
-    let project = context.repository()?.project;
+    let service = named(&snapshot, SERVICE)
+        .ok_or_else(|| Failure::failed("the service is gone from the cluster", "see `fleetwright status`"))?;
+    let project = context.project()?.project;
     let password = page_token_file(&state_folder(project.as_str())?);
     let outcome = Outcome {
         probe: report,
         service,
+        unit,
+        failed,
         machines: snapshot.machines,
         rolled,
         took: stage.elapsed(),
@@ -209,7 +236,7 @@ async fn fleet(stage: &mut Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Steps 8 and 9: a line of cloud-config, planned down to the machines, and rolled.
+/// The last two steps: a line of cloud-config, planned down to the machines, and rolled.
 async fn roll(stage: &mut Stage) -> Result<Vec<MachineId>, Failure> {
     stage.step("A changed line of cloud-config is planned down to the machines");
     infra::edit(stage.infra(), STACKS, "workers:", EDIT.0, EDIT.1)?;
@@ -235,6 +262,10 @@ fn workers(snapshot: &Snapshot) -> BTreeSet<MachineId> {
     snapshot.machines.iter().filter(|m| m.role == Role::Worker).map(|m| m.id.clone()).collect()
 }
 
+fn named(snapshot: &Snapshot, name: &str) -> Option<ServiceStatus> {
+    snapshot.services.iter().find(|service| service.name.as_str() == name).cloned()
+}
+
 fn unreachable_cluster() -> Failure {
     Failure::failed(
         "the cluster does not answer",
@@ -251,7 +282,7 @@ async fn wait_for_revision(stage: &Stage, commit: &str, state: RevisionState) ->
     let what = format!("{} to be {}", &commit[..7], state.words());
     wait(stage, &what, || async {
         let snapshot = snapshot(stage).await?;
-        let service = snapshot.services.iter().find(|service| service.name.as_str() == SERVICE)?;
+        let service = named(&snapshot, SERVICE)?;
         let revision = service.history.iter().find(|revision| revision.origin.commit == commit)?;
         (revision.state == state && service.is_whole()).then_some(())
     })

@@ -37,6 +37,8 @@ pub async fn last(stage: &Stage, outcome: &Outcome, application: &Path) -> Resul
             "result": {
                 "probe": outcome.probe,
                 "service": outcome.service,
+                "unit": outcome.unit,
+                "failed": outcome.failed,
                 "machines": outcome.machines,
                 "rolled": outcome.rolled,
                 "seconds": outcome.took.as_secs(),
@@ -49,7 +51,7 @@ pub async fn last(stage: &Stage, outcome: &Outcome, application: &Path) -> Resul
     stage.run(&["plan"], &[0]).await?;
     stage.run(&["local", "status"], &[0]).await?;
     stage.run(&["machines"], &[0]).await?;
-    stage.run(&["status", "web"], &[0]).await?;
+    stage.run(&["status"], &[0]).await?;
     stage.say("");
     for line in &outcome.probe.failed {
         stage.say(&format!("failed: {line}"));
@@ -80,7 +82,7 @@ What next
 /// Whether the demo showed what it claims.
 ///
 /// # Errors
-/// When a request failed, or the history is not v1, v2, v3 rolled back.
+/// When a request failed, the history is not v1, v2, v3 rolled back, or something else than its tests ended v4.
 pub fn verdict(outcome: &Outcome) -> Result<(), Failure> {
     let states: Vec<_> = outcome.service.history.iter().rev().map(|revision| revision.state).collect();
     let wanted = [RevisionState::Replaced, RevisionState::Running, RevisionState::RolledBack];
@@ -88,6 +90,12 @@ pub fn verdict(outcome: &Outcome) -> Result<(), Failure> {
         return Err(Failure::failed(
             format!("the service's history is {states:?} and should be {wanted:?}"),
             "see `fleetwright status web`",
+        ));
+    }
+    if !outcome.failed.starts_with("run test: ") {
+        return Err(Failure::failed(
+            format!("v4 should fail its tests, and its run says: {}", outcome.failed),
+            "see `fleetwright pipeline list`",
         ));
     }
     if outcome.probe.failures > 0 || outcome.probe.requests == 0 {

@@ -4,7 +4,7 @@ use crate::model::later::{Known, LaterVariable};
 use crate::model::name::{EnvironmentName, PipelineName, RepositoryName, ServiceName};
 use crate::model::pipeline::Action;
 use crate::model::project::{Environment, Repository};
-use crate::model::run::{BuildSpec, RunConfig, StepAction};
+use crate::model::run::{BuildSpec, RunConfig, ScriptSpec, StepAction};
 use crate::model::setting::Unset;
 use crate::model::stack::Piece;
 use crate::plan::release::{DependsOn, groups};
@@ -55,7 +55,7 @@ pub fn later<'r>(
     let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
     let services = steps.flat_map(|step| match &step.action {
         Action::Rollout(rollout) => rollout.services.as_slice(),
-        Action::Build(_) => &[],
+        Action::Build(_) | Action::Run(_) => &[],
     });
     let services = services.filter_map(|service| repository.service(service, &environment.name));
     services.flat_map(|wanted| &wanted.later).collect()
@@ -74,7 +74,7 @@ pub fn freeze(
     let found = repository.pipeline(pipeline).ok_or_else(|| ConfigError::NoPipeline(pipeline.clone()))?;
     let registry =
         environment.registry.as_ref().ok_or_else(|| ConfigError::NoRegistry(environment.name.clone()))?;
-    let steps = found.steps.iter().map(|step| match &step.action {
+    let frozen = found.steps.iter().map(|step| match &step.action {
         Action::Build(build) => Ok::<_, ConfigError>(StepAction::Build(BuildSpec {
             image: build.image.clone(),
             context: build.context.clone(),
@@ -83,6 +83,15 @@ pub fn freeze(
             target: build.target.clone(),
             secrets: build.secrets.clone(),
         })),
+        Action::Run(script) => Ok(StepAction::Run(Box::new(ScriptSpec {
+            name: script.name.clone(),
+            image: script.image.clone(),
+            command: script.command.clone(),
+            env: script.env.clone(),
+            secrets: script.secrets.clone(),
+            retries: script.retries,
+            limits: script.limits,
+        }))),
         Action::Rollout(rollout) => {
             let mut specs = ordered(repository, environment, &rollout.services)
                 .into_iter()
@@ -102,12 +111,26 @@ pub fn freeze(
             })
         }
     });
+    // The files of the commit are put into the workspace before the first command, and beside everything else.
+    let first = usize::from(found.steps.iter().any(|step| matches!(step.action, Action::Run(_))));
+    let mut steps = vec![StepAction::Source; first];
+    for step in frozen {
+        steps.push(step?);
+    }
+    let mut needs = vec![Vec::new(); first];
+    let mut timeouts = vec![None; first];
+    for step in &found.steps {
+        let source = matches!(step.action, Action::Run(_)).then_some(0);
+        needs.push(source.into_iter().chain(step.needs.iter().map(|need| need + first)).collect());
+        timeouts.push(step.timeout.map(|timeout| timeout.as_secs()));
+    }
     Ok(RunConfig {
         environment: environment.name.to_string(),
         push: registry.push.get()?.to_owned(),
         pull: registry.pull.get()?.to_owned(),
-        steps: steps.collect::<Result<_, _>>()?,
-        timeouts: found.steps.iter().map(|step| step.timeout.map(|timeout| timeout.as_secs())).collect(),
+        steps,
+        needs,
+        timeouts,
     })
 }
 

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 
 use super::queue::announce;
 use super::run::{Parts, Wish};
-use super::{Change, Problem};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::PipelineName;
 use crate::model::run::{RunId, RunState, Trigger};
+use crate::plan::run::{Change, Problem};
 use crate::port::git::{GitError, GitSource};
 use crate::port::journal::{JournalError, NewRun};
 

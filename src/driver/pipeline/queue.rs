@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::run::{Parts, Wish, drive};
-use super::{Change, Effect, Ending, Input, Machine};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::PipelineName;
 use crate::model::run::{Run, RunConfig, RunId, RunState, RunStep, StepState};
+use crate::plan::run::{Change, Effect, Ending, Input, RunMachine};
 use crate::port::journal::{JournalError, NewRun, Record, Which};
 
 /// How often the journal is looked at for what other processes have put there.
@@ -236,7 +236,7 @@ pub fn cancel(parts: &Parts, id: RunId, reason: &str) -> Result<Cancelled, Journ
         None => end(parts, &run, RunState::Cancelled, reason.to_owned()),
         Some(config) => {
             let cancel = Input::Cancel { reason: reason.to_owned() };
-            let effects = Machine::new(&run, config.clone()).handle(chrono::Utc::now(), cancel);
+            let effects = RunMachine::new(&run, config.clone()).handle(chrono::Utc::now(), cancel);
             let changes = effects.into_iter().filter_map(|effect| match effect {
                 Effect::Record(changes) => Some(changes),
                 _ => None,
@@ -278,7 +278,7 @@ pub(super) fn announce(parts: &Parts, id: RunId, run: &NewRun) -> Result<(), Jou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::pipeline::tests::{config, queued_run};
+    use crate::plan::run::tests::{config, queued_run};
 
     #[test]
     fn a_run_goes_on_with_its_own_steps_at_the_registry_of_now() {

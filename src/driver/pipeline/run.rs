@@ -1,28 +1,30 @@
 //! The shell around one run: performs what the machine wants, writes down before it does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
 use super::work::{self, At, Prepared};
-use super::{Action, Change, Effect, Ending, Input, Machine, Outcome, Problem};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
-use crate::model::run::{Run, RunConfig, RunId, StepAction};
+use crate::model::run::{Run, RunConfig, RunId, RunState, StepAction, StepState};
+use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
 use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
+use crate::port::step_containers::{Attempt, StepContainers};
 
 /// How often what a builder says is written down.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -45,6 +47,8 @@ pub struct Parts {
     pub git: Arc<dyn GitRemote>,
     /// The builder and the registry.
     pub images: Arc<dyn ImageStore>,
+    /// The engine that steps run on.
+    pub steps: Arc<dyn StepContainers>,
     /// The cluster.
     pub connect: Arc<dyn Connect>,
     /// The journal.
@@ -132,50 +136,55 @@ pub async fn drive(
     mut wish: watch::Receiver<Wish>,
 ) -> Result<Ending, JournalError> {
     let frozen = Run { config: Some(config.clone()), ..run.clone() };
-    let mut machine = Machine::new(run, config);
+    let mut machine = RunMachine::new(run, config);
     let lines = Lines::new(run.id);
     let mut prepared: HashMap<usize, Arc<Prepared>> = HashMap::new();
-    let mut lock: Option<(usize, Vec<Guard>)> = None;
+    let mut locks: BTreeMap<usize, Vec<Guard>> = BTreeMap::new();
     let mut flush = tokio::time::interval(FLUSH);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut input = Input::Begin;
-    let mut activity = Activity::Nothing;
+    let mut activities = Activities::default();
     let mut wished = false;
-    // The step at work, and until when it may be.
-    let mut deadline: Option<(usize, Instant)> = None;
+    // Until when each step that is at work may be.
+    let mut deadlines: BTreeMap<usize, Instant> = BTreeMap::new();
     loop {
         lines.flush(parts)?;
         for effect in machine.handle(Utc::now(), input) {
             match effect {
                 Effect::Record(changes) => parts.record(run.id, changes)?,
                 Effect::Perform { index, action } => {
-                    if lock.as_ref().is_some_and(|(held_for, _)| *held_for != index) {
-                        lock = None;
-                    }
-                    if deadline.is_none_or(|(limited, _)| limited != index) {
-                        deadline = Some((index, Instant::now() + machine.timeout(index)));
-                    }
-                    let step = machine.step_name(index).to_owned();
-                    let ready = prepared.get(&index).cloned();
-                    let held = lock.take();
-                    activity = Activity::Action(Box::pin(perform(
-                        parts.clone(),
-                        frozen.clone(),
-                        Doing { index, step, action, prepared: ready, lock: held },
-                        lines.clone(),
-                    )));
+                    deadlines.entry(index).or_insert_with(|| Instant::now() + machine.timeout(index));
+                    let doing = Doing {
+                        index,
+                        step: machine.step_name(index).to_owned(),
+                        action,
+                        prepared: prepared.get(&index).cloned(),
+                        locks: locks.remove(&index).unwrap_or_default(),
+                    };
+                    let performed = perform(parts.clone(), frozen.clone(), doing, lines.clone());
+                    activities.0.insert(index, Activity::Action(Box::pin(performed)));
                 }
-                Effect::Wait(time) => activity = Activity::Wait(Instant::now() + time),
-                Effect::Drop => activity = Activity::Nothing,
+                Effect::Wait { index, time } => {
+                    activities.0.insert(index, Activity::Wait(Box::pin(tokio::time::sleep(time))));
+                }
+                Effect::Drop { index } => {
+                    activities.0.remove(&index);
+                }
                 Effect::End(ending) => {
-                    drop(activity);
+                    drop(activities);
                     lines.flush(parts)?;
+                    if ending != Ending::Left {
+                        clear(parts, &frozen).await;
+                    }
                     return Ok(ending);
                 }
             }
         }
+        // Others may roll out what a step has rolled out.
+        locks.retain(|index, _| !machine.has_ended(*index));
+        deadlines.retain(|index, _| !machine.has_ended(*index));
         input = loop {
             tokio::select! {
                 biased;
@@ -191,27 +200,28 @@ pub async fn drive(
                         }
                     }
                 }
-                done = activity.end() => {
-                    activity = Activity::Nothing;
+                (index, done) = activities.end() => {
                     break match done {
-                        None => Input::Due,
-                        Some(Finished { index, result, prepared: ready, lock: held }) => {
+                        None => Input::Due { index },
+                        Some(Finished { result, prepared: ready, locks: held }) => {
                             if let Some(ready) = ready {
                                 prepared.insert(index, Arc::new(ready));
                             }
-                            lock = held;
-                            Input::Done(result)
+                            locks.insert(index, held);
+                            Input::Done { index, result: Box::new(result) }
                         }
                     };
                 }
-                () = until(deadline) => {
-                    deadline = None;
-                    break Input::Expired;
+                index = first_of(&deadlines) => {
+                    deadlines.remove(&index);
+                    break Input::Expired { index };
                 }
                 _ = look.tick() => {
                     let now = parts.journal.run(run.id)?.map(|now| now.state);
                     if let Some(state) = now.filter(|state| state.is_ended()) {
-                        // Somebody cancelled it; what the action says from here on has no place.
+                        // Somebody cancelled it; what actions say from here on has no place.
+                        drop(activities);
+                        clear(parts, &frozen).await;
                         return Ok(Ending::Ended(state));
                     }
                 }
@@ -221,32 +231,80 @@ pub async fn drive(
     }
 }
 
-/// Waits for a step's deadline; never returns when there is none.
-async fn until(deadline: Option<(usize, Instant)>) {
-    match deadline {
-        Some((_, at)) => tokio::time::sleep_until(at).await,
+/// Removes what a run that has ended has on the engine. What remains is removed by [`sweep`].
+async fn clear(parts: &Parts, run: &Run) {
+    let commands = run.config.iter().flat_map(|config| &config.steps);
+    if commands.into_iter().any(|step| matches!(step, StepAction::Run(_)))
+        && let Err(error) = parts.steps.clear(run.id).await
+    {
+        tracing::warn!(run = run.id.0, %error, "removing the containers of a run");
+    }
+}
+
+/// Removes what runs have on the engine that have ended, whoever worked on them.
+pub async fn sweep(parts: &Parts) {
+    let left = match parts.steps.left().await {
+        Ok(left) => left,
+        Err(error) => {
+            tracing::debug!(%error, "looking for what runs have left");
+            return;
+        }
+    };
+    for id in left {
+        let ended = match parts.journal.run(id) {
+            Ok(run) => run.is_none_or(|run| run.state.is_ended() && run.state != RunState::Quarantined),
+            Err(_) => false,
+        };
+        if ended && let Err(error) = parts.steps.clear(id).await {
+            tracing::warn!(run = id.0, %error, "removing the containers of a run");
+        }
+    }
+}
+
+/// Waits for the first deadline and says which step's it is; never returns when there is none.
+async fn first_of(deadlines: &BTreeMap<usize, Instant>) -> usize {
+    match deadlines.iter().min_by_key(|(_, at)| **at) {
+        Some((index, at)) => {
+            tokio::time::sleep_until(*at).await;
+            *index
+        }
         None => std::future::pending().await,
     }
 }
 
-/// What is going on.
+/// What goes on for a step.
 enum Activity {
-    Nothing,
-    Wait(Instant),
+    Wait(Pin<Box<Sleep>>),
     Action(Pin<Box<dyn Future<Output = Finished> + Send>>),
 }
 
-impl Activity {
-    /// Waits for the end: `None` of a wait, something of an action. Never returns for nothing.
-    async fn end(&mut self) -> Option<Finished> {
-        match self {
-            Self::Nothing => std::future::pending().await,
-            Self::Wait(until) => {
-                tokio::time::sleep_until(*until).await;
-                None
+/// What goes on, by the steps' positions.
+#[derive(Default)]
+struct Activities(BTreeMap<usize, Activity>);
+
+impl Activities {
+    /// Waits until something has ended: `None` of a wait, something of an action. Never returns while nothing goes on.
+    async fn end(&mut self) -> (usize, Option<Finished>) {
+        let (index, done) = std::future::poll_fn(|context| {
+            for (index, activity) in &mut self.0 {
+                match activity {
+                    Activity::Wait(wait) => {
+                        if wait.as_mut().poll(context).is_ready() {
+                            return Poll::Ready((*index, None));
+                        }
+                    }
+                    Activity::Action(action) => {
+                        if let Poll::Ready(finished) = action.as_mut().poll(context) {
+                            return Poll::Ready((*index, Some(finished)));
+                        }
+                    }
+                }
             }
-            Self::Action(action) => Some(action.await),
-        }
+            Poll::Pending
+        })
+        .await;
+        self.0.remove(&index);
+        (index, done)
     }
 }
 
@@ -256,19 +314,18 @@ struct Doing {
     step: String,
     action: Action,
     prepared: Option<Arc<Prepared>>,
-    lock: Option<(usize, Vec<Guard>)>,
+    locks: Vec<Guard>,
 }
 
-/// What came of it, and what is kept for the next one.
+/// What came of it, and what is kept for the next one of its step.
 struct Finished {
-    index: usize,
     result: Result<Outcome, Problem>,
     prepared: Option<Prepared>,
-    lock: Option<(usize, Vec<Guard>)>,
+    locks: Vec<Guard>,
 }
 
 async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished {
-    let Doing { index, step, action, prepared: ready, mut lock } = doing;
+    let Doing { index, step, action, prepared: ready, mut locks } = doing;
     let mut prepared = None;
     let at = At { repository: &run.repository, commit: &run.commit };
     let say = |line: &str| lines.add(&parts, &step, line);
@@ -288,10 +345,37 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             None => Err(Problem::lasting("the build was not inspected")),
         },
         Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
+        Action::CheckOut => work::check_out(&parts.git, &*parts.steps, run.id, at, &say).await,
+        Action::Prepare { image } => {
+            async {
+                parts.learn().await?;
+                let image = work::pull(&*parts.images, &*parts.steps, image, &say).await?;
+                Ok(Outcome::Prepared { image })
+            }
+            .await
+        }
+        Action::Create { attempt, request } => {
+            let attempt = Attempt { run: run.id, step: index, number: *attempt };
+            parts.steps.create(attempt, request).await.map(|()| Outcome::Created).map_err(Problem::from)
+        }
+        Action::Execute { image, attempt: number, known } => {
+            let attempt = Attempt { run: run.id, step: index, number: *number };
+            let state = |lines| StepState::Executing { image: image.clone(), attempt: *number, lines };
+            let known = lines.printed(attempt).max(*known);
+            let print = |number: u64, line: &str| {
+                lines.add(&parts, &step, line);
+                lines.note(attempt, number, state(number));
+            };
+            let end = parts.steps.follow(attempt, known, &print).await;
+            end.map(Outcome::Ended).map_err(|error| Problem {
+                progressed: lines.printed(attempt) > known,
+                ..Problem::from(error)
+            })
+        }
         Action::Look { services } => {
             async {
-                if lock.is_none() {
-                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
+                if locks.is_empty() {
+                    locks = service_locks(&parts, &run, index, &say).await?;
                 }
                 let cluster = parts.connect.cluster().await?;
                 work::look(cluster, services).await
@@ -303,8 +387,8 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                 lines.event(PipelineEvent::Rollout { run: run.id, step: step.clone(), rollout });
             };
             async {
-                if lock.is_none() {
-                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
+                if locks.is_empty() {
+                    locks = service_locks(&parts, &run, index, &say).await?;
                 }
                 let cluster = parts.connect.cluster().await?;
                 work::take_back(cluster, members, &tell, &say).await
@@ -313,8 +397,8 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
         }
         Action::Deploy { deployment, told_since } => {
             async {
-                if lock.is_none() {
-                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
+                if locks.is_empty() {
+                    locks = service_locks(&parts, &run, index, &say).await?;
                 }
                 let cluster = parts.connect.cluster().await?;
                 work::deploy(cluster, &*parts.images, deployment, *told_since).await
@@ -326,8 +410,8 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                 lines.event(PipelineEvent::Rollout { run: run.id, step: step.clone(), rollout });
             };
             async {
-                if lock.is_none() {
-                    lock = Some((index, service_locks(&parts, &run, index, &say).await?));
+                if locks.is_empty() {
+                    locks = service_locks(&parts, &run, index, &say).await?;
                 }
                 let cluster = parts.connect.cluster().await?;
                 let newer = || newer(&parts, &run);
@@ -337,7 +421,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             .await
         }
     };
-    Finished { index, result, prepared, lock }
+    Finished { result, prepared, locks }
 }
 
 /// The run of a newer commit that waits for `run` to end.
@@ -410,6 +494,9 @@ struct Lines {
 struct Collected {
     waiting: Vec<Change>,
     lines: usize,
+    /// The attempts at commands whose lines come, by the steps' positions: how many have come, and the state of the step
+    /// that says so. It is written down together with the lines, so that another process neither loses nor repeats one.
+    executing: BTreeMap<usize, (Attempt, u64, Option<StepState>)>,
 }
 
 impl Lines {
@@ -430,13 +517,34 @@ impl Lines {
         state.waiting.push(Change::Event(event));
     }
 
+    /// How many lines of a command have come.
+    fn printed(&self, attempt: Attempt) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = state.executing.get(&attempt.step).filter(|(of, ..)| *of == attempt);
+        known.map_or(0, |(_, lines, _)| *lines)
+    }
+
+    /// Takes note of how many lines of a command have come.
+    fn note(&self, attempt: Attempt, lines: u64, step: StepState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.executing.insert(attempt.step, (attempt, lines, Some(step)));
+    }
+
     fn event(&self, event: PipelineEvent) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.push(Change::Event(event));
     }
 
     fn flush(&self, parts: &Parts) -> Result<(), JournalError> {
-        let waiting = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+        let waiting = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = std::mem::take(&mut state.waiting);
+            for (index, (.., step)) in &mut state.executing {
+                let record = step.take().map(|state| Record::Step { index: *index, state });
+                waiting.extend(record.map(Change::Record));
+            }
+            waiting
+        };
         if waiting.is_empty() { Ok(()) } else { parts.record(self.run, waiting) }
     }
 }

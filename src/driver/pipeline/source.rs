@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::Problem;
 use super::work::At;
 use crate::model::image::TreeEntry;
 use crate::model::run::BuildSpec;
 use crate::plan::context::context;
 use crate::plan::dockerignore::Dockerignore;
+use crate::plan::run::Problem;
 use crate::port::git::{GitRemote, Located};
 
 /// The source of a build.

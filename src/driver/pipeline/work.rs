@@ -8,12 +8,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Outcome, Patience, Problem, source};
+use super::source;
 use crate::driver::deploy::running;
 use crate::driver::release;
 use crate::event::rollout::RolloutEvent;
 use crate::model::feature::{Feature, all_have};
-use crate::model::image::{ContextFile, at_docker_hub, has_host};
+use crate::model::image::{ContextFile, EntryKind, at_docker_hub, has_host};
 use crate::model::name::{CommitId, Digest, ImageKey, RepositoryName, ServiceName};
 use crate::model::run::{BuildSpec, RunId};
 use crate::model::service::{
@@ -22,10 +22,12 @@ use crate::model::service::{
 use crate::plan::dockerfile::{Dockerfile, DockerfileError};
 use crate::plan::image_key::{self, Inputs};
 use crate::plan::release::Member;
+use crate::plan::run::{Outcome, Patience, Problem, RolloutEnd};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::{GitError, GitRemote};
 use crate::port::images::{BuildRequest, ImageError, ImageStore, Open};
 use crate::port::journal::{Journal, JournalError};
+use crate::port::step_containers::{StepContainers, WorkspaceFiles};
 
 /// A rollout in which nothing changes for this long is given up; the engine continues.
 const STANDSTILL: Duration = Duration::from_secs(30 * 60);
@@ -158,6 +160,52 @@ pub(super) async fn inspect(
     let bases = pins.into_values().collect();
     let prepared = Prepared { key: key.clone(), dockerfile, text, bases, context, time: source.time };
     Ok((Outcome::Inspected { key, files, known }, prepared))
+}
+
+/// Has the engine pull the image of a command; its name with host and digest.
+pub(super) async fn pull(
+    images: &dyn ImageStore,
+    steps: &dyn StepContainers,
+    image: &str,
+    lines: &(dyn Fn(&str) + Send + Sync),
+) -> Result<String, Problem> {
+    let reference = match image.split_once('@') {
+        Some(_) if has_host(image) => image.to_owned(),
+        Some(_) => format!("{}/{image}", images.host()),
+        None => {
+            let (digest, name) = look_up(images, image).await?;
+            pinned(&name, &digest, images.host())
+        }
+    };
+    steps.pull(&reference, lines).await?;
+    Ok(reference)
+}
+
+/// Puts the files of the commit into the workspace of a run.
+pub(super) async fn check_out(
+    git: &Arc<dyn GitRemote>,
+    steps: &dyn StepContainers,
+    run: RunId,
+    at: At<'_>,
+    lines: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Outcome, Problem> {
+    let time = git.commit(at.repository, at.commit.as_str()).await?.time;
+    let mut entries = git.tree(at.repository, at.commit, ".").await?;
+    entries.retain(|entry| match (&entry.kind, &entry.raw) {
+        (EntryKind::Submodule, _) => {
+            lines(&format!("`{}` is a git submodule and is left out", entry.path));
+            false
+        }
+        (_, Some(raw)) => {
+            lines(&format!("`{}` is left out: its name is not UTF-8", raw.escape_ascii()));
+            false
+        }
+        (_, None) => true,
+    });
+    let files = git.measure(at.repository, entries).await?;
+    let count = files.len();
+    steps.prepare(run, WorkspaceFiles { files, time, open: opener(git, at.repository) }).await?;
+    Ok(Outcome::CheckedOut { files: count })
 }
 
 /// The digest of an image and its name with a host: without one it is the environment's, or else
@@ -375,7 +423,7 @@ pub(super) async fn follow(
                 match newer().filter(|_| last.is_some()) {
                     Some(run) => {
                         let reason = format!("run {run} of a newer commit takes over");
-                        return Ok(Outcome::Followed { state: RevisionState::Replaced, reason: Some(reason) });
+                        return Ok(Outcome::Followed { end: RolloutEnd::Replaced, reason: Some(reason) });
                     }
                     None => continue,
                 }
@@ -401,7 +449,7 @@ pub(super) async fn follow(
         };
         let Some(found) = status.history.iter().find(|found| found.number == revision) else {
             if status.history.first().is_some_and(|newest| newest.number > revision) {
-                return Ok(Outcome::Followed { state: RevisionState::Replaced, reason: None });
+                return Ok(Outcome::Followed { end: RolloutEnd::Replaced, reason: None });
             }
             continue;
         };
@@ -430,17 +478,22 @@ pub(super) async fn follow(
             }
         }
         short = None;
-        match found.state {
-            RevisionState::RollingOut => {}
+        let end = match found.state {
+            RevisionState::RollingOut => continue,
             // More instances were asked for, and the engine has no verdict on those.
-            RevisionState::Running if !status.is_whole() => short = Some(too_few(status, healthy)),
-            state => {
-                for line in found.failed.iter().flat_map(FailedInstance::report) {
-                    say(&line);
-                }
-                return Ok(Outcome::Followed { state, reason: found.reason.clone() });
+            RevisionState::Running if !status.is_whole() => {
+                short = Some(too_few(status, healthy));
+                continue;
             }
+            RevisionState::Running => RolloutEnd::Running,
+            RevisionState::Replaced => RolloutEnd::Replaced,
+            RevisionState::RolledBack => RolloutEnd::RolledBack,
+            RevisionState::Failed => RolloutEnd::Failed,
+        };
+        for line in found.failed.iter().flat_map(FailedInstance::report) {
+            say(&line);
         }
+        return Ok(Outcome::Followed { end, reason: found.reason.clone() });
     }
 }
 

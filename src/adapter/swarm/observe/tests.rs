@@ -1,4 +1,5 @@
 use bollard::models::{NodeSpec, NodeStatus};
+use serde_json::json;
 
 use super::*;
 
@@ -56,7 +57,7 @@ fn every_recorded_node_is_understood() {
 fn unchecked() -> Service {
     let labels =
         HashMap::from([(SERVICE.to_owned(), "web".to_owned()), (spec::REVISION.to_owned(), "4".to_owned())]);
-    let json = serde_json::json!({
+    let json = json!({
         "ID": "s1",
         "Spec": {
             "Name": "web",
@@ -71,7 +72,7 @@ fn unchecked() -> Service {
 
 /// The task that is `number` in time: its state began then.
 fn task(number: i64, state: &str, wanted: &str) -> Task {
-    let json = serde_json::json!({
+    let json = json!({
         "ID": format!("t{number}"),
         "ServiceID": "s1",
         "Slot": 1,
@@ -139,4 +140,30 @@ fn a_first_revision_that_waits_for_its_command_is_shown_before_its_service_exist
     assert!(Observed { configs: vec![plain], ..Observed::default() }.service_statuses().is_empty());
     observed.configs.push(config(Record::removal("web", 2), 3));
     assert!(observed.service_statuses().is_empty(), "it was removed");
+}
+
+#[test]
+fn a_service_has_room_while_its_machines_hold_one_instance_more() {
+    let machines = |count| vec![node(NodeState::READY, &[("fleetwright.role", "worker")]); count];
+    let spec = |replicas: i64, most: Option<i64>| -> ServiceSpec {
+        let placement = json!({
+            "Constraints": ["node.labels.fleetwright.role == worker"],
+            "MaxReplicas": most,
+        });
+        let text = json!({
+            "Mode": {"Replicated": {"Replicas": replicas}},
+            "TaskTemplate": {"Placement": placement},
+        });
+        serde_json::from_value(text).expect("as the engine reads it")
+    };
+    assert!(has_room(&machines(2), &spec(2, None)));
+    assert!(has_room(&machines(2), &spec(3, Some(2))));
+    assert!(!has_room(&machines(2), &spec(2, Some(1))));
+    assert!(has_room(&machines(3), &spec(2, Some(1))));
+    let mut others = machines(2);
+    others.push(node(NodeState::DOWN, &[("fleetwright.role", "worker")]));
+    others.push(node(NodeState::READY, &[("fleetwright.role", "control")]));
+    assert!(!has_room(&others, &spec(2, Some(1))));
+    let global = serde_json::from_value(json!({"Mode": {"Global": {}}})).expect("as the engine reads it");
+    assert!(has_room(&machines(1), &global));
 }

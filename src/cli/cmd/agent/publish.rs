@@ -51,7 +51,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    let repository = context.repository()?;
+    let repository = context.project()?;
     let environment = context.environment(&repository)?;
     may_change(context, environment, "fleetwright agent publish")?;
     let (bytes, agent) = build(args).await?;

@@ -1,6 +1,6 @@
 //! The machine against a world that is cut off after any effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -8,7 +8,8 @@ use super::*;
 use crate::model::run::{RunStep, SameAs, Trigger};
 use crate::model::service::{Limits, Scale, UpdatePolicy};
 
-pub(super) fn queued_run(id: i64) -> Run {
+/// A run that waits.
+pub fn queued_run(id: i64) -> Run {
     Run {
         id: RunId(id),
         pipeline: "web".parse().expect("a name"),
@@ -30,7 +31,8 @@ fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time")
 }
 
-pub(super) fn config() -> RunConfig {
+/// What builds an image and rolls a service out.
+pub fn config() -> RunConfig {
     let spec = ServiceSpec {
         name: "web".parse().expect("a name"),
         image: "demo/web".into(),
@@ -60,18 +62,19 @@ pub(super) fn config() -> RunConfig {
         push: "127.0.0.1:5000".into(),
         pull: "registry.internal:5000".into(),
         steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
+        needs: Vec::new(),
         timeouts: vec![None, Some(90)],
     }
 }
 
 #[test]
 fn a_step_that_takes_too_long_fails_and_what_it_does_is_dropped() {
-    let mut machine = Machine::new(&queued_run(1), config());
+    let mut machine = RunMachine::new(&queued_run(1), config());
     assert_eq!(machine.timeout(0), crate::model::run::BUILD_TIMEOUT);
     assert_eq!(machine.timeout(1), Duration::from_secs(90));
     machine.handle(at(0), Input::Begin);
-    let effects = machine.handle(at(3600), Input::Expired);
-    assert_eq!(effects[0], Effect::Drop);
+    let effects = machine.handle(at(3600), Input::Expired { index: 0 });
+    assert_eq!(effects[0], Effect::Drop { index: 0 });
     assert_eq!(effects.last(), Some(&Effect::End(Ending::Ended(RunState::Failed))));
     let Effect::Record(changes) = &effects[1] else { panic!("{effects:?}") };
     let failed = changes.iter().any(|change| {
@@ -79,7 +82,11 @@ fn a_step_that_takes_too_long_fails_and_what_it_does_is_dropped() {
             if reason.contains("within its timeout of 3600 s"))
     });
     assert!(failed, "{changes:?}");
-    assert_eq!(machine.handle(at(3601), Input::Expired), []);
+    assert_eq!(machine.handle(at(3601), Input::Expired { index: 0 }), []);
+}
+
+fn done(index: usize, result: Result<Outcome, Problem>) -> Input {
+    Input::Done { index, result: Box::new(result) }
 }
 
 fn key() -> ImageKey {
@@ -184,17 +191,17 @@ impl World {
             }
             Action::Follow { revision, .. } => {
                 assert_eq!(*step, StepState::Following { revision: *revision });
-                let state = if self.healthy { RevisionState::Running } else { RevisionState::RolledBack };
-                Outcome::Followed { state, reason: None }
+                let end = if self.healthy { RolloutEnd::Running } else { RolloutEnd::RolledBack };
+                Outcome::Followed { end, reason: None }
             }
-            Action::Look { .. } | Action::TakeBack { .. } => panic!("it is no release"),
+            other => panic!("it is neither a release nor a command: {other:?}"),
         }
     }
 
     /// One process works on the run: `lives` effects, then it is killed. Some of its
     /// actions fail for a moment, by `luck`.
     fn live(&mut self, lives: usize, luck: &mut impl Iterator<Item = u8>) -> Option<Ending> {
-        let mut machine = Machine::new(&self.run, config());
+        let mut machine = RunMachine::new(&self.run, config());
         let mut inputs = vec![Input::Begin];
         let mut effects_left = lives;
         while let Some(input) = inputs.pop() {
@@ -212,19 +219,19 @@ impl World {
                         Some(0) => {
                             let reason = "the registry is away".into();
                             let problem = Problem { reason, patience: Patience::Short, progressed: false };
-                            inputs.push(Input::Done(Err(problem)));
+                            inputs.push(done(index, Err(problem)));
                         }
                         // Done, but the answer got lost.
                         Some(1) => {
                             self.perform(index, &action);
                             let reason = "the cluster stopped answering".into();
                             let problem = Problem { reason, patience: Patience::Long, progressed: true };
-                            inputs.push(Input::Done(Err(problem)));
+                            inputs.push(done(index, Err(problem)));
                         }
-                        _ => inputs.push(Input::Done(Ok(self.perform(index, &action)))),
+                        _ => inputs.push(done(index, Ok(self.perform(index, &action)))),
                     },
-                    Effect::Wait(_) => inputs.push(Input::Due),
-                    Effect::Drop => inputs.clear(),
+                    Effect::Wait { index, .. } => inputs.push(Input::Due { index }),
+                    Effect::Drop { .. } => inputs.clear(),
                     Effect::End(ending) => return Some(ending),
                 }
             }
@@ -262,7 +269,7 @@ proptest! {
             prop_assert_eq!(world.revisions, 1, "one rollout");
         }
         prop_assert!(world.run.steps.iter().all(|step| step.state.is_ended()));
-        prop_assert!(Machine::new(&world.run, config()).handle(at(0), Input::Begin).is_empty());
+        prop_assert!(RunMachine::new(&world.run, config()).handle(at(0), Input::Begin).is_empty());
     }
 
     /// Cancelled or stopped after any effect: cancelled for good, or left for another
@@ -270,7 +277,7 @@ proptest! {
     #[test]
     fn a_run_can_be_cancelled_or_left_anywhere(after in 0_usize..8, cancel: bool) {
         let mut world = World::new(true);
-        let mut machine = Machine::new(&world.run, config());
+        let mut machine = RunMachine::new(&world.run, config());
         let mut pending = Some(Input::Begin);
         let mut ending = None;
         for round in 0..20 {
@@ -284,10 +291,10 @@ proptest! {
                             write(&mut world.run, at(round as i64), &changes, &mut world.images);
                         }
                         Effect::Perform { index, action } => {
-                            pending = Some(Input::Done(Ok(world.perform(index, &action))));
+                            pending = Some(done(index, Ok(world.perform(index, &action))));
                         }
                         Effect::End(end) => ending = Some(end),
-                        Effect::Wait(_) | Effect::Drop => {}
+                        Effect::Wait { .. } | Effect::Drop { .. } => {}
                     }
                 }
             }
@@ -310,7 +317,7 @@ proptest! {
 
 /// Runs to the end without trouble and gives what was to be shown.
 fn story(world: &mut World, luck: &[u8]) -> String {
-    let mut machine = Machine::new(&world.run, config());
+    let mut machine = RunMachine::new(&world.run, config());
     let mut luck = luck.iter().copied();
     let mut lines = Vec::new();
     let mut input = Some(Input::Begin);
@@ -329,20 +336,21 @@ fn story(world: &mut World, luck: &[u8]) -> String {
                 }
                 Effect::Perform { index, action } => {
                     lines.push(format!("-> {index} {action:?}").chars().take(60).collect());
-                    input = Some(Input::Done(match luck.next() {
+                    let result = match luck.next() {
                         Some(0) => Err(Problem {
                             reason: "the registry is away".into(),
                             patience: Patience::Short,
                             progressed: false,
                         }),
                         _ => Ok(world.perform(index, &action)),
-                    }));
+                    };
+                    input = Some(done(index, result));
                 }
-                Effect::Wait(time) => {
+                Effect::Wait { index, time } => {
                     lines.push(format!("-> wait {time:?}"));
-                    input = Some(Input::Due);
+                    input = Some(Input::Due { index });
                 }
-                Effect::Drop => {}
+                Effect::Drop { .. } => {}
                 Effect::End(ending) => lines.push(format!("-> {ending:?}")),
             }
         }
@@ -423,8 +431,8 @@ impl Services {
             }
             Action::Follow { service, .. } => {
                 let failed = self.fails == Some(at(service));
-                let state = if failed { RevisionState::RolledBack } else { RevisionState::Running };
-                Outcome::Followed { state, reason: None }
+                let end = if failed { RolloutEnd::RolledBack } else { RolloutEnd::Running };
+                Outcome::Followed { end, reason: None }
             }
             Action::TakeBack { members } => {
                 for member in members {
@@ -434,7 +442,7 @@ impl Services {
                 }
                 Outcome::TakenBack { words: "all of it".to_owned() }
             }
-            Action::Build { .. } | Action::Push { .. } => panic!("the image is known"),
+            other => panic!("the image is known, and there is no command: {other:?}"),
         }
     }
 }
@@ -457,7 +465,7 @@ proptest! {
             if run.state.is_ended() {
                 break;
             }
-            let mut machine = Machine::new(&run, release());
+            let mut machine = RunMachine::new(&run, release());
             let (mut inputs, mut left) = (vec![Input::Begin], lives);
             'life: while let Some(input) = inputs.pop() {
                 second += 1;
@@ -468,11 +476,11 @@ proptest! {
                     left -= 1;
                     match effect {
                         Effect::Record(changes) => write(&mut run, at(second), &changes, &mut BTreeSet::new()),
-                        Effect::Perform { action, .. } => {
-                            inputs.push(Input::Done(Ok(services.perform(&action))));
+                        Effect::Perform { index, action } => {
+                            inputs.push(done(index, Ok(services.perform(&action))));
                         }
-                        Effect::Wait(_) => inputs.push(Input::Due),
-                        Effect::Drop => inputs.clear(),
+                        Effect::Wait { index, .. } => inputs.push(Input::Due { index }),
+                        Effect::Drop { .. } => inputs.clear(),
                         Effect::End(_) => {}
                     }
                 }
@@ -490,5 +498,127 @@ proptest! {
                 prop_assert!(run.reason.is_some_and(|reason| reason.contains("taken back: all of it")));
             }
         }
+    }
+}
+
+/// An engine with the containers of commands, which outlives the machine.
+#[derive(Default)]
+struct Commands {
+    /// By step and attempt: `false` while it is created only.
+    containers: BTreeMap<(usize, u32), bool>,
+    /// The statuses with which attempts at each step end, in order; 0 afterwards.
+    statuses: Vec<Vec<i64>>,
+}
+
+/// A run of commands, each of which needs some before it.
+fn commands(needs: &[Vec<usize>]) -> RunConfig {
+    let script = |number: usize| ScriptSpec {
+        name: format!("s{number}"),
+        image: "r/tools@sha256:1".to_owned(),
+        command: vec!["true".to_owned()],
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        retries: 1,
+        limits: Limits::default(),
+    };
+    let steps = (1..=needs.len()).map(|number| StepAction::Run(Box::new(script(number))));
+    let shifted = needs.iter().map(|of| std::iter::once(0).chain(of.iter().map(|need| need + 1)).collect());
+    RunConfig {
+        steps: std::iter::once(StepAction::Source).chain(steps).collect(),
+        needs: std::iter::once(Vec::new()).chain(shifted).collect(),
+        timeouts: Vec::new(),
+        ..config()
+    }
+}
+
+impl Commands {
+    fn perform(&mut self, index: usize, action: &Action, run: &Run, config: &RunConfig) -> Outcome {
+        for need in config.needs(index) {
+            assert!(matches!(run.steps[need].state, StepState::Succeeded { .. }), "{index} needs {need}");
+        }
+        match action {
+            Action::CheckOut => Outcome::CheckedOut { files: 3 },
+            Action::Prepare { image } => Outcome::Prepared { image: image.clone() },
+            Action::Create { attempt, .. } => {
+                let state = &run.steps[index].state;
+                assert!(
+                    matches!(state, StepState::Creating { attempt: now, .. } if now == attempt),
+                    "{state:?}"
+                );
+                self.containers.entry((index, *attempt)).or_insert(false);
+                Outcome::Created
+            }
+            Action::Execute { attempt, .. } => {
+                let started = self.containers.get_mut(&(index, *attempt)).expect("it was created");
+                *started = true;
+                let tries = usize::try_from(*attempt - 1).expect("few");
+                let status = self.statuses[index].get(tries).copied().unwrap_or_default();
+                Outcome::Ended(ContainerEnd::Exited { status, out_of_memory: false })
+            }
+            other => panic!("it is no command: {other:?}"),
+        }
+    }
+}
+
+proptest! {
+    /// Killed after any effects, with answers that come in any order: each attempt has one container, a step begins
+    /// after those that it needs, and the run ends once, as its commands do.
+    #[test]
+    fn commands_run_once_and_in_order_wherever_a_run_is_cut_off(
+        shape in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..3), 1..7),
+        fails in prop::collection::vec(prop::collection::vec(prop_oneof![Just(0_i64), Just(1)], 0..3), 8),
+        cuts in prop::collection::vec(0_usize..20, 0..8),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+    ) {
+        let needs: Vec<Vec<usize>> = shape
+            .iter()
+            .enumerate()
+            .map(|(at, of)| if at == 0 { Vec::new() } else { of.iter().map(|need| need.index(at)).collect() })
+            .collect();
+        let config = commands(&needs);
+        let mut engine = Commands { statuses: fails.clone(), ..Commands::default() };
+        let mut run = queued_run(1);
+        let mut order = order.into_iter();
+        let mut second = 0;
+        for lives in cuts.into_iter().chain([usize::MAX]) {
+            if run.state.is_ended() {
+                break;
+            }
+            let mut machine = RunMachine::new(&run, config.clone());
+            let (mut inputs, mut left) = (vec![Input::Begin], lives);
+            'life: while !inputs.is_empty() {
+                let next = order.next().map_or(0, |index| index.index(inputs.len()));
+                let input = inputs.remove(next);
+                second += 1;
+                for effect in machine.handle(at(second), input) {
+                    if left == 0 {
+                        break 'life;
+                    }
+                    left -= 1;
+                    match effect {
+                        Effect::Record(changes) => write(&mut run, at(second), &changes, &mut BTreeSet::new()),
+                        Effect::Perform { index, action } => {
+                            inputs.push(done(index, Ok(engine.perform(index, &action, &run, &config))));
+                        }
+                        Effect::Wait { .. } | Effect::Drop { .. } => panic!("nothing waits or is dropped"),
+                        Effect::End(_) => {}
+                    }
+                }
+            }
+        }
+        prop_assert!(run.state.is_ended());
+        // Two attempts at most, and each step whose first two fail ends the run.
+        let broken = |index: usize| fails[index].len() > 1 && fails[index][..2].iter().all(|status| *status != 0);
+        let failed: Vec<usize> = (1..config.steps.len())
+            .filter(|index| matches!(run.steps[*index].state, StepState::Failed { .. }))
+            .collect();
+        prop_assert!(failed.iter().all(|index| broken(*index)));
+        let expected = if failed.is_empty() { RunState::Succeeded } else { RunState::Failed };
+        prop_assert_eq!(run.state, expected, "{:?}", run.reason);
+        if failed.is_empty() {
+            prop_assert!((1..config.steps.len()).all(|index| !broken(index)));
+        }
+        prop_assert!(run.steps.iter().all(|step| step.state.is_ended()));
+        prop_assert!(engine.containers.keys().all(|(_, attempt)| *attempt <= 2));
     }
 }

@@ -1,0 +1,579 @@
+//! Steps of pipelines in containers of the Docker Engine.
+//!
+//! A run has a volume, a network and a container for each attempt at a step, all named and labelled after the run, so
+//! that another process finds them again. A container is created before it is started, and both is safe to repeat:
+//! one that has ended is never started a second time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountType,
+    NetworkCreateRequest, VolumeCreateRequest,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+    ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::docker_build::{DockerImages, failed};
+use super::metadata_rule;
+use super::probe::PROBE;
+use super::swarm::{placeholder_archive, placeholder_image};
+use crate::model::image::{ContextFile, EntryKind};
+use crate::model::line::LINE_MAX;
+use crate::model::run::RunId;
+use crate::model::secret::Secret;
+use crate::model::step_container::{ContainerEnd, ContainerRequest};
+use crate::port::images::{ImageError, Lines, Open};
+use crate::port::step_containers::{Attempt, Printed, StepContainers, WorkspaceFiles};
+
+/// The folder of the workspace in a step's container.
+pub const WORKSPACE: &str = "/workspace";
+/// Where the helper lies in a step's container.
+const HELPER: &str = "/.fleetwright/probe";
+/// Where secrets lie in a step's container.
+const SECRETS: &str = "/run/secrets";
+/// The label with whose runs something is of.
+const SCOPE: &str = "fleetwright.pipelines";
+/// The label with the run's number.
+const RUN: &str = "fleetwright.run";
+/// How long a step has to end when its run is cancelled, in seconds.
+const GRACE: i32 = 10;
+/// The largest log of a step. Less than everything would be rotated away while it is read.
+const LOG_MOST: &str = "1000g";
+/// How many processes a step may have.
+const PROCESSES: i64 = 4_096;
+/// What the bridges of runs begin with. Names of interfaces have 15 characters at most.
+const BRIDGE: &str = "fwr-";
+/// What a step may do as root of its container: install packages and change owners, and nothing to the machine.
+const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
+/// Time between two attempts to read a log that ends while its container runs.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How many pieces of an archive wait to be sent.
+const PIECES: usize = 16;
+
+/// The engine, for the runs of one journal.
+pub struct EngineSteps {
+    images: Arc<DockerImages>,
+    scope: String,
+}
+
+impl EngineSteps {
+    /// For runs whose numbers are those of the journal that `journal` identifies.
+    pub fn new(images: Arc<DockerImages>, journal: &str) -> Self {
+        let hash = Sha256::digest(journal.as_bytes());
+        let scope = hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        Self { images, scope }
+    }
+
+    fn docker(&self) -> &Docker {
+        self.images.docker()
+    }
+
+    /// What the volume and the network of a run are called.
+    fn name(&self, run: RunId) -> String {
+        format!("fleetwright-run-{}-{run}", self.scope)
+    }
+
+    fn container(&self, attempt: Attempt) -> String {
+        format!("{}-{}-{}", self.name(attempt.run), attempt.step + 1, attempt.number)
+    }
+
+    fn labels(&self, run: RunId) -> HashMap<String, String> {
+        HashMap::from([(SCOPE.to_owned(), self.scope.clone()), (RUN.to_owned(), run.to_string())])
+    }
+
+    /// What is of one run, or of all.
+    fn filters(&self, run: Option<RunId>) -> HashMap<String, Vec<String>> {
+        let scope = format!("{SCOPE}={}", self.scope);
+        let run = run.map(|run| format!("{RUN}={run}"));
+        HashMap::from([("label".to_owned(), std::iter::once(scope).chain(run).collect())])
+    }
+
+    fn workspace(&self, run: RunId) -> Mount {
+        Mount {
+            target: Some(WORKSPACE.to_owned()),
+            source: Some(self.name(run)),
+            typ: Some(MountType::VOLUME),
+            ..Mount::default()
+        }
+    }
+
+    /// Makes sure of the run's network, from which no metadata service can be reached.
+    async fn network(&self, run: RunId) -> Result<(), ImageError> {
+        if self.images.is_here() {
+            metadata_rule::ensure_for(&format!("{BRIDGE}+")).await?;
+        }
+        let name = self.name(run);
+        match self.docker().inspect_network(&name, None).await {
+            Ok(_) => return Ok(()),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(failed(error, None)),
+        }
+        let hash = Sha256::digest(name.as_bytes());
+        let bridge: String = hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let options =
+            HashMap::from([("com.docker.network.bridge.name".to_owned(), format!("{BRIDGE}{bridge}"))]);
+        let request = NetworkCreateRequest {
+            name,
+            driver: Some("bridge".to_owned()),
+            options: Some(options),
+            labels: Some(self.labels(run)),
+            ..NetworkCreateRequest::default()
+        };
+        self.docker().create_network(request).await.map_err(|error| failed(error, None))?;
+        Ok(())
+    }
+
+    /// Makes a container that only files are put into, runs `work`, and removes it.
+    async fn upload(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError> {
+        let image = placeholder_image();
+        if let Err(Error::DockerResponseServerError { status_code: 404, .. }) =
+            self.docker().inspect_image(&image).await
+        {
+            let archive = placeholder_archive().map_err(|error| memory(&error))?;
+            let body = bollard::body_full(Bytes::from(archive));
+            let options = bollard::query_parameters::ImportImageOptions::default();
+            let mut loading = std::pin::pin!(self.docker().import_image(options, body, None));
+            while let Some(step) = loading.next().await {
+                step.map_err(|error| failed(error, None))?;
+            }
+        }
+        let name = format!("{}-files", self.name(run));
+        self.remove(&name).await?;
+        let body = ContainerCreateBody {
+            image: Some(image),
+            cmd: Some(vec!["/never-started".to_owned()]),
+            labels: Some(self.labels(run)),
+            host_config: Some(HostConfig {
+                mounts: Some(vec![self.workspace(run)]),
+                network_mode: Some("none".to_owned()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        self.docker().create_container(Some(options), body).await.map_err(|error| failed(error, None))?;
+        let (sender, pieces) = mpsc::channel(PIECES);
+        let handle = Handle::current();
+        let packing = tokio::task::spawn_blocking(move || pack(files, sender, &handle));
+        let options = UploadToContainerOptionsBuilder::default().path(WORKSPACE).build();
+        let sent = self
+            .docker()
+            .upload_to_container(&name, Some(options), bollard::body_stream(ReceiverStream::new(pieces)))
+            .await;
+        // Why the archive could not be made says more than that it ended early.
+        match packing.await {
+            Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => return Err(memory(&error)),
+            Ok(_) => {}
+            Err(error) => return Err(memory(&io::Error::other(error))),
+        }
+        sent.map_err(|error| failed(error, None))?;
+        self.remove(&name).await
+    }
+
+    /// Removes a container, if it is there.
+    async fn remove(&self, name: &str) -> Result<(), ImageError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        absent(self.docker().remove_container(name, Some(options)).await)
+    }
+
+    /// Puts the helper and the values of secrets into a container that was created.
+    async fn equip(
+        &self,
+        container: &str,
+        secrets: &HashMap<String, Secret<String>>,
+    ) -> Result<(), ImageError> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut put = |path: &str, mode: u32, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(mode);
+            header.set_size(bytes.len() as u64);
+            archive.append_data(&mut header, path.trim_start_matches('/'), bytes)
+        };
+        put(HELPER, 0o755, PROBE).map_err(|error| memory(&error))?;
+        for (name, value) in secrets {
+            // A step whose image has another user reads it as well; nobody else is in the container.
+            put(&format!("{SECRETS}/{name}"), 0o444, value.expose().as_bytes())
+                .map_err(|error| memory(&error))?;
+        }
+        let bytes = archive.into_inner().map_err(|error| memory(&error))?;
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let body = bollard::body_full(Bytes::from(bytes));
+        self.docker()
+            .upload_to_container(container, Some(options), body)
+            .await
+            .map_err(|error| failed(error, None))
+    }
+}
+
+#[async_trait]
+impl StepContainers for EngineSteps {
+    async fn pull(&self, image: &str, lines: Lines<'_>) -> Result<(), ImageError> {
+        self.images.pull(image, lines).await
+    }
+
+    async fn prepare(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError> {
+        let request = VolumeCreateRequest {
+            name: Some(self.name(run)),
+            labels: Some(self.labels(run)),
+            ..VolumeCreateRequest::default()
+        };
+        self.docker().create_volume(request).await.map_err(|error| failed(error, None))?;
+        self.upload(run, files).await
+    }
+
+    async fn create(&self, attempt: Attempt, request: &ContainerRequest) -> Result<(), ImageError> {
+        let name = self.container(attempt);
+        // One that was created and not equipped was never started.
+        match self.docker().inspect_container(&name, None).await {
+            Ok(found) => match found.state.and_then(|state| state.status) {
+                Some(ContainerStateStatusEnum::CREATED) => self.remove(&name).await?,
+                _ => return Ok(()),
+            },
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(error) => return Err(failed(error, None)),
+        }
+        let secrets = self.images.read_secrets(&request.secrets).await?;
+        self.network(attempt.run).await?;
+        let variables = secrets.keys().map(|name| format!("{name}={SECRETS}/{name}"));
+        let mut entry = vec![HELPER.to_owned(), "exec".to_owned()];
+        entry.extend(variables.collect::<BTreeSet<_>>());
+        entry.push("--".to_owned());
+        let limits = request.limits;
+        let memory = limits.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+        let body = ContainerCreateBody {
+            image: Some(request.image.clone()),
+            entrypoint: Some(entry),
+            cmd: Some(request.command.clone()),
+            env: Some(request.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            working_dir: Some(WORKSPACE.to_owned()),
+            labels: Some(self.labels(attempt.run)),
+            host_config: Some(HostConfig {
+                mounts: Some(vec![self.workspace(attempt.run)]),
+                network_mode: Some(self.name(attempt.run)),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                pids_limit: Some(PROCESSES),
+                // A shell that is the first process hears no SIGTERM.
+                init: Some(true),
+                memory,
+                // Without swap, the limit is what it says.
+                memory_swap: memory,
+                nano_cpus: limits.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok()),
+                // All of it is read, however much it is.
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("json-file".to_owned()),
+                    config: Some(HashMap::from([("max-size".to_owned(), LOG_MOST.to_owned())])),
+                }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        self.docker().create_container(Some(options), body).await.map_err(|error| failed(error, None))?;
+        self.equip(&name, &secrets).await
+    }
+
+    async fn follow(
+        &self,
+        attempt: Attempt,
+        known: u64,
+        printed: Printed<'_>,
+    ) -> Result<ContainerEnd, ImageError> {
+        let name = self.container(attempt);
+        let mut known = known;
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            if rounds > 2 {
+                // It runs, and its log has ended: the engine restarts.
+                tokio::time::sleep(AGAIN).await;
+            }
+            let state = match self.docker().inspect_container(&name, None).await {
+                Ok(found) => found.state.unwrap_or_default(),
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => {
+                    return Ok(ContainerEnd::Gone);
+                }
+                Err(error) => return Err(failed(error, None)),
+            };
+            let ended = match state.status {
+                Some(ContainerStateStatusEnum::CREATED) => {
+                    let started = self.docker().start_container(&name, None::<StartContainerOptions>).await;
+                    started.map_err(|error| failed(error, None))?;
+                    false
+                }
+                Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => true,
+                _ => false,
+            };
+            // Once it has ended, everything is in its log: what a follower may have missed is read again.
+            let options = LogsOptionsBuilder::default().stdout(true).stderr(true).follow(!ended).build();
+            let mut log = std::pin::pin!(self.docker().logs(&name, Some(options)));
+            let mut lines = Splitter::default();
+            let mut number = 0;
+            let mut take = |line: &str| {
+                number += 1;
+                if number > known {
+                    known = number;
+                    printed(number, line);
+                }
+            };
+            while let Some(piece) = log.next().await {
+                lines.push(&piece.map_err(|error| failed(error, None))?, &mut take);
+            }
+            if ended {
+                lines.finish(&mut take);
+                return Ok(ContainerEnd::Exited {
+                    status: state.exit_code.unwrap_or(-1),
+                    out_of_memory: state.oom_killed == Some(true),
+                });
+            }
+        }
+    }
+
+    async fn clear(&self, run: RunId) -> Result<(), ImageError> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters(Some(run)));
+        let found = self.docker().list_containers(Some(options.build())).await;
+        for container in found.map_err(|error| failed(error, None))? {
+            let Some(id) = container.id else { continue };
+            let options = StopContainerOptionsBuilder::default().t(GRACE).build();
+            absent(self.docker().stop_container(&id, Some(options)).await)?;
+            self.remove(&id).await?;
+        }
+        let options = ListNetworksOptionsBuilder::default().filters(&self.filters(Some(run))).build();
+        let networks = self.docker().list_networks(Some(options)).await;
+        for network in networks.map_err(|error| failed(error, None))? {
+            absent(self.docker().remove_network(network.id.as_deref().unwrap_or_default()).await)?;
+        }
+        let options = ListVolumesOptionsBuilder::default().filters(&self.filters(Some(run))).build();
+        let volumes = self.docker().list_volumes(Some(options)).await;
+        for volume in volumes.map_err(|error| failed(error, None))?.volumes.unwrap_or_default() {
+            let options = None::<bollard::query_parameters::RemoveVolumeOptions>;
+            absent(self.docker().remove_volume(&volume.name, options).await)?;
+        }
+        Ok(())
+    }
+
+    async fn left(&self) -> Result<Vec<RunId>, ImageError> {
+        let mut found = BTreeSet::new();
+        let mut note = |labels: Option<HashMap<String, String>>| {
+            let number = labels.and_then(|labels| labels.get(RUN)?.parse().ok());
+            found.extend(number.map(RunId));
+        };
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters(None)).build();
+        let containers = self.docker().list_containers(Some(options)).await;
+        containers
+            .map_err(|error| failed(error, None))?
+            .into_iter()
+            .for_each(|container| note(container.labels));
+        let options = ListVolumesOptionsBuilder::default().filters(&self.filters(None)).build();
+        let volumes = self.docker().list_volumes(Some(options)).await;
+        let volumes = volumes.map_err(|error| failed(error, None))?.volumes.unwrap_or_default();
+        volumes.into_iter().for_each(|volume| note(Some(volume.labels)));
+        let options = ListNetworksOptionsBuilder::default().filters(&self.filters(None)).build();
+        let networks = self.docker().list_networks(Some(options)).await;
+        networks.map_err(|error| failed(error, None))?.into_iter().for_each(|network| note(network.labels));
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// What is not there any more, or is not running, is what was wanted.
+fn absent(result: Result<(), Error>) -> Result<(), ImageError> {
+    match result {
+        Ok(()) | Err(Error::DockerResponseServerError { status_code: 304 | 404 | 409, .. }) => Ok(()),
+        Err(error) => Err(failed(error, None)),
+    }
+}
+
+fn memory(error: &io::Error) -> ImageError {
+    ImageError::Build { reason: format!("preparing the files of a step: {error}"), step: None }
+}
+
+/// Takes what a container prints apart into lines. The same output gives the same lines, however it arrives: each
+/// channel has its own, a line is cut after [`LINE_MAX`] bytes, and a carriage return alone ends none.
+#[derive(Debug, Default)]
+struct Splitter {
+    output: Vec<u8>,
+    errors: Vec<u8>,
+}
+
+impl Splitter {
+    fn push(&mut self, piece: &LogOutput, take: &mut dyn FnMut(&str)) {
+        let (begun, bytes) = match piece {
+            LogOutput::StdErr { message } => (&mut self.errors, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                (&mut self.output, message)
+            }
+        };
+        for byte in bytes {
+            if *byte == b'\n' {
+                line(begun, take);
+            } else {
+                begun.push(*byte);
+                if begun.len() == LINE_MAX {
+                    line(begun, take);
+                }
+            }
+        }
+    }
+
+    /// What was not ended by a newline is a line as well.
+    fn finish(&mut self, take: &mut dyn FnMut(&str)) {
+        for begun in [&mut self.output, &mut self.errors] {
+            if !begun.is_empty() {
+                line(begun, take);
+            }
+        }
+    }
+}
+
+fn line(begun: &mut Vec<u8>, take: &mut dyn FnMut(&str)) {
+    let bytes = std::mem::take(begun);
+    let text = String::from_utf8_lossy(&bytes);
+    take(shown(text.trim_end_matches('\r')));
+}
+
+/// What a terminal would still show of a line: progress bars write over themselves with carriage returns.
+fn shown(line: &str) -> &str {
+    line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default()
+}
+
+/// Packs files into an archive that is sent while it is made.
+fn pack(files: WorkspaceFiles, sender: mpsc::Sender<Bytes>, handle: &Handle) -> io::Result<()> {
+    let WorkspaceFiles { files, time, open } = files;
+    let mut archive = tar::Builder::new(io::BufWriter::with_capacity(1 << 16, Sending(sender)));
+    // An image may have another user than root.
+    let mut root = tar::Header::new_gnu();
+    root.set_entry_type(tar::EntryType::Directory);
+    root.set_mode(0o777);
+    root.set_size(0);
+    archive.append_data(&mut root, "./", io::empty())?;
+    for file in &files {
+        append(&mut archive, file, time, &open, handle)?;
+    }
+    archive.into_inner()?.flush()
+}
+
+fn append(
+    archive: &mut tar::Builder<impl Write>,
+    file: &ContextFile,
+    time: DateTime<Utc>,
+    open: &Open,
+    handle: &Handle,
+) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mtime(u64::try_from(time.timestamp()).unwrap_or_default());
+    match file.kind {
+        EntryKind::Folder => {
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_size(0);
+            archive.append_data(&mut header, &file.path, io::empty())
+        }
+        EntryKind::Link => {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_mode(0o777);
+            header.set_size(0);
+            archive.append_link(&mut header, &file.path, &file.target)
+        }
+        EntryKind::File | EntryKind::Executable => {
+            header.set_mode(if file.kind == EntryKind::Executable { 0o755 } else { 0o644 });
+            header.set_size(file.size);
+            let reader = StreamReader::new(open(&file.blob));
+            archive.append_data(
+                &mut header,
+                &file.path,
+                SyncIoBridge::new_with_handle(reader, handle.clone()),
+            )
+        }
+        // The context leaves them out.
+        EntryKind::Submodule => Ok(()),
+    }
+}
+
+/// The writing end of an archive that is sent while it is made.
+struct Sending(mpsc::Sender<Bytes>);
+
+impl Write for Sending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The lines of pieces, the first of two channels for `true`.
+    fn lines(pieces: &[(bool, Vec<u8>)]) -> Vec<String> {
+        let (mut splitter, mut found) = (Splitter::default(), Vec::new());
+        let mut take = |line: &str| found.push(line.to_owned());
+        for (output, bytes) in pieces {
+            let message = Bytes::from(bytes.clone());
+            let piece = match output {
+                true => LogOutput::StdOut { message },
+                false => LogOutput::StdErr { message },
+            };
+            splitter.push(&piece, &mut take);
+        }
+        splitter.finish(&mut take);
+        found
+    }
+
+    #[test]
+    fn progress_bars_and_lines_without_an_end_are_lines() {
+        let all = lines(&[(true, b"one\r\n 10%\r 50%\r100%\r\n\nlast".to_vec()), (false, b"error".to_vec())]);
+        assert_eq!(all, ["one", "100%", "", "last", "error"]);
+        let long = vec![b'x'; LINE_MAX * 2 + 1];
+        assert_eq!(
+            lines(&[(true, long)]).iter().map(String::len).collect::<Vec<_>>(),
+            [LINE_MAX, LINE_MAX, 1]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_channel_s_lines_are_the_same_however_it_is_cut(
+            text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
+            cuts in proptest::collection::vec(1_usize..40, 1..40),
+        ) {
+            let whole = lines(&[(true, text.clone())]);
+            let mut pieces = Vec::new();
+            let mut rest = &text[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                pieces.push((true, now.to_vec()));
+                rest = later;
+            }
+            prop_assert_eq!(lines(&pieces), whole);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Containers in which steps of pipelines run their commands.
+
+use std::collections::BTreeMap;
+
+use super::service::Limits;
+
+/// What is run in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRequest {
+    /// The image, with its registry's host and digest.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables.
+    pub env: BTreeMap<String, String>,
+    /// The parameters that hold secrets, by the variables that the command finds their values in.
+    pub secrets: BTreeMap<String, String>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerEnd {
+    /// Its command has ended.
+    Exited {
+        /// The exit status; 128 and the signal's number when a signal ended it.
+        status: i64,
+        /// Whether it used more memory than it may.
+        out_of_memory: bool,
+    },
+    /// The engine has no such container.
+    Gone,
+}

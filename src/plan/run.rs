@@ -1,0 +1,1111 @@
+//! One run of a pipeline over time.
+//!
+//! [`RunMachine`] is a state machine: inputs in, effects out, no I/O. What it wants recorded is on the disk before what
+//! follows is begun, so a process that was killed after any effect can be followed by another: a step that has ended is
+//! never begun again, a build may be, and a rollout or a command that was begun is followed. Steps run at the same time
+//! where none needs the other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::release::Member;
+use crate::event::pipeline::PipelineEvent;
+use crate::event::rollout::RolloutEvent;
+use crate::model::journal::{KnownImage, Record};
+use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
+use crate::model::run::{
+    BuildSpec, BuiltImage, ReleaseStage, Released, Run, RunConfig, RunId, RunState, ScriptSpec, StepAction,
+    StepResult, StepState,
+};
+use crate::model::service::{Deployment, Origin, RevisionState, ServiceSpec};
+use crate::model::step_container::{ContainerEnd, ContainerRequest};
+
+#[cfg(test)]
+pub mod tests;
+
+/// What happened, for a [`RunMachine`].
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Begin, or go on after a restart; comes first, and once.
+    Begin,
+    /// The action that was performed for a step has ended.
+    Done {
+        /// The step's position.
+        index: usize,
+        /// With which result.
+        result: Box<Result<Outcome, Problem>>,
+    },
+    /// The wait of a step is over.
+    Due {
+        /// The step's position.
+        index: usize,
+    },
+    /// A step has taken as long as it may.
+    Expired {
+        /// The step's position.
+        index: usize,
+    },
+    /// End the run.
+    Cancel {
+        /// Why.
+        reason: String,
+    },
+    /// Leave the run where it is, for another process to go on with.
+    Stop,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The tree was read.
+    Inspected {
+        /// What would go into the image.
+        key: ImageKey,
+        /// How many files the context has.
+        files: usize,
+        /// The same image, when the registry holds it already.
+        known: Option<KnownImage>,
+    },
+    /// The image was built.
+    Built,
+    /// The image is in the registry.
+    Pushed {
+        /// The registry's digest.
+        digest: Digest,
+    },
+    /// The files of the commit are in the run's workspace.
+    CheckedOut {
+        /// How many.
+        files: usize,
+    },
+    /// The image of a command is on the engine.
+    Prepared {
+        /// The image, with its registry's host and digest.
+        image: String,
+    },
+    /// The container of a command is there, and not started.
+    Created,
+    /// A command has ended.
+    Ended(ContainerEnd),
+    /// The cluster was told.
+    Deployed {
+        /// The revision that this made, or that runs it already.
+        revision: u64,
+    },
+    /// The revision that each service of a release is at; `None` for one that does not exist.
+    Looked {
+        /// In the order of the services.
+        before: Vec<Option<u64>>,
+    },
+    /// What was rolled out of a release was taken back.
+    TakenBack {
+        /// The outcome for each service, for a message.
+        words: String,
+    },
+    /// The rollout has ended.
+    Followed {
+        /// How.
+        end: RolloutEnd,
+        /// Why, when there is something to say.
+        reason: Option<String>,
+    },
+}
+
+/// How a rollout has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RolloutEnd {
+    /// The revision runs.
+    Running,
+    /// Something newer has replaced it.
+    Replaced,
+    /// The revision before runs again.
+    RolledBack,
+    /// It does not run as it should.
+    Failed,
+}
+
+impl From<RolloutEnd> for RevisionState {
+    fn from(end: RolloutEnd) -> Self {
+        match end {
+            RolloutEnd::Running => Self::Running,
+            RolloutEnd::Replaced => Self::Replaced,
+            RolloutEnd::RolledBack => Self::RolledBack,
+            RolloutEnd::Failed => Self::Failed,
+        }
+    }
+}
+
+/// How long something that did not work is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    None,
+    /// About half a minute: a registry or engine that restarts.
+    Short,
+    /// Some minutes: a cluster whose machines are replaced.
+    Long,
+}
+
+/// Why an action did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The first cause.
+    pub reason: String,
+    /// How long it is worth trying again.
+    pub patience: Patience,
+    /// Whether something worked before it: tries are counted from the start again.
+    pub progressed: bool,
+}
+
+impl Problem {
+    /// A problem that trying again does not mend.
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), patience: Patience::None, progressed: false }
+    }
+}
+
+/// Something that takes time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the tree, compute the key, ask the registry.
+    Inspect {
+        /// The build.
+        build: BuildSpec,
+    },
+    /// Build what was inspected.
+    Build {
+        /// The build.
+        build: BuildSpec,
+        /// What goes into it.
+        key: ImageKey,
+    },
+    /// Push what was built.
+    Push {
+        /// The build.
+        build: BuildSpec,
+        /// What was built.
+        key: ImageKey,
+    },
+    /// Put the files of the commit into the run's workspace.
+    CheckOut,
+    /// Have the engine pull the image of a command.
+    Prepare {
+        /// The image as the step names it, or as a step before has built it.
+        image: String,
+    },
+    /// Create the container of a command.
+    Create {
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// What it runs.
+        request: Box<ContainerRequest>,
+    },
+    /// Start the container of a command, unless that has happened, and wait for its end.
+    Execute {
+        /// The image, with its registry's host and digest.
+        image: String,
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// How many lines of what it prints are in the journal.
+        known: u64,
+    },
+    /// Tell the cluster.
+    Deploy {
+        /// What shall run.
+        deployment: Box<Deployment>,
+        /// The cluster may have been told already, at this time or later: look first.
+        told_since: Option<DateTime<Utc>>,
+    },
+    /// Find out what services run before a release.
+    Look {
+        /// The services.
+        services: Vec<ServiceName>,
+    },
+    /// Take back what was rolled out of a release.
+    TakeBack {
+        /// The services that were begun.
+        members: Vec<Member>,
+    },
+    /// Wait until the cluster is done.
+    Follow {
+        /// The service.
+        service: ServiceName,
+        /// The revision.
+        revision: u64,
+        /// Its image.
+        digest: Digest,
+    },
+}
+
+/// Something to be written down; all of one effect are written together.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Of the run's state.
+    Record(Record),
+    /// To be shown.
+    Event(PipelineEvent),
+}
+
+/// How work on a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The run has ended so.
+    Ended(RunState),
+    /// The run is left where it is, for another process.
+    Left,
+}
+
+/// What the shell shall do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write this down; nothing that follows may begin before it is on the disk.
+    Record(Vec<Change>),
+    /// Do this for the step at `index`, and say [`Input::Done`].
+    Perform {
+        /// The step's position.
+        index: usize,
+        /// What.
+        action: Action,
+    },
+    /// Say [`Input::Due`] after this time.
+    Wait {
+        /// The step's position.
+        index: usize,
+        /// How long.
+        time: Duration,
+    },
+    /// Drop the action that is being performed for the step at `index`, or its wait.
+    Drop {
+        /// The step's position.
+        index: usize,
+    },
+    /// Nothing more happens.
+    End(Ending),
+}
+
+/// The state machine of one run.
+#[derive(Debug)]
+pub struct RunMachine {
+    id: RunId,
+    pipeline: PipelineName,
+    repository: RepositoryName,
+    commit: CommitId,
+    subject: String,
+    fresh: bool,
+    config: RunConfig,
+    steps: Vec<Step>,
+    started: Option<DateTime<Utc>>,
+    /// What is being performed, by the step's position.
+    current: BTreeMap<usize, Current>,
+    /// How the run ends as soon as nothing is performed any more.
+    verdict: Option<(RunState, String)>,
+    stopping: bool,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: String,
+    action: StepAction,
+    state: StepState,
+    started: Option<DateTime<Utc>>,
+}
+
+impl Step {
+    /// Whether it has been begun and has not ended.
+    fn is_under_way(&self) -> bool {
+        self.state != StepState::Waiting && !self.state.is_ended()
+    }
+}
+
+/// The action that is being performed, or waited for.
+#[derive(Debug, Clone)]
+struct Current {
+    action: Action,
+    attempt: u32,
+}
+
+impl RunMachine {
+    /// The machine of `run`, which does what `config` says; one that had begun goes on where it was.
+    pub fn new(run: &Run, config: RunConfig) -> Self {
+        let steps = config.steps.iter().enumerate().map(|(index, action)| {
+            let known = run.steps.get(index);
+            Step {
+                name: action.name(),
+                action: action.clone(),
+                state: known.map_or(StepState::Waiting, |step| step.state.clone()),
+                started: known.and_then(|step| step.started),
+            }
+        });
+        Self {
+            id: run.id,
+            pipeline: run.pipeline.clone(),
+            repository: run.repository.clone(),
+            commit: run.commit.clone(),
+            subject: run.subject.clone(),
+            fresh: run.state == RunState::Queued,
+            steps: steps.collect(),
+            config,
+            started: run.started,
+            current: BTreeMap::new(),
+            // Another process was killed while it waited for steps beside the one that failed.
+            verdict: run.steps.iter().find_map(|step| match &step.state {
+                StepState::Failed { reason } => Some((RunState::Failed, format!("{}: {reason}", step.name))),
+                _ => None,
+            }),
+            stopping: false,
+            ended: run.state.is_ended(),
+        }
+    }
+
+    /// The step's name.
+    pub fn step_name(&self, index: usize) -> &str {
+        self.steps.get(index).map_or("", |step| &step.name)
+    }
+
+    /// Whether nothing more happens for the step.
+    pub fn has_ended(&self, index: usize) -> bool {
+        self.steps.get(index).is_none_or(|step| step.state.is_ended())
+    }
+
+    /// How long the step may take.
+    pub fn timeout(&self, index: usize) -> Duration {
+        self.config.timeout(index)
+    }
+
+    fn expired(&self, index: usize, action: &Action) -> String {
+        let took = self.timeout(index).as_secs();
+        let next = match action {
+            Action::Inspect { .. }
+            | Action::Build { .. }
+            | Action::Push { .. }
+            | Action::Look { .. }
+            | Action::CheckOut
+            | Action::Prepare { .. }
+            | Action::Create { .. }
+            | Action::Execute { .. } => "its `timeout` in pipelines/ can be longer".to_owned(),
+            Action::Deploy { deployment, .. } => format!(
+                "whether the cluster has begun it is unknown; see `fleetwright status {}`",
+                deployment.spec.name
+            ),
+            Action::TakeBack { .. } => {
+                "what was rolled out may not be taken back; see `fleetwright status`".to_owned()
+            }
+            Action::Follow { service, revision, .. } => {
+                format!("the cluster continues with revision {revision}; see `fleetwright status {service}`")
+            }
+        };
+        format!("it did not end within its timeout of {took} s; {next}")
+    }
+
+    /// Takes in what happened and says what to do.
+    pub fn handle(&mut self, now: DateTime<Utc>, input: Input) -> Vec<Effect> {
+        if self.ended {
+            return Vec::new();
+        }
+        let mut out = Out::default();
+        match input {
+            Input::Begin => self.begin(now, &mut out),
+            Input::Done { index, result } => {
+                if let Some(current) = self.current.remove(&index) {
+                    match *result {
+                        Ok(outcome) => self.outcome(now, index, &current, outcome, &mut out),
+                        Err(problem) => self.problem(now, index, current, problem, &mut out),
+                    }
+                }
+            }
+            Input::Due { index } => {
+                if let Some(current) = self.current.get(&index) {
+                    out.perform(index, current.action.clone());
+                }
+            }
+            Input::Expired { index } => {
+                if let Some(current) = self.current.remove(&index) {
+                    out.effects.push(Effect::Drop { index });
+                    let reason = self.expired(index, &current.action);
+                    self.give_up(now, index, reason, &mut out);
+                }
+            }
+            Input::Cancel { reason } => {
+                self.drop_all(&mut out);
+                self.skip_rest(now, &mut out);
+                self.finish(now, RunState::Cancelled, Some(reason), &mut out);
+            }
+            Input::Stop => {
+                self.stopping = true;
+                // These two are short, and their outcome is dear: it is waited for.
+                let dear = |current: &Current| {
+                    current.attempt == 1
+                        && matches!(current.action, Action::Push { .. } | Action::Deploy { .. })
+                };
+                let left = self.current.iter().filter(|(_, current)| !dear(current));
+                for index in left.map(|(index, _)| *index).collect::<Vec<_>>() {
+                    self.current.remove(&index);
+                    out.effects.push(Effect::Drop { index });
+                }
+            }
+        }
+        self.settle(now, &mut out);
+        out.done()
+    }
+
+    fn drop_all(&mut self, out: &mut Out) {
+        let all = std::mem::take(&mut self.current);
+        out.effects.extend(all.into_keys().map(|index| Effect::Drop { index }));
+    }
+
+    /// Begins what can be begun, and ends what has nothing left to do.
+    fn settle(&mut self, now: DateTime<Utc>, out: &mut Out) {
+        while !self.ended {
+            if let Some((state, reason)) = self.verdict.clone() {
+                // What runs beside a step that failed is not cut off in the middle.
+                if self.stopping && self.current.is_empty() && self.steps.iter().any(Step::is_under_way) {
+                    self.leave(out);
+                } else if self.current.is_empty() {
+                    match self.steps.iter().position(Step::is_under_way) {
+                        Some(index) => {
+                            self.begin_step(now, index, out);
+                            continue;
+                        }
+                        None => {
+                            self.skip_rest(now, out);
+                            self.finish(now, state, Some(reason), out);
+                        }
+                    }
+                }
+                return;
+            }
+            if self.steps.iter().all(|step| step.state.is_ended()) {
+                return self.finish(now, RunState::Succeeded, None, out);
+            }
+            if self.stopping {
+                if self.current.is_empty() {
+                    self.leave(out);
+                }
+                return;
+            }
+            let Some(index) = self.ready() else { return };
+            self.begin_step(now, index, out);
+        }
+    }
+
+    /// A step that can be begun, or continued, and is not.
+    fn ready(&self) -> Option<usize> {
+        (0..self.steps.len()).find(|index| {
+            let done = |need: usize| {
+                self.steps.get(need).is_none_or(|step| matches!(step.state, StepState::Succeeded { .. }))
+            };
+            !self.steps[*index].state.is_ended()
+                && !self.current.contains_key(index)
+                && (self.steps[*index].is_under_way() || self.config.needs(*index).into_iter().all(done))
+        })
+    }
+
+    fn begin(&mut self, now: DateTime<Utc>, out: &mut Out) {
+        if self.fresh {
+            self.started = Some(now);
+            out.record(Record::Begun(self.config.clone()));
+            out.event(PipelineEvent::Started {
+                run: self.id,
+                pipeline: self.pipeline.clone(),
+                commit: self.commit.clone(),
+                subject: self.subject.clone(),
+                steps: self.steps.iter().map(|step| step.name.clone()).collect(),
+            });
+        } else {
+            let under_way = self.steps.iter().find(|step| step.is_under_way());
+            let step = under_way.or_else(|| self.steps.iter().find(|step| !step.state.is_ended()));
+            out.event(PipelineEvent::Resumed {
+                run: self.id,
+                pipeline: self.pipeline.clone(),
+                step: step.map(|step| step.name.clone()),
+            });
+        }
+    }
+
+    /// Begins a step, or continues it where it was.
+    fn begin_step(&mut self, now: DateTime<Utc>, index: usize, out: &mut Out) {
+        if self.steps[index].started.is_none() {
+            self.steps[index].started = Some(now);
+            out.event(PipelineEvent::StepStarted { run: self.id, step: self.steps[index].name.clone() });
+        }
+        match (self.steps[index].action.clone(), self.steps[index].state.clone()) {
+            (StepAction::Build(build), _) => {
+                self.set(index, StepState::Inspecting, out);
+                self.perform(index, Action::Inspect { build }, out);
+            }
+            (StepAction::Source, _) => {
+                self.set(index, StepState::Preparing, out);
+                self.perform(index, Action::CheckOut, out);
+            }
+            (StepAction::Run(script), StepState::Creating { image, attempt }) => {
+                self.create(index, &script, image, attempt, out);
+            }
+            (StepAction::Run(_), StepState::Executing { image, attempt, lines }) => {
+                // Whoever comes as far as this has got the run on.
+                self.set(index, self.steps[index].state.clone(), out);
+                self.perform(index, Action::Execute { image, attempt, known: lines }, out);
+            }
+            (StepAction::Run(script), _) => {
+                self.set(index, StepState::Preparing, out);
+                let built = self.built_before(index, &script.image);
+                let image = match built {
+                    Some(digest) => format!("{}/{}@{digest}", self.config.push, script.image),
+                    None => script.image.clone(),
+                };
+                self.perform(index, Action::Prepare { image }, out);
+            }
+            (StepAction::Rollout(spec), StepState::Following { revision }) => {
+                match self.image_for(index, &spec) {
+                    Ok(digest) => {
+                        self.perform(index, Action::Follow { service: spec.name, revision, digest }, out);
+                    }
+                    Err(reason) => self.fail(now, index, reason, out),
+                }
+            }
+            (StepAction::Release(_), StepState::Releasing { stage, .. }) => {
+                let told_since = match stage {
+                    ReleaseStage::Deploying { since } => Some(since),
+                    ReleaseStage::Following | ReleaseStage::Back { .. } => None,
+                };
+                self.go_on(now, index, told_since, out);
+            }
+            (StepAction::Release(specs), _) => {
+                match specs.iter().try_for_each(|spec| self.image_for(index, spec).map(drop)) {
+                    Ok(()) => {
+                        self.set(index, StepState::Inspecting, out);
+                        let services = specs.iter().map(|spec| spec.name.clone()).collect();
+                        self.perform(index, Action::Look { services }, out);
+                    }
+                    Err(reason) => self.fail(now, index, reason, out),
+                }
+            }
+            (StepAction::Rollout(spec), state) => match self.image_for(index, &spec) {
+                Ok(digest) => {
+                    let told_since = match state {
+                        StepState::Deploying { since } => Some(since),
+                        _ => {
+                            self.set(index, StepState::Deploying { since: now }, out);
+                            None
+                        }
+                    };
+                    let deployment = self.deployment(*spec, digest);
+                    self.perform(index, Action::Deploy { deployment, told_since }, out);
+                }
+                Err(reason) => self.fail(now, index, reason, out),
+            },
+        }
+    }
+
+    fn deployment(&self, spec: ServiceSpec, digest: Digest) -> Box<Deployment> {
+        Box::new(Deployment {
+            spec,
+            registry: self.config.pull.clone(),
+            digest,
+            origin: Origin {
+                repository: self.repository.to_string(),
+                commit: self.commit.to_string(),
+                subject: self.subject.clone(),
+            },
+            restarted: None,
+            // The control machine that deploys takes the newest of each.
+            secrets: BTreeMap::new(),
+            // Whoever deploys it asks the cluster.
+            network: false,
+        })
+    }
+
+    /// The services of a release that the cluster was asked to roll out.
+    fn members(&self, index: usize) -> Vec<Member> {
+        match (&self.steps[index].action, &self.steps[index].state) {
+            (StepAction::Release(specs), StepState::Releasing { before, revisions, .. }) => {
+                let each = specs.iter().zip(before).zip(revisions);
+                each.map(|((spec, before), revision)| Member {
+                    service: spec.name.clone(),
+                    before: *before,
+                    revision: *revision,
+                })
+                .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Performs what the stage of a release names, which is written down already.
+    fn go_on(&mut self, now: DateTime<Utc>, index: usize, told_since: Option<DateTime<Utc>>, out: &mut Out) {
+        let (StepAction::Release(specs), StepState::Releasing { revisions, stage, .. }) =
+            (&self.steps[index].action, &self.steps[index].state)
+        else {
+            return self.fail(now, index, "it is no release".to_owned(), out);
+        };
+        let at = match stage {
+            ReleaseStage::Deploying { .. } => revisions.len(),
+            ReleaseStage::Following => revisions.len().saturating_sub(1),
+            ReleaseStage::Back { .. } => {
+                let members = self.members(index);
+                return self.perform(index, Action::TakeBack { members }, out);
+            }
+        };
+        let Some(spec) = specs.get(at).cloned() else {
+            return self.fail(now, index, "it has no such service".to_owned(), out);
+        };
+        let followed = revisions.get(at).copied();
+        match (self.image_for(index, &spec), followed) {
+            (Ok(digest), None) => {
+                let deployment = self.deployment(spec, digest);
+                self.perform(index, Action::Deploy { deployment, told_since }, out);
+            }
+            (Ok(digest), Some(revision)) => {
+                self.perform(index, Action::Follow { service: spec.name, revision, digest }, out);
+            }
+            (Err(reason), _) => self.give_up(now, index, reason, out),
+        }
+    }
+
+    /// Another stage of a release.
+    fn stage(&mut self, index: usize, stage: ReleaseStage, revision: Option<u64>, out: &mut Out) {
+        if let StepState::Releasing { before, mut revisions, .. } = self.steps[index].state.clone() {
+            revisions.extend(revision);
+            self.set(index, StepState::Releasing { before, revisions, stage }, out);
+        }
+    }
+
+    /// Fails a step; a release takes back first what it has rolled out.
+    fn give_up(&mut self, now: DateTime<Utc>, index: usize, reason: String, out: &mut Out) {
+        match &self.steps[index].state {
+            StepState::Releasing { stage: ReleaseStage::Back { reason: first }, .. } => {
+                let reason = format!("{first}; the release could not be taken back: {reason}");
+                self.fail(now, index, reason, out);
+            }
+            StepState::Releasing { revisions, .. } if !revisions.is_empty() => {
+                self.stage(index, ReleaseStage::Back { reason }, None, out);
+                self.go_on(now, index, None, out);
+            }
+            _ => self.fail(now, index, reason, out),
+        }
+    }
+
+    /// The digest of the image that a step before `index` has put into the registry.
+    fn image_for(&self, index: usize, spec: &ServiceSpec) -> Result<Digest, String> {
+        self.built_before(index, &spec.image)
+            .ok_or_else(|| format!("no step before it builds `{}`, the image of `{}`", spec.image, spec.name))
+    }
+
+    fn built_before(&self, index: usize, image: &str) -> Option<Digest> {
+        let others = self.steps.iter().enumerate().rev().filter(|(other, _)| *other != index);
+        others.map(|(_, step)| step).find_map(|step| match &step.state {
+            StepState::Succeeded { result: StepResult::Image(built) } if built.image == image => {
+                Some(built.digest.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// Creates the container of a command, which is written down already.
+    fn create(&mut self, index: usize, script: &ScriptSpec, image: String, attempt: u32, out: &mut Out) {
+        let known = [
+            ("CI", "true".to_owned()),
+            ("FLEETWRIGHT_ATTEMPT", attempt.to_string()),
+            ("FLEETWRIGHT_COMMIT", self.commit.to_string()),
+            ("FLEETWRIGHT_ENVIRONMENT", self.config.environment.clone()),
+            ("FLEETWRIGHT_PIPELINE", self.pipeline.to_string()),
+            ("FLEETWRIGHT_RUN", self.id.to_string()),
+        ];
+        let mut env: BTreeMap<String, String> =
+            known.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        env.extend(script.env.clone());
+        let request = ContainerRequest {
+            image,
+            command: script.command.clone(),
+            env,
+            secrets: script.secrets.clone(),
+            limits: script.limits,
+        };
+        self.perform(index, Action::Create { attempt, request: Box::new(request) }, out);
+    }
+
+    /// A command has ended: the step is done, is tried again, or has failed.
+    fn executed(
+        &mut self,
+        now: DateTime<Utc>,
+        index: usize,
+        image: String,
+        attempt: u32,
+        end: ContainerEnd,
+        out: &mut Out,
+    ) {
+        let StepAction::Run(script) = self.steps[index].action.clone() else {
+            return self.fail(now, index, "it runs no command".to_owned(), out);
+        };
+        let reason = match end {
+            ContainerEnd::Exited { status: 0, .. } => {
+                return self.succeed(now, index, StepResult::Run { attempts: attempt }, out);
+            }
+            ContainerEnd::Exited { out_of_memory: true, .. } => {
+                "it used more memory than `resources.limits.memory`".to_owned()
+            }
+            // Not every kernel reports to the engine that it killed something for its memory.
+            ContainerEnd::Exited { status: 137, .. } if script.limits.memory_bytes.is_some() => {
+                "it was killed (exit status 137), as a command is that uses more memory than `resources.limits.memory`"
+                    .to_owned()
+            }
+            ContainerEnd::Exited { status, .. } => exit_words(status),
+            // Whether it ended, and how, is not known: a second one might do things twice.
+            ContainerEnd::Gone => {
+                let reason = "its container is gone from the engine, so how it ended is not known".to_owned();
+                return self.fail(now, index, reason, out);
+            }
+        };
+        if attempt > script.retries {
+            return self.fail(now, index, reason, out);
+        }
+        out.event(PipelineEvent::Retrying {
+            run: self.id,
+            step: self.steps[index].name.clone(),
+            reason,
+            attempt: attempt + 1,
+            seconds: 0.0,
+        });
+        self.set(index, StepState::Creating { image: image.clone(), attempt: attempt + 1 }, out);
+        self.create(index, &script, image, attempt + 1, out);
+    }
+
+    fn outcome(
+        &mut self,
+        now: DateTime<Utc>,
+        index: usize,
+        current: &Current,
+        outcome: Outcome,
+        out: &mut Out,
+    ) {
+        let name = self.steps[index].name.clone();
+        match (outcome, &current.action) {
+            (Outcome::Inspected { key, known: Some(known), .. }, Action::Inspect { build }) => {
+                out.event(PipelineEvent::NothingToBuild {
+                    run: self.id,
+                    step: name,
+                    key: key.clone(),
+                    digest: known.digest.clone(),
+                    same_as: known.built_by.clone(),
+                });
+                let built = BuiltImage {
+                    image: build.image.clone(),
+                    key,
+                    digest: known.digest,
+                    same_as: Some(known.built_by),
+                };
+                self.succeed(now, index, StepResult::Image(built), out);
+            }
+            (Outcome::Inspected { key, files, known: None }, Action::Inspect { build }) => {
+                let build = build.clone();
+                self.set(index, StepState::Building { key: key.clone() }, out);
+                out.event(PipelineEvent::Building { run: self.id, step: name, key: key.clone(), files });
+                self.perform(index, Action::Build { build, key }, out);
+            }
+            (Outcome::Built, Action::Build { build, key }) => {
+                let (build, key) = (build.clone(), key.clone());
+                self.set(index, StepState::Pushing { key: key.clone() }, out);
+                let reference = format!("{}/{}:{key}", self.config.push, build.image);
+                out.event(PipelineEvent::Pushing { run: self.id, step: name, reference });
+                self.perform(index, Action::Push { build, key }, out);
+            }
+            (Outcome::Pushed { digest }, Action::Push { build, key }) => {
+                out.event(PipelineEvent::Pushed { run: self.id, step: name, digest: digest.clone() });
+                out.record(Record::Image {
+                    key: key.clone(),
+                    name: format!("{}/{}", self.config.push, build.image),
+                    digest: digest.clone(),
+                });
+                let built =
+                    BuiltImage { image: build.image.clone(), key: key.clone(), digest, same_as: None };
+                self.succeed(now, index, StepResult::Image(built), out);
+            }
+            (Outcome::CheckedOut { files }, Action::CheckOut) => {
+                self.succeed(now, index, StepResult::Source { files }, out);
+            }
+            (Outcome::Prepared { image }, Action::Prepare { .. }) => {
+                let StepAction::Run(script) = self.steps[index].action.clone() else {
+                    return self.fail(now, index, "it runs no command".to_owned(), out);
+                };
+                self.set(index, StepState::Creating { image: image.clone(), attempt: 1 }, out);
+                self.create(index, &script, image, 1, out);
+            }
+            (Outcome::Created, Action::Create { attempt, request }) => {
+                let (image, attempt) = (request.image.clone(), *attempt);
+                self.set(index, StepState::Executing { image: image.clone(), attempt, lines: 0 }, out);
+                self.perform(index, Action::Execute { image, attempt, known: 0 }, out);
+            }
+            (Outcome::Ended(end), Action::Execute { image, attempt, .. }) => {
+                self.executed(now, index, image.clone(), *attempt, end, out);
+            }
+            (Outcome::Looked { before }, Action::Look { .. }) => {
+                let stage = ReleaseStage::Deploying { since: now };
+                self.set(index, StepState::Releasing { before, revisions: Vec::new(), stage }, out);
+                self.go_on(now, index, None, out);
+            }
+            (Outcome::TakenBack { words }, Action::TakeBack { .. }) => {
+                let reason = match &self.steps[index].state {
+                    StepState::Releasing { stage: ReleaseStage::Back { reason }, .. } => reason.clone(),
+                    _ => String::new(),
+                };
+                self.fail(now, index, format!("{reason}; the release was taken back: {words}"), out);
+            }
+            (Outcome::Deployed { revision }, Action::Deploy { deployment, .. }) => {
+                let service = deployment.spec.name.clone();
+                let digest = deployment.digest.clone();
+                match &self.steps[index].state {
+                    StepState::Releasing { .. } => {
+                        self.stage(index, ReleaseStage::Following, Some(revision), out);
+                    }
+                    _ => self.set(index, StepState::Following { revision }, out),
+                }
+                out.event(PipelineEvent::Rollout {
+                    run: self.id,
+                    step: name,
+                    rollout: RolloutEvent::Started {
+                        service: service.clone(),
+                        revision,
+                        digest: digest.clone(),
+                    },
+                });
+                self.perform(index, Action::Follow { service, revision, digest }, out);
+            }
+            (Outcome::Followed { end, reason }, Action::Follow { service, revision, .. }) => {
+                let (service, revision) = (service.clone(), *revision);
+                out.event(PipelineEvent::Rollout {
+                    run: self.id,
+                    step: name,
+                    rollout: RolloutEvent::Ended {
+                        service: service.clone(),
+                        revision,
+                        state: end.into(),
+                        reason: reason.clone(),
+                    },
+                });
+                let because = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                match end {
+                    RolloutEnd::Running => self.rolled_out(now, index, service, revision, out),
+                    RolloutEnd::Replaced => {
+                        let reason =
+                            format!("something newer replaced revision {revision} of `{service}`{because}");
+                        self.set(index, StepState::Skipped, out);
+                        self.step_finished(now, index, "skipped", Some(reason.clone()), out);
+                        self.verdict.get_or_insert((RunState::Superseded, reason));
+                    }
+                    RolloutEnd::RolledBack => {
+                        let reason = format!("revision {revision} of `{service}` was rolled back{because}");
+                        self.give_up(now, index, reason, out);
+                    }
+                    RolloutEnd::Failed => {
+                        let reason = format!("revision {revision} of `{service}` failed{because}");
+                        self.give_up(now, index, reason, out);
+                    }
+                }
+            }
+            (outcome, action) => {
+                self.fail(now, index, format!("{outcome:?} does not answer {action:?}"), out);
+            }
+        }
+    }
+
+    /// A service runs its new revision: the next one follows, or the step is done.
+    fn rolled_out(
+        &mut self,
+        now: DateTime<Utc>,
+        index: usize,
+        service: ServiceName,
+        revision: u64,
+        out: &mut Out,
+    ) {
+        let StepAction::Release(specs) = &self.steps[index].action else {
+            return self.succeed(now, index, StepResult::Rollout { service, revision }, out);
+        };
+        let members = self.members(index);
+        if members.len() < specs.len() {
+            self.stage(index, ReleaseStage::Deploying { since: now }, None, out);
+            return self.go_on(now, index, None, out);
+        }
+        let released =
+            members.into_iter().map(|member| Released { service: member.service, revision: member.revision });
+        self.succeed(now, index, StepResult::Release(released.collect()), out);
+    }
+
+    fn problem(
+        &mut self,
+        now: DateTime<Utc>,
+        index: usize,
+        mut current: Current,
+        problem: Problem,
+        out: &mut Out,
+    ) {
+        if problem.progressed {
+            current.attempt = 0;
+        }
+        let tries = match problem.patience {
+            Patience::None => 1,
+            Patience::Short => 6,
+            Patience::Long => 24,
+        };
+        if current.attempt >= tries {
+            let reason =
+                if tries > 1 { format!("{} (tried {tries} times)", problem.reason) } else { problem.reason };
+            return self.give_up(now, index, reason, out);
+        }
+        if self.stopping {
+            return;
+        }
+        let wait = Duration::from_secs(1 << current.attempt.saturating_sub(1).min(3)).min(RETRY_MAX);
+        current.attempt += 1;
+        out.event(PipelineEvent::Retrying {
+            run: self.id,
+            step: self.steps[index].name.clone(),
+            reason: problem.reason,
+            attempt: current.attempt.max(2),
+            seconds: wait.as_secs_f64(),
+        });
+        // Whether the cluster heard what it did not answer is not known.
+        if let (
+            Action::Deploy { told_since, .. },
+            StepState::Deploying { since }
+            | StepState::Releasing { stage: ReleaseStage::Deploying { since }, .. },
+        ) = (&mut current.action, &self.steps[index].state)
+        {
+            *told_since = Some(*since);
+        }
+        self.current.insert(index, current);
+        out.after(Effect::Wait { index, time: wait });
+    }
+
+    fn perform(&mut self, index: usize, action: Action, out: &mut Out) {
+        if self.stopping {
+            return;
+        }
+        self.current.insert(index, Current { action: action.clone(), attempt: 1 });
+        out.perform(index, action);
+    }
+
+    fn set(&mut self, index: usize, state: StepState, out: &mut Out) {
+        self.steps[index].state = state.clone();
+        out.record(Record::Step { index, state });
+    }
+
+    fn succeed(&mut self, now: DateTime<Utc>, index: usize, result: StepResult, out: &mut Out) {
+        self.set(index, StepState::Succeeded { result }, out);
+        self.step_finished(now, index, "succeeded", None, out);
+    }
+
+    fn fail(&mut self, now: DateTime<Utc>, index: usize, reason: String, out: &mut Out) {
+        self.set(index, StepState::Failed { reason: reason.clone() }, out);
+        self.step_finished(now, index, "failed", Some(reason.clone()), out);
+        let reason = format!("{}: {reason}", self.steps[index].name);
+        self.verdict.get_or_insert((RunState::Failed, reason));
+    }
+
+    /// Skips every step that has not ended.
+    fn skip_rest(&mut self, now: DateTime<Utc>, out: &mut Out) {
+        for index in 0..self.steps.len() {
+            if !self.steps[index].state.is_ended() {
+                let begun = self.steps[index].state != StepState::Waiting;
+                // A run that never began has no steps in the journal.
+                if !self.fresh || self.started.is_some() {
+                    self.set(index, StepState::Skipped, out);
+                }
+                if begun {
+                    self.step_finished(now, index, "skipped", None, out);
+                }
+            }
+        }
+    }
+
+    fn step_finished(
+        &self,
+        now: DateTime<Utc>,
+        index: usize,
+        outcome: &str,
+        reason: Option<String>,
+        out: &mut Out,
+    ) {
+        out.event(PipelineEvent::StepFinished {
+            run: self.id,
+            step: self.steps[index].name.clone(),
+            outcome: outcome.to_owned(),
+            seconds: seconds(self.steps[index].started, now),
+            reason,
+        });
+    }
+
+    fn finish(&mut self, now: DateTime<Utc>, state: RunState, reason: Option<String>, out: &mut Out) {
+        out.record(Record::Run { state, reason: reason.clone() });
+        out.event(PipelineEvent::Finished {
+            run: self.id,
+            pipeline: self.pipeline.clone(),
+            state,
+            seconds: seconds(self.started, now),
+            reason,
+        });
+        self.current.clear();
+        self.ended = true;
+        out.after(Effect::End(Ending::Ended(state)));
+    }
+
+    fn leave(&mut self, out: &mut Out) {
+        self.current.clear();
+        self.ended = true;
+        out.after(Effect::End(Ending::Left));
+    }
+}
+
+/// What an exit status says.
+fn exit_words(status: i64) -> String {
+    match status {
+        126 => "its command can't be executed (exit status 126)".to_owned(),
+        127 => "its command was not found (exit status 127)".to_owned(),
+        137 => "it was killed (exit status 137)".to_owned(),
+        143 => "it was terminated (exit status 143)".to_owned(),
+        status => format!("exit status {status}"),
+    }
+}
+
+/// The longest wait between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+fn seconds(from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> f64 {
+    let taken = from.map_or_else(TimeDelta::zero, |from| to - from);
+    taken.max(TimeDelta::zero()).as_seconds_f64()
+}
+
+/// Collects effects: everything to be written goes into one record, before what it precedes.
+#[derive(Default)]
+struct Out {
+    effects: Vec<Effect>,
+    changes: Vec<Change>,
+    after: Vec<Effect>,
+}
+
+impl Out {
+    fn record(&mut self, record: Record) {
+        self.changes.push(Change::Record(record));
+    }
+
+    fn event(&mut self, event: PipelineEvent) {
+        self.changes.push(Change::Event(event));
+    }
+
+    fn perform(&mut self, index: usize, action: Action) {
+        self.after.push(Effect::Perform { index, action });
+    }
+
+    fn after(&mut self, effect: Effect) {
+        self.after.push(effect);
+    }
+
+    fn done(mut self) -> Vec<Effect> {
+        if !self.changes.is_empty() {
+            self.effects.push(Effect::Record(self.changes));
+        }
+        self.effects.append(&mut self.after);
+        self.effects
+    }
+}

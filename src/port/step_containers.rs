@@ -1,0 +1,62 @@
+//! The containers in which steps of pipelines run their commands.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::images::{ImageError, Lines, Open};
+use crate::model::image::ContextFile;
+use crate::model::run::RunId;
+use crate::model::step_container::{ContainerEnd, ContainerRequest};
+
+/// One attempt at a step of a run. It has one container, whoever asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// The run.
+    pub run: RunId,
+    /// The step's position, from 0.
+    pub step: usize,
+    /// Which attempt, from 1.
+    pub number: u32,
+}
+
+/// What a run's workspace holds at first.
+pub struct WorkspaceFiles {
+    /// The files of the commit.
+    pub files: Vec<ContextFile>,
+    /// The time of all of them.
+    pub time: DateTime<Utc>,
+    /// Opens a file by the id of its blob.
+    pub open: Open,
+}
+
+/// Takes a line of what a command prints, with its number from 1.
+pub type Printed<'a> = &'a (dyn Fn(u64, &str) + Send + Sync);
+
+/// An engine that runs steps. Containers outlive the process that asked for them. Every method may be called again
+/// after any failure, and dropping a call stops nothing.
+#[async_trait]
+pub trait StepContainers: Send + Sync {
+    /// Has the engine pull `image`, which names its registry's host and a digest, unless it is there.
+    async fn pull(&self, image: &str, lines: Lines<'_>) -> Result<(), ImageError>;
+
+    /// Makes the workspace of a run, with those files.
+    async fn prepare(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError>;
+
+    /// Creates the container of an attempt, unless it is there. It is not started.
+    async fn create(&self, attempt: Attempt, request: &ContainerRequest) -> Result<(), ImageError>;
+
+    /// Starts the container of an attempt, unless that has happened, and waits for its end. `printed` gets all lines
+    /// after the first `known`, each once, and always with the same number.
+    async fn follow(
+        &self,
+        attempt: Attempt,
+        known: u64,
+        printed: Printed<'_>,
+    ) -> Result<ContainerEnd, ImageError>;
+
+    /// Stops and removes everything of a run.
+    async fn clear(&self, run: RunId) -> Result<(), ImageError>;
+
+    /// The runs of which the engine has something, sorted.
+    async fn left(&self) -> Result<Vec<RunId>, ImageError>;
+}
