@@ -752,8 +752,12 @@ mod tests {
             connection.execute_batch(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
             let journal = SqliteJournal::prepare(connection, Path::new(&name)).expect("a journal");
             let run = journal.run(RunId(1)).expect("it can be read").expect("a run");
-            // Releases came later.
-            let (steps, actions) = if text.contains("releasing") { (14, 3) } else { (10, 2) };
+            // Releases came later, and commands after them.
+            let (steps, actions) = match (text.contains("releasing"), text.contains("executing")) {
+                (_, true) => (19, 5),
+                (true, false) => (14, 3),
+                (false, false) => (10, 2),
+            };
             assert_eq!((run.state, run.steps.len()), (RunState::Running, steps), "{name}");
             assert_eq!(run.config.map(|config| config.steps.len()), Some(actions), "{name}");
             let entries = journal.entries(RunId(1), 0, 100).expect("they can be read");

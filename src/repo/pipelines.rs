@@ -54,7 +54,7 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     }
     let place = Place::new(reader.file, key.span);
     let complete = parsed.len() == wanted;
-    let steps = if complete { connected(reader, parsed) } else { Vec::new() };
+    let steps = connected(reader, parsed, complete);
     let pipeline = Pipeline { name: name?, repository: repository?, steps, place };
     Some(Decoded { pipeline, repository: repository_span, complete })
 }
@@ -68,17 +68,17 @@ struct Parsed<'n> {
     needs: Option<Vec<(&'n str, Span)>>,
 }
 
-/// The steps with the positions of those that each of them needs.
-fn connected(reader: &mut Reader<'_>, parsed: Vec<Parsed<'_>>) -> Vec<Step> {
+/// The steps with the positions of those that each of them needs. Where some could not be read, a name that is missing may
+/// be theirs.
+fn connected(reader: &mut Reader<'_>, parsed: Vec<Parsed<'_>>, complete: bool) -> Vec<Step> {
     let names: Vec<String> = parsed.iter().map(|one| one.name.clone()).collect();
     let mut steps: Vec<Step> = Vec::new();
     for (index, Parsed { mut step, needs, .. }) in parsed.into_iter().enumerate() {
         step.needs = match needs {
             None => index.checked_sub(1).into_iter().collect(),
-            Some(needs) => needs
-                .into_iter()
-                .filter_map(|(name, span)| needed(reader, &names, index, name, span))
-                .collect(),
+            Some(needs) => {
+                needs.into_iter().filter_map(|need| needed(reader, &names, index, need, complete)).collect()
+            }
         };
         steps.push(step);
     }
@@ -86,7 +86,13 @@ fn connected(reader: &mut Reader<'_>, parsed: Vec<Parsed<'_>>) -> Vec<Step> {
 }
 
 /// The position of a step that the one at `index` needs. Steps stand after those that they need, so there are no circles.
-fn needed(reader: &mut Reader<'_>, names: &[String], index: usize, name: &str, span: Span) -> Option<usize> {
+fn needed(
+    reader: &mut Reader<'_>,
+    names: &[String],
+    index: usize,
+    (name, span): (&str, Span),
+    complete: bool,
+) -> Option<usize> {
     let mut found = names[..index].iter().enumerate().filter(|(_, known)| *known == name);
     match (found.next(), found.next()) {
         (Some((position, _)), None) => return Some(position),
@@ -99,6 +105,7 @@ fn needed(reader: &mut Reader<'_>, names: &[String], index: usize, name: &str, s
             let message = format!("`{name}` does not stand before the step that needs it");
             reader.problem(Diagnostic::error("unknown-step", message), span, "move it up");
         }
+        (None, _) if !complete => {}
         (None, _) => {
             let known: Vec<&str> = names[..index].iter().map(String::as_str).collect();
             let diagnostic =

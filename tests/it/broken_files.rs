@@ -41,7 +41,7 @@ const COMMANDS: &[&[&str]] = &[
 #[test]
 fn a_broken_file_keeps_nobody_from_what_does_not_need_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = |arguments: &[&str]| {
+    let run = &|arguments: &[&str]| {
         let mut command = fleetwright();
         command.current_dir(folder.path()).env("FLEETWRIGHT_CLUSTER_TOKEN", "a-token-of-a-test");
         command.env("FLEETWRIGHT_HOME", folder.path().join("home")).args(arguments);
@@ -56,7 +56,7 @@ fn a_broken_file_keeps_nobody_from_what_does_not_need_it() {
     // Nobody answers, which each of them tries for a while: at the same time.
     let outputs: Vec<_> = std::thread::scope(|scope| {
         let running: Vec<_> =
-            COMMANDS.iter().map(|command| scope.spawn(|| (command, run(command)))).collect();
+            COMMANDS.iter().map(|command| scope.spawn(move || (command, run(command)))).collect();
         running.into_iter().map(|one| one.join().expect("it ends")).collect()
     });
     for (command, output) in outputs {

@@ -94,7 +94,7 @@ fn two_environments_that_come_to_one_name_are_refused() {
       |
       = help: rename one of the stacks or of the environments (a stack that is deployed keeps its name with `cloud_name`); where `dev` and `dev-x` are in different accounts, give both their `account`
 
-    1 error in 23 files (N ms). Nothing was changed.
+    1 error in 25 files (N ms). Nothing was changed.
     status 2
     ");
     // The commands that would use the names refuse it too.

@@ -78,6 +78,7 @@ broken! {
     bad_part => "bad-part",
     bad_pre_deploy => "bad-pre-deploy",
     bad_reference => "bad-reference",
+    bad_run => "bad-run",
     bad_service => "bad-service",
     bad_size => "bad-size",
     bad_stack_policy => "bad-stack-policy",

@@ -36,6 +36,11 @@ pub const ALL: &[Explanation] = &[
         "admin: [role/admin-*]            # rejected\nadmin: [role/Administrators]     # right",
     ),
     explain(
+        "ambiguous-step",
+        "Several steps before this one are called so, and `needs` can't tell them apart. Give each of them a `name`.",
+        "- build: {image: demo/web, name: web-arm, target: arm}",
+    ),
+    explain(
         "bad-access",
         "`access` lists roles and users: `role/NAME`, `user/NAME`, `root`, or `*` for every role and user of the cluster's own account. `*` in a name stands for any characters but `/`. Principals of another account are named by ARN. Sessions of a role match their role, and IAM groups can't be named, since no request carries them.",
         "deployer: [arn:aws:sts::123456789012:assumed-role/deploy/ada]   # rejected\ndeployer: [role/deploy]                                         # right",
@@ -559,6 +564,11 @@ pub const ALL: &[Explanation] = &[
         "ExecStart=/bin/date +%F      # refused\nExecStart=/bin/date +%%F     # right",
     ),
     explain("unknown-stack", "stacks/ has no stack of that name.", ""),
+    explain(
+        "unknown-step",
+        "`needs` names steps of the same pipeline that stand before this one: by their `name`, or else by the image that a build makes, the last part of the image that a command runs in, or the service of a rollout.",
+        "- run: {name: test, image: demo/web, command: make test, needs: [demo/web]}",
+    ),
     explain(
         "unknown-type",
         "No region has a resource type of that name. Types of your own are Custom::NAME, or have another first part than AWS.",
