@@ -44,5 +44,6 @@ pub mod stack;
 pub mod timeline;
 pub mod units;
 pub mod warnings;
+pub mod webhook;
 pub mod why;
 pub mod within;

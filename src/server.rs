@@ -2,6 +2,7 @@
 
 pub mod agent_api;
 pub mod cluster_api;
+pub mod hooks;
 pub mod limits;
 mod metrics;
 mod pages;

@@ -31,6 +31,7 @@ use crate::model::run::{Run, RunConfig};
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::journal::JournalError;
+use crate::port::parameters::Parameters;
 use crate::repo;
 
 /// Everything that pipelines of one environment need.
@@ -43,6 +44,8 @@ pub struct Workshop {
     pub cluster: Arc<dyn Cluster>,
     /// What runs need.
     pub parts: Parts,
+    /// Where secrets are; `None` where AWS can't be used.
+    pub parameters: Option<Arc<dyn Parameters>>,
     /// What happens.
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Says what a run does, from the infra repository as it is then.
@@ -96,8 +99,9 @@ impl Workshop {
             events,
             changed: Arc::new(watch::Sender::new(0)),
         };
+        let parameters = aws.as_ref().map(Aws::parameters);
         let configure = Arc::new(FromRepository { root, environment: environment.name.clone(), aws });
-        Ok(Self { repository, environment, cluster, parts, events: receiver, configure })
+        Ok(Self { repository, environment, cluster, parts, parameters, events: receiver, configure })
     }
 }
 

@@ -186,6 +186,8 @@ pub struct GitRepository {
     pub branch: Setting,
     /// The time between two looks; 30 s unless given.
     pub poll: Duration,
+    /// The SSM parameters with the secrets that webhooks are signed with; none where no webhooks are taken.
+    pub webhook: Vec<String>,
     /// Where it stands.
     pub place: Place,
 }

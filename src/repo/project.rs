@@ -323,7 +323,7 @@ fn repository(
     variables: Variables<'_>,
 ) -> Option<GitRepository> {
     let name = reader.name(key);
-    let fields = reader.fields(value, key.span, "a repository", &["url", "branch", "poll"])?;
+    let fields = reader.fields(value, key.span, "a repository", &["url", "branch", "poll", "webhook"])?;
     let place = Place::new(reader.file, key.span);
     let url = reader.required(&fields, "url").and_then(|node| setting(reader, node, "`url`", variables));
     let branch = match fields.get("branch") {
@@ -338,7 +338,31 @@ fn repository(
         }
         Some(poll)
     });
-    Some(GitRepository { name: name?, url: url?, branch: branch?, poll: poll?, place })
+    let webhook = fields.get("webhook").map(|node| webhook(reader, node)).unwrap_or_default();
+    Some(GitRepository { name: name?, url: url?, branch: branch?, poll: poll?, webhook, place })
+}
+
+/// The parameters with the secrets of webhooks: one, or two while one replaces the other.
+fn webhook(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
+    let nodes: Vec<&Node> = match node.items() {
+        Some(items) => items.iter().collect(),
+        None => vec![node],
+    };
+    if nodes.is_empty() || nodes.len() > 2 {
+        let diagnostic = Diagnostic::error("out-of-range", "`webhook` names one parameter, or two");
+        reader.problem(diagnostic, node.span, "two are for the time in which one replaces the other");
+    }
+    let mut names = Vec::new();
+    for node in nodes {
+        let Some(name) = reader.text(node, "`webhook`") else { continue };
+        if !name.starts_with('/') {
+            let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
+                .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
+            reader.problem(diagnostic, node.span, "a parameter's name begins with `/`");
+        }
+        names.push(name.to_owned());
+    }
+    names
 }
 
 /// A region that does not exist. New ones come now and then: the finding can be accepted.

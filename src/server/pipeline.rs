@@ -6,12 +6,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +22,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
+use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pages;
 use super::strict::StrictQuery;
 use crate::model::redact::{Mask, WITHHELD};
@@ -75,6 +76,8 @@ pub struct Pipelines {
     pub mask: Mask,
     /// What a caller must bear. Other users of this machine reach the loopback, too.
     pub token: Secret<String>,
+    /// The repositories that webhooks are taken for.
+    pub hooks: Arc<Hooks>,
     /// Whether only this machine can reach it: then requests must name this machine.
     pub loopback: bool,
 }
@@ -90,6 +93,8 @@ pub fn router(server: Pipelines) -> Router {
         .route("/v1/snapshot", get(snapshot))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not-found", "there is nothing here") })
         .layer(middleware::from_fn_with_state(server.clone(), guard))
+        // Whoever sends one shows that it knows the repository's secret.
+        .route("/v1/hooks/{repository}", post(hook).layer(DefaultBodyLimit::max(BODY_MOST)))
         .with_state(server)
 }
 
@@ -163,7 +168,7 @@ fn bears(headers: &HeaderMap, token: &Secret<String>) -> bool {
     given.ct_eq(token.expose().as_bytes()).into()
 }
 
-fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
 }
 

@@ -82,6 +82,7 @@ impl Bench {
             source: self.origin.source(),
             every: Duration::from_secs(1),
             pipelines: vec!["web".parse().expect("a name")],
+            hint: Arc::default(),
         }
     }
 
@@ -243,8 +244,12 @@ async fn bases_come_from_the_environments_registry_by_digest_and_ignored_files_s
     );
     let parts = bench.parts();
     let source = fleetwright::port::git::GitSource { name: "base".parse().expect("a name"), ..base.source() };
-    let watched =
-        Watched { source, every: Duration::from_secs(1), pipelines: vec!["base".parse().expect("a name")] };
+    let watched = Watched {
+        source,
+        every: Duration::from_secs(1),
+        pipelines: vec!["base".parse().expect("a name")],
+        hint: Arc::default(),
+    };
     let seen = look(&parts, &watched).await.expect("works").expect("works");
     let mut config = bench.config.clone();
     if let StepAction::Build(build) = &mut config.steps[0] {

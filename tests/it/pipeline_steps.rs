@@ -186,6 +186,15 @@ async fn a_step_is_tried_again_ends_at_its_timeout_and_is_cancelled() {
     let reason = run["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("run endless: it did not end within its timeout of 3 s"), "{reason}");
 
+    // What it printed is shown, of all steps or of one, and a new run tries it again.
+    let (_, all, _) = site.run(&["pipeline", "logs", "1"]);
+    assert!(all.contains("run flaky | try 3\n") && all.ends_with("run endless | waiting\n"), "{all}");
+    assert_eq!(site.run(&["pipeline", "logs", "1", "flaky"]).1, "try 1\ntry 2\ntry 3\n");
+    let (good, _, stderr) = site.run(&["pipeline", "logs", "1", "flakey"]);
+    assert!(!good && stderr.contains("did you mean `flaky`?"), "{stderr}");
+    let (good, _, stderr) = site.run(&["pipeline", "logs", "9"]);
+    assert!(!good && stderr.contains("there is no run 9"), "{stderr}");
+
     let path = site.folder.path().join("pipelines/web.yaml");
     let text = std::fs::read_to_string(&path).expect("the pipeline").replace("timeout: 3s", "timeout: 3h");
     std::fs::write(&path, text).expect("written");

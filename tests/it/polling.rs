@@ -51,6 +51,7 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
         source: origin.source(),
         every: Duration::from_millis(50),
         pipelines: vec!["web".parse().expect("a name")],
+        hint: Arc::default(),
     };
     let unseen = look(&parts, &watched).await.expect("the journal").expect_err("there is no commit");
     assert!(unseen.answered, "{unseen:?}");

@@ -26,7 +26,7 @@ use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 
-/// Runs a pipeline by hand, lists and cancels runs, or tries a quarantined one again
+/// Runs a pipeline by hand, lists and cancels runs, shows what they print, or tries one again
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Runs share one journal with `fleetwright serve`. Runs of one pipeline go one after the other,
@@ -38,7 +38,9 @@ for `pipeline retry`.
 Examples:
   fleetwright pipeline run web                     the head of its branch
   fleetwright pipeline run web --commit v1.2       a tag, a branch or a commit
-  fleetwright pipeline retry 7                     a run that was quarantined
+  fleetwright pipeline retry 7                     a run that was quarantined, or one that failed, as a new run
+  fleetwright pipeline logs 7                      what its steps have printed
+  fleetwright pipeline logs 7 test --follow        of the step `test` alone, as it comes
   fleetwright pipeline cancel 7                    a run that waits, or that another process works on
   fleetwright pipeline list
   fleetwright pipeline list -o json")]
@@ -57,7 +59,8 @@ enum Action {
         #[arg(long, value_name = "REF")]
         commit: Option<String>,
     },
-    /// Tries a quarantined run again where it stopped, and shows what happens, until it has ended
+    /// Tries a run again, and shows what happens, until it has ended: a quarantined one where it stopped, any other as a
+    /// new run of its commit
     Retry {
         /// The run's number
         #[arg(value_name = "RUN")]
@@ -68,6 +71,18 @@ enum Action {
         /// The run's number
         #[arg(value_name = "RUN")]
         run: i64,
+    },
+    /// Shows what the steps of a run have printed
+    Logs {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+        /// The step, as `pipeline logs` names it; all by default
+        #[arg(value_name = "STEP")]
+        step: Option<String>,
+        /// Go on until the run has ended
+        #[arg(short, long)]
+        follow: bool,
     },
     /// Lists the last runs, newest first
     List {
@@ -83,6 +98,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         Action::Run { name, commit } => run_by_hand(context, &name, commit.as_deref()).await,
         Action::Retry { run } => retry(context, RunId(run)).await,
         Action::Cancel { run } => cancel(context, RunId(run)).await,
+        Action::Logs { run, step, follow } => logs(context, RunId(run), step.as_deref(), follow).await,
         Action::List { limit } => list(context, limit),
     }
 }
@@ -96,6 +112,70 @@ fn list(context: &Context, limit: u32) -> Result<Done, Failure> {
         print!("{}", view::pipeline::list(&runs, Utc::now()));
     }
     Ok(Done::Ok)
+}
+
+/// How often the journal is read again for new lines.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Prints the lines of a run's steps.
+async fn logs(context: &Context, id: RunId, step: Option<&str>, follow: bool) -> Result<Done, Failure> {
+    let journal = pipelines::journal(context)?;
+    let failed = |error| journal_failure(&error);
+    let Some(run) = journal.run(id).map_err(failed)? else { return Err(no_run(id)) };
+    let names: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
+    // `test` is `run test`, where nothing else is called so.
+    let is_meant = |name: &str| {
+        step.is_none_or(|step| name == step || name.split_once(' ').is_some_and(|(_, short)| short == step))
+    };
+    if let Some(step) = step.filter(|_| !names.iter().any(|name| is_meant(name))) {
+        let short = names.iter().filter_map(|name| Some(name.split_once(' ')?.1));
+        let next = match suggest(step, short.chain(names.iter().copied())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "it has not begun; `fleetwright pipeline list` shows it".to_owned(),
+            None => format!("it has `{}`", names.join("`, `")),
+        };
+        return Err(Failure::usage(format!("run {id} has no step `{step}`"), next));
+    }
+    let stop = signals();
+    let mut seen = 0;
+    loop {
+        // Asked before the entries are read: an ended run gets no more of them.
+        let ended = journal.run(id).map_err(failed)?.is_none_or(|run| run.state.is_ended());
+        loop {
+            let entries = journal.entries(id, seen, 500).map_err(failed)?;
+            let Some(last) = entries.last() else { break };
+            seen = last.seq;
+            for entry in entries {
+                let Ok(PipelineEvent::Log { step: of, text, .. }) = serde_json::from_str(&entry.event) else {
+                    continue;
+                };
+                if !is_meant(&of) {
+                    continue;
+                }
+                let line = if context.json() {
+                    json!({ "version": 1, "at": entry.at, "step": of, "line": text }).to_string()
+                } else if step.is_some() {
+                    text
+                } else {
+                    format!("{of} | {text}")
+                };
+                if view::out::try_stdout(&format!("{line}\n")).is_err() {
+                    return Ok(Done::Ok);
+                }
+            }
+        }
+        if ended || !follow {
+            return Ok(Done::Ok);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Done::Ok),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+fn no_run(id: RunId) -> Failure {
+    Failure::usage(format!("there is no run {id}"), "`fleetwright pipeline list` shows what there is")
 }
 
 async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Result<Done, Failure> {
@@ -133,24 +213,32 @@ async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Res
     ended(work_and_show(context, &shop, &pipeline.name, id).await?, id)
 }
 
-/// Releases a run from quarantine and works on it.
+/// Releases a run from quarantine and works on it, or makes a new run of the same commit.
 async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
     let shop = Workshop::open(context, &format!("fleetwright pipeline retry {id}")).await?;
     let failure = |error| journal_failure(&error);
-    let next = "`fleetwright pipeline list` shows what there is";
-    let Some(run) = shop.parts.journal.run(id).map_err(failure)? else {
-        return Err(Failure::usage(format!("there is no run {id}"), next));
-    };
-    if !queue::retry(&shop.parts, id).map_err(failure)? {
+    let Some(run) = shop.parts.journal.run(id).map_err(failure)? else { return Err(no_run(id)) };
+    if queue::retry(&shop.parts, id).map_err(failure)? {
+        return ended(work_and_show(context, &shop, &run.pipeline, id).await?, id);
+    }
+    if !run.state.is_ended() {
         return Err(Failure::usage(
-            format!("run {id} is {}, and only a quarantined run is tried again", run.state.word()),
-            format!(
-                "`fleetwright pipeline run {} --commit {}` makes a new run",
-                run.pipeline,
-                run.commit.short()
-            ),
+            format!("run {id} is {}, and only one that has ended is tried again", run.state.word()),
+            format!("`fleetwright pipeline cancel {id}` ends it"),
         ));
     }
+    let learnt = shop.parts.learn().await;
+    learnt.map_err(|problem| {
+        Failure::failed(problem.reason, "see that the registry's credentials can be read")
+    })?;
+    let again = NewRun {
+        pipeline: run.pipeline.clone(),
+        repository: run.repository,
+        commit: run.commit,
+        subject: run.subject,
+        trigger: Trigger::Hand,
+    };
+    let id = enqueue(&shop.parts, &again).map_err(failure)?;
     ended(work_and_show(context, &shop, &run.pipeline, id).await?, id)
 }
 
@@ -158,10 +246,7 @@ async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
 async fn cancel(context: &Context, id: RunId) -> Result<Done, Failure> {
     let shop = Workshop::open(context, &format!("fleetwright pipeline cancel {id}")).await?;
     match queue::cancel(&shop.parts, id, "cancelled by hand").map_err(|error| journal_failure(&error))? {
-        Cancelled::Unknown => Err(Failure::usage(
-            format!("there is no run {id}"),
-            "`fleetwright pipeline list` shows what there is",
-        )),
+        Cancelled::Unknown => Err(no_run(id)),
         Cancelled::Ended(state) => Err(Failure::failed(
             format!("run {id} had ended before: it is {}", state.word()),
             "`fleetwright pipeline list` shows the others",

@@ -26,6 +26,7 @@ use crate::model::name::RepositoryName;
 use crate::model::run::RunState;
 use crate::port::cluster::Cluster;
 use crate::port::journal::{JournalError, Which};
+use crate::server::hooks::{Hook, Hooks};
 use crate::server::limits::{self, Caps};
 use crate::server::pipeline::{Pipelines, Seen, router};
 use crate::view;
@@ -109,6 +110,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         seen: seen_now,
         mask: shop.parts.mask.clone(),
         token: opens.token,
+        hooks: Arc::new(Hooks::new(hooks(&shop, &watched), shop.parameters.clone())),
         loopback: args.listen.ip().is_loopback(),
     });
     // What only reads ends with the process; what works on runs is waited for.
@@ -193,11 +195,21 @@ fn watched(shop: &Workshop) -> Result<Vec<Watched>, Failure> {
         let every = shop.repository.repository(&source.name).map_or(AGAIN, |found| found.poll);
         by_repository
             .entry(source.name.clone())
-            .or_insert_with(|| Watched { source, every, pipelines: Vec::new() })
+            .or_insert_with(|| Watched { source, every, pipelines: Vec::new(), hint: Arc::default() })
             .pipelines
             .push(pipeline.name.clone());
     }
     Ok(by_repository.into_values().collect())
+}
+
+/// The repositories that webhooks are taken for.
+fn hooks(shop: &Workshop, watched: &[Watched]) -> BTreeMap<String, Hook> {
+    let hook = |watched: &Watched| {
+        let secrets = shop.repository.repository(&watched.source.name)?.webhook.clone();
+        let hint = Arc::clone(&watched.hint);
+        (!secrets.is_empty()).then(|| (watched.source.name.to_string(), Hook { secrets, hint }))
+    };
+    watched.iter().filter_map(hook).collect()
 }
 
 /// Keeps the last snapshot for the page.

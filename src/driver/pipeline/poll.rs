@@ -2,10 +2,11 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::queue::announce;
 use super::run::{Parts, Wish};
@@ -29,6 +30,8 @@ pub struct Watched {
     pub every: Duration,
     /// The pipelines.
     pub pipelines: Vec<PipelineName>,
+    /// Asks for a look at once.
+    pub hint: Arc<Notify>,
 }
 
 /// When the next look is due.
@@ -101,6 +104,7 @@ pub async fn watch(
         }
         tokio::select! {
             _ = wish.changed() => {}
+            () = watched.hint.notified() => {}
             () = tokio::time::sleep(pace.wait(random())) => {}
         }
     }

@@ -1,0 +1,72 @@
+//! Webhooks to `serve`: true signatures and forged ones, over HTTP.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::StatusCode;
+use sha2::Sha256;
+
+use crate::pipeline_serve::Site;
+
+fn sign(secret: &str, parts: &[&[u8]]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_webhook_makes_the_server_look_and_nothing_else_does() {
+    let site = Site::new();
+    let path = site.folder.path().join("fleetwright.yaml");
+    let text = std::fs::read_to_string(&path).expect("the project's file");
+    let text = text.replace("poll: 1s", "poll: 1h\n    webhook: [/team/hook-new, /team/hook]");
+    std::fs::write(&path, text).expect("written");
+    let dockerfile: (&str, &[u8]) = ("Dockerfile", b"FROM scratch\nCOPY . /srv\n");
+    site.origin.commit("first", &[dockerfile, ("a", b"1")]);
+    let serve = site.serve();
+    site.wait_for("what was pushed before", |run| run["id"] == 1 && run["state"] == "succeeded");
+
+    // The played SSM has one value, whatever the parameter.
+    let secret = site.registry.credentials();
+    let client = reqwest::Client::new();
+    let url = format!("{}v1/hooks/web", serve.page);
+    let body = r#"{"ref": "refs/heads/main", "after": "0000"}"#;
+    let post = async |url: &str, header: Option<(&str, String)>, body: String| {
+        let mut request = client.post(url).body(body);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        request.send().await.expect("an answer").status()
+    };
+    site.origin.commit("second", &[dockerfile, ("a", b"2")]);
+    let forged = format!("sha256={}", sign("guessed", &[body.as_bytes()]));
+    for (header, wanted) in [
+        (None, StatusCode::UNAUTHORIZED),
+        (Some(("x-hub-signature-256", forged)), StatusCode::UNAUTHORIZED),
+        (Some(("x-hub-signature-256", "sha256=xyz".to_owned())), StatusCode::UNAUTHORIZED),
+        (Some(("authorization", format!("Bearer {secret}"))), StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(post(&url, header.clone(), body.to_owned()).await, wanted, "{header:?}");
+    }
+    let nowhere = format!("{}v1/hooks/other", serve.page);
+    assert_eq!(post(&nowhere, None, body.to_owned()).await, StatusCode::NOT_FOUND);
+    assert_eq!(post(&url, None, "x".repeat(6 << 20)).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(client.get(&url).send().await.expect("an answer").status(), StatusCode::METHOD_NOT_ALLOWED);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(site.runs().len(), 1, "none of them was believed");
+
+    let signed = ("x-hub-signature-256", format!("sha256={}", sign(&secret, &[body.as_bytes()])));
+    assert_eq!(post(&url, Some(signed.clone()), body.to_owned()).await, StatusCode::ACCEPTED);
+    site.wait_for("the second commit", |run| run["id"] == 2 && run["state"] == "succeeded");
+    assert_eq!(post(&url, Some(signed), body.to_owned()).await, StatusCode::CONFLICT);
+
+    site.origin.commit("third", &[dockerfile, ("a", b"3")]);
+    let time = chrono::Utc::now().timestamp().to_string();
+    let own = format!("t={time},v1={}", sign(&secret, &[time.as_bytes(), b".", body.as_bytes()]));
+    assert_eq!(
+        post(&url, Some(("x-fleetwright-signature", own)), body.to_owned()).await,
+        StatusCode::ACCEPTED
+    );
+    site.wait_for("the third commit", |run| run["id"] == 3 && run["state"] == "succeeded");
+    crate::pipeline_serve::assert_no_secret(site.folder.path());
+}
