@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::thread;
@@ -19,7 +19,10 @@ use nix::sched::{CloneFlags, setns};
 
 use super::container_events::of_containers;
 use super::swarm::{ROLE, TASK};
-use crate::model::role::ROLE_PORT;
+use crate::model::role::{ROLE_PORT, RoleToken, TOKEN_FILE, TokenHash};
+
+/// The longest token, in bytes.
+const TOKEN_MOST: u64 = 256;
 
 /// A container with a role, that runs on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -116,7 +119,32 @@ pub async fn listen(docker: &Docker, wanted: &RoleContainer) -> Result<TcpListen
     Ok(listener)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the kernel's own file of a namespace")]
+/// Listens at [`ROLE_PORT`] of the machine's own loopback, for all that share it.
+///
+/// # Errors
+/// When something else listens there.
+pub fn listen_shared() -> Result<TcpListener, ListenError> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ROLE_PORT))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The hash of the token that a container has.
+///
+/// # Errors
+/// When the container has ended meanwhile, or has none.
+pub async fn token(docker: &Docker, wanted: &RoleContainer) -> Result<TokenHash, ListenError> {
+    let path = format!("/proc/{}/root/run/secrets/{TOKEN_FILE}", wanted.process);
+    let mut text = String::new();
+    open(&path)?.take(TOKEN_MOST).read_to_string(&mut text)?;
+    // Processes end, and their numbers are used again: it is this container's if that runs still.
+    if container(docker, &wanted.id).await? != *wanted {
+        return Err(ListenError::Ended);
+    }
+    Ok(RoleToken::new(text).hash())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the kernel's own files of a process")]
 fn open(path: &str) -> io::Result<File> {
     File::open(path)
 }

@@ -19,7 +19,7 @@ use crate::port::roles::{AskCredentials, AssumeRole, IssueCredentials, IssuedRol
 
 /// How long after a refusal the next question of the same container is answered, so that guessing a token keeps no
 /// control machine busy.
-const AFTER_REFUSAL: Duration = Duration::from_millis(500);
+pub const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 /// How long control machines are asked where the credentials at hand are still valid.
 const RENEWAL: Duration = Duration::from_secs(2);
 

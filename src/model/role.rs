@@ -23,10 +23,15 @@ const PATH_MOST: usize = 512;
 /// What the path begins with below which control machines may take roles on.
 const PATH: &str = "fleetwright";
 
+/// Where the credentials are, for whoever shows the token.
+pub fn uri() -> String {
+    format!("http://127.0.0.1:{ROLE_PORT}{ROLE_PATH}")
+}
+
 /// The variables by which the SDKs of AWS find these credentials.
 pub fn variables() -> [(&'static str, String); 2] {
     [
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://127.0.0.1:{ROLE_PORT}{ROLE_PATH}")),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri()),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", format!("/run/secrets/{TOKEN_FILE}")),
     ]
 }
@@ -157,7 +162,7 @@ impl RoleToken {
 }
 
 /// The SHA-256 of a [`RoleToken`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub String);
 
 /// A task whose container has a role, as the managers know it.

@@ -3,9 +3,10 @@
 //! Whoever connects is in the container. It must show the token of its service all the same: so a program in the
 //! container that can be made to fetch an address, but not to send a header, gives nothing away.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,28 +15,47 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chrono::{SecondsFormat, Utc};
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::limits::{self, Caps};
-use crate::driver::role::{NoCredentials, TaskRole};
-use crate::model::role::{ROLE_PATH, ROLE_PORT, RoleToken};
+use crate::driver::role::{AFTER_REFUSAL, NoCredentials, TaskRole};
+use crate::model::role::{ROLE_PATH, ROLE_PORT, RoleToken, TokenHash};
 
 /// The longest header, in bytes.
 const HEADER: usize = 16 * 1024;
 /// The longest token.
 const TOKEN: usize = 256;
 
-/// Serves the credentials of one container, until dropped.
+/// Whose credentials are served.
+#[derive(Clone)]
+pub enum Roles {
+    /// Those of the container whose own loopback it is.
+    One(Arc<TaskRole>),
+    /// Those of tasks that share the machine's loopback: whoever asks is known by the token alone.
+    ByToken(Arc<RwLock<HashMap<TokenHash, Arc<TaskRole>>>>),
+}
+
+impl Roles {
+    fn find(&self, shown: &TokenHash) -> Option<Arc<TaskRole>> {
+        match self {
+            Self::One(role) => Some(Arc::clone(role)),
+            Self::ByToken(roles) => roles.read().unwrap_or_else(PoisonError::into_inner).get(shown).cloned(),
+        }
+    }
+}
+
+/// Serves credentials, until dropped.
 ///
 /// # Errors
 /// When the socket can't be used.
-pub async fn serve(listener: TcpListener, role: Arc<TaskRole>) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, role: Roles) -> io::Result<()> {
     let mut server = axum_server::from_tcp(listener)?;
     server.http_builder().http1().max_buf_size(HEADER);
     let routes = limits::answered_within(router(role), limits::ANSWER);
     limits::limited(server, Caps::ROLE, limits::HEADER).serve(routes.into_make_service()).await
 }
 
-fn router(role: Arc<TaskRole>) -> Router {
+fn router(role: Roles) -> Router {
     let nothing =
         async || problem(StatusCode::NOT_FOUND, "NotFound", "there are credentials at another path");
     Router::new().route(ROLE_PATH, get(credentials)).fallback(nothing).with_state(role)
@@ -46,7 +66,7 @@ fn problem(status: StatusCode, code: &str, message: &str) -> Response {
     (status, axum::Json(json!({ "code": code, "message": message }))).into_response()
 }
 
-async fn credentials(State(role): State<Arc<TaskRole>>, headers: HeaderMap) -> Response {
+async fn credentials(State(roles): State<Roles>, headers: HeaderMap) -> Response {
     let denied = |message: &str| problem(StatusCode::FORBIDDEN, "AccessDenied", message);
     if !is_direct(&headers) {
         return denied("only the container itself may ask, not through a proxy or under another name");
@@ -57,7 +77,12 @@ async fn credentials(State(role): State<Arc<TaskRole>>, headers: HeaderMap) -> R
             "send the contents of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE as the header Authorization",
         );
     };
-    match role.get(&RoleToken::new(shown.to_owned()).hash(), Utc::now()).await {
+    let shown = RoleToken::new(shown.to_owned()).hash();
+    let Some(role) = roles.find(&shown) else {
+        sleep(AFTER_REFUSAL).await;
+        return denied(&NoCredentials::Token.to_string());
+    };
+    match role.get(&shown, Utc::now()).await {
         Ok(given) => {
             let body = json!({
                 "AccessKeyId": given.key,
@@ -128,7 +153,7 @@ mod tests {
         listener.set_nonblocking(true).expect("non-blocking");
         let address = listener.local_addr().expect("its address");
         let role = Arc::new(TaskRole::new("t1".into(), Arc::new(Control)));
-        let serving = tokio::spawn(serve(listener, role));
+        let serving = tokio::spawn(serve(listener, Roles::One(role)));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let own = format!("127.0.0.1:{ROLE_PORT}");
         let ask = async |path: &str, headers: &[(&str, &str)]| {
@@ -170,5 +195,26 @@ mod tests {
         let answer = client.get(format!("http://{address}{ROLE_PATH}")).header("x", huge).send().await;
         assert!(answer.is_err() || answer.is_ok_and(|answer| !answer.status().is_success()));
         serving.abort();
+    }
+
+    #[tokio::test]
+    async fn who_shares_a_loopback_is_known_by_the_token_alone() {
+        let role = || Arc::new(TaskRole::new("t1".into(), Arc::new(Control)));
+        let hash = |token: &str| RoleToken::new(token.into()).hash();
+        let known = HashMap::from([(hash("right"), role()), (hash("another"), role())]);
+        let roles = Roles::ByToken(Arc::new(RwLock::new(known)));
+        assert!(roles.find(&hash("right")).is_some());
+        assert!(roles.find(&hash("wrong")).is_none());
+        let own = format!("127.0.0.1:{ROLE_PORT}");
+        let status = async |token: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, own.parse().expect("a host"));
+            headers.insert(header::AUTHORIZATION, token.parse().expect("a header"));
+            credentials(State(roles.clone()), headers).await.status()
+        };
+        assert_eq!(status("right").await, StatusCode::OK);
+        assert_eq!(status("wrong").await, StatusCode::FORBIDDEN);
+        // Known here, and refused by the control machine.
+        assert_eq!(status("another").await, StatusCode::FORBIDDEN);
     }
 }

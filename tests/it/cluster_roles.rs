@@ -8,6 +8,7 @@ use fleetwright::model::service::InstanceState;
 
 use crate::faults::{deploy, unique};
 use crate::support::lab::{Lab, edit, poll, service, tool};
+use crate::support::units::put;
 
 /// The stack of a role, and what it is named by.
 const STACK: &str = "roles:\n  template: roles.yaml\n  parameters: {Control: \"${control.RoleArn}\"}\n";
@@ -93,6 +94,53 @@ impl Machine<'_> {
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+/// Asks for the credentials of a unit's role, on its machine.
+fn of_unit(token: &str) -> String {
+    format!("curl -s -m 8 -H 'Authorization: {token}' http://127.0.0.1:7446/v1/credentials || true")
+}
+
+/// A unit gets the credentials of its role, and whoever has another token none; its own token.
+fn units(lab: &Lab, machine: &Machine<'_>) -> String {
+    let unit = "[Unit]\nDescription=Has a role\n\n[Service]\nExecStart=/bin/sh -c 'while :; do curl -s -m 8 \
+                -H \"Authorization: $$AWS_CONTAINER_AUTHORIZATION_TOKEN\" \
+                \"$$AWS_CONTAINER_CREDENTIALS_FULL_URI\" > /run/rolled.json; sleep 1; done'\n";
+    put(lab, "templates/units/rolled.service", unit);
+    let text = format!(
+        "rolled: {{unit: rolled.service, placement: {{instance: {}}}, aws_role: \"${{roles.UploadsArn}}\", \
+         update: {{monitor: 1s}}}}\n",
+        machine.id
+    );
+    put(lab, "services/rolled.yaml", &text);
+    lab.ok(&["deploy", "rolled", "--yes"]);
+    let answer = poll(Duration::from_secs(30), || {
+        let text = machine.sh("cat /run/rolled.json 2>/dev/null || true");
+        serde_json::from_str::<serde_json::Value>(&text)
+            .ok()
+            .filter(|answer| answer["AccessKeyId"].is_string())
+    });
+    let answer = answer.unwrap_or_else(|| {
+        panic!(
+            "no credentials: {}",
+            machine.sh("cat /run/rolled.json; journalctl -u fleetwright-agent -n 30")
+        )
+    });
+    let arn = whose(lab, &answer);
+    assert!(arn.ends_with(&format!("/tests.local.rolled.1@{}", machine.id)), "{arn}");
+    let variables = machine.sh("cat /run/fleetwright/units/*/variables");
+    let token = variables.lines().find_map(|line| line.strip_prefix("AWS_CONTAINER_AUTHORIZATION_TOKEN="));
+    let token = token.expect("its token").trim_matches('"').to_owned();
+    assert!(token.len() >= 64, "256 bits");
+    let refused = machine.sh(&of_unit("0000"));
+    assert!(refused.contains("AccessDenied"), "{refused}");
+    let said = machine.sh(&format!("grep -rl {token} /run/systemd /etc/systemd /var/log || true"));
+    assert_eq!(said, "", "the token is in no unit and in no log");
+    let others = machine.sh(
+        "setpriv --reuid 65534 --clear-groups cat /run/fleetwright/units/*/files/run/secrets/* 2>&1 || true",
+    );
+    assert!(!others.contains(&token), "nobody but root and the unit has it");
+    token
 }
 
 /// Who AWS says that these credentials are of.
@@ -186,10 +234,18 @@ fn a_container_gets_the_credentials_of_its_own_role_and_of_no_other() {
         printed(&lab, &["run", "uploads", "--", "sh", "-c", &format!("{ASK} | grep -c AccessKeyId")]);
     assert!(code == Some(0) && text.contains('1'), "{text}");
 
+    let token = units(&lab, &machine);
+
     // The agent starts again, and then the engine: containers find their credentials, and the rules are there.
     machine.sh("systemctl restart fleetwright-agent");
     let back = poll(Duration::from_secs(30), || machine.ask(&uploads).0.then_some(()));
     assert!(back.is_some(), "after the agent has started again");
+    let back =
+        poll(Duration::from_secs(30), || machine.sh(&of_unit(&token)).contains("AccessKeyId").then_some(()));
+    assert!(back.is_some(), "units after the agent has started again");
+    lab.ok(&["remove", "rolled", "--yes"]);
+    let gone = poll(Duration::from_secs(60), || machine.sh(&of_unit(&token)).is_empty().then_some(()));
+    assert!(gone.is_some(), "nothing is served when no unit with a role is left");
     machine.sh("systemctl restart docker");
     let back = poll(Duration::from_secs(60), || {
         let (_, now) = machine.instance("uploads").filter(|(now, _)| *now != task)?;

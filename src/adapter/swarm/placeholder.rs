@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::spec::PROBE_IN_CONTAINER;
 use crate::model::container::{ContainerSettings, LogLimits, Reservations};
 use crate::model::mount::{FileMount, MODE, Owned};
+use crate::model::role::{self, TOKEN_FILE};
 use crate::model::service::{Deployment, HealthCheck, HealthProbe, Limits};
 use crate::model::unit::{ORDER_VERSION, UnitOrder, UnitSecret};
 
@@ -43,16 +44,24 @@ pub fn placed(deployment: &Deployment) -> Cow<'_, Deployment> {
         target: secret.target.clone(),
         env: secret.env.clone(),
     });
+    // Units share the network of their machine, where the agent knows them by their token.
+    let role = settings.aws_role.as_ref().map(|_| UnitSecret {
+        name: TOKEN_FILE.to_owned(),
+        target: format!("/run/secrets/{TOKEN_FILE}"),
+        env: Some("AWS_CONTAINER_AUTHORIZATION_TOKEN".to_owned()),
+    });
+    let mut environment = deployment.spec.environment.clone();
+    environment.extend(role.iter().map(|_| ("AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(), role::uri())));
     let Limits { memory_bytes, cpu_millis } = deployment.spec.limits;
     let order = UnitOrder {
         version: ORDER_VERSION,
         units: units.clone(),
-        environment: deployment.spec.environment.clone(),
+        environment,
         health: deployment.spec.health.clone(),
         memory_bytes,
         cpu_millis,
         stop: deployment.spec.drain,
-        secrets: secrets.collect(),
+        secrets: secrets.chain(role).collect(),
         files: settings.files.iter().map(|file| file.target.clone()).collect(),
     };
     // Every key is a string and every number is finite, so there is nothing that JSON can't hold.
@@ -70,6 +79,7 @@ pub fn placed(deployment: &Deployment) -> Cow<'_, Deployment> {
         reservations: settings.reservations.or(Some(kept).filter(|_| memory_bytes.is_some())),
         spread: settings.spread.clone(),
         max_per_machine: settings.max_per_machine,
+        aws_role: settings.aws_role.clone(),
         secrets: settings
             .secrets
             .iter()

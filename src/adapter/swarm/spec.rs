@@ -284,7 +284,7 @@ fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
     }
     let mut environment: Vec<String> =
         spec.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    if settings.aws_role.is_some() {
+    if settings.aws_role.is_some() && spec.units.is_none() {
         environment.extend(role::variables().iter().map(|(name, value)| format!("{name}={value}")));
     }
     let mounts = mounts(deployment);
@@ -333,7 +333,9 @@ fn container(deployment: &Deployment) -> TaskSpecContainerSpec {
 
 /// Whether the helper is what a container executes first.
 fn is_helped(settings: &ContainerSettings) -> bool {
-    settings.aws_role.is_some() || settings.secrets.iter().any(|secret| secret.env.is_some())
+    let is_placeholder = settings.labels.contains_key(UNITS);
+    (settings.aws_role.is_some() && !is_placeholder)
+        || settings.secrets.iter().any(|secret| secret.env.is_some())
 }
 
 /// What is executed in place of the image's own entry point. Where secrets are to be variables, it is the
@@ -384,8 +386,8 @@ fn secrets(deployment: &Deployment) -> Option<Vec<TaskSpecContainerSpecSecrets>>
             name: Some(TOKEN_FILE.to_owned()),
             uid: Some("0".to_owned()),
             gid: Some("0".to_owned()),
-            // Whoever the container runs as.
-            mode: Some(0o444),
+            // Whoever the container runs as. Of units a copy is made, for root.
+            mode: Some(if deployment.spec.units.is_some() { 0o400 } else { 0o444 }),
         }),
         secret_id: None,
         secret_name: Some(mounted::token_name(deployment)),

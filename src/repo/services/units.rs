@@ -14,7 +14,7 @@ use crate::yaml::Node;
 pub const KEYS: [&str; 4] = ["unit", "units", "exclusive", "on_disconnect"];
 
 /// Keys of containers, and what says the same of a unit.
-const NOT_OF_UNITS: [(&str, &str); 20] = [
+const NOT_OF_UNITS: [(&str, &str); 19] = [
     ("image", "a service is made of an image or of units"),
     ("command", "write it in `ExecStart=` of the unit"),
     ("entrypoint", "write it in `ExecStart=` of the unit"),
@@ -33,7 +33,6 @@ const NOT_OF_UNITS: [(&str, &str); 20] = [
     ("init", "systemd is the init of units"),
     ("logging", "units log to the journal of their machine"),
     ("volumes", "write `StateDirectory=` or paths of the machine in the unit"),
-    ("aws_role", "units have the role of their machine"),
     ("pre_deploy", "write `ExecStartPre=` in the unit"),
 ];
 

@@ -1,7 +1,7 @@
 //! Serves the credentials of roles to the containers of this machine, and keeps containers away from the machine's own.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -10,10 +10,11 @@ use tokio::time::{sleep, timeout};
 
 use super::Background;
 use crate::adapter::metadata_rule;
-use crate::adapter::role_listeners::{self, RoleContainer};
+use crate::adapter::role_listeners::{self, ListenError, RoleContainer};
 use crate::driver::role::TaskRole;
+use crate::model::role::TokenHash;
 use crate::port::roles::AskCredentials;
-use crate::server::role_api;
+use crate::server::role_api::{self, Roles};
 
 /// How often containers are looked for, whatever the engine reports.
 const LOOK: Duration = Duration::from_secs(10);
@@ -25,11 +26,11 @@ const RULES: Duration = Duration::from_secs(15);
 /// Serves them, until this is dropped.
 pub(super) fn serve(docker: Docker, control: Arc<dyn AskCredentials>) -> Background {
     Background::spawn(async move {
-        let mut served = HashMap::new();
+        let (mut served, mut shared) = (HashMap::new(), Shared::default());
         loop {
             let mut changes = role_listeners::changes(&docker);
             loop {
-                let all = look(&docker, &control, &mut served).await;
+                let all = look(&docker, &control, &mut served, &mut shared).await;
                 match timeout(if all { LOOK } else { SOON }, changes.next()).await {
                     Ok(Some(())) | Err(_) => {}
                     // The engine has gone, and its containers may have.
@@ -44,7 +45,57 @@ pub(super) fn serve(docker: Docker, control: Arc<dyn AskCredentials>) -> Backgro
 /// What is served to a container, and what was last reported where nothing is.
 enum Served {
     Open(#[expect(dead_code, reason = "it serves until it is dropped")] Background),
+    /// With others that share the machine's network, by its token.
+    Shared(TokenHash),
     Failed(String),
+}
+
+impl Served {
+    fn token(&self) -> Option<&TokenHash> {
+        match self {
+            Self::Shared(token) => Some(token),
+            Self::Open(_) | Self::Failed(_) => None,
+        }
+    }
+}
+
+/// The placeholders of units, which share the machine's network.
+#[derive(Default)]
+struct Shared {
+    roles: Arc<RwLock<HashMap<TokenHash, Arc<TaskRole>>>>,
+    open: Option<Background>,
+}
+
+impl Shared {
+    /// Serves whoever shows the token of that container.
+    async fn add(
+        &mut self,
+        docker: &Docker,
+        container: &RoleContainer,
+        control: &Arc<dyn AskCredentials>,
+    ) -> Result<TokenHash, ListenError> {
+        let token = role_listeners::token(docker, container).await?;
+        if self.open.is_none() {
+            let (listener, roles) =
+                (role_listeners::listen_shared()?, Roles::ByToken(Arc::clone(&self.roles)));
+            self.open = Some(Background::spawn(async move {
+                if let Err(error) = role_api::serve(listener, roles).await {
+                    tracing::warn!(%error, "serving the credentials of units' roles");
+                }
+            }));
+        }
+        let role = Arc::new(TaskRole::new(container.task.clone(), Arc::clone(control)));
+        self.roles.write().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), role);
+        Ok(token)
+    }
+
+    /// Keeps those alone whose containers run. Another instance of a service has the same token: it is added again.
+    fn keep(&mut self, tokens: &HashSet<TokenHash>) {
+        self.roles.write().unwrap_or_else(PoisonError::into_inner).retain(|token, _| tokens.contains(token));
+        if tokens.is_empty() {
+            self.open = None;
+        }
+    }
 }
 
 /// Begins to serve containers that are new, and ends with those that have ended; whether all are served.
@@ -52,6 +103,7 @@ async fn look(
     docker: &Docker,
     control: &Arc<dyn AskCredentials>,
     served: &mut HashMap<RoleContainer, Served>,
+    shared: &mut Shared,
 ) -> bool {
     let found = match role_listeners::containers(docker).await {
         Ok(found) => found,
@@ -60,18 +112,38 @@ async fn look(
             return false;
         }
     };
-    served.retain(|container, _| found.contains(container));
+    let ended: HashSet<TokenHash> = served
+        .iter()
+        .filter(|(container, _)| !found.contains(container))
+        .filter_map(|(_, one)| one.token().cloned())
+        .collect();
+    // What served the token of an ended one asks for its task, which is gone: others of that token begin again.
+    served.retain(|container, one| {
+        found.contains(container) && one.token().is_none_or(|token| !ended.contains(token))
+    });
+    shared.keep(&served.values().filter_map(|one| one.token().cloned()).collect());
     for container in found {
-        if matches!(served.get(&container), Some(Served::Open(_))) {
+        if matches!(served.get(&container), Some(Served::Open(_) | Served::Shared(_))) {
             continue;
         }
-        match role_listeners::listen(docker, &container).await {
+        let listener = match role_listeners::listen(docker, &container).await {
+            Err(ListenError::Shared) => match shared.add(docker, &container, control).await {
+                Ok(token) => {
+                    tracing::debug!(task = container.task, "serving the credentials of a role");
+                    served.insert(container, Served::Shared(token));
+                    continue;
+                }
+                Err(error) => Err(error),
+            },
+            listener => listener,
+        };
+        match listener {
             Ok(listener) => {
                 let role = Arc::new(TaskRole::new(container.task.clone(), Arc::clone(control)));
                 let task = container.task.clone();
                 tracing::debug!(task, "serving the credentials of a role");
                 let open = Background::spawn(async move {
-                    if let Err(error) = role_api::serve(listener, role).await {
+                    if let Err(error) = role_api::serve(listener, Roles::One(role)).await {
                         tracing::warn!(task, %error, "serving the credentials of a role");
                     }
                 });
@@ -88,7 +160,7 @@ async fn look(
             }
         }
     }
-    served.values().all(|one| matches!(one, Served::Open(_)))
+    served.values().all(|one| !matches!(one, Served::Failed(_)))
 }
 
 /// Keeps the rules, until this is dropped.
