@@ -26,7 +26,7 @@ const words = {
   pushing: (e) => ["say", "pushing " + e.reference],
   pushed: (e) => ["ok", "pushed " + e.digest],
   log: (e) => ["", e.text],
-  retrying: (e) => ["hm", e.reason + "; try " + e.attempt + " in " + took(e.seconds)],
+  retrying: (e) => ["hm", e.step + ": " + e.reason + "; try " + e.attempt + (e.seconds ? " in " + took(e.seconds) : "")],
   "step-finished": (e) => [e.outcome === "succeeded" ? "ok" : e.outcome === "failed" ? "no" : "hm",
     e.step + " " + e.outcome + " after " + took(e.seconds) + (e.reason ? ": " + e.reason : "")],
   finished: (e) => [e.state === "succeeded" ? "ok" : e.state === "failed" ? "no" : "hm",
@@ -43,6 +43,17 @@ const log = document.getElementById("log");
 if (log) {
   const source = new EventSource("/v1/runs/" + log.dataset.run + "/log");
   let batch = [];
+  // Steps run at the same time: a line says whose it is where that changes.
+  let speaks = "";
+  const append = (to, at, kind, text) => {
+    const line = document.createElement("p");
+    if (kind) line.className = kind;
+    const time = document.createElement("time");
+    time.dateTime = at;
+    time.textContent = new Date(at).toTimeString().slice(0, 8);
+    line.append(time, text);
+    to.append(line);
+  };
   const draw = () => {
     const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 40;
     const piece = document.createDocumentFragment();
@@ -50,13 +61,9 @@ if (log) {
       const make = words[event.what];
       if (!make) continue;
       const [kind, text] = make(event);
-      const line = document.createElement("p");
-      if (kind) line.className = kind;
-      const time = document.createElement("time");
-      time.dateTime = at;
-      time.textContent = new Date(at).toTimeString().slice(0, 8);
-      line.append(time, text);
-      piece.append(line);
+      if (event.what === "log" && event.step !== speaks) append(piece, at, "say", event.step);
+      if (event.step) speaks = event.step;
+      append(piece, at, kind, text);
     }
     batch = [];
     log.append(piece);

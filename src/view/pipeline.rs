@@ -71,7 +71,13 @@ impl Lines {
             }
             PipelineEvent::Retrying { step, reason, attempt, seconds, .. } => paint.paint(
                 CHANGE,
-                &format!("{step}   {}; try {attempt} in {}", printable(reason), human_seconds(*seconds)),
+                &match *seconds > 0.0 {
+                    true => {
+                        let time = human_seconds(*seconds);
+                        format!("{step}   {}; try {attempt} in {time}", printable(reason))
+                    }
+                    false => format!("{step}   {}; try {attempt}", printable(reason)),
+                },
             ),
             PipelineEvent::StepFinished { step, outcome, seconds, reason, .. } => {
                 let took = human_seconds(*seconds);

@@ -8,7 +8,7 @@ use fleetwright::model::service::InstanceState;
 
 use crate::faults::{deploy, unique};
 use crate::support::lab::{Lab, edit, poll, service, tool};
-use crate::support::units::put;
+use crate::support::units::{put, remove};
 
 /// The stack of a role, and what it is named by.
 const STACK: &str = "roles:\n  template: roles.yaml\n  parameters: {Control: \"${control.RoleArn}\"}\n";
@@ -243,7 +243,7 @@ fn a_container_gets_the_credentials_of_its_own_role_and_of_no_other() {
     let back =
         poll(Duration::from_secs(30), || machine.sh(&of_unit(&token)).contains("AccessKeyId").then_some(()));
     assert!(back.is_some(), "units after the agent has started again");
-    lab.ok(&["remove", "rolled", "--yes"]);
+    remove(&lab, &["rolled"]);
     let gone = poll(Duration::from_secs(60), || machine.sh(&of_unit(&token)).is_empty().then_some(()));
     assert!(gone.is_some(), "nothing is served when no unit with a role is left");
     machine.sh("systemctl restart docker");
