@@ -7,6 +7,7 @@ pub mod audit;
 pub mod authorise;
 pub mod before;
 pub mod cause;
+pub mod changed_paths;
 pub mod cluster;
 pub mod condition;
 pub mod context;

@@ -221,6 +221,36 @@ impl GitRemote for Mirrors {
         .await
     }
 
+    async fn changed(
+        &self,
+        repository: &RepositoryName,
+        from: &CommitId,
+        to: &CommitId,
+    ) -> Result<Option<Vec<Vec<u8>>>, GitError> {
+        let no_commit = GitError::NotFound {
+            what: "commit".to_owned(),
+            repository: repository.clone(),
+            at: Some(to.short().to_owned()),
+        };
+        let (from, to) = (from.clone(), to.clone());
+        self.with(repository, move |mirror| {
+            let tree = |id: &CommitId| {
+                let id = git2::Oid::from_str(id.as_str())?;
+                mirror.find_commit(id)?.tree()
+            };
+            let to = tree(&to).map_err(|_| no_commit)?;
+            let Ok(from) = tree(&from) else { return Ok(None) };
+            let diff = mirror.diff_tree_to_tree(Some(&from), Some(&to), None);
+            let diff = diff.map_err(|error| broken(mirror.path(), &error))?;
+            let paths = diff.deltas().flat_map(|delta| {
+                let old = delta.old_file().path_bytes().map(<[u8]>::to_vec);
+                old.into_iter().chain(delta.new_file().path_bytes().map(<[u8]>::to_vec))
+            });
+            Ok(Some(paths.collect()))
+        })
+        .await
+    }
+
     async fn measure(
         &self,
         repository: &RepositoryName,

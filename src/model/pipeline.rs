@@ -14,6 +14,8 @@ pub struct Pipeline {
     pub name: PipelineName,
     /// The git repository whose changes it runs for.
     pub repository: RepositoryName,
+    /// Which changed files set it off, as patterns; all where there are none.
+    pub paths: Vec<String>,
     /// What it does, in order; at least one.
     pub steps: Vec<Step>,
     /// Where it stands.

@@ -153,6 +153,15 @@ pub trait GitRemote: Send + Sync {
         folder: &str,
     ) -> Result<Vec<TreeEntry>, GitError>;
 
+    /// The paths of all files that differ between two commits, in bytes as git has them; `None` where the mirror does not
+    /// have the first one.
+    async fn changed(
+        &self,
+        repository: &RepositoryName,
+        from: &CommitId,
+        to: &CommitId,
+    ) -> Result<Option<Vec<Vec<u8>>>, GitError>;
+
     /// The sizes of the files and the targets of the links, without unpacking anything large. What
     /// is beyond the limits on size, a Git LFS pointer, or a link to no path is refused.
     async fn measure(

@@ -35,10 +35,11 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<Decoded> {
 
 fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded> {
     let name = reader.name(key);
-    let fields = reader.fields(value, key.span, "a pipeline", &["repository", "steps"])?;
+    let fields = reader.fields(value, key.span, "a pipeline", &["repository", "paths", "steps"])?;
     let node = reader.required(&fields, "repository");
     let repository_span = node.map_or(key.span, |node| node.span);
     let repository = node.and_then(|node| reader.name(node));
+    let paths = fields.get("paths").map(|node| paths(reader, node)).unwrap_or_default();
     let mut parsed = Vec::new();
     let mut wanted = 0;
     if let Some(node) = reader.required(&fields, "steps") {
@@ -55,8 +56,44 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let place = Place::new(reader.file, key.span);
     let complete = parsed.len() == wanted;
     let steps = connected(reader, parsed, complete);
-    let pipeline = Pipeline { name: name?, repository: repository?, steps, place };
+    let pipeline = Pipeline { name: name?, repository: repository?, paths, steps, place };
     Some(Decoded { pipeline, repository: repository_span, complete })
+}
+
+/// Patterns of files that set a pipeline off.
+fn paths(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
+    let items = reader.items(node, "`paths`");
+    if items.is_empty() && node.items().is_some() {
+        let diagnostic =
+            Diagnostic::error("bad-value", "`paths` is empty, so that nothing sets the pipeline off");
+        reader.problem(diagnostic, node.span, "name files, such as `web/**`, or remove it");
+    }
+    let mut patterns = Vec::new();
+    for item in items {
+        let Some(text) = reader.text(item, "a pattern of `paths`") else { continue };
+        let bare = text.strip_prefix('!').unwrap_or(text);
+        let part = |part: &str| matches!(part, "" | "." | "..");
+        let label = if bare.trim_end_matches('/').split('/').any(part) {
+            Some("write a path inside the repository, such as `web/**`")
+        } else if bare.contains(['[', ']', '\\', '{', '}']) {
+            Some("`*`, `**` and `?` are what stands for something else")
+        } else {
+            None
+        };
+        match label {
+            Some(label) => {
+                let message = format!("`{text}` is no pattern of files");
+                reader.problem(Diagnostic::error("bad-value", message), item.span, label);
+            }
+            None => patterns.push(text.to_owned()),
+        }
+    }
+    if !patterns.is_empty() && patterns.iter().all(|pattern| pattern.starts_with('!')) {
+        let diagnostic =
+            Diagnostic::error("bad-value", "`paths` only says what does not set the pipeline off");
+        reader.problem(diagnostic, node.span, "begin with a pattern without `!`, such as `**`");
+    }
+    patterns
 }
 
 /// A step before the names that it needs are looked up.

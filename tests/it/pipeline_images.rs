@@ -83,6 +83,7 @@ impl Bench {
             every: Duration::from_secs(1),
             pipelines: vec!["web".parse().expect("a name")],
             hint: Arc::default(),
+            paths: Default::default(),
         }
     }
 
@@ -249,6 +250,7 @@ async fn bases_come_from_the_environments_registry_by_digest_and_ignored_files_s
         every: Duration::from_secs(1),
         pipelines: vec!["base".parse().expect("a name")],
         hint: Arc::default(),
+        paths: Default::default(),
     };
     let seen = look(&parts, &watched).await.expect("works").expect("works");
     let mut config = bench.config.clone();

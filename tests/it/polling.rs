@@ -1,5 +1,6 @@
 //! Branches that are watched.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use fleetwright::adapter::step_containers::EngineSteps;
 use fleetwright::driver::pipeline::poll::{Watched, look};
 use fleetwright::driver::pipeline::run::{Connect, Parts};
 use fleetwright::event::Events;
+use fleetwright::model::name::PipelineName;
 use fleetwright::model::redact::Mask;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::port::journal::Which;
@@ -52,6 +54,7 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
         every: Duration::from_millis(50),
         pipelines: vec!["web".parse().expect("a name")],
         hint: Arc::default(),
+        paths: Default::default(),
     };
     let unseen = look(&parts, &watched).await.expect("the journal").expect_err("there is no commit");
     assert!(unseen.answered, "{unseen:?}");
@@ -60,4 +63,27 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
     let runs = parts.journal.runs(&Which::Newest(2)).expect("read");
     assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), queued);
     assert_eq!(runs[0].commit.as_str(), commit);
+
+    // Of two pipelines, one is for a folder.
+    let docs: PipelineName = "docs".parse().expect("a name");
+    let watched = Watched {
+        pipelines: vec!["web".parse().expect("a name"), docs.clone()],
+        paths: BTreeMap::from([(docs.clone(), vec!["docs".to_owned(), "!**/*.txt".to_owned()])]),
+        ..watched
+    };
+    let queued_for = async |files: &[(&str, &[u8])]| -> Vec<String> {
+        origin.commit("more", files);
+        look(&parts, &watched).await.expect("the journal").expect("a commit");
+        let head = parts.journal.seen(&watched.source.name).expect("read").expect("seen");
+        let runs = parts.journal.runs(&Which::Newest(9)).expect("read");
+        let mut names: Vec<String> =
+            runs.iter().filter(|run| run.commit == head).map(|run| run.pipeline.to_string()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(queued_for(&[("file", b"y")]).await, ["web"]);
+    assert_eq!(queued_for(&[("file", b"y"), ("docs/a.md", b"1")]).await, ["docs", "web"]);
+    assert_eq!(queued_for(&[("file", b"y"), ("docs/a.md", b"1"), ("docs/b.txt", b"1")]).await, ["web"]);
+    // What is removed has changed as well.
+    assert_eq!(queued_for(&[("file", b"y")]).await, ["docs", "web"]);
 }

@@ -193,11 +193,17 @@ fn watched(shop: &Workshop) -> Result<Vec<Watched>, Failure> {
         let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
             .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
         let every = shop.repository.repository(&source.name).map_or(AGAIN, |found| found.poll);
-        by_repository
-            .entry(source.name.clone())
-            .or_insert_with(|| Watched { source, every, pipelines: Vec::new(), hint: Arc::default() })
-            .pipelines
-            .push(pipeline.name.clone());
+        let watched = by_repository.entry(source.name.clone()).or_insert_with(|| Watched {
+            source,
+            every,
+            pipelines: Vec::new(),
+            paths: BTreeMap::new(),
+            hint: Arc::default(),
+        });
+        watched.pipelines.push(pipeline.name.clone());
+        if !pipeline.paths.is_empty() {
+            watched.paths.insert(pipeline.name.clone(), pipeline.paths.clone());
+        }
     }
     Ok(by_repository.into_values().collect())
 }

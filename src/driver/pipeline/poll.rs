@@ -1,5 +1,6 @@
 //! Watching branches: ask where they stand, fetch only when they moved, queue the runs.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::run::{Parts, Wish};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::PipelineName;
 use crate::model::run::{RunId, RunState, Trigger};
+use crate::plan::changed_paths::fit;
 use crate::plan::run::{Change, Problem};
 use crate::port::git::{GitError, GitSource};
 use crate::port::journal::{JournalError, NewRun};
@@ -30,6 +32,8 @@ pub struct Watched {
     pub every: Duration,
     /// The pipelines.
     pub pipelines: Vec<PipelineName>,
+    /// Which changed files set a pipeline off, where not all do.
+    pub paths: BTreeMap<PipelineName, Vec<String>>,
     /// Asks for a look at once.
     pub hint: Arc<Notify>,
 }
@@ -121,7 +125,8 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
         Ok(head) => head,
         Err(error) => return Ok(Err(error.into())),
     };
-    if parts.journal.seen(&source.name)?.as_ref() == Some(&head) {
+    let before = parts.journal.seen(&source.name)?;
+    if before.as_ref() == Some(&head) {
         return Ok(Ok(Vec::new()));
     }
     // The commit's subject goes into the journal.
@@ -136,9 +141,22 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
         Ok(commit) => commit,
         Err(error) => return Ok(Err(error.into())),
     };
+    // What is pushed first sets everything off, and so does what replaces something that is gone.
+    let changed = match before.filter(|_| !watched.paths.is_empty()) {
+        Some(before) => match parts.git.changed(&source.name, &before, &head).await {
+            Ok(changed) => changed,
+            Err(error) => return Ok(Err(error.into())),
+        },
+        None => None,
+    };
+    let is_meant = |pipeline: &&PipelineName| match (&changed, watched.paths.get(*pipeline)) {
+        (Some(changed), Some(paths)) => fit(paths, changed),
+        (None, _) | (_, None) => true,
+    };
     let runs: Vec<NewRun> = watched
         .pipelines
         .iter()
+        .filter(is_meant)
         .map(|pipeline| NewRun {
             pipeline: pipeline.clone(),
             repository: source.name.clone(),
