@@ -5,9 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
+use fleetwright::adapter::step_containers::EngineSteps;
+use fleetwright::model::redact::Mask;
+use fleetwright::port::step_containers::StepContainers as _;
 use serde_json::Value;
 
 use crate::support::cluster::{FakeCluster, Mood};
@@ -71,6 +75,13 @@ impl Site {
         command
     }
 
+    /// What runs have on the engine.
+    pub fn steps(&self) -> EngineSteps {
+        let images = DockerImages::new(self.registry.host(), CredentialSource::None, Mask::default());
+        let journal = self.folder.path().join("home/serve/shop/environments/test/journal.sqlite");
+        EngineSteps::new(Arc::new(images.expect("Docker")), &journal.display().to_string())
+    }
+
     /// Starts `serve` and waits until it says where its page is.
     pub fn serve(&self) -> Serve {
         Serve::start(self.command(&["serve", "--listen", "127.0.0.1:0"]))
@@ -115,6 +126,18 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        // The server is killed at once, and nobody else looks for what its runs have.
+        let steps = self.steps();
+        let cleared = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                for run in steps.left().await.unwrap_or_default() {
+                    let _ = steps.clear(run).await;
+                }
+            });
+        });
+        let _ = cleared.join();
         crate::support::registry::forget_images(&self.registry.host());
     }
 }

@@ -1,12 +1,11 @@
 //! Steps that run commands: on a real engine, by `serve` and `pipeline run` as processes that are killed.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use fleetwright::port::step_containers::StepContainers as _;
 use serde_json::Value;
 
 use crate::pipeline_serve::{Site, assert_no_secret, busybox};
-use crate::support::lab::poll;
 use crate::support::registry::PASSWORD;
 
 /// An image with a shell.
@@ -46,14 +45,17 @@ async fn lines(site: &Site, page: &str, run: i64) -> Vec<String> {
         .collect()
 }
 
-/// The containers, networks and volumes of runs with this name in their labels.
-fn left(site: &Site) -> usize {
-    let of_image = format!("ancestor={}/demo/web", site.registry.host());
-    let list = |arguments: &[&str]| {
-        let output = Command::new("docker").args(arguments).output().expect("docker can be run");
-        String::from_utf8_lossy(&output.stdout).lines().count()
-    };
-    list(&["ps", "-aq", "--filter", "label=fleetwright.run", "--filter", &of_image])
+/// Waits until nothing is left of any run.
+async fn nothing_left(site: &Site) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    loop {
+        let left = site.steps().left().await.expect("the engine answers");
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < limit, "something is left of {left:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +97,7 @@ async fn steps_run_with_the_files_of_the_commit_and_one_that_fails_ends_the_run(
     assert_eq!(site.cluster.deployments().len(), 1, "what fails its tests is not deployed");
     let page = site.client().get(format!("{}runs/2", serve.page)).send().await.expect("an answer");
     assert!(page.text().await.expect("text").contains("exit status 3"));
-    assert!(poll(Duration::from_secs(20), || (left(&site) == 0).then_some(())).is_some(), "nothing is left");
+    nothing_left(&site).await;
     assert_no_secret(site.folder.path());
 }
 
@@ -128,7 +130,7 @@ async fn a_step_outlives_the_server_and_its_lines_are_recorded_once() {
     assert_eq!(printed, expected);
     assert_eq!(site.runs().len(), 1);
     assert_eq!(site.cluster.deployments().len(), 1);
-    assert!(poll(Duration::from_secs(20), || (left(&site) == 0).then_some(())).is_some(), "nothing is left");
+    nothing_left(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,6 +206,6 @@ async fn a_step_is_tried_again_ends_at_its_timeout_and_is_cancelled() {
     let (good, _, stderr) = site.run(&["pipeline", "cancel", "2"]);
     assert!(good, "{stderr}");
     assert_eq!(site.runs()[0]["state"], "cancelled");
-    assert!(poll(Duration::from_secs(30), || (left(&site) == 0).then_some(())).is_some(), "nothing is left");
+    nothing_left(&site).await;
     println!("gone {:.1} s after the request", asked.elapsed().as_secs_f64());
 }

@@ -14,7 +14,7 @@ use crate::cli::pipelines::{self, Workshop, journal_failure};
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::config::source;
 use crate::driver::pipeline::queue::{self, Cancelled, enqueue, work_until};
-use crate::driver::pipeline::run::Wish;
+use crate::driver::pipeline::run::{Wish, clear};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
 use crate::model::name::PipelineName;
@@ -252,6 +252,10 @@ async fn cancel(context: &Context, id: RunId) -> Result<Done, Failure> {
             "`fleetwright pipeline list` shows the others",
         )),
         Cancelled::Done { rolls_out } => {
+            // Where no server works on it, nobody else stops its commands.
+            if let Some(run) = shop.parts.journal.run(id).map_err(|error| journal_failure(&error))? {
+                clear(&shop.parts, &run).await;
+            }
             if context.json() {
                 view::json::document(
                     &json!({ "version": 1, "run": id, "state": "cancelled", "rollout_continues": rolls_out }),

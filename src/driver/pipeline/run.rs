@@ -232,7 +232,7 @@ pub async fn drive(
 }
 
 /// Removes what a run that has ended has on the engine. What remains is removed by [`sweep`].
-async fn clear(parts: &Parts, run: &Run) {
+pub async fn clear(parts: &Parts, run: &Run) {
     let commands = run.config.iter().flat_map(|config| &config.steps);
     if commands.into_iter().any(|step| matches!(step, StepAction::Run(_)))
         && let Err(error) = parts.steps.clear(run.id).await
