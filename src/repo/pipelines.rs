@@ -101,8 +101,8 @@ struct Parsed<'n> {
     step: Step,
     /// What other steps call it.
     name: String,
-    /// What it needs; `None` for the step before it.
-    needs: Option<Vec<(&'n str, Span)>>,
+    /// What it needs.
+    needs: Needs<'n>,
 }
 
 /// The steps with the positions of those that each of them needs. Where some could not be read, a name that is missing may
@@ -240,8 +240,10 @@ fn together(
     Some(services)
 }
 
-/// A name of its own, and the names of steps with their places; `None` for the step before.
-type Connections<'n> = (Option<String>, Option<Vec<(&'n str, Span)>>);
+/// The names of steps with their places; `None` for the step before.
+type Needs<'n> = Option<Vec<(&'n str, Span)>>;
+/// A name of its own, and what it needs.
+type Connections<'n> = (Option<String>, Needs<'n>);
 
 fn build<'n>(
     reader: &mut Reader<'_>,
@@ -268,7 +270,7 @@ fn script<'n>(
     reader: &mut Reader<'_>,
     value: &'n Node,
     place: Span,
-) -> Option<(Script, Option<Duration>, Option<Vec<(&'n str, Span)>>)> {
+) -> Option<(Script, Option<Duration>, Needs<'n>)> {
     let keys = ["name", "image", "command", "env", "secrets", "retries", "resources", "needs", "timeout"];
     let fields = reader.fields(value, place, "a run step", &keys)?;
     let timeout = timeout(reader, &fields);

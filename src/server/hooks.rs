@@ -35,12 +35,18 @@ pub struct Hook {
     pub hint: Arc<Notify>,
 }
 
+/// Secrets, and when they were read.
+struct Known {
+    at: Instant,
+    secrets: Vec<Secret<String>>,
+}
+
 /// The repositories that webhooks are taken for.
 pub struct Hooks {
     repositories: BTreeMap<String, Hook>,
     /// Where secrets are; `None` where there is no AWS.
     parameters: Option<Arc<dyn Parameters>>,
-    known: Mutex<HashMap<String, (Instant, Vec<Secret<String>>)>>,
+    known: Mutex<HashMap<String, Known>>,
     seen: Mutex<VecDeque<Signature>>,
 }
 
@@ -52,9 +58,8 @@ impl Hooks {
 
     /// The secrets that are valid now.
     async fn secrets(&self, name: &str, hook: &Hook) -> Result<Vec<Secret<String>>, String> {
-        let known = lock(&self.known).get(name).filter(|(at, _)| at.elapsed() < FRESH).cloned();
-        if let Some((_, secrets)) = known {
-            return Ok(secrets);
+        if let Some(known) = lock(&self.known).get(name).filter(|known| known.at.elapsed() < FRESH) {
+            return Ok(known.secrets.clone());
         }
         let parameters = self.parameters.as_ref().ok_or("AWS can't be used")?;
         let mut secrets = Vec::new();
@@ -62,7 +67,8 @@ impl Hooks {
             // One of two may not be set yet, or not any more.
             secrets.extend(parameters.get(parameter).await.map_err(|error| error.to_string())?);
         }
-        lock(&self.known).insert(name.to_owned(), (Instant::now(), secrets.clone()));
+        let known = Known { at: Instant::now(), secrets: secrets.clone() };
+        lock(&self.known).insert(name.to_owned(), known);
         Ok(secrets)
     }
 
