@@ -70,6 +70,11 @@ impl DockerImages {
         &self.docker
     }
 
+    /// Masks these values from now on.
+    pub(super) fn hide(&self, values: &[Secret<String>]) {
+        self.mask.learn_all(values);
+    }
+
     /// Whether the engine is on this computer.
     pub(super) fn is_here(&self) -> bool {
         matches!(self.address, Address::Unix(_))

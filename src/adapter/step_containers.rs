@@ -5,7 +5,7 @@
 //! one that has ended is never started a second time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use bollard::models::{
     NetworkCreateRequest, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-    ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
+    ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -194,6 +194,39 @@ impl EngineSteps {
         absent(self.docker().remove_container(name, Some(options)).await)
     }
 
+    /// Masks the secrets that a container has, before anything that it prints is read: another process may have created
+    /// it, and the parameters may have other values by now.
+    async fn learn(&self, container: &str) -> Result<(), ImageError> {
+        let found = match self.docker().inspect_container(container, None).await {
+            Ok(found) => found,
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Err(error) => return Err(failed(error, None)),
+        };
+        let entry = found.config.and_then(|config| config.entrypoint).unwrap_or_default();
+        if !entry.iter().any(|word| word.contains(SECRETS)) {
+            return Ok(());
+        }
+        let options = DownloadFromContainerOptionsBuilder::default().path(SECRETS).build();
+        let mut pieces = std::pin::pin!(self.docker().download_from_container(container, Some(options)));
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| failed(error, None))?);
+        }
+        let mut values = Vec::new();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        for file in archive.entries().map_err(|error| memory(&error))? {
+            let mut file = file.map_err(|error| memory(&error))?;
+            if !file.header().entry_type().is_file() {
+                continue;
+            }
+            let mut value = Vec::new();
+            file.read_to_end(&mut value).map_err(|error| memory(&error))?;
+            values.push(Secret::new(String::from_utf8_lossy(&value).into_owned()));
+        }
+        self.images.hide(&values);
+        Ok(())
+    }
+
     /// Puts the helper and the values of secrets into a container that was created.
     async fn equip(
         &self,
@@ -299,6 +332,7 @@ impl StepContainers for EngineSteps {
         printed: Printed<'_>,
     ) -> Result<ContainerEnd, ImageError> {
         let name = self.container(attempt);
+        self.learn(&name).await?;
         let mut known = known;
         let mut rounds = 0;
         loop {

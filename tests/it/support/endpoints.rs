@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use super::cluster::FakeCluster;
 use super::registry::certificates;
 
+/// The value of the parameters whose names end with `/step-token`.
+pub const STEP_TOKEN: &str = "wxyz-of-a-step-4711";
 /// The cluster's token.
 pub const TOKEN: &str = "cluster-test-token";
 
@@ -44,7 +46,7 @@ pub fn cluster_api(cluster: FakeCluster, folder: &Path) -> String {
     format!("https://{address}")
 }
 
-/// Serves one SSM parameter; gives the endpoint's URL.
+/// Serves one SSM parameter, and a secret of steps; gives the endpoint's URL.
 pub fn parameters(value: String) -> String {
     let (listener, address) = listener();
     let routes = Router::new().route("/", post(get_parameter)).with_state(value);
@@ -83,6 +85,11 @@ async fn get_parameter(State(value): State<String>, body: String) -> impl IntoRe
     let asked: Value = serde_json::from_str(&body).expect("JSON");
     let name = asked["Name"].clone();
     assert_eq!(asked["WithDecryption"], json!(true), "it is encrypted");
+    // Steps have a secret of their own, so that nothing else masks it.
+    let value = match name.as_str() {
+        Some(name) if name.ends_with("/step-token") => STEP_TOKEN.to_owned(),
+        _ => value,
+    };
     let answer =
         json!({ "Parameter": { "Name": name, "Type": "SecureString", "Value": value, "Version": 1 } });
     ([("content-type", "application/x-amz-json-1.1")], answer.to_string())
