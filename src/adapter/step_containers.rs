@@ -41,7 +41,7 @@ use crate::model::run::RunId;
 use crate::model::secret::Secret;
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
 use crate::port::images::{ImageError, Lines, Open};
-use crate::port::step_containers::{Attempt, Printed, StepContainers, WorkspaceFiles};
+use crate::port::step_containers::{Attempt, Printed, PrintedLine, StepContainers, WorkspaceFiles};
 
 /// The folder of the workspace in a step's container.
 pub const WORKSPACE: &str = "/workspace";
@@ -65,6 +65,10 @@ const BRIDGE: &str = "fwr-";
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
 /// Time between two attempts to read a log that ends while its container runs.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How much of a line is kept, in bytes: more than is shown, so that secrets are masked before it is cut.
+const KEPT: usize = 4 * LINE_MAX;
+/// The longest secret, in bytes: the most that a parameter holds.
+const SECRET_MOST: usize = 8 * 1024;
 /// How many pieces of an archive wait to be sent.
 const PIECES: usize = 16;
 
@@ -362,11 +366,11 @@ impl StepContainers for EngineSteps {
             let mut log = std::pin::pin!(self.docker().logs(&name, Some(options)));
             let mut lines = Splitter::default();
             let mut number = 0;
-            let mut take = |line: &str| {
+            let mut take = |text: &str, left_out: usize| {
                 number += 1;
                 if number > known {
                     known = number;
-                    printed(number, line);
+                    printed(PrintedLine { number, text, left_out });
                 }
             };
             while let Some(piece) = log.next().await {
@@ -441,47 +445,67 @@ fn memory(error: &io::Error) -> ImageError {
 }
 
 /// Takes what a container prints apart into lines. The same output gives the same lines, however it arrives: each
-/// channel has its own, a line is cut after [`LINE_MAX`] bytes, and a carriage return alone ends none.
+/// channel has its own, and only a newline ends one.
 #[derive(Debug, Default)]
 struct Splitter {
-    output: Vec<u8>,
-    errors: Vec<u8>,
+    output: Begun,
+    errors: Begun,
 }
 
+/// A line that has not ended.
+#[derive(Debug, Default)]
+struct Begun {
+    bytes: Vec<u8>,
+    left_out: usize,
+}
+
+/// Takes a line, and how many bytes of it are left out.
+type Take<'a> = &'a mut (dyn FnMut(&str, usize) + Send);
+
 impl Splitter {
-    fn push(&mut self, piece: &LogOutput, take: &mut dyn FnMut(&str)) {
+    fn push(&mut self, piece: &LogOutput, take: Take<'_>) {
         let (begun, bytes) = match piece {
             LogOutput::StdErr { message } => (&mut self.errors, message),
             LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
                 (&mut self.output, message)
             }
         };
-        for byte in bytes {
-            if *byte == b'\n' {
-                line(begun, take);
-            } else {
-                begun.push(*byte);
-                if begun.len() == LINE_MAX {
-                    line(begun, take);
-                }
-            }
+        let mut parts = bytes.split(|byte| *byte == b'\n');
+        // There is always a first part, and each further one begins after a newline.
+        begun.push(parts.next().unwrap_or_default());
+        for part in parts {
+            begun.end(take);
+            begun.push(part);
         }
     }
 
     /// What was not ended by a newline is a line as well.
-    fn finish(&mut self, take: &mut dyn FnMut(&str)) {
+    fn finish(&mut self, take: Take<'_>) {
         for begun in [&mut self.output, &mut self.errors] {
-            if !begun.is_empty() {
-                line(begun, take);
+            if !begun.bytes.is_empty() {
+                begun.end(take);
             }
         }
     }
 }
 
-fn line(begun: &mut Vec<u8>, take: &mut dyn FnMut(&str)) {
-    let bytes = std::mem::take(begun);
-    let text = String::from_utf8_lossy(&bytes);
-    take(shown(text.trim_end_matches('\r')));
+impl Begun {
+    fn push(&mut self, bytes: &[u8]) {
+        let kept = bytes.len().min(KEPT.saturating_sub(self.bytes.len()));
+        self.bytes.extend_from_slice(&bytes[..kept]);
+        self.left_out += bytes.len() - kept;
+    }
+
+    fn end(&mut self, take: Take<'_>) {
+        let Self { mut bytes, mut left_out } = std::mem::take(self);
+        if left_out > 0 {
+            // What was left out may be the end of a secret.
+            bytes.truncate(KEPT - SECRET_MOST);
+            left_out += SECRET_MOST;
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        take(shown(text.trim_end_matches('\r')), left_out);
+    }
 }
 
 /// What a terminal would still show of a line: progress bars write over themselves with carriage returns.
@@ -566,7 +590,9 @@ mod tests {
     /// The lines of pieces, the first of two channels for `true`.
     fn lines(pieces: &[(bool, Vec<u8>)]) -> Vec<String> {
         let (mut splitter, mut found) = (Splitter::default(), Vec::new());
-        let mut take = |line: &str| found.push(line.to_owned());
+        let mut take = |line: &str, left_out: usize| {
+            found.push(if left_out > 0 { format!("{}+{left_out}", line.len()) } else { line.to_owned() });
+        };
         for (output, bytes) in pieces {
             let message = Bytes::from(bytes.clone());
             let piece = match output {
@@ -583,11 +609,10 @@ mod tests {
     fn progress_bars_and_lines_without_an_end_are_lines() {
         let all = lines(&[(true, b"one\r\n 10%\r 50%\r100%\r\n\nlast".to_vec()), (false, b"error".to_vec())]);
         assert_eq!(all, ["one", "100%", "", "last", "error"]);
-        let long = vec![b'x'; LINE_MAX * 2 + 1];
-        assert_eq!(
-            lines(&[(true, long)]).iter().map(String::len).collect::<Vec<_>>(),
-            [LINE_MAX, LINE_MAX, 1]
-        );
+        let long = vec![b'x'; KEPT + 7];
+        let end = (true, b"y\nz\n".to_vec());
+        let sure = KEPT - SECRET_MOST;
+        assert_eq!(lines(&[(true, long), end]), [format!("{sure}+{}", SECRET_MOST + 8), "z".to_owned()]);
     }
 
     proptest! {

@@ -29,8 +29,19 @@ pub struct WorkspaceFiles {
     pub open: Open,
 }
 
-/// Takes a line of what a command prints, with its number from 1.
-pub type Printed<'a> = &'a (dyn Fn(u64, &str) + Send + Sync);
+/// A line of what a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrintedLine<'a> {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its text, as it was printed: neither masked nor without control sequences.
+    pub text: &'a str,
+    /// How many bytes of it are left out at its end, because it is very long.
+    pub left_out: usize,
+}
+
+/// Takes lines of what a command prints.
+pub type Printed<'a> = &'a (dyn Fn(PrintedLine<'_>) + Send + Sync);
 
 /// An engine that runs steps. Containers outlive the process that asked for them. Every method may be called again
 /// after any failure, and dropping a call stops nothing.

@@ -24,7 +24,7 @@ use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
 use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
-use crate::port::step_containers::{Attempt, StepContainers};
+use crate::port::step_containers::{Attempt, PrintedLine, StepContainers};
 
 /// How often what a builder says is written down.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -328,7 +328,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
     let Doing { index, step, action, prepared: ready, mut locks } = doing;
     let mut prepared = None;
     let at = At { repository: &run.repository, commit: &run.commit };
-    let say = |line: &str| lines.add(&parts, &step, line);
+    let say = |line: &str| lines.add(&parts, &step, line, 0);
     let result = match &action {
         Action::Inspect { build } => {
             let (git, images, journal) = (&*parts.git, &*parts.images, &*parts.journal);
@@ -362,9 +362,9 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             let attempt = Attempt { run: run.id, step: index, number: *number };
             let state = |lines| StepState::Executing { image: image.clone(), attempt: *number, lines };
             let known = lines.printed(attempt).max(*known);
-            let print = |number: u64, line: &str| {
-                lines.add(&parts, &step, line);
-                lines.note(attempt, number, state(number));
+            let print = |line: PrintedLine<'_>| {
+                lines.add(&parts, &step, line.text, line.left_out);
+                lines.note(attempt, line.number, state(line.number));
             };
             let end = parts.steps.follow(attempt, known, &print).await;
             end.map(Outcome::Ended).map_err(|error| Problem {
@@ -473,10 +473,10 @@ async fn service_lock(
 }
 
 /// A line of which no more than [`LINE_MAX`] bytes remain; one that was cut says so.
-fn shortened(mut line: String) -> String {
-    if line.len() > LINE_MAX {
+fn shortened(mut line: String, left_out: usize) -> String {
+    if line.len() > LINE_MAX || left_out > 0 {
         let end = line.floor_char_boundary(LINE_MAX);
-        let more = line.len() - end;
+        let more = line.len() - end + left_out;
         line.truncate(end);
         line.push_str(&format!(" … ({more} more bytes are not kept)"));
     }
@@ -504,12 +504,13 @@ impl Lines {
         Self { run, state: Arc::default() }
     }
 
-    fn add(&self, parts: &Parts, step: &str, line: &str) {
+    /// Takes a line, of which so many bytes are left out already.
+    fn add(&self, parts: &Parts, step: &str, line: &str, left_out: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lines += 1;
         let text = match state.lines {
             // Masked before it is cut, so that no half of a secret remains.
-            n if n < LINES_MAX => shortened(parts.mask.mask(&plain(line))),
+            n if n < LINES_MAX => shortened(parts.mask.mask(&plain(line)), left_out),
             LINES_MAX => format!("(lines past {LINES_MAX} are not kept)"),
             _ => return,
         };
@@ -556,8 +557,9 @@ mod tests {
     #[test]
     fn a_line_that_is_cut_says_so() {
         let whole = "é".repeat(LINE_MAX / 2);
-        assert_eq!(shortened(whole.clone()), whole);
-        let long = shortened(format!("{whole}é and more"));
+        assert_eq!(shortened(whole.clone(), 0), whole);
+        let long = shortened(format!("{whole}é and more"), 0);
         assert_eq!(long, format!("{whole} … (11 more bytes are not kept)"));
+        assert_eq!(shortened(whole.clone(), 5), format!("{whole} … (5 more bytes are not kept)"));
     }
 }
