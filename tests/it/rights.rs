@@ -74,6 +74,7 @@ const ELSEWHERE: &[&str] = &[
     "cli/cmd/roll.rs",
     "cli/context/cluster.rs",
     "cli/later.rs",
+    "cli/pipelines.rs",
     "cli/published.rs",
     "cli/stacks.rs",
     "driver/drift.rs",
@@ -82,6 +83,7 @@ const ELSEWHERE: &[&str] = &[
     "driver/plan.rs",
     "driver/public.rs",
     "driver/roll.rs",
+    "server/hooks.rs",
 ];
 
 /// What fields and variables are named that hold one of the traits.

@@ -95,6 +95,8 @@ impl Lab {
         copy_infra(infra.path());
         // Many rollouts end sooner. The journey uses the value that users start with.
         edit(&infra.path().join("services/web.yaml"), "monitor: 3s", "monitor: 1s");
+        // The tests have services of their own beside `web`; the journey has this one.
+        std::fs::remove_file(infra.path().join("services/load.yaml")).expect("removed");
         let application = infra.path().join("application");
         let program = PathBuf::from(env!("CARGO_BIN_EXE_fleetwright"));
         let mut lab = Self { infra, application, env: Vec::new(), program };
