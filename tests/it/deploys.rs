@@ -178,6 +178,7 @@ fn commands_before(lab: &Lab) {
         let ids: BTreeSet<String> = web.instances.iter().map(|instance| instance.id.clone()).collect();
         (web, ids)
     };
+    edit(&file, "  replicas: 2\n", "  replicas: 2\n  env: {GREETING: hello}\n");
     assert_eq!(run(lab, &["deploy", "-y"]).0, Some(0));
     let (_, before) = running();
     let failing = "  pre_deploy: {command: [/bin/sh, -c, 'echo $GREETING no table; exit 4'], timeout: 1m}\n";
