@@ -175,7 +175,9 @@ fn commands_before(lab: &Lab) {
     let running = || {
         let snapshot = lab.snapshot().expect("the cluster answers");
         let web = service(&snapshot, "web").expect("the service").clone();
-        let ids: BTreeSet<String> = web.instances.iter().map(|instance| instance.id.clone()).collect();
+        // What was replaced may still be stopping.
+        let healthy = web.instances.iter().filter(|instance| instance.state == InstanceState::Healthy);
+        let ids: BTreeSet<String> = healthy.map(|instance| instance.id.clone()).collect();
         (web, ids)
     };
     edit(&file, "  replicas: 2\n", "  replicas: 2\n  env: {GREETING: hello}\n");
