@@ -272,18 +272,18 @@ async fn first_of(deadlines: &BTreeMap<usize, Instant>) -> usize {
     }
 }
 
-/// What goes on for a step.
+/// What is under way for a step.
 enum Activity {
     Wait(Pin<Box<Sleep>>),
     Action(Pin<Box<dyn Future<Output = Finished> + Send>>),
 }
 
-/// What goes on, by the steps' positions.
+/// What is under way, by the steps' positions.
 #[derive(Default)]
 struct Activities(BTreeMap<usize, Activity>);
 
 impl Activities {
-    /// Waits until something has ended: `None` of a wait, something of an action. Never returns while nothing goes on.
+    /// Waits until something has ended: `None` of a wait, something of an action. Never returns while nothing is.
     async fn end(&mut self) -> (usize, Option<Finished>) {
         let (index, done) = std::future::poll_fn(|context| {
             for (index, activity) in &mut self.0 {
