@@ -257,7 +257,7 @@ pub enum StepState {
         /// Which attempt, from 1.
         attempt: u32,
     },
-    /// Its command runs, or has ended and nobody has taken note of that.
+    /// Its command runs, or has ended and that is not recorded yet.
     Executing {
         /// The image, with its registry's host and digest.
         image: String,

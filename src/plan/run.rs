@@ -28,7 +28,7 @@ pub mod tests;
 /// What happened, for a [`RunMachine`].
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// Begin, or go on after a restart; comes first, and once.
+    /// Begin, or resume after a restart; comes first, and once.
     Begin,
     /// The action that was performed for a step has ended.
     Done {
@@ -52,7 +52,7 @@ pub enum Input {
         /// Why.
         reason: String,
     },
-    /// Leave the run where it is, for another process to go on with.
+    /// Leave the run where it is, for another process to resume.
     Stop,
 }
 
@@ -328,7 +328,7 @@ struct Current {
 }
 
 impl RunMachine {
-    /// The machine of `run`, which does what `config` says; one that had begun goes on where it was.
+    /// The machine of `run`, which does what `config` says; one that had begun is resumed where it was.
     pub fn new(run: &Run, config: RunConfig) -> Self {
         let steps = config.steps.iter().enumerate().map(|(index, action)| {
             let known = run.steps.get(index);

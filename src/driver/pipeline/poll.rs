@@ -34,7 +34,7 @@ pub struct Watched {
     pub pipelines: Vec<PipelineName>,
     /// Which changed files set a pipeline off, where not all do.
     pub paths: BTreeMap<PipelineName, Vec<String>>,
-    /// Asks for a look at once.
+    /// Asks for a check without delay.
     pub hint: Arc<Notify>,
 }
 
