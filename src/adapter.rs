@@ -1,6 +1,7 @@
 //! All I/O: each file implements a trait of [`crate::port`], or a small client that only one command needs.
 
 pub mod agents;
+pub mod artifacts;
 pub mod audit_log;
 pub mod authority;
 pub mod aws;

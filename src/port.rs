@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod archive;
+pub mod artifacts;
 pub mod audit;
 pub mod cloud;
 pub mod cluster;

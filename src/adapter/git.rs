@@ -1,6 +1,7 @@
 //! Git: the network through the `git` program, whose credential helpers and ssh
 //! configuration are what users have set up; objects through libgit2.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::git_command::{self, Address};
 use super::git_path;
 use super::private_file;
+use crate::model::git_ref::{GitRef, RefKind};
 use crate::model::image::{
     Budget, ContextFile, EntryKind, LFS_POINTER_MAX, TreeEntry, TreeLimits, is_lfs_pointer,
 };
@@ -84,7 +86,21 @@ impl GitRemote for Mirrors {
             .ok_or_else(|| GitError::NoBranch { url: address.shown(), branch: source.branch.clone() })
     }
 
-    async fn fetch(&self, source: &GitSource) -> Result<(), GitError> {
+    async fn references(
+        &self,
+        source: &GitSource,
+        pull_requests: bool,
+    ) -> Result<BTreeMap<GitRef, CommitId>, GitError> {
+        let address = Address::new(&source.url);
+        let mut arguments = vec!["ls-remote", "--", "{url}", "refs/heads/*", "refs/tags/*"];
+        if pull_requests {
+            arguments.extend(["refs/pull/*/head", "refs/merge-requests/*/head"]);
+        }
+        let output = git_command::run(&address, "asking", None, ASK, &arguments).await?;
+        Ok(listed(&output))
+    }
+
+    async fn fetch(&self, source: &GitSource, also: &[GitRef]) -> Result<(), GitError> {
         let path = self.path(&source.name);
         let held = git_command::hold(&path, HELD).await?;
         if !path.join("HEAD").exists() {
@@ -97,8 +113,12 @@ impl GitRemote for Mirrors {
                 |reason| GitError::Mirror { doing: "making", path: path.display().to_string(), reason },
             )?;
         }
-        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        let arguments = [
+        let requests: Vec<String> = also
+            .iter()
+            .filter(|reference| matches!(reference.kind(), RefKind::PullRequest(_)))
+            .map(|reference| format!("+{0}:{0}", reference.as_str()))
+            .collect();
+        let mut arguments = vec![
             "fetch",
             "--quiet",
             "--prune",
@@ -106,9 +126,10 @@ impl GitRemote for Mirrors {
             "--no-tags",
             "--",
             "{url}",
-            all[0],
-            all[1],
+            "+refs/heads/*:refs/heads/*",
+            "+refs/tags/*:refs/tags/*",
         ];
+        arguments.extend(requests.iter().map(String::as_str));
         let address = Address::new(&source.url);
         git_command::run(&address, "fetching", Some((&path, &held)), FETCH, &arguments).await.map(drop)
     }
@@ -286,6 +307,18 @@ impl GitRemote for Mirrors {
         });
         ReceiverStream::new(receiver).boxed()
     }
+}
+
+/// What `git ls-remote` lists. After a tag that is an object of its own comes the commit that it names.
+fn listed(output: &str) -> BTreeMap<GitRef, CommitId> {
+    let mut found = BTreeMap::new();
+    for (id, name) in output.lines().filter_map(|line| line.split_once('\t')) {
+        let name = name.strip_suffix("^{}").unwrap_or(name);
+        if let (Ok(reference), Ok(id)) = (GitRef::try_from(name.to_owned()), id.parse()) {
+            found.insert(reference, id);
+        }
+    }
+    found
 }
 
 /// The size of a file, or the target of a link.
@@ -473,14 +506,14 @@ mod tests {
         let mirrors = Mirrors::new(home.path().join("repos"));
         let source = origin.source();
         assert_eq!(mirrors.head(&source).await.expect("a head").as_str(), first);
-        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.fetch(&source, &[]).await.expect("fetched");
         let commit = mirrors.commit(&source.name, "main").await.expect("a commit");
         assert_eq!((commit.id.as_str(), commit.subject.as_str()), (first.as_str(), "first"));
 
         let second = origin.commit(&[("a", 0o100_644, "2")], "second");
         assert_eq!(mirrors.head(&source).await.expect("a head").as_str(), second);
         assert!(mirrors.commit(&source.name, &second).await.is_err(), "asking fetches nothing");
-        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.fetch(&source, &[]).await.expect("fetched");
         assert_eq!(mirrors.commit(&source.name, &second[..9]).await.expect("a commit").subject, "second");
     }
 
@@ -499,7 +532,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let mirrors = Mirrors::new(home.path());
         let source = origin.source();
-        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.fetch(&source, &[]).await.expect("fetched");
         let id: CommitId = id.parse().expect("an id");
         let entries = mirrors.tree(&source.name, &id, "./app").await.expect("a tree");
         let seen: Vec<_> = entries.iter().map(|e| (e.path.as_str(), e.kind)).collect();
@@ -581,7 +614,7 @@ mod tests {
             (deep, 1, 150, "more than 100 folders deep"),
         ] {
             let id: CommitId = nest(&origin, &leaf, width, depth).parse().expect("an id");
-            mirrors.fetch(&source).await.expect("fetched");
+            mirrors.fetch(&source, &[]).await.expect("fetched");
             let started = std::time::Instant::now();
             let error = mirrors.tree(&source.name, &id, ".").await.expect_err("it is too large");
             assert!(error.to_string().contains(reason) && !error.is_transient(), "{error}");
@@ -597,7 +630,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let mirrors = Mirrors::new(home.path().join("repos"));
         let source = origin.source();
-        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.fetch(&source, &[]).await.expect("fetched");
         let id: CommitId = id.parse().expect("an id");
         let entries = mirrors.tree(&source.name, &id, ".").await.expect("a tree");
         let error = mirrors.blob(&source.name, &entries[0].blob).await.expect_err("it is too large");
@@ -611,12 +644,12 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let mirrors = Mirrors::new(home.path().join("repos"));
         let source = origin.source();
-        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.fetch(&source, &[]).await.expect("fetched");
         let second = origin.commit(&[("a", 0o100_644, "2")], "second");
         for name in ["packed-refs.lock", "shallow.lock", "HEAD.lock", "index.lock", "refs/heads/main.lock"] {
             std::fs::write(home.path().join("repos/web.git").join(name), "").expect("written");
         }
-        mirrors.fetch(&source).await.expect("fetched");
+        mirrors.fetch(&source, &[]).await.expect("fetched");
         mirrors.commit(&source.name, &second).await.expect("it is there");
     }
 }

@@ -3,6 +3,7 @@
 //! Write-ahead log with full synchronisation: what a call has written survives a power
 //! cut. Several processes may have it open; each writes in short immediate transactions.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,12 +13,17 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::de::DeserializeOwned;
 
 use super::private_file;
-use crate::model::name::{CommitId, ImageKey, RepositoryName};
-use crate::model::run::{Run, RunConfig, RunId, RunState, RunStep, SameAs, StepAction, StepState, Trigger};
-use crate::port::journal::{Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which};
+use crate::model::git_ref::GitRef;
+use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
+use crate::model::run::{
+    Answer, Run, RunConfig, RunId, RunState, RunStep, SameAs, StepAction, StepState, Trigger,
+};
+use crate::port::journal::{
+    Cause, Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which,
+};
 
 /// The schema that this version writes.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// Schema 1. Times are RFC 3339 in UTC; `config`, `step.state` and `entry.event` are JSON.
 const SCHEMA_1: &str = "
@@ -76,8 +82,44 @@ ALTER TABLE run ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 2;
 ";
 
-const RUN_COLUMNS: &str =
-    "id, pipeline, repository, commit_id, subject, started_by, state, reason, queued, started, ended, config";
+/// Schema 3 knows more than one reference of a repository, parameters, who asked for a run, and what was kept of steps.
+/// What schema 2 has seen of a repository has an empty reference: that of the branch that was watched then.
+const SCHEMA_3: &str = "
+ALTER TABLE run ADD COLUMN reference TEXT;
+ALTER TABLE run ADD COLUMN parameters TEXT;
+ALTER TABLE run ADD COLUMN asked_by TEXT;
+ALTER TABLE step ADD COLUMN files TEXT;
+ALTER TABLE step ADD COLUMN tests TEXT;
+CREATE TABLE seen_reference (
+    repository TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    commit_id TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (repository, reference)
+) STRICT, WITHOUT ROWID;
+INSERT INTO seen_reference (repository, reference, commit_id, at) SELECT repository, '', commit_id, at FROM seen;
+DROP TABLE seen;
+CREATE TABLE cause (
+    pipeline TEXT NOT NULL,
+    words TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (pipeline, words)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE answer (
+    run INTEGER NOT NULL REFERENCES run (id),
+    position INTEGER NOT NULL,
+    approved INTEGER NOT NULL,
+    shown TEXT NOT NULL,
+    answered_by TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (run, position)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 3;
+";
+
+const RUN_COLUMNS: &str = "id, pipeline, repository, commit_id, subject, started_by, state, reason, queued, \
+                           started, ended, config, reference, parameters, asked_by";
 
 /// A journal in one SQLite file.
 #[derive(Debug)]
@@ -123,6 +165,9 @@ impl SqliteJournal {
         if found < 2 {
             transaction.execute_batch(SCHEMA_2).map_err(failed)?;
         }
+        if found < 3 {
+            transaction.execute_batch(SCHEMA_3).map_err(failed)?;
+        }
         transaction.commit().map_err(failed)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
@@ -150,50 +195,109 @@ impl Journal for SqliteJournal {
         &self,
         at: DateTime<Utc>,
         repository: &RepositoryName,
-        commit: &CommitId,
+        moved: &BTreeMap<GitRef, CommitId>,
         runs: &[NewRun],
     ) -> Result<Observed, JournalError> {
         self.write(|t| {
             let before = seen(t, repository)?;
-            // Another process has just seen the same.
-            if before.as_ref() == Some(commit) {
-                return Ok(Observed::default());
-            }
-            let first = before.is_none();
-            t.execute(
-                "INSERT INTO seen (repository, commit_id, at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (repository) DO UPDATE SET commit_id = ?2, at = ?3",
-                params![repository.as_str(), commit.as_str(), time(at)],
-            )
-            .map_err(writing)?;
+            let first = before.is_empty();
             let mut observed = Observed::default();
-            for run in runs {
-                if first && was_run(t, run)? {
+            for (reference, commit) in moved {
+                // Another process has just seen the same.
+                if before.get(reference.as_str()) == Some(commit) {
                     continue;
                 }
-                let id = insert(t, at, run)?;
-                let mut statement = t
-                    .prepare(
-                        "UPDATE run SET state = 'superseded', reason = ?3, ended = ?4
-                         WHERE pipeline = ?1 AND id < ?2 AND state = 'queued' AND started_by = 'poll'
-                         RETURNING id",
-                    )
-                    .map_err(writing)?;
-                let reason = format!("run {id} has a newer commit");
-                let superseded = statement
-                    .query_map(params![run.pipeline.as_str(), id.0, reason, time(at)], |row| row.get(0))
-                    .map_err(writing)?;
-                for run in superseded {
-                    observed.superseded.push(RunId(run.map_err(writing)?));
+                t.execute(
+                    "INSERT INTO seen_reference (repository, reference, commit_id, at) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (repository, reference) DO UPDATE SET commit_id = ?3, at = ?4",
+                    params![repository.as_str(), reference.as_str(), commit.as_str(), time(at)],
+                )
+                .map_err(writing)?;
+                for run in runs.iter().filter(|run| run.reference.as_ref() == Some(reference)) {
+                    if first && was_run(t, run)? {
+                        continue;
+                    }
+                    let id = insert(t, at, run)?;
+                    let mut statement = t
+                        .prepare(
+                            "UPDATE run SET state = 'superseded', reason = ?3, ended = ?4
+                             WHERE pipeline = ?1 AND id < ?2 AND state = 'queued'
+                                AND started_by IN ('poll', 'pull-request')
+                                AND (reference = ?5 OR reference IS NULL)
+                             RETURNING id",
+                        )
+                        .map_err(writing)?;
+                    let reason = format!("run {id} has a newer commit");
+                    let values = params![run.pipeline.as_str(), id.0, reason, time(at), reference.as_str()];
+                    let superseded = statement.query_map(values, |row| row.get(0)).map_err(writing)?;
+                    for run in superseded {
+                        observed.superseded.push(RunId(run.map_err(writing)?));
+                    }
+                    observed.queued.push(id);
                 }
-                observed.queued.push(id);
             }
             Ok(observed)
         })
     }
 
-    fn seen(&self, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
-        seen(&self.lock(), repository)
+    fn seen(
+        &self,
+        repository: &RepositoryName,
+        watched: &GitRef,
+    ) -> Result<BTreeMap<GitRef, CommitId>, JournalError> {
+        let mut found = seen(&self.lock(), repository)?;
+        if let Some(commit) = found.remove("") {
+            found.entry(watched.as_str().to_owned()).or_insert(commit);
+            self.write(|t| {
+                t.execute(
+                    "UPDATE OR REPLACE seen_reference SET reference = ?2 WHERE repository = ?1 AND reference = ''",
+                    params![repository.as_str(), watched.as_str()],
+                )
+                .map(drop)
+                .map_err(writing)
+            })?;
+        }
+        let entries = found.into_iter().map(|(name, commit)| {
+            let reference = GitRef::try_from(name).map_err(|error| corrupt("reference", &error))?;
+            Ok((reference, commit))
+        });
+        entries.collect()
+    }
+
+    fn mark(&self, cause: Cause<'_>) -> Result<Option<String>, JournalError> {
+        mark(&self.lock(), cause)
+    }
+
+    fn start(
+        &self,
+        at: DateTime<Utc>,
+        cause: Cause<'_>,
+        from: Option<&str>,
+        to: &str,
+        run: Option<&NewRun>,
+    ) -> Result<Option<RunId>, JournalError> {
+        self.write(|t| {
+            if mark(t, cause)?.as_deref() != from {
+                return Ok(None);
+            }
+            t.execute(
+                "INSERT INTO cause (pipeline, words, mark, at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (pipeline, words) DO UPDATE SET mark = ?3, at = ?4",
+                params![cause.pipeline.as_str(), cause.words, to, time(at)],
+            )
+            .map_err(writing)?;
+            run.map(|run| insert(t, at, run)).transpose()
+        })
+    }
+
+    fn succeeded(&self, pipeline: &PipelineName) -> Result<Option<Run>, JournalError> {
+        let connection = self.lock();
+        let sql = format!(
+            "SELECT {RUN_COLUMNS} FROM run WHERE pipeline = ?1 AND state = 'succeeded' ORDER BY id DESC LIMIT 1"
+        );
+        let raw =
+            connection.query_row(&sql, [pipeline.as_str()], RawRun::read).optional().map_err(reading)?;
+        raw.map(|raw| raw.finish(&connection)).transpose()
     }
 
     fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {
@@ -207,6 +311,14 @@ impl Journal for SqliteJournal {
                 match record {
                     Record::Begun(config) => begin(t, at, run, config)?,
                     Record::Step { index, state } => set_step(t, at, run, *index, state)?,
+                    Record::Files { index, files, tests } => {
+                        let tests = tests.as_ref().map(json).transpose()?;
+                        t.execute(
+                            "UPDATE step SET files = ?3, tests = ?4 WHERE run = ?1 AND position = ?2",
+                            params![run.0, position(*index), json(files)?, tests],
+                        )
+                        .map_err(writing)?;
+                    }
                     Record::Image { key, name, digest } => {
                         t.execute(
                             "INSERT INTO image (key, name, digest, run, at) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -242,6 +354,29 @@ impl Journal for SqliteJournal {
             }
             Ok(())
         })
+    }
+
+    fn answer(&self, run: RunId, index: usize, answer: &Answer) -> Result<bool, JournalError> {
+        self.write(|t| {
+            let changed = t.execute(
+                "INSERT INTO answer (run, position, approved, shown, answered_by, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (run, position) DO NOTHING",
+                params![run.0, position(index), answer.approved, answer.shown, answer.by, time(answer.at)],
+            );
+            Ok(changed.map_err(writing)? == 1)
+        })
+    }
+
+    fn answered(&self, run: RunId, index: usize) -> Result<Option<Answer>, JournalError> {
+        let sql = "SELECT approved, shown, answered_by, at FROM answer WHERE run = ?1 AND position = ?2";
+        let connection = self.lock();
+        let row = connection.query_row(sql, params![run.0, position(index)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?))
+        });
+        let found = row.optional().map_err(reading)?;
+        found
+            .map(|(approved, shown, by, at)| Ok(Answer { approved, shown, by, at: parse_time(&at)? }))
+            .transpose()
     }
 
     fn attempt(&self, run: RunId) -> Result<u32, JournalError> {
@@ -334,14 +469,28 @@ impl Journal for SqliteJournal {
     }
 }
 
-fn seen(connection: &Connection, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
-    let id: Option<String> = connection
-        .query_row("SELECT commit_id FROM seen WHERE repository = ?1", [repository.as_str()], |row| {
-            row.get(0)
-        })
-        .optional()
+/// Where references were last seen, by their full names.
+fn seen(
+    connection: &Connection,
+    repository: &RepositoryName,
+) -> Result<BTreeMap<String, CommitId>, JournalError> {
+    let mut statement = connection
+        .prepare_cached("SELECT reference, commit_id FROM seen_reference WHERE repository = ?1")
         .map_err(reading)?;
-    id.map(|id| id.parse().map_err(|error| corrupt("commit", &error))).transpose()
+    let rows = statement
+        .query_map([repository.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+        .map_err(reading)?;
+    rows.map(|row| {
+        let (reference, commit) = row.map_err(reading)?;
+        Ok((reference, commit.parse().map_err(|error| corrupt("commit", &error))?))
+    })
+    .collect()
+}
+
+fn mark(connection: &Connection, cause: Cause<'_>) -> Result<Option<String>, JournalError> {
+    let sql = "SELECT mark FROM cause WHERE pipeline = ?1 AND words = ?2";
+    let values = params![cause.pipeline.as_str(), cause.words];
+    connection.query_row(sql, values, |row| row.get(0)).optional().map_err(reading)
 }
 
 fn was_run(t: &Transaction<'_>, run: &NewRun) -> Result<bool, JournalError> {
@@ -355,15 +504,19 @@ fn was_run(t: &Transaction<'_>, run: &NewRun) -> Result<bool, JournalError> {
 
 fn insert(t: &Transaction<'_>, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {
     t.execute(
-        "INSERT INTO run (pipeline, repository, commit_id, subject, started_by, state, queued)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6)",
+        "INSERT INTO run (pipeline, repository, commit_id, subject, started_by, state, queued, reference, parameters,
+             asked_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7, ?8, ?9)",
         params![
             run.pipeline.as_str(),
             run.repository.as_str(),
             run.commit.as_str(),
             run.subject,
-            trigger_word(run.trigger),
-            time(at)
+            run.trigger.word(),
+            time(at),
+            run.reference.as_ref().map(GitRef::as_str),
+            (!run.parameters.is_empty()).then(|| json(&run.parameters)).transpose()?,
+            run.asked_by,
         ],
     )
     .map_err(writing)?;
@@ -431,6 +584,9 @@ struct RawRun {
     started: Option<String>,
     ended: Option<String>,
     config: Option<String>,
+    reference: Option<String>,
+    parameters: Option<String>,
+    asked_by: Option<String>,
 }
 
 impl RawRun {
@@ -450,27 +606,35 @@ impl RawRun {
             started: row.get(9)?,
             ended: row.get(10)?,
             config: row.get(11)?,
+            reference: row.get(12)?,
+            parameters: row.get(13)?,
+            asked_by: row.get(14)?,
         })
     }
 
     fn finish(self, connection: &Connection) -> Result<Run, JournalError> {
         let [pipeline, repository, commit, subject, trigger, state, queued] = self.texts;
         let mut statement = connection
-            .prepare_cached("SELECT name, state, started, ended FROM step WHERE run = ?1 ORDER BY position")
+            .prepare_cached(
+                "SELECT name, state, started, ended, files, tests FROM step WHERE run = ?1 ORDER BY position",
+            )
             .map_err(reading)?;
         let rows = statement
             .query_map([self.id], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+                let texts: [Option<String>; 4] = [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, texts))
             })
             .map_err(reading)?;
         let mut steps = Vec::new();
         for row in rows {
-            let (name, state, started, ended) = row.map_err(reading)?;
+            let (name, state, [started, ended, files, tests]) = row.map_err(reading)?;
             steps.push(RunStep {
                 name,
                 state: parse(&state, "step")?,
                 started: optional_time(started)?,
                 ended: optional_time(ended)?,
+                files: files.map_or(Ok(Vec::new()), |text| parse(&text, "files"))?,
+                tests: tests.map(|text| parse(&text, "tests")).transpose()?,
             });
         }
         Ok(Run {
@@ -479,11 +643,14 @@ impl RawRun {
             repository: repository.parse().map_err(|error| corrupt("repository", &error))?,
             commit: commit.parse().map_err(|error| corrupt("commit", &error))?,
             subject,
-            trigger: match trigger.as_str() {
-                "poll" => Trigger::Poll,
-                "hand" => Trigger::Hand,
-                other => return Err(corrupt("trigger", &other)),
-            },
+            trigger: Trigger::from_word(&trigger).ok_or_else(|| corrupt("trigger", &trigger))?,
+            reference: self
+                .reference
+                .map(GitRef::try_from)
+                .transpose()
+                .map_err(|error| corrupt("reference", &error))?,
+            parameters: self.parameters.map_or(Ok(BTreeMap::new()), |text| parse(&text, "parameters"))?,
+            asked_by: self.asked_by,
             state: RunState::from_word(&state).ok_or_else(|| corrupt("state", &state))?,
             reason: self.reason,
             queued: parse_time(&queued)?,
@@ -492,13 +659,6 @@ impl RawRun {
             config: self.config.map(|config| parse(&config, "config")).transpose()?,
             steps,
         })
-    }
-}
-
-fn trigger_word(trigger: Trigger) -> &'static str {
-    match trigger {
-        Trigger::Poll => "poll",
-        Trigger::Hand => "hand",
     }
 }
 
@@ -548,6 +708,15 @@ pub fn journal_path(folder: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::model::run::{BuildSpec, StepResult};
+    use crate::model::step_files::{StepFile, TestReport};
+
+    fn main() -> GitRef {
+        GitRef::branch("main")
+    }
+
+    fn moved(commit: char) -> BTreeMap<GitRef, CommitId> {
+        BTreeMap::from([(main(), id(commit))])
+    }
 
     fn new_run(pipeline: &str, commit: char, trigger: Trigger) -> NewRun {
         NewRun {
@@ -556,6 +725,9 @@ mod tests {
             commit: id(commit),
             subject: format!("commit {commit}"),
             trigger,
+            reference: Some(main()),
+            parameters: BTreeMap::new(),
+            asked_by: None,
         }
     }
 
@@ -587,6 +759,8 @@ mod tests {
             })],
             needs: Vec::new(),
             timeouts: vec![Some(90)],
+            after: Vec::new(),
+            left_out: BTreeMap::new(),
         }
     }
 
@@ -596,12 +770,12 @@ mod tests {
         let web = "web".parse().expect("a name");
         let see = |commit: char, second| {
             let run = new_run("web", commit, Trigger::Poll);
-            journal.observe(at(second), &web, &id(commit), &[run]).expect("observed")
+            journal.observe(at(second), &web, &moved(commit), &[run]).expect("observed")
         };
         assert_eq!(see('a', 0), Observed { queued: vec![RunId(1)], superseded: vec![] });
         assert_eq!(journal.enqueue(at(1), &new_run("web", 'a', Trigger::Hand)).expect("queued"), RunId(2));
         assert_eq!(see('b', 2), Observed { queued: vec![RunId(3)], superseded: vec![RunId(1)] });
-        assert_eq!(journal.seen(&web).expect("seen"), Some(id('b')));
+        assert_eq!(journal.seen(&web, &main()).expect("seen"), moved('b'));
         let open = journal.runs(&Which::Open("web".parse().expect("a name"))).expect("runs");
         assert_eq!(open.iter().map(|run| run.id.0).collect::<Vec<_>>(), [2, 3]);
         let first = journal.run(RunId(1)).expect("read").expect("a run");
@@ -611,6 +785,94 @@ mod tests {
         );
         assert_eq!(see('b', 3), Observed::default(), "what is known starts nothing");
         assert_eq!(see('a', 4).queued, [RunId(4)], "a branch set back runs again");
+    }
+
+    #[test]
+    fn references_are_apart_and_a_cause_starts_one_run() {
+        let journal = memory();
+        let web: RepositoryName = "web".parse().expect("a name");
+        let other: GitRef = "refs/heads/other".to_owned().try_into().expect("a branch");
+        let tag: GitRef = "refs/tags/v1".to_owned().try_into().expect("a tag");
+        let of = |reference: &GitRef, commit, trigger| NewRun {
+            reference: Some(reference.clone()),
+            ..new_run("web", commit, trigger)
+        };
+        let first = [(main(), id('a')), (other.clone(), id('b'))].into();
+        let runs = [of(&main(), 'a', Trigger::Poll), of(&other, 'b', Trigger::Poll)];
+        assert_eq!(journal.observe(at(0), &web, &first, &runs).expect("observed").queued.len(), 2);
+        let second = [(other.clone(), id('c')), (tag.clone(), id('a'))].into();
+        let runs = [of(&other, 'c', Trigger::Poll), of(&tag, 'a', Trigger::Tag)];
+        let observed = journal.observe(at(1), &web, &second, &runs).expect("observed");
+        assert_eq!(observed, Observed { queued: vec![RunId(3), RunId(4)], superseded: vec![RunId(2)] });
+        let seen = journal.seen(&web, &main()).expect("seen");
+        assert_eq!((&seen[&main()], &seen[&other], &seen[&tag]), (&id('a'), &id('c'), &id('a')));
+        let run = journal.run(RunId(4)).expect("read").expect("a run");
+        assert_eq!((run.trigger, run.reference), (Trigger::Tag, Some(tag)));
+
+        let nightly: PipelineName = "nightly".parse().expect("a name");
+        let cause = Cause { pipeline: &nightly, words: "schedule" };
+        let new = NewRun {
+            parameters: [("VERSION".to_owned(), "2".to_owned())].into(),
+            asked_by: Some("anna".to_owned()),
+            ..new_run("nightly", 'a', Trigger::Schedule)
+        };
+        let start = |from, to| journal.start(at(2), cause, from, to, Some(&new)).expect("written");
+        assert_eq!(start(None, "1"), Some(RunId(5)));
+        assert_eq!(start(None, "2"), None, "another process was faster");
+        assert_eq!(start(Some("1"), "2"), Some(RunId(6)));
+        assert_eq!(journal.mark(cause).expect("read").as_deref(), Some("2"));
+        let run = journal.run(RunId(6)).expect("read").expect("a run");
+        assert_eq!((run.parameters, run.asked_by), (new.parameters.clone(), new.asked_by.clone()));
+        assert_eq!(journal.succeeded(&nightly).expect("read"), None);
+        journal
+            .record(at(3), RunId(6), &[Record::Run { state: RunState::Succeeded, reason: None }])
+            .expect("written");
+        assert_eq!(journal.succeeded(&nightly).expect("read").map(|run| run.id), Some(RunId(6)));
+    }
+
+    #[test]
+    fn the_first_answer_counts() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        let answer = |approved, by: &str| Answer { approved, shown: "x".into(), by: by.into(), at: at(1) };
+        assert_eq!(journal.answered(run, 2).expect("read"), None);
+        assert!(journal.answer(run, 2, &answer(true, "anna")).expect("written"));
+        assert!(!journal.answer(run, 2, &answer(false, "bert")).expect("written"));
+        assert_eq!(journal.answered(run, 2).expect("read"), Some(answer(true, "anna")));
+        assert_eq!(journal.answered(run, 3).expect("read"), None);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_step_is_read_with_it() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        journal.record(at(1), run, &[Record::Begun(config())]).expect("begun");
+        let files = vec![StepFile { path: "report/a.xml".into(), size: 7 }];
+        let tests = Some(TestReport { tests: 3, failed: 1, ..TestReport::default() });
+        let record = Record::Files { index: 0, files: files.clone(), tests: tests.clone() };
+        journal.record(at(2), run, &[record]).expect("written");
+        let step = journal.run(run).expect("read").expect("a run").steps.remove(0);
+        assert_eq!((step.files, step.tests), (files, tests));
+    }
+
+    /// What schema 2 has seen is what the watched branch has, whichever that is.
+    #[test]
+    fn a_journal_of_schema_2_knows_where_the_watched_branch_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("journal.sqlite");
+        let connection = Connection::open(&path).expect("a database");
+        connection.execute_batch(SCHEMA_1).expect("schema 1");
+        connection.execute_batch(SCHEMA_2).expect("schema 2");
+        let row = params!["a".repeat(40)];
+        let sql = "INSERT INTO seen (repository, commit_id, at) VALUES ('web', ?1, '2023-11-14T22:13:20Z')";
+        connection.execute(sql, row).expect("a row");
+        drop(connection);
+        let journal = SqliteJournal::open(&path).expect("opened");
+        let web = "web".parse().expect("a name");
+        assert_eq!(journal.seen(&web, &main()).expect("seen"), moved('a'));
+        let run = new_run("web", 'a', Trigger::Poll);
+        assert_eq!(journal.observe(at(1), &web, &moved('a'), &[run]).expect("observed"), Observed::default());
+        assert_eq!(journal.seen(&web, &main()).expect("seen"), moved('a'));
     }
 
     /// A journal of schema 1, with a run that had begun, is a sample that must always load.
@@ -666,8 +928,9 @@ mod tests {
         let journal = memory();
         journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
         let run = new_run("web", 'a', Trigger::Poll);
-        let seen =
-            journal.observe(at(1), &run.repository, &id('a'), std::slice::from_ref(&run)).expect("observed");
+        let seen = journal
+            .observe(at(1), &run.repository, &moved('a'), std::slice::from_ref(&run))
+            .expect("observed");
         assert_eq!(seen, Observed::default());
     }
 

@@ -4,8 +4,9 @@
 //! that another process finds them again. A container is created before it is started, and both is safe to repeat:
 //! one that has ended is never started a second time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,9 +40,15 @@ use crate::model::image::{ContextFile, EntryKind};
 use crate::model::line::LINE_MAX;
 use crate::model::run::RunId;
 use crate::model::secret::Secret;
+use crate::model::service::Limits;
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
+use crate::model::step_files::StepFile;
 use crate::port::images::{ImageError, Lines, Open};
-use crate::port::step_containers::{Attempt, Printed, PrintedLine, StepContainers, WorkspaceFiles};
+use crate::port::step_containers::{Attempt, Printed, PrintedLine, StepContainers, Wanted, WorkspaceFiles};
+
+mod caches;
+mod collect;
+mod companions;
 
 /// The folder of the workspace in a step's container.
 pub const WORKSPACE: &str = "/workspace";
@@ -119,12 +126,11 @@ impl EngineSteps {
         }
     }
 
-    /// Makes sure of the run's network, from which no metadata service can be reached.
-    async fn network(&self, run: RunId) -> Result<(), ImageError> {
+    /// Makes sure of a network of the run, from which no metadata service can be reached.
+    async fn network(&self, run: RunId, name: String) -> Result<(), ImageError> {
         if self.images.is_here() {
             metadata_rule::ensure_for(&format!("{BRIDGE}+")).await?;
         }
-        let name = self.name(run);
         match self.docker().inspect_network(&name, None).await {
             Ok(_) => return Ok(()),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
@@ -231,11 +237,12 @@ impl EngineSteps {
         Ok(())
     }
 
-    /// Puts the helper and the values of secrets into a container that was created.
+    /// Puts the helper and the values of secrets into a container that was created, and opens folders in it to every user.
     async fn equip(
         &self,
         container: &str,
         secrets: &HashMap<String, Secret<String>>,
+        open: &[String],
     ) -> Result<(), ImageError> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut put = |path: &str, mode: u32, bytes: &[u8]| {
@@ -248,6 +255,15 @@ impl EngineSteps {
         for (name, value) in secrets {
             // A step whose image has another user reads it as well; nobody else is in the container.
             put(&format!("{SECRETS}/{name}"), 0o444, value.expose().as_bytes())
+                .map_err(|error| memory(&error))?;
+        }
+        for folder in open {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o777);
+            header.set_size(0);
+            archive
+                .append_data(&mut header, folder.trim_start_matches('/'), io::empty())
                 .map_err(|error| memory(&error))?;
         }
         let bytes = archive.into_inner().map_err(|error| memory(&error))?;
@@ -276,57 +292,53 @@ impl StepContainers for EngineSteps {
         self.upload(run, files).await
     }
 
-    async fn create(&self, attempt: Attempt, request: &ContainerRequest) -> Result<(), ImageError> {
+    async fn create(
+        &self,
+        attempt: Attempt,
+        request: &ContainerRequest,
+        lines: Lines<'_>,
+    ) -> Result<(), ImageError> {
         let name = self.container(attempt);
+        let mut replaced = false;
         // One that was created and not equipped was never started.
         match self.docker().inspect_container(&name, None).await {
             Ok(found) => match found.state.and_then(|state| state.status) {
-                Some(ContainerStateStatusEnum::CREATED) => self.remove(&name).await?,
+                Some(ContainerStateStatusEnum::CREATED) => {
+                    self.remove(&name).await?;
+                    replaced = true;
+                }
                 _ => return Ok(()),
             },
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
             Err(error) => return Err(failed(error, None)),
         }
         let secrets = self.images.read_secrets(&request.secrets).await?;
-        self.network(attempt.run).await?;
+        // Steps that run at the same time may have companions of one name.
+        let network = if request.companions.is_empty() { self.name(attempt.run) } else { name.clone() };
+        self.network(attempt.run, network.clone()).await?;
+        self.accompany(attempt, request, &network, lines).await?;
+        let fresh = self.fresh_caches(&request.caches, replaced).await?;
         let variables = secrets.keys().map(|name| format!("{name}={SECRETS}/{name}"));
         let mut entry = vec![HELPER.to_owned(), "exec".to_owned()];
         entry.extend(variables.collect::<BTreeSet<_>>());
         entry.push("--".to_owned());
-        let limits = request.limits;
-        let memory = limits.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+        let caches = request.caches.iter().map(|cache| self.cache_mount(cache));
         let body = ContainerCreateBody {
             image: Some(request.image.clone()),
             entrypoint: Some(entry),
             cmd: Some(request.command.clone()),
-            env: Some(request.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            env: Some(variables_of(&request.env)),
             working_dir: Some(WORKSPACE.to_owned()),
             labels: Some(self.labels(attempt.run)),
             host_config: Some(HostConfig {
-                mounts: Some(vec![self.workspace(attempt.run)]),
-                network_mode: Some(self.name(attempt.run)),
-                cap_drop: Some(vec!["ALL".to_owned()]),
-                cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
-                security_opt: Some(vec!["no-new-privileges".to_owned()]),
-                pids_limit: Some(PROCESSES),
-                // A shell that is the first process hears no SIGTERM.
-                init: Some(true),
-                memory,
-                // Without swap, the limit is what it says.
-                memory_swap: memory,
-                nano_cpus: limits.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok()),
-                // All of it is read, however much it is.
-                log_config: Some(HostConfigLogConfig {
-                    typ: Some("json-file".to_owned()),
-                    config: Some(HashMap::from([("max-size".to_owned(), LOG_MOST.to_owned())])),
-                }),
-                ..HostConfig::default()
+                mounts: Some(std::iter::once(self.workspace(attempt.run)).chain(caches).collect()),
+                ..confined(network, request.limits)
             }),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         self.docker().create_container(Some(options), body).await.map_err(|error| failed(error, None))?;
-        self.equip(&name, &secrets).await
+        self.equip(&name, &secrets, &fresh).await
     }
 
     async fn follow(
@@ -386,6 +398,21 @@ impl StepContainers for EngineSteps {
         }
     }
 
+    async fn collect(
+        &self,
+        attempt: Attempt,
+        wanted: Wanted<'_>,
+        folder: &Path,
+    ) -> Result<Vec<StepFile>, ImageError> {
+        self.copy_out(attempt, wanted, folder).await
+    }
+
+    async fn dismiss(&self, attempt: Attempt) -> Result<(), ImageError> {
+        let options = StopContainerOptionsBuilder::default().t(GRACE).build();
+        absent(self.docker().stop_container(&self.container(attempt), Some(options)).await)?;
+        self.remove_companions(attempt).await
+    }
+
     async fn clear(&self, run: RunId) -> Result<(), ImageError> {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters(Some(run)));
         let found = self.docker().list_containers(Some(options.build())).await;
@@ -410,6 +437,7 @@ impl StepContainers for EngineSteps {
     }
 
     async fn left(&self) -> Result<Vec<RunId>, ImageError> {
+        self.trim_caches().await?;
         let mut found = BTreeSet::new();
         let mut note = |labels: Option<HashMap<String, String>>| {
             let number = labels.and_then(|labels| labels.get(RUN)?.parse().ok());
@@ -430,6 +458,35 @@ impl StepContainers for EngineSteps {
         networks.map_err(|error| failed(error, None))?.into_iter().for_each(|network| note(network.labels));
         Ok(found.into_iter().collect())
     }
+}
+
+/// What a container of a step may do and use.
+fn confined(network: String, limits: Limits) -> HostConfig {
+    let memory = limits.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok());
+    HostConfig {
+        network_mode: Some(network),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        pids_limit: Some(PROCESSES),
+        // A shell that is the first process hears no SIGTERM.
+        init: Some(true),
+        memory,
+        // Without swap, the limit is what it says.
+        memory_swap: memory,
+        nano_cpus: limits.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok()),
+        // All of it is read, however much it is.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([("max-size".to_owned(), LOG_MOST.to_owned())])),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// Variables as the engine has them.
+fn variables_of(env: &BTreeMap<String, String>) -> Vec<String> {
+    env.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// What is not there any more, or is not running, is what was wanted.

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::later::{in_place, look_up_in};
 use super::protect::may_change;
+use crate::adapter::artifacts::ArtifactFolder;
 use crate::adapter::aws::Aws;
 use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
@@ -92,6 +93,7 @@ impl Workshop {
             git: Arc::new(Mirrors::new(folder.join("repos"))),
             images,
             steps: Arc::new(steps),
+            artifacts: Arc::new(ArtifactFolder::new(place.with_file_name("artifacts"))),
             connect: Arc::new(Connected(Arc::clone(&cluster))),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),
             locks: Arc::new(FileLocks::new(folder.join("locks"))),
@@ -220,7 +222,7 @@ impl Configure for FromRepository {
                 found.await.map_err(|error| in_place(&error))?
             }
         };
-        freeze(&repository, environment, &run.pipeline, &known).map_err(|error| error.to_string())
+        freeze(&repository, environment, run, &known).map_err(|error| error.to_string())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs of pipelines: [`crate::plan::run`] decides what happens, [`run`] is the shell around it, [`queue`] decides which
 //! run is next, [`poll`] watches branches.
 
+pub mod causes;
 pub mod config;
 pub mod masked;
 pub mod poll;

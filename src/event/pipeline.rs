@@ -114,6 +114,15 @@ pub enum PipelineEvent {
         /// One line.
         text: String,
     },
+    /// People are asked.
+    Asking {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// What is asked.
+        message: String,
+    },
     /// Something did not work and will be tried again.
     Retrying {
         /// The run.
@@ -179,6 +188,7 @@ impl PipelineEvent {
             | Self::Pushed { run, .. }
             | Self::Rollout { run, .. }
             | Self::Log { run, .. }
+            | Self::Asking { run, .. }
             | Self::Retrying { run, .. }
             | Self::StepFinished { run, .. }
             | Self::Finished { run, .. } => *run,
@@ -197,6 +207,7 @@ impl PipelineEvent {
             | Self::Pushed { step, .. }
             | Self::Rollout { step, .. }
             | Self::Log { step, .. }
+            | Self::Asking { step, .. }
             | Self::Retrying { step, .. }
             | Self::StepFinished { step, .. } => Some(step),
         }

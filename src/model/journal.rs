@@ -2,6 +2,7 @@
 
 use super::name::{Digest, ImageKey};
 use super::run::{RunConfig, RunState, SameAs, StepState};
+use super::step_files::{StepFile, TestReport};
 
 /// One change of a run. Those of one `Journal::record` are written together or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,15 @@ pub enum Record {
         index: usize,
         /// The state.
         state: StepState,
+    },
+    /// Files of a step's workspace are kept.
+    Files {
+        /// The step's position, from 0.
+        index: usize,
+        /// The files.
+        files: Vec<StepFile>,
+        /// What its tests have shown.
+        tests: Option<TestReport>,
     },
     /// An image is in the registry.
     Image {

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::access::Level;
 use super::name::{PipelineName, RepositoryName, ServiceName};
+use super::run::{After, CacheSpec, Companion, Trigger};
+use super::schedule::Schedule;
 use super::service::Limits;
 use super::setting::Place;
 
@@ -14,12 +17,132 @@ pub struct Pipeline {
     pub name: PipelineName,
     /// The git repository whose changes it runs for.
     pub repository: RepositoryName,
+    /// What sets it off.
+    pub triggers: Triggers,
     /// Which changed files set it off, as patterns; all where there are none.
     pub paths: Vec<String>,
+    /// What it can be given.
+    pub parameters: Vec<Parameter>,
     /// What it does, in order; at least one.
     pub steps: Vec<Step>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// What sets a pipeline off besides people, who always can.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Triggers {
+    /// Patterns of branches; `None` for the branch that its repository watches.
+    pub branches: Option<Vec<String>>,
+    /// Patterns of tags.
+    pub tags: Vec<String>,
+    /// Whether pull requests do.
+    pub pull_requests: bool,
+    /// When it is due.
+    pub schedule: Option<Schedule>,
+    /// The pipelines after whose success it runs, with the places where they are named.
+    pub after: Vec<(PipelineName, Place)>,
+}
+
+impl Triggers {
+    /// Whether nothing but people sets it off.
+    pub fn is_by_hand(&self) -> bool {
+        self.branches.as_ref().is_some_and(Vec::is_empty)
+            && self.tags.is_empty()
+            && !self.pull_requests
+            && self.schedule.is_none()
+            && self.after.is_empty()
+    }
+}
+
+/// Something that a run can be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, which is that of the variable that commands find its value in.
+    pub name: String,
+    /// What it may be.
+    pub kind: ParameterKind,
+    /// What it is unless something else is given.
+    pub default: Option<String>,
+    /// What it is for.
+    pub description: String,
+}
+
+/// What a parameter may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// Any text on one line.
+    Text,
+    /// A whole number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these.
+    Choice(Vec<String>),
+}
+
+impl ParameterKind {
+    /// Whether it may be `value`.
+    ///
+    /// # Errors
+    /// Why not, as the end of a sentence.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        match self {
+            Self::Text if value.len() > VALUE_MOST => Err(format!("is longer than {VALUE_MOST} bytes")),
+            Self::Text if value.contains(|c: char| c.is_control()) => {
+                Err("has a line break or another control character".to_owned())
+            }
+            Self::Text => Ok(()),
+            Self::Number => value.parse::<i64>().map(drop).map_err(|_| "is not a whole number".to_owned()),
+            Self::Boolean if matches!(value, "true" | "false") => Ok(()),
+            Self::Boolean => Err("is neither `true` nor `false`".to_owned()),
+            Self::Choice(choices) if choices.iter().any(|choice| choice == value) => Ok(()),
+            Self::Choice(choices) => Err(format!("is not one of `{}`", choices.join("`, `"))),
+        }
+    }
+}
+
+/// The longest value of a parameter, in bytes.
+const VALUE_MOST: usize = 1024;
+
+/// The values of a run: those given, and the defaults of the others.
+///
+/// # Errors
+/// What is wrong with those given, in one sentence.
+pub fn values(
+    parameters: &[Parameter],
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, String> {
+    if let Some(unknown) = given.keys().find(|name| parameters.iter().all(|known| known.name != **name)) {
+        let names: Vec<&str> = parameters.iter().map(|known| known.name.as_str()).collect();
+        let known = match names.as_slice() {
+            [] => "the pipeline has none".to_owned(),
+            names => format!("the pipeline has `{}`", names.join("`, `")),
+        };
+        return Err(format!("there is no parameter `{unknown}`; {known}"));
+    }
+    let mut values = BTreeMap::new();
+    for parameter in parameters {
+        let name = &parameter.name;
+        let value = given.get(name).or(parameter.default.as_ref());
+        let value = value.ok_or_else(|| format!("parameter `{name}` has no default, and must be given"))?;
+        parameter.kind.check(value).map_err(|reason| format!("parameter `{name}`: `{value}` {reason}"))?;
+        values.insert(name.clone(), value.clone());
+    }
+    Ok(values)
+}
+
+/// When a step is part of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct When {
+    /// After which outcome of the steps before it it is begun.
+    pub after: After,
+    /// Patterns of the branches; all where there are none.
+    pub branches: Vec<String>,
+    /// Patterns of the tags; all where there are none.
+    pub tags: Vec<String>,
+    /// What has started the run; anything where there is nothing.
+    pub triggers: Vec<Trigger>,
 }
 
 /// One step of a pipeline.
@@ -31,6 +154,8 @@ pub struct Step {
     pub needs: Vec<usize>,
     /// How long it may take; `None` for the default of its kind.
     pub timeout: Option<Duration>,
+    /// When it is part of a run.
+    pub when: When,
     /// Where it stands.
     pub place: Place,
 }
@@ -44,6 +169,19 @@ pub enum Action {
     Run(Script),
     /// Rolls services out with the images that steps before have built.
     Rollout(Rollout),
+    /// Waits until somebody approves what the steps after it do.
+    Approve(Approve),
+}
+
+/// A question to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approve {
+    /// What the step is called.
+    pub name: String,
+    /// What is asked.
+    pub message: String,
+    /// The least that somebody must be to answer.
+    pub level: Level,
 }
 
 /// A command that runs in a container.
@@ -63,6 +201,14 @@ pub struct Script {
     pub retries: u32,
     /// What it may use.
     pub limits: Limits,
+    /// Containers that run beside it.
+    pub companions: Vec<Companion>,
+    /// Folders that outlive the run.
+    pub caches: Vec<CacheSpec>,
+    /// Patterns of the files in the workspace that are kept.
+    pub artifacts: Vec<String>,
+    /// Patterns of the files in the workspace that are JUnit reports.
+    pub reports: Vec<String>,
 }
 
 /// The build of an image.

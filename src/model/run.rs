@@ -7,8 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::access::Level;
+use super::git_ref::GitRef;
 use super::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
-use super::service::{Limits, ServiceSpec};
+use super::service::{HealthCheck, Limits, ServiceSpec};
+use super::step_container::ContainerEnd;
+use super::step_files::{StepFile, TestReport};
 
 /// The number of a run, from 1, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,6 +33,14 @@ pub enum Trigger {
     Poll,
     /// Someone asked for it.
     Hand,
+    /// A tag was made or moved.
+    Tag,
+    /// A pull request was opened or changed.
+    PullRequest,
+    /// It was due.
+    Schedule,
+    /// A run of another pipeline has succeeded.
+    Pipeline,
 }
 
 impl Trigger {
@@ -37,7 +49,30 @@ impl Trigger {
         match self {
             Self::Poll => "by a change",
             Self::Hand => "by hand",
+            Self::Tag => "by a tag",
+            Self::PullRequest => "by a pull request",
+            Self::Schedule => "on schedule",
+            Self::Pipeline => "after another pipeline",
         }
+    }
+
+    /// The word in files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Poll => "poll",
+            Self::Hand => "hand",
+            Self::Tag => "tag",
+            Self::PullRequest => "pull-request",
+            Self::Schedule => "schedule",
+            Self::Pipeline => "pipeline",
+        }
+    }
+
+    /// The trigger of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Poll, Self::Hand, Self::Tag, Self::PullRequest, Self::Schedule, Self::Pipeline]
+            .into_iter()
+            .find(|trigger| trigger.word() == word)
     }
 }
 
@@ -110,6 +145,33 @@ pub enum StepAction {
     Rollout(Box<ServiceSpec>),
     /// Rolls services out one after the other, and takes all of them back if one fails.
     Release(Vec<ServiceSpec>),
+    /// Waits until somebody approves.
+    Approve(Question),
+}
+
+/// What people are asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// What the step is called.
+    pub name: String,
+    /// What is asked.
+    pub message: String,
+    /// The least that somebody must be to answer.
+    pub level: Level,
+}
+
+/// What somebody has answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether it may go on.
+    pub approved: bool,
+    /// The hash of what was shown, see [`StepState::Asking`].
+    pub shown: String,
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 impl StepAction {
@@ -124,13 +186,17 @@ impl StepAction {
                 let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
                 format!("release {}", names.join(", "))
             }
+            Self::Approve(question) => match question.name.as_str() {
+                "approve" => "approve".to_owned(),
+                name => format!("approve {name}"),
+            },
         }
     }
 
     /// The services that it rolls out.
     pub fn services(&self) -> Vec<&ServiceName> {
         match self {
-            Self::Source | Self::Build(_) | Self::Run(_) => Vec::new(),
+            Self::Source | Self::Build(_) | Self::Run(_) | Self::Approve(_) => Vec::new(),
             Self::Rollout(spec) => vec![&spec.name],
             Self::Release(specs) => specs.iter().map(|spec| &spec.name).collect(),
         }
@@ -178,6 +244,71 @@ pub struct ScriptSpec {
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Containers that run beside it: a database, for example.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub companions: Vec<Companion>,
+    /// Folders that outlive the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheSpec>,
+    /// Patterns of the files in the workspace that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<String>,
+    /// Patterns of the files in the workspace that are JUnit reports; they are kept as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
+}
+
+impl ScriptSpec {
+    /// Whether files of the workspace are kept when it has ended.
+    pub fn keeps_files(&self) -> bool {
+        !self.artifacts.is_empty() || !self.reports.is_empty()
+    }
+}
+
+/// A container that runs beside a command for as long as that takes. The command reaches it by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Companion {
+    /// The host name that the command reaches it by.
+    pub name: String,
+    /// The image, as that of the command.
+    pub image: String,
+    /// Arguments for the image's entry point; none for those of the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Variables; not for secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// When it is healthy; `None` for what the image says, and without that it need only run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// A folder that outlives the run, for what takes long to download or to compile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheSpec {
+    /// The folder in the command's container.
+    pub path: String,
+    /// Files of the commit whose content decides which cache it is; without any there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+}
+
+/// After which outcome of the steps before it a step is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum After {
+    /// When the steps that it needs have succeeded.
+    #[default]
+    Success,
+    /// When a step has failed.
+    Failure,
+    /// In either case.
+    Always,
 }
 
 /// How long a step that runs a command may take, unless its `timeout` says otherwise.
@@ -186,6 +317,9 @@ pub const RUN_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const BUILD_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a rollout step may take, unless its `timeout` says otherwise.
 pub const ROLLOUT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
+/// How long people have to answer, unless the step's `timeout` says otherwise.
+pub const APPROVE_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a run was told to do, frozen when it begins: later edits of the infra
 /// repository don't reach into it.
@@ -207,9 +341,20 @@ pub struct RunConfig {
     /// default of its kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeouts: Vec<Option<u64>>,
+    /// After which outcome each of them is begun, in the same order; what is missing is begun after success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// The positions of the steps that are left out of this run, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<usize, String>,
 }
 
 impl RunConfig {
+    /// After which outcome the step at `index` is begun.
+    pub fn after(&self, index: usize) -> After {
+        self.after.get(index).copied().unwrap_or_default()
+    }
+
     /// The positions of the steps that the step at `index` needs.
     pub fn needs(&self, index: usize) -> Vec<usize> {
         match self.needs.get(index) {
@@ -224,6 +369,7 @@ impl RunConfig {
         given.unwrap_or_else(|| match self.steps.get(index) {
             Some(StepAction::Rollout(_) | StepAction::Release(_)) => ROLLOUT_TIMEOUT,
             Some(StepAction::Run(_)) => RUN_TIMEOUT,
+            Some(StepAction::Approve(_)) => APPROVE_TIMEOUT,
             Some(StepAction::Build(_) | StepAction::Source) | None => BUILD_TIMEOUT,
         })
     }
@@ -265,6 +411,20 @@ pub enum StepState {
         attempt: u32,
         /// How many lines of what it prints are in the journal.
         lines: u64,
+    },
+    /// Its command has ended, and files of the workspace are kept.
+    Collecting {
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// How the command ended.
+        end: ContainerEnd,
+    },
+    /// People are asked.
+    Asking {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// The hash of what they are shown; an answer to something else does not count.
+        shown: String,
     },
     /// The cluster is being told; whether it was is not known.
     Deploying {
@@ -310,6 +470,8 @@ impl StepState {
             Self::Preparing => "preparing",
             Self::Creating { .. } => "starting",
             Self::Executing { .. } => "running",
+            Self::Collecting { .. } => "keeping files",
+            Self::Asking { .. } => "waits for approval",
             Self::Deploying { .. } => "deploying",
             Self::Following { .. } => "rolling out",
             Self::Releasing { stage: ReleaseStage::Back { .. }, .. } => "taking back",
@@ -369,6 +531,11 @@ pub enum StepResult {
     },
     /// Revisions of several services run.
     Release(Vec<Released>),
+    /// Somebody has approved.
+    Approved {
+        /// Who.
+        by: String,
+    },
 }
 
 /// A service of a release.
@@ -413,6 +580,12 @@ pub struct RunStep {
     pub started: Option<DateTime<Utc>>,
     /// When it ended.
     pub ended: Option<DateTime<Utc>>,
+    /// The files of the workspace that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<StepFile>,
+    /// What its tests have shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<TestReport>,
 }
 
 /// One execution of a pipeline.
@@ -430,6 +603,15 @@ pub struct Run {
     pub subject: String,
     /// What started it.
     pub trigger: Trigger,
+    /// The branch, tag or pull request that the commit is of, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<GitRef>,
+    /// What it was given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// Who asked for it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
     /// How far it is.
     pub state: RunState,
     /// Why, when there is something to say.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use super::run::Companion;
 use super::service::Limits;
 
 /// What is run in a container.
@@ -17,10 +20,26 @@ pub struct ContainerRequest {
     pub secrets: BTreeMap<String, String>,
     /// What it may use.
     pub limits: Limits,
+    /// What runs beside it; the images have their registries' hosts and digests.
+    pub companions: Vec<Companion>,
+    /// The caches that it has.
+    pub caches: Vec<CacheMount>,
+}
+
+/// A cache in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheMount {
+    /// What it is a cache of. Of those that differ only by `key` the newest few are kept.
+    pub group: String,
+    /// Which of them.
+    pub key: String,
+    /// The folder in the container.
+    pub path: String,
 }
 
 /// How a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ContainerEnd {
     /// Its command has ended.
     Exited {

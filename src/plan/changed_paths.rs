@@ -27,6 +27,36 @@ fn decides(rules: &[(bool, Pattern)], path: &[u8]) -> bool {
     rules.iter().rev().find(fitting).is_some_and(|(fits, _)| *fits)
 }
 
+/// Whether the file of that path fits a pattern, which has no `!`.
+pub fn fit_one(pattern: &str, path: &str) -> bool {
+    Pattern::new(pattern.trim_end_matches('/').as_bytes())
+        .is_ok_and(|pattern| decides(&[(true, pattern)], path.as_bytes()))
+}
+
+/// The folders below which all files are that fit one of the patterns; the empty path is everything.
+pub fn roots(patterns: &[String]) -> Vec<String> {
+    let fixed = patterns.iter().map(|pattern| {
+        let parts: Vec<&str> = pattern.trim_end_matches('/').split('/').collect();
+        // What the last part names may be a file.
+        let folders = parts.iter().take(parts.len() - 1).take_while(|part| !part.contains(['*', '?']));
+        folders.copied().collect::<Vec<_>>().join("/")
+    });
+    let mut roots: Vec<String> = fixed.collect();
+    roots.sort();
+    let mut kept: Vec<String> = Vec::new();
+    for root in roots {
+        let is_inside = |outer: &String| {
+            outer.is_empty()
+                || root == *outer
+                || root.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !kept.iter().any(is_inside) {
+            kept.push(root);
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +77,22 @@ mod tests {
         assert!(fits(&["**/*.proto"], &["deep/down/x.proto"]));
         assert!(!fits(&["*.proto"], &["deep/x.proto"]));
         assert!(!fits(&["web"], &[]));
+    }
+
+    #[test]
+    fn files_are_looked_for_where_their_patterns_begin() {
+        let roots = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            super::roots(&patterns)
+        };
+        assert_eq!(
+            roots(&["target/report/*.xml", "target/report/sub/**", "dist/app"]),
+            ["dist", "target/report"]
+        );
+        assert_eq!(roots(&["build/a/**", "build-b/x/y"]), ["build/a", "build-b/x"]);
+        assert_eq!(roots(&["**/*.xml", "a/b/c"]), [""]);
+        assert_eq!(roots(&["coverage.html"]), [""]);
+        assert!(fit_one("report/*.xml", "report/a.xml") && !fit_one("report/*.xml", "report/a/b.xml"));
+        assert!(fit_one("dist", "dist/a/b") && fit_one("dist/", "dist/a") && !fit_one("dist", "distant"));
     }
 }

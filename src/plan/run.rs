@@ -10,17 +10,20 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::approval::{self, Proposal};
 use super::release::Member;
 use crate::event::pipeline::PipelineEvent;
 use crate::event::rollout::RolloutEvent;
+use crate::model::duration::human;
 use crate::model::journal::{KnownImage, Record};
 use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
 use crate::model::run::{
-    BuildSpec, BuiltImage, ReleaseStage, Released, Run, RunConfig, RunId, RunState, ScriptSpec, StepAction,
-    StepResult, StepState,
+    After, Answer, BuildSpec, BuiltImage, CacheSpec, Companion, ReleaseStage, Released, Run, RunConfig,
+    RunId, RunState, ScriptSpec, StepAction, StepResult, StepState,
 };
 use crate::model::service::{Deployment, Origin, RevisionState, ServiceSpec};
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
+use crate::model::step_files::{StepFile, TestReport};
 
 #[cfg(test)]
 pub mod tests;
@@ -89,6 +92,15 @@ pub enum Outcome {
     Created,
     /// A command has ended.
     Ended(ContainerEnd),
+    /// People have answered.
+    Answered(Answer),
+    /// Files of the workspace are kept.
+    Collected {
+        /// The files.
+        files: Vec<StepFile>,
+        /// What the reports among them say.
+        tests: Option<TestReport>,
+    },
     /// The cluster was told.
     Deployed {
         /// The revision that this made, or that runs it already.
@@ -199,8 +211,10 @@ pub enum Action {
     Create {
         /// Which attempt, from 1.
         attempt: u32,
-        /// What it runs.
+        /// What it runs. The images of its companions are as the step names them, or as a step before has built them.
         request: Box<ContainerRequest>,
+        /// The caches that it has.
+        caches: Vec<CacheSpec>,
     },
     /// Start the container of a command, unless that has happened, and wait for its end.
     Execute {
@@ -210,6 +224,20 @@ pub enum Action {
         attempt: u32,
         /// How many lines of what it prints are in the journal.
         known: u64,
+    },
+    /// Wait for the answer of people.
+    Ask {
+        /// The hash of what they are shown.
+        shown: String,
+    },
+    /// Keep files of the workspace.
+    Collect {
+        /// Which attempt, from 1.
+        attempt: u32,
+        /// Patterns of the files.
+        artifacts: Vec<String>,
+        /// Patterns of the reports of tests.
+        reports: Vec<String>,
     },
     /// Tell the cluster.
     Deploy {
@@ -280,6 +308,13 @@ pub enum Effect {
     Drop {
         /// The step's position.
         index: usize,
+    },
+    /// Stop the command of the step at `index`, which is dropped: others may follow that must not meet it.
+    Halt {
+        /// The step's position.
+        index: usize,
+        /// Which attempt, from 1.
+        attempt: u32,
     },
     /// Nothing more happens.
     End(Ending),
@@ -385,7 +420,11 @@ impl RunMachine {
             | Action::CheckOut
             | Action::Prepare { .. }
             | Action::Create { .. }
-            | Action::Execute { .. } => "its `timeout` in pipelines/ can be longer".to_owned(),
+            | Action::Execute { .. }
+            | Action::Collect { .. } => "its `timeout` in pipelines/ can be longer".to_owned(),
+            Action::Ask { .. } => {
+                return format!("nobody has answered within {}", human(self.timeout(index)));
+            }
             Action::Deploy { deployment, .. } => format!(
                 "whether the cluster has begun it is unknown; see `fleetwright status {}`",
                 deployment.spec.name
@@ -424,6 +463,10 @@ impl RunMachine {
             Input::Expired { index } => {
                 if let Some(current) = self.current.remove(&index) {
                     out.effects.push(Effect::Drop { index });
+                    if let Action::Execute { attempt, .. } | Action::Create { attempt, .. } = &current.action
+                    {
+                        out.effects.push(Effect::Halt { index, attempt: *attempt });
+                    }
                     let reason = self.expired(index, &current.action);
                     self.give_up(now, index, reason, &mut out);
                 }
@@ -461,10 +504,10 @@ impl RunMachine {
         while !self.ended {
             if let Some((state, reason)) = self.verdict.clone() {
                 // What runs beside a step that failed is not cut off in the middle.
-                if self.stopping && self.current.is_empty() && self.steps.iter().any(Step::is_under_way) {
-                    self.leave(out);
-                } else if self.current.is_empty() {
-                    match self.steps.iter().position(Step::is_under_way) {
+                if self.current.is_empty() {
+                    let next = self.steps.iter().position(Step::is_under_way);
+                    match next.or_else(|| self.after_failure(state)) {
+                        Some(_) if self.stopping => self.leave(out),
                         Some(index) => {
                             self.begin_step(now, index, out);
                             continue;
@@ -477,7 +520,8 @@ impl RunMachine {
                 }
                 return;
             }
-            if self.steps.iter().all(|step| step.state.is_ended()) {
+            if (0..self.steps.len()).all(|index| self.has_ended(index) || self.waits_for_failure(index)) {
+                self.skip_rest(now, out);
                 return self.finish(now, RunState::Succeeded, None, out);
             }
             if self.stopping {
@@ -496,11 +540,34 @@ impl RunMachine {
         (0..self.steps.len()).find(|index| {
             let done = |need: usize| {
                 self.steps.get(need).is_none_or(|step| matches!(step.state, StepState::Succeeded { .. }))
+                    || self.config.left_out.contains_key(&need)
+                    // Nothing has failed so far, and what always runs does not wait for that.
+                    || (self.config.after(*index) == After::Always && self.waits_for_failure(need))
             };
             !self.steps[*index].state.is_ended()
                 && !self.current.contains_key(index)
+                && !self.waits_for_failure(*index)
                 && (self.steps[*index].is_under_way() || self.config.needs(*index).into_iter().all(done))
         })
+    }
+
+    /// Whether the step is begun only after another one has failed.
+    fn waits_for_failure(&self, index: usize) -> bool {
+        self.config.after(index) == After::Failure && self.steps[index].state == StepState::Waiting
+    }
+
+    /// A step that is begun because another one has failed. Of what it needs, only steps of the same kind are waited for:
+    /// the others have ended, or will not be begun.
+    fn after_failure(&self, verdict: RunState) -> Option<usize> {
+        let waits = |index: &usize| {
+            self.config.after(*index) != After::Success && self.steps[*index].state == StepState::Waiting
+        };
+        let free = |index: &usize| !self.config.needs(*index).iter().any(waits);
+        if verdict == RunState::Failed {
+            (0..self.steps.len()).find(|index| waits(index) && free(index))
+        } else {
+            None
+        }
     }
 
     fn begin(&mut self, now: DateTime<Utc>, out: &mut Out) {
@@ -514,6 +581,12 @@ impl RunMachine {
                 subject: self.subject.clone(),
                 steps: self.steps.iter().map(|step| step.name.clone()).collect(),
             });
+            for (index, reason) in self.config.left_out.clone() {
+                if index < self.steps.len() {
+                    self.set(index, StepState::Skipped, out);
+                    self.step_finished(now, index, "skipped", Some(reason), out);
+                }
+            }
         } else {
             let under_way = self.steps.iter().find(|step| step.is_under_way());
             let step = under_way.or_else(|| self.steps.iter().find(|step| !step.state.is_ended()));
@@ -548,14 +621,26 @@ impl RunMachine {
                 self.set(index, self.steps[index].state.clone(), out);
                 self.perform(index, Action::Execute { image, attempt, known: lines }, out);
             }
+            (StepAction::Run(script), StepState::Collecting { attempt, .. }) => {
+                self.collect(index, &script, attempt, out);
+            }
             (StepAction::Run(script), _) => {
                 self.set(index, StepState::Preparing, out);
-                let built = self.built_before(index, &script.image);
-                let image = match built {
-                    Some(digest) => format!("{}/{}@{digest}", self.config.push, script.image),
-                    None => script.image.clone(),
-                };
+                let image = self.reference(index, &script.image);
                 self.perform(index, Action::Prepare { image }, out);
+            }
+            (StepAction::Approve(_), StepState::Asking { shown, .. }) => {
+                self.perform(index, Action::Ask { shown }, out);
+            }
+            (StepAction::Approve(question), _) => {
+                let shown = approval::shown(&self.proposal(index));
+                self.set(index, StepState::Asking { since: now, shown: shown.clone() }, out);
+                out.event(PipelineEvent::Asking {
+                    run: self.id,
+                    step: self.steps[index].name.clone(),
+                    message: question.message,
+                });
+                self.perform(index, Action::Ask { shown }, out);
             }
             (StepAction::Rollout(spec), StepState::Following { revision }) => {
                 match self.image_for(index, &spec) {
@@ -596,6 +681,20 @@ impl RunMachine {
                 }
                 Err(reason) => self.fail(now, index, reason, out),
             },
+        }
+    }
+
+    /// What the steps after the one at `index` would do.
+    fn proposal(&self, index: usize) -> Proposal<'_> {
+        let images = self.steps.iter().filter_map(|step| match &step.state {
+            StepState::Succeeded { result: StepResult::Image(built) } => Some((&built.image, &built.digest)),
+            _ => None,
+        });
+        Proposal {
+            commit: &self.commit,
+            environment: &self.config.environment,
+            images: images.collect(),
+            steps: self.steps.iter().skip(index).map(|step| &step.action).collect(),
         }
     }
 
@@ -703,6 +802,20 @@ impl RunMachine {
         })
     }
 
+    /// The image of a command, where a step before has built it by its digest.
+    fn reference(&self, index: usize, image: &str) -> String {
+        match self.built_before(index, image) {
+            Some(digest) => format!("{}/{image}@{digest}", self.config.push),
+            None => image.to_owned(),
+        }
+    }
+
+    /// Keeps files of the workspace, which is written down already.
+    fn collect(&mut self, index: usize, script: &ScriptSpec, attempt: u32, out: &mut Out) {
+        let (artifacts, reports) = (script.artifacts.clone(), script.reports.clone());
+        self.perform(index, Action::Collect { attempt, artifacts, reports }, out);
+    }
+
     /// Creates the container of a command, which is written down already.
     fn create(&mut self, index: usize, script: &ScriptSpec, image: String, attempt: u32, out: &mut Out) {
         let known = [
@@ -711,6 +824,7 @@ impl RunMachine {
             ("FLEETWRIGHT_COMMIT", self.commit.to_string()),
             ("FLEETWRIGHT_ENVIRONMENT", self.config.environment.clone()),
             ("FLEETWRIGHT_PIPELINE", self.pipeline.to_string()),
+            ("FLEETWRIGHT_RESULT", if self.verdict.is_some() { "failed" } else { "succeeded" }.to_owned()),
             ("FLEETWRIGHT_RUN", self.id.to_string()),
         ];
         let mut env: BTreeMap<String, String> =
@@ -722,8 +836,18 @@ impl RunMachine {
             env,
             secrets: script.secrets.clone(),
             limits: script.limits,
+            companions: script
+                .companions
+                .iter()
+                .map(|companion| Companion {
+                    image: self.reference(index, &companion.image),
+                    ..companion.clone()
+                })
+                .collect(),
+            caches: Vec::new(),
         };
-        self.perform(index, Action::Create { attempt, request: Box::new(request) }, out);
+        let caches = script.caches.clone();
+        self.perform(index, Action::Create { attempt, request: Box::new(request), caches }, out);
     }
 
     /// A command has ended: the step is done, is tried again, or has failed.
@@ -739,26 +863,16 @@ impl RunMachine {
         let StepAction::Run(script) = self.steps[index].action.clone() else {
             return self.fail(now, index, "it runs no command".to_owned(), out);
         };
-        let reason = match end {
-            ContainerEnd::Exited { status: 0, .. } => {
-                return self.succeed(now, index, StepResult::Run { attempts: attempt }, out);
-            }
-            ContainerEnd::Exited { out_of_memory: true, .. } => {
-                "it used more memory than `resources.limits.memory`".to_owned()
-            }
-            // Not every kernel reports to the engine that it killed something for its memory.
-            ContainerEnd::Exited { status: 137, .. } if script.limits.memory_bytes.is_some() => {
-                "it was killed (exit status 137), as a command is that uses more memory than `resources.limits.memory`"
-                    .to_owned()
-            }
-            ContainerEnd::Exited { status, .. } => exit_words(status),
-            // Whether it ended, and how, is not known: a second one might do things twice.
-            ContainerEnd::Gone => {
-                let reason = "its container is gone from the engine, so how it ended is not known".to_owned();
-                return self.fail(now, index, reason, out);
-            }
+        let failure = failure(&script, end);
+        let is_last = failure.is_none() || attempt > script.retries || end == ContainerEnd::Gone;
+        if is_last && script.keeps_files() && end != ContainerEnd::Gone {
+            self.set(index, StepState::Collecting { attempt, end }, out);
+            return self.collect(index, &script, attempt, out);
+        }
+        let Some(reason) = failure else {
+            return self.succeed(now, index, StepResult::Run { attempts: attempt }, out);
         };
-        if attempt > script.retries {
+        if is_last {
             return self.fail(now, index, reason, out);
         }
         out.event(PipelineEvent::Retrying {
@@ -832,13 +946,43 @@ impl RunMachine {
                 self.set(index, StepState::Creating { image: image.clone(), attempt: 1 }, out);
                 self.create(index, &script, image, 1, out);
             }
-            (Outcome::Created, Action::Create { attempt, request }) => {
+            (Outcome::Created, Action::Create { attempt, request, .. }) => {
                 let (image, attempt) = (request.image.clone(), *attempt);
                 self.set(index, StepState::Executing { image: image.clone(), attempt, lines: 0 }, out);
                 self.perform(index, Action::Execute { image, attempt, known: 0 }, out);
             }
             (Outcome::Ended(end), Action::Execute { image, attempt, .. }) => {
                 self.executed(now, index, image.clone(), *attempt, end, out);
+            }
+            (Outcome::Answered(answer), Action::Ask { shown }) => {
+                if answer.shown != *shown {
+                    let reason =
+                        format!("{} has answered to something else than what is asked now", answer.by);
+                    return self.fail(now, index, reason, out);
+                }
+                match answer.approved {
+                    true => self.succeed(now, index, StepResult::Approved { by: answer.by }, out),
+                    false => self.fail(now, index, format!("{} has said no", answer.by), out),
+                }
+            }
+            (Outcome::Collected { files, tests }, Action::Collect { .. }) => {
+                let (StepAction::Run(script), StepState::Collecting { attempt, end }) =
+                    (&self.steps[index].action, &self.steps[index].state)
+                else {
+                    return self.fail(now, index, "it keeps no files".to_owned(), out);
+                };
+                let (attempt, mut failure) = (*attempt, failure(script, *end));
+                if let (Some(reason), Some(tests)) = (&mut failure, &tests)
+                    && tests.failed > 0
+                {
+                    let names = tests.names();
+                    reason.push_str(&format!("; {} of {} tests failed: {names}", tests.failed, tests.tests));
+                }
+                out.record(Record::Files { index, files, tests });
+                match failure {
+                    None => self.succeed(now, index, StepResult::Run { attempts: attempt }, out),
+                    Some(reason) => self.fail(now, index, reason, out),
+                }
             }
             (Outcome::Looked { before }, Action::Look { .. }) => {
                 let stage = ReleaseStage::Deploying { since: now };
@@ -1055,6 +1199,26 @@ impl RunMachine {
         self.ended = true;
         out.after(Effect::End(Ending::Left));
     }
+}
+
+/// Why a command has failed that has ended; `None` for one that has succeeded.
+fn failure(script: &ScriptSpec, end: ContainerEnd) -> Option<String> {
+    Some(match end {
+        ContainerEnd::Exited { status: 0, .. } => return None,
+        ContainerEnd::Exited { out_of_memory: true, .. } => {
+            "it used more memory than `resources.limits.memory`".to_owned()
+        }
+        // Not every kernel reports to the engine that it killed something for its memory.
+        ContainerEnd::Exited { status: 137, .. } if script.limits.memory_bytes.is_some() => {
+            "it was killed (exit status 137), as a command is that uses more memory than `resources.limits.memory`"
+                .to_owned()
+        }
+        ContainerEnd::Exited { status, .. } => exit_words(status),
+        // Whether it ended, and how, is not known: a second one might do things twice.
+        ContainerEnd::Gone => {
+            "its container is gone from the engine, so how it ended is not known".to_owned()
+        }
+    })
 }
 
 /// What an exit status says.

@@ -1,10 +1,13 @@
 //! Git repositories elsewhere, and their mirrors here.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 
+use crate::model::git_ref::GitRef;
 use crate::model::image::{ContextFile, TreeEntry};
 use crate::model::name::{CommitId, RepositoryName};
 
@@ -130,8 +133,17 @@ pub trait GitRemote: Send + Sync {
     /// Asks the other side where the branch stands; fetches nothing.
     async fn head(&self, source: &GitSource) -> Result<CommitId, GitError>;
 
-    /// Brings the mirror up to date, making it first where there is none.
-    async fn fetch(&self, source: &GitSource) -> Result<(), GitError>;
+    /// Asks the other side where its branches and tags stand, and what its pull requests propose if these are wanted;
+    /// fetches nothing. Of a tag, it is the commit that counts.
+    async fn references(
+        &self,
+        source: &GitSource,
+        pull_requests: bool,
+    ) -> Result<BTreeMap<GitRef, CommitId>, GitError>;
+
+    /// Brings the mirror's branches and tags up to date, and the pull requests in `also`. The mirror is made first where
+    /// there is none.
+    async fn fetch(&self, source: &GitSource, also: &[GitRef]) -> Result<(), GitError>;
 
     /// The commit that `revision` (an id, a branch, a tag) names in the mirror.
     async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError>;

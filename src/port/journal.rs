@@ -1,10 +1,13 @@
 //! The record of runs: written before each action, so that a killed process can be followed by another.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
+use crate::model::git_ref::GitRef;
 pub use crate::model::journal::{KnownImage, Record};
 use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
-use crate::model::run::{Run, RunId, Trigger};
+use crate::model::run::{Answer, Run, RunId, Trigger};
 
 /// Why the journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,21 @@ pub struct NewRun {
     pub subject: String,
     /// What started it.
     pub trigger: Trigger,
+    /// The branch, tag or pull request that the commit is of, where that is known.
+    pub reference: Option<GitRef>,
+    /// What it is given.
+    pub parameters: BTreeMap<String, String>,
+    /// Who asked for it, where that is known.
+    pub asked_by: Option<String>,
+}
+
+/// Something that starts runs of a pipeline, each of them once: a schedule, or another pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cause<'a> {
+    /// The pipeline.
+    pub pipeline: &'a PipelineName,
+    /// What starts it, in words that stay the same.
+    pub words: &'a str,
 }
 
 /// An event with its place in its run's stream.
@@ -98,26 +116,53 @@ pub enum Which {
 /// The record of runs. Calls are short and synchronous; what was written has reached the
 /// disk when a call returns.
 pub trait Journal: Send + Sync {
-    /// Notes that a branch stands at `commit` and puts `runs` into the queue, together
-    /// or not at all. Queued runs of the same pipelines that a change started are
-    /// superseded. On the first sight of a repository, a run for a commit that was run
-    /// before is left out.
+    /// Notes where references stand and puts those of `runs` into the queue whose reference has moved, together or not at
+    /// all. Queued runs of the same pipeline and reference that a change started are superseded. On the first sight of a
+    /// repository, a run for a commit that was run before is left out.
     fn observe(
         &self,
         at: DateTime<Utc>,
         repository: &RepositoryName,
-        commit: &CommitId,
+        moved: &BTreeMap<GitRef, CommitId>,
         runs: &[NewRun],
     ) -> Result<Observed, JournalError>;
 
-    /// The commit that a branch was last seen at.
-    fn seen(&self, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError>;
+    /// Where the references of a repository were last seen. Journals of old know no names of branches; what they have seen
+    /// is that of `watched`.
+    fn seen(
+        &self,
+        repository: &RepositoryName,
+        watched: &GitRef,
+    ) -> Result<BTreeMap<GitRef, CommitId>, JournalError>;
+
+    /// How far a cause has got; `None` for one that is new.
+    fn mark(&self, cause: Cause<'_>) -> Result<Option<String>, JournalError>;
+
+    /// Notes that a cause has got from `from` to `to` and puts `run` into the queue, together or not at all; `None` when
+    /// there is no run, or the cause is no longer at `from`.
+    fn start(
+        &self,
+        at: DateTime<Utc>,
+        cause: Cause<'_>,
+        from: Option<&str>,
+        to: &str,
+        run: Option<&NewRun>,
+    ) -> Result<Option<RunId>, JournalError>;
+
+    /// The last run of a pipeline that has succeeded.
+    fn succeeded(&self, pipeline: &PipelineName) -> Result<Option<Run>, JournalError>;
 
     /// Puts a run into the queue that someone asked for.
     fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError>;
 
     /// Writes changes of a run.
     fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError>;
+
+    /// Notes what somebody has answered to the step at `index`; `false` when somebody has before.
+    fn answer(&self, run: RunId, index: usize, answer: &Answer) -> Result<bool, JournalError>;
+
+    /// What somebody has answered to the step at `index`.
+    fn answered(&self, run: RunId, index: usize) -> Result<Option<Answer>, JournalError>;
 
     /// Counts an attempt at a run, before it is begun, and returns how many were begun since the
     /// run last got on, this one included. [`Journal::leave`] takes it back.

@@ -1,5 +1,7 @@
 //! The containers in which steps of pipelines run their commands.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -7,6 +9,7 @@ use super::images::{ImageError, Lines, Open};
 use crate::model::image::ContextFile;
 use crate::model::run::RunId;
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
+use crate::model::step_files::StepFile;
 
 /// One attempt at a step of a run. It has one container, whoever asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,15 @@ pub struct PrintedLine<'a> {
     pub left_out: usize,
 }
 
+/// Which files of a workspace are wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The folders that hold all of them, as paths in the workspace; the empty path is all of it.
+    pub folders: &'a [String],
+    /// Whether the file of that path is.
+    pub fits: &'a (dyn Fn(&str) -> bool + Send + Sync),
+}
+
 /// Takes lines of what a command prints.
 pub type Printed<'a> = &'a (dyn Fn(PrintedLine<'_>) + Send + Sync);
 
@@ -53,8 +65,14 @@ pub trait StepContainers: Send + Sync {
     /// Makes the workspace of a run, with those files.
     async fn prepare(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError>;
 
-    /// Creates the container of an attempt, unless it is there. It is not started.
-    async fn create(&self, attempt: Attempt, request: &ContainerRequest) -> Result<(), ImageError>;
+    /// Creates the container of an attempt, unless it is there. It is not started. Its companions are, and are healthy
+    /// then; of one that is not, `lines` gets the last that it has printed.
+    async fn create(
+        &self,
+        attempt: Attempt,
+        request: &ContainerRequest,
+        lines: Lines<'_>,
+    ) -> Result<(), ImageError>;
 
     /// Starts the container of an attempt, unless that has happened, and waits for its end. `printed` gets all lines
     /// after the first `known`, each once, and always with the same number.
@@ -64,6 +82,18 @@ pub trait StepContainers: Send + Sync {
         known: u64,
         printed: Printed<'_>,
     ) -> Result<ContainerEnd, ImageError>;
+
+    /// Copies the files of the workspace that `wanted` names to `folder`, which is there and empty; sorted. Links and
+    /// what is not a file are left out.
+    async fn collect(
+        &self,
+        attempt: Attempt,
+        wanted: Wanted<'_>,
+        folder: &Path,
+    ) -> Result<Vec<StepFile>, ImageError>;
+
+    /// Removes the companions of an attempt, and stops its command where it has not ended.
+    async fn dismiss(&self, attempt: Attempt) -> Result<(), ImageError>;
 
     /// Stops and removes everything of a run.
     async fn clear(&self, run: RunId) -> Result<(), ImageError>;

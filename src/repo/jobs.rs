@@ -174,7 +174,11 @@ fn command(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
 }
 
 /// The schedule; the outer `None` for one that can't be used.
-fn schedule(reader: &mut Reader<'_>, value: &Node, fields: &Fields<'_>) -> Option<Option<Schedule>> {
+pub(super) fn schedule(
+    reader: &mut Reader<'_>,
+    value: &Node,
+    fields: &Fields<'_>,
+) -> Option<Option<Schedule>> {
     let span = |node: &Node| value.entry("timezone").map_or(node.span, |(key, _)| key.span);
     let (node, zone) = match (fields.get("schedule"), fields.get("timezone")) {
         (None, None) => return Some(None),

@@ -13,7 +13,7 @@ use super::{
     service_units, services, stacks, unfilled, with_suggestion,
 };
 use crate::model::job::Runs;
-use crate::model::name::{ProjectName, ServiceName};
+use crate::model::name::{PipelineName, ProjectName, ServiceName};
 use crate::model::pipeline::{Action, Pipeline, Step};
 use crate::model::project::{Environment, Job, Repository, Service};
 use crate::model::setting::Place;
@@ -104,6 +104,7 @@ pub fn assemble(
             all_pipelines.push(decoded.pipeline);
         }
     }
+    check_after(&all_pipelines, !declared.unread.contains(&"pipelines"), problems);
     check_stacks(&all_stacks, &declared, problems);
     let complete = !declared.unread.contains(&"services");
     service_order::check(&all_services, &environments, complete, problems);
@@ -216,7 +217,7 @@ fn check_pipeline(
             .into_iter()
             .filter_map(|earlier| match &pipeline.steps[earlier].action {
                 Action::Build(build) => Some(build.image.as_str()),
-                Action::Run(_) | Action::Rollout(_) => None,
+                Action::Run(_) | Action::Rollout(_) | Action::Approve(_) => None,
             })
             .collect();
         for service in &rollout.services {
@@ -228,6 +229,44 @@ fn check_pipeline(
                 problems,
             );
         }
+    }
+}
+
+/// Reports pipelines after which others run that don't exist, and those that would start each other for ever.
+fn check_after(pipelines: &[Pipeline], complete: bool, problems: &mut Vec<Diagnostic>) {
+    let known: Vec<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    for pipeline in pipelines {
+        for (name, place) in &pipeline.triggers.after {
+            if !known.contains(&name.as_str()) && complete {
+                let diagnostic =
+                    Diagnostic::error("unknown-pipeline", format!("there is no pipeline `{name}`"));
+                let found =
+                    with_suggestion(diagnostic, &place.file, place.span, name.as_str(), &known, "pipelines/");
+                problems.push(found);
+            }
+            if sets_off(pipelines, pipeline, name) {
+                let message =
+                    format!("`{}` runs after `{name}`, which runs after `{}`", pipeline.name, pipeline.name);
+                let diagnostic = Diagnostic::error("pipeline-circle", message);
+                problems.push(diagnostic.at(&place.file, place.span, "they would start each other for ever"));
+            }
+        }
+    }
+}
+
+/// Whether a run of `first` leads to one of `other`.
+fn sets_off(pipelines: &[Pipeline], first: &Pipeline, other: &PipelineName) -> bool {
+    let mut reached = BTreeSet::from([&first.name]);
+    loop {
+        let next = pipelines.iter().filter(|pipeline| {
+            !reached.contains(&pipeline.name)
+                && pipeline.triggers.after.iter().any(|(name, _)| reached.contains(name))
+        });
+        let next: Vec<&PipelineName> = next.map(|pipeline| &pipeline.name).collect();
+        if next.is_empty() {
+            return reached.contains(other);
+        }
+        reached.extend(next);
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) mod mounts;
 pub(super) mod overlay;
 mod units;
 
+pub use health::health_check;
 pub use image::{image, reference};
 pub(super) use later::{environment, role};
 

@@ -306,7 +306,9 @@ fn step_row(main: &mut String, step: &RunStep, now: DateTime<Utc>) {
             ("busy", String::new())
         }
         StepState::Executing { attempt, .. } => ("busy", format!("try {attempt}")),
-        StepState::Deploying { .. } => ("busy", String::new()),
+        StepState::Collecting { .. } | StepState::Asking { .. } | StepState::Deploying { .. } => {
+            ("busy", String::new())
+        }
         StepState::Following { revision } => ("busy", format!("revision {revision}")),
         StepState::Releasing { revisions, stage: ReleaseStage::Back { reason }, .. } => {
             ("bad", format!("taking {} back: {}", revisions.len(), esc(reason)))
@@ -331,6 +333,7 @@ fn step_row(main: &mut String, step: &RunStep, now: DateTime<Utc>) {
             ("good", format!("<code title=\"{}\">{}</code> {how}", image.digest, image.digest.short()))
         }
         StepState::Succeeded { result: StepResult::Source { files } } => ("good", count(*files, "file")),
+        StepState::Succeeded { result: StepResult::Approved { by } } => ("good", format!("by {}", esc(by))),
         StepState::Succeeded { result: StepResult::Run { attempts: 1 } } => ("good", String::new()),
         StepState::Succeeded { result: StepResult::Run { attempts } } => {
             ("good", format!("at try {attempts}"))
@@ -384,6 +387,9 @@ mod tests {
             commit: "a".repeat(40).parse().expect("a commit"),
             subject: subject.to_owned(),
             trigger: Trigger::Poll,
+            reference: None,
+            parameters: Default::default(),
+            asked_by: None,
             state: RunState::Failed,
             reason: Some(format!("build: {subject}")),
             queued: at,
@@ -395,6 +401,8 @@ mod tests {
                 state: StepState::Failed { reason: subject.to_owned() },
                 started: Some(at),
                 ended: Some(at),
+                files: Vec::new(),
+                tests: None,
             }],
         }
     }

@@ -69,6 +69,10 @@ impl Lines {
             PipelineEvent::Log { step, text, .. } => {
                 format!("{step}   {}", paint.paint(DIM, &format!("| {}", printable(text))))
             }
+            PipelineEvent::Asking { step, message, .. } => {
+                let answer = format!("`fleetwright pipeline approve {run}` or `reject {run}`");
+                format!("{step}   {}", paint.paint(CHANGE, &format!("{}; {answer}", printable(message))))
+            }
             PipelineEvent::Retrying { step, reason, attempt, seconds, .. } => paint.paint(
                 CHANGE,
                 &match *seconds > 0.0 {
@@ -196,6 +200,9 @@ mod tests {
             commit: "4b1d0e7".repeat(6)[..40].replace('h', "a").parse().expect("a commit"),
             subject: "faster search".into(),
             trigger: Trigger::Poll,
+            reference: None,
+            parameters: Default::default(),
+            asked_by: None,
             state,
             reason: reason.map(str::to_owned),
             queued: at(id).expect("a time"),

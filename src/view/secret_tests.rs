@@ -36,6 +36,7 @@ fn samples() -> Vec<EventKind> {
         json!({ "what": "pushed", "step": "s", "digest": digest }),
         json!({ "what": "rollout", "step": "s", "rollout": started }),
         json!({ "what": "log", "step": "s", "text": "t" }),
+        json!({ "what": "asking", "step": "s", "message": "m" }),
         json!({ "what": "retrying", "step": "s", "reason": "r", "attempt": 76, "seconds": 77.5 }),
         json!({ "what": "step-finished", "step": "s", "outcome": "failed", "seconds": 77.5, "reason": "r" }),
         json!({ "what": "finished", "pipeline": "web", "state": "failed", "seconds": 0.0, "reason": "r" }),
@@ -92,6 +93,7 @@ fn variant(event: &EventKind) -> usize {
             PipelineEvent::Retrying { .. } => 11,
             PipelineEvent::StepFinished { .. } => 12,
             PipelineEvent::Finished { .. } => 13,
+            PipelineEvent::Asking { .. } => 34,
         },
         EventKind::Rollout(event) => match event {
             RolloutEvent::Started { .. } => 14,

@@ -50,7 +50,7 @@ impl Bench {
     ) -> (Result<(), ImageError>, Vec<String>) {
         let commit: CommitId = self.origin.commit("files", files).parse().expect("an id");
         let web = self.origin.source();
-        self.git.fetch(&web).await.expect("fetched");
+        self.git.fetch(&web, &[]).await.expect("fetched");
         let mut spec = BuildSpec {
             image: self.name.clone(),
             context: ".".into(),

@@ -343,7 +343,7 @@ async fn generated_contexts_hold_what_the_engines_own_command_line_sends() {
         let entries = generate(&mut random);
         let commit = origin.commit_modes(&format!("round {round}"), &entries);
         let source = origin.source();
-        git.fetch(&source).await.expect("fetched");
+        git.fetch(&source, &[]).await.expect("fetched");
         let theirs = theirs(&home.path().join("web.git"), &commit, &format!("{HOST}/{image}:theirs"));
         let ours = ours(&git, &images, &source.name, &commit, &spec(&image)).await;
         let shown = || {
@@ -399,7 +399,7 @@ async fn read(entries: &[Entry], build: &BuildSpec) -> Result<Vec<(String, Entry
     let git: Arc<dyn GitRemote> = Arc::new(Mirrors::new(home.path()));
     let commit: CommitId = origin.commit_modes("files", entries).parse().expect("an id");
     let web = origin.source();
-    git.fetch(&web).await.expect("fetched");
+    git.fetch(&web, &[]).await.expect("fetched");
     let at = At { repository: &web.name, commit: &commit };
     let source = source::read(&*git, at, build).await.map_err(|problem| problem.reason)?;
     let kept = source.entries.iter().map(|entry| (entry.path.clone(), entry.kind)).collect();

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fleetwright::adapter::artifacts::ArtifactFolder;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
 use fleetwright::driver::pipeline::masked::MaskedJournal;
-use fleetwright::driver::pipeline::poll::{Watched, look};
+use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
 use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work, work_until};
 use fleetwright::driver::pipeline::run::{Connect, Parts, Wish};
 use fleetwright::event::Events;
@@ -81,9 +82,8 @@ impl Bench {
         Watched {
             source: self.origin.source(),
             every: Duration::from_secs(1),
-            pipelines: vec!["web".parse().expect("a name")],
+            pipelines: vec![usual("web")],
             hint: Arc::default(),
-            paths: Default::default(),
         }
     }
 
@@ -129,6 +129,7 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(Arc::clone(&images), &home.display().to_string())),
         images,
+        artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
         connect: Arc::new(Connected(cluster.clone())),
         journal: Arc::new(MaskedJournal::new(
             SqliteJournal::open(&journal_path(home)).expect("a journal"),
@@ -139,6 +140,12 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         mask,
         changed: Arc::new(watch::Sender::new(0)),
     }
+}
+
+/// A pipeline that the watched branch sets off.
+fn usual(name: &str) -> WatchedPipeline {
+    let (name, triggers) = (name.parse().expect("a name"), Default::default());
+    WatchedPipeline { name, triggers, paths: Vec::new() }
 }
 
 fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
@@ -173,6 +180,8 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
         needs: Vec::new(),
         timeouts: Vec::new(),
+        after: Vec::new(),
+        left_out: BTreeMap::new(),
     }
 }
 
@@ -248,9 +257,8 @@ async fn bases_come_from_the_environments_registry_by_digest_and_ignored_files_s
     let watched = Watched {
         source,
         every: Duration::from_secs(1),
-        pipelines: vec!["base".parse().expect("a name")],
+        pipelines: vec![usual("base")],
         hint: Arc::default(),
-        paths: Default::default(),
     };
     let seen = look(&parts, &watched).await.expect("works").expect("works");
     let mut config = bench.config.clone();

@@ -1,19 +1,20 @@
 //! Branches that are watched.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fleetwright::adapter::artifacts::ArtifactFolder;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
-use fleetwright::driver::pipeline::poll::{Watched, look};
+use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
 use fleetwright::driver::pipeline::run::{Connect, Parts};
 use fleetwright::event::Events;
-use fleetwright::model::name::PipelineName;
+use fleetwright::model::git_ref::GitRef;
+use fleetwright::model::pipeline::Triggers;
 use fleetwright::model::redact::Mask;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::port::journal::Which;
@@ -30,6 +31,11 @@ impl Connect for Connected {
     }
 }
 
+fn pipeline(name: &str, triggers: Triggers, paths: &[&str]) -> WatchedPipeline {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    WatchedPipeline { name: name.parse().expect("a name"), triggers, paths }
+}
+
 #[tokio::test]
 async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
     let (home, origin) = (tempfile::tempdir().expect("a folder"), Origin::new());
@@ -42,6 +48,7 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
         git: Arc::new(Mirrors::new(home.path().join("repos"))),
         steps: Arc::new(EngineSteps::new(images.clone(), "polling")),
         images,
+        artifacts: Arc::new(ArtifactFolder::new(home.path().join("artifacts"))),
         connect: Arc::new(Connected),
         journal: Arc::new(SqliteJournal::open(&journal_path(home.path())).expect("a journal")),
         locks: Arc::new(FileLocks::new(home.path().join("locks"))),
@@ -52,9 +59,8 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
     let watched = Watched {
         source: origin.source(),
         every: Duration::from_millis(50),
-        pipelines: vec!["web".parse().expect("a name")],
+        pipelines: vec![pipeline("web", Triggers::default(), &[])],
         hint: Arc::default(),
-        paths: Default::default(),
     };
     let unseen = look(&parts, &watched).await.expect("the journal").expect_err("there is no commit");
     assert!(unseen.answered, "{unseen:?}");
@@ -65,16 +71,14 @@ async fn the_first_push_to_an_empty_repository_is_seen_like_any_other() {
     assert_eq!(runs[0].commit.as_str(), commit);
 
     // Of two pipelines, one is for a folder.
-    let docs: PipelineName = "docs".parse().expect("a name");
-    let watched = Watched {
-        pipelines: vec!["web".parse().expect("a name"), docs.clone()],
-        paths: BTreeMap::from([(docs.clone(), vec!["docs".to_owned(), "!**/*.txt".to_owned()])]),
-        ..watched
-    };
+    let web = pipeline("web", Triggers::default(), &[]);
+    let docs = pipeline("docs", Triggers::default(), &["docs", "!**/*.txt"]);
+    let watched = Watched { pipelines: vec![web, docs], ..watched };
     let queued_for = async |files: &[(&str, &[u8])]| -> Vec<String> {
         origin.commit("more", files);
         look(&parts, &watched).await.expect("the journal").expect("a commit");
-        let head = parts.journal.seen(&watched.source.name).expect("read").expect("seen");
+        let main = GitRef::branch("main");
+        let head = parts.journal.seen(&watched.source.name, &main).expect("read")[&main].clone();
         let runs = parts.journal.runs(&Which::Newest(9)).expect("read");
         let mut names: Vec<String> =
             runs.iter().filter(|run| run.commit == head).map(|run| run.pipeline.to_string()).collect();

@@ -1,5 +1,6 @@
 //! `fleetwright pipeline`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::driver::pipeline::queue::{self, Cancelled, enqueue, work_until};
 use crate::driver::pipeline::run::{Wish, clear};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
+use crate::model::git_ref::GitRef;
 use crate::model::name::PipelineName;
 use crate::model::run::{RunId, RunState, Trigger};
 use crate::plan::run::Ending;
@@ -195,8 +197,9 @@ async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Res
     let git_failure = |error: crate::port::git::GitError| {
         Failure::failed(error.to_string(), "see that `git` itself can reach the repository, and what it has")
     };
-    shop.parts.git.fetch(&source).await.map_err(git_failure)?;
+    shop.parts.git.fetch(&source, &[]).await.map_err(git_failure)?;
     let branch = format!("refs/heads/{}", source.branch);
+    let is_head = commit.is_none();
     let commit = shop.parts.git.commit(&source.name, commit.unwrap_or(&branch)).await.map_err(git_failure)?;
     let new = NewRun {
         pipeline: pipeline.name.clone(),
@@ -204,6 +207,9 @@ async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Res
         commit: commit.id,
         subject: commit.subject,
         trigger: Trigger::Hand,
+        reference: is_head.then(|| GitRef::branch(&source.branch)),
+        parameters: BTreeMap::new(),
+        asked_by: None,
     };
     let learnt = shop.parts.learn().await;
     learnt.map_err(|problem| {
@@ -237,6 +243,9 @@ async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
         commit: run.commit,
         subject: run.subject,
         trigger: Trigger::Hand,
+        reference: run.reference,
+        parameters: run.parameters,
+        asked_by: None,
     };
     let id = enqueue(&shop.parts, &again).map_err(failure)?;
     ended(work_and_show(context, &shop, &run.pipeline, id).await?, id)

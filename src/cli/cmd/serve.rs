@@ -17,12 +17,14 @@ use crate::cli::failure::Failure;
 use crate::cli::page_token::{VARIABLE, page_token};
 use crate::cli::pipelines::{Workshop, journal_failure, state_folder};
 use crate::cli::stacks::signals;
+use crate::driver::pipeline::causes::{self, Caused};
 use crate::driver::pipeline::config::source;
-use crate::driver::pipeline::poll::{self, Watched};
+use crate::driver::pipeline::poll::{self, Watched, WatchedPipeline};
 use crate::driver::pipeline::queue;
 use crate::driver::pipeline::run::{Parts, Wish, sweep};
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
+use crate::model::pipeline::Triggers;
 use crate::model::run::RunState;
 use crate::port::cluster::Cluster;
 use crate::port::journal::{JournalError, Which};
@@ -79,7 +81,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             "stop it first, or set FLEETWRIGHT_HOME to another folder",
         ));
     };
-    let watched = watched(&shop)?;
+    let (watched, caused) = (watched(&shop)?, caused(&shop)?);
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::failed(
             format!("listening on {}: {error}", args.listen),
@@ -91,7 +93,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         "serving http://{address}/ for project `{}`, environment `{}`: watching {}",
         shop.repository.project,
         shop.environment.name,
-        count(watched.len(), "git branch").replace("branchs", "branches"),
+        count(watched.len(), "git repository").replace("repositorys", "repositories"),
     ));
 
     if let Some(file) = &opens.file {
@@ -130,9 +132,13 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         let configure = Arc::clone(&shop.configure);
         workers.spawn(async move { queue::work(&parts, &*configure, &name, wished).await });
     }
-    for branch in watched {
+    for repository in watched {
         let (parts, wished) = (shop.parts.clone(), wished.clone());
-        workers.spawn(async move { poll::watch(&parts, &branch, wished).await });
+        workers.spawn(async move { poll::watch(&parts, &repository, wished).await });
+    }
+    for caused in caused {
+        let (parts, wished) = (shop.parts.clone(), wished.clone());
+        workers.spawn(async move { causes::watch(&parts, &caused, wished).await });
     }
 
     let mut printer = Printer { lines: Lines::new(Paint(context.colour_err)), json: context.json() };
@@ -197,15 +203,40 @@ fn watched(shop: &Workshop) -> Result<Vec<Watched>, Failure> {
             source,
             every,
             pipelines: Vec::new(),
-            paths: BTreeMap::new(),
             hint: Arc::default(),
         });
-        watched.pipelines.push(pipeline.name.clone());
-        if !pipeline.paths.is_empty() {
-            watched.paths.insert(pipeline.name.clone(), pipeline.paths.clone());
-        }
+        watched.pipelines.push(WatchedPipeline {
+            name: pipeline.name.clone(),
+            triggers: pipeline.triggers.clone(),
+            paths: pipeline.paths.clone(),
+        });
     }
     Ok(by_repository.into_values().collect())
+}
+
+/// The pipelines that schedules or other pipelines start.
+fn caused(shop: &Workshop) -> Result<Vec<Caused>, Failure> {
+    let mut all = Vec::new();
+    for pipeline in &shop.repository.pipelines {
+        let Triggers { schedule, after, .. } = &pipeline.triggers;
+        if schedule.is_none() && after.is_empty() {
+            continue;
+        }
+        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
+            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
+        let times = match schedule {
+            None => None,
+            Some(schedule) => {
+                let times = schedule.times().map_err(|error| {
+                    Failure::usage(format!("the schedule of `{}`: {error}", pipeline.name), "correct it")
+                })?;
+                Some((times, format!("schedule {} {}", schedule.cron, schedule.timezone)))
+            }
+        };
+        let after = after.iter().map(|(name, _)| name.clone()).collect();
+        all.push(Caused { name: pipeline.name.clone(), source, times, after });
+    }
+    Ok(all)
 }
 
 /// The repositories that webhooks are taken for.

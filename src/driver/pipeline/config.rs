@@ -1,12 +1,16 @@
 //! What a run does, taken from the infra repository when the run begins.
 
+use std::collections::BTreeMap;
+
+use crate::model::git_ref::RefKind;
 use crate::model::later::{Known, LaterVariable};
 use crate::model::name::{EnvironmentName, PipelineName, RepositoryName, ServiceName};
-use crate::model::pipeline::Action;
+use crate::model::pipeline::{Action, values};
 use crate::model::project::{Environment, Repository};
-use crate::model::run::{BuildSpec, RunConfig, ScriptSpec, StepAction};
+use crate::model::run::{After, BuildSpec, Question, Run, RunConfig, ScriptSpec, StepAction};
 use crate::model::setting::Unset;
 use crate::model::stack::Piece;
+use crate::plan::conditions::Begun;
 use crate::plan::release::{DependsOn, groups};
 use crate::port::git::GitSource;
 
@@ -41,6 +45,9 @@ pub enum ConfigError {
     /// The value of a service's variable was not looked up.
     #[error("the value of `{0}` is not known")]
     NotKnown(Piece),
+    /// A parameter has no value, or one that it can't have.
+    #[error("{0}")]
+    Parameters(String),
     /// An environment variable is not set.
     #[error(transparent)]
     Unset(#[from] Unset),
@@ -55,26 +62,46 @@ pub fn later<'r>(
     let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
     let services = steps.flat_map(|step| match &step.action {
         Action::Rollout(rollout) => rollout.services.as_slice(),
-        Action::Build(_) | Action::Run(_) => &[],
+        Action::Build(_) | Action::Run(_) | Action::Approve(_) => &[],
     });
     let services = services.filter_map(|service| repository.service(service, &environment.name));
     services.flat_map(|wanted| &wanted.later).collect()
 }
 
-/// Freezes what `pipeline` does now in `environment`.
+/// Freezes what a run of its pipeline does now in `environment`.
 ///
 /// # Errors
-/// When something that it names is not there.
+/// When something that it names is not there, or it was given a parameter that the pipeline does not have.
 pub fn freeze(
     repository: &Repository,
     environment: &Environment,
-    pipeline: &PipelineName,
+    run: &Run,
     known: &Known,
 ) -> Result<RunConfig, ConfigError> {
+    let pipeline = &run.pipeline;
     let found = repository.pipeline(pipeline).ok_or_else(|| ConfigError::NoPipeline(pipeline.clone()))?;
     let registry =
         environment.registry.as_ref().ok_or_else(|| ConfigError::NoRegistry(environment.name.clone()))?;
+    let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
+    let parameters = values(&found.parameters, &run.parameters).map_err(ConfigError::Parameters)?;
+    let mut context = BTreeMap::from([("FLEETWRIGHT_TRIGGER".to_owned(), run.trigger.word().to_owned())]);
+    if let Some(reference) = &run.reference {
+        context.insert("FLEETWRIGHT_REF".to_owned(), reference.as_str().to_owned());
+        match reference.kind() {
+            RefKind::Branch(branch) => context.insert("FLEETWRIGHT_BRANCH".to_owned(), branch.to_owned()),
+            RefKind::Tag(tag) => context.insert("FLEETWRIGHT_TAG".to_owned(), tag.to_owned()),
+            RefKind::PullRequest(number) => {
+                context.insert("FLEETWRIGHT_PULL_REQUEST".to_owned(), number.to_string())
+            }
+        };
+    }
+    context.extend(parameters);
     let frozen = found.steps.iter().map(|step| match &step.action {
+        Action::Approve(approve) => Ok(StepAction::Approve(Question {
+            name: approve.name.clone(),
+            message: approve.message.clone(),
+            level: approve.level,
+        })),
         Action::Build(build) => Ok::<_, ConfigError>(StepAction::Build(BuildSpec {
             image: build.image.clone(),
             context: build.context.clone(),
@@ -87,10 +114,14 @@ pub fn freeze(
             name: script.name.clone(),
             image: script.image.clone(),
             command: script.command.clone(),
-            env: script.env.clone(),
+            env: context.clone().into_iter().chain(script.env.clone()).collect(),
             secrets: script.secrets.clone(),
             retries: script.retries,
             limits: script.limits,
+            companions: script.companions.clone(),
+            caches: script.caches.clone(),
+            artifacts: script.artifacts.clone(),
+            reports: script.reports.clone(),
         }))),
         Action::Rollout(rollout) => {
             let mut specs = ordered(repository, environment, &rollout.services)
@@ -119,7 +150,11 @@ pub fn freeze(
     }
     let mut needs = vec![Vec::new(); first];
     let mut timeouts = vec![None; first];
-    for step in &found.steps {
+    let mut after = vec![After::default(); first];
+    let mut left_out = BTreeMap::new();
+    for (index, step) in found.steps.iter().enumerate() {
+        after.push(step.when.after);
+        left_out.extend(begun.left_out(step).map(|reason| (index + first, reason)));
         let source = matches!(step.action, Action::Run(_)).then_some(0);
         needs.push(source.into_iter().chain(step.needs.iter().map(|need| need + first)).collect());
         timeouts.push(step.timeout.map(|timeout| timeout.as_secs()));
@@ -131,6 +166,8 @@ pub fn freeze(
         steps,
         needs,
         timeouts,
+        after: if after.iter().all(|after| *after == After::Success) { Vec::new() } else { after },
+        left_out,
     })
 }
 

@@ -1,14 +1,20 @@
 //! A journal that neither keeps nor shows a secret. What is written is masked with what is
 //! known then, and what is read with what has been learnt since.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::event::pipeline::PipelineEvent;
-use crate::model::name::{CommitId, ImageKey, RepositoryName};
+use crate::model::git_ref::GitRef;
+use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::redact::Mask;
-use crate::model::run::{ReleaseStage, Run, RunId, RunStep, StepState};
-use crate::port::journal::{Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which};
+use crate::model::run::{Answer, ReleaseStage, Run, RunId, RunStep, StepState};
+use crate::model::step_files::{FailedTest, TestReport};
+use crate::port::journal::{
+    Cause, Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which,
+};
 
 /// A journal behind a mask.
 #[derive(Debug)]
@@ -36,6 +42,11 @@ impl<J: Journal> MaskedJournal<J> {
             Record::Step { index, state } => {
                 Record::Step { index: *index, state: self.step_state(state.clone()) }
             }
+            Record::Files { index, files, tests } => Record::Files {
+                index: *index,
+                files: files.clone(),
+                tests: tests.clone().map(|tests| self.tests(tests)),
+            },
             Record::Event(event) => Record::Event(self.event(run, event)),
             Record::Begun(_) | Record::Image { .. } => record.clone(),
         }
@@ -52,6 +63,14 @@ impl<J: Journal> MaskedJournal<J> {
         }
     }
 
+    fn tests(&self, tests: TestReport) -> TestReport {
+        let masked = |test: FailedTest| FailedTest {
+            name: self.mask.mask(&test.name),
+            message: self.mask.mask(&test.message),
+        };
+        TestReport { failures: tests.failures.into_iter().map(masked).collect(), ..tests }
+    }
+
     /// An event that cannot be read, or that is no event without its secrets, is replaced.
     fn event(&self, run: RunId, event: &str) -> String {
         let json: Option<Value> = serde_json::from_str(event).ok();
@@ -65,7 +84,11 @@ impl<J: Journal> MaskedJournal<J> {
     }
 
     fn shown(&self, run: Run) -> Run {
-        let steps = run.steps.into_iter().map(|step| RunStep { state: self.step_state(step.state), ..step });
+        let steps = run.steps.into_iter().map(|step| RunStep {
+            state: self.step_state(step.state),
+            tests: step.tests.map(|tests| self.tests(tests)),
+            ..step
+        });
         Run {
             subject: self.mask.mask(&run.subject),
             reason: run.reason.map(|reason| self.mask.mask(&reason)),
@@ -80,15 +103,47 @@ impl<J: Journal> Journal for MaskedJournal<J> {
         &self,
         at: DateTime<Utc>,
         repository: &RepositoryName,
-        commit: &CommitId,
+        moved: &BTreeMap<GitRef, CommitId>,
         runs: &[NewRun],
     ) -> Result<Observed, JournalError> {
         let runs: Vec<NewRun> = runs.iter().map(|run| self.new_run(run)).collect();
-        self.journal.observe(at, repository, commit, &runs)
+        self.journal.observe(at, repository, moved, &runs)
     }
 
-    fn seen(&self, repository: &RepositoryName) -> Result<Option<CommitId>, JournalError> {
-        self.journal.seen(repository)
+    fn seen(
+        &self,
+        repository: &RepositoryName,
+        watched: &GitRef,
+    ) -> Result<BTreeMap<GitRef, CommitId>, JournalError> {
+        self.journal.seen(repository, watched)
+    }
+
+    fn mark(&self, cause: Cause<'_>) -> Result<Option<String>, JournalError> {
+        self.journal.mark(cause)
+    }
+
+    fn start(
+        &self,
+        at: DateTime<Utc>,
+        cause: Cause<'_>,
+        from: Option<&str>,
+        to: &str,
+        run: Option<&NewRun>,
+    ) -> Result<Option<RunId>, JournalError> {
+        let run = run.map(|run| self.new_run(run));
+        self.journal.start(at, cause, from, to, run.as_ref())
+    }
+
+    fn succeeded(&self, pipeline: &PipelineName) -> Result<Option<Run>, JournalError> {
+        Ok(self.journal.succeeded(pipeline)?.map(|run| self.shown(run)))
+    }
+
+    fn answer(&self, run: RunId, index: usize, answer: &Answer) -> Result<bool, JournalError> {
+        self.journal.answer(run, index, answer)
+    }
+
+    fn answered(&self, run: RunId, index: usize) -> Result<Option<Answer>, JournalError> {
+        self.journal.answered(run, index)
     }
 
     fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {

@@ -1,7 +1,7 @@
 //! Watching branches: ask where they stand, fetch only when they moved, queue the runs.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,56 @@ use tokio::sync::{Notify, watch};
 use super::queue::announce;
 use super::run::{Parts, Wish};
 use crate::event::pipeline::PipelineEvent;
-use crate::model::name::PipelineName;
+use crate::model::git_ref::{GitRef, RefKind};
+use crate::model::name::{CommitId, PipelineName};
+use crate::model::pipeline::Triggers;
 use crate::model::run::{RunId, RunState, Trigger};
 use crate::plan::changed_paths::fit;
+use crate::plan::conditions::set_off;
 use crate::plan::run::{Change, Problem};
 use crate::port::git::{GitError, GitSource};
-use crate::port::journal::{JournalError, NewRun};
+use crate::port::journal::{Cause, JournalError, NewRun};
 
 /// The longest time between two looks at a repository that does not answer, unless
 /// looks are further apart anyway.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// A branch with the pipelines that run for it.
+/// A repository with the pipelines that run for it.
 #[derive(Debug, Clone)]
 pub struct Watched {
-    /// The repository and branch.
+    /// The repository, and the branch that pipelines run for unless they say something else.
     pub source: GitSource,
     /// The time between two looks.
     pub every: Duration,
     /// The pipelines.
-    pub pipelines: Vec<PipelineName>,
-    /// Which changed files set a pipeline off, where not all do.
-    pub paths: BTreeMap<PipelineName, Vec<String>>,
+    pub pipelines: Vec<WatchedPipeline>,
     /// Asks for a check without delay.
     pub hint: Arc<Notify>,
+}
+
+/// A pipeline that runs for a repository.
+#[derive(Debug, Clone)]
+pub struct WatchedPipeline {
+    /// Its name.
+    pub name: PipelineName,
+    /// What sets it off.
+    pub triggers: Triggers,
+    /// Which changed files do, where not all do.
+    pub paths: Vec<String>,
+}
+
+impl WatchedPipeline {
+    /// The kinds of references, besides the watched branch, that set it off, as causes.
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, fn(RefKind<'_>) -> bool)> {
+        let Triggers { branches, tags, pull_requests, .. } = &self.triggers;
+        let branches = branches.as_ref().is_some_and(|branches| !branches.is_empty());
+        let all: [(bool, &'static str, fn(RefKind<'_>) -> bool); 3] = [
+            (branches, "branches", |kind| matches!(kind, RefKind::Branch(_))),
+            (!tags.is_empty(), "tags", |kind| matches!(kind, RefKind::Tag(_))),
+            (*pull_requests, "pull requests", |kind| matches!(kind, RefKind::PullRequest(_))),
+        ];
+        all.into_iter().filter(|(wanted, ..)| *wanted).map(|(_, words, is)| (words, is))
+    }
 }
 
 /// When the next look is due.
@@ -121,51 +147,30 @@ pub async fn watch(
 /// The outer error is the journal's, the inner one the repository's.
 pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>, Unseen>, JournalError> {
     let source = &watched.source;
-    let head = match parts.git.head(source).await {
-        Ok(head) => head,
+    let main = GitRef::branch(&source.branch);
+    let found = match references(parts, watched, &main).await {
+        Ok(found) => found,
         Err(error) => return Ok(Err(error.into())),
     };
-    let before = parts.journal.seen(&source.name)?;
-    if before.as_ref() == Some(&head) {
+    let before = parts.journal.seen(&source.name, &main)?;
+    let new = new_kinds(parts, watched)?;
+    let moved: BTreeMap<GitRef, CommitId> =
+        found.into_iter().filter(|(reference, commit)| before.get(reference) != Some(commit)).collect();
+    if moved.is_empty() {
+        settle_kinds(parts, watched, &new)?;
         return Ok(Ok(Vec::new()));
     }
     // The commit's subject goes into the journal.
     if let Err(problem) = parts.learn().await {
         return Ok(Err(Unseen { problem, answered: false }));
     }
-    let fetched = match parts.git.fetch(source).await {
-        Ok(()) => parts.git.commit(&source.name, head.as_str()).await,
-        Err(error) => Err(error),
-    };
-    let commit = match fetched {
-        Ok(commit) => commit,
+    let wanted = Wanted { watched, main: &main, before: &before, new: &new };
+    let runs = match wanted.runs(parts, &moved).await {
+        Ok(runs) => runs,
         Err(error) => return Ok(Err(error.into())),
     };
-    // What is pushed first sets everything off, and so does what replaces something that is gone.
-    let changed = match before.filter(|_| !watched.paths.is_empty()) {
-        Some(before) => match parts.git.changed(&source.name, &before, &head).await {
-            Ok(changed) => changed,
-            Err(error) => return Ok(Err(error.into())),
-        },
-        None => None,
-    };
-    let is_meant = |pipeline: &&PipelineName| match (&changed, watched.paths.get(*pipeline)) {
-        (Some(changed), Some(paths)) => fit(paths, changed),
-        (None, _) | (_, None) => true,
-    };
-    let runs: Vec<NewRun> = watched
-        .pipelines
-        .iter()
-        .filter(is_meant)
-        .map(|pipeline| NewRun {
-            pipeline: pipeline.clone(),
-            repository: source.name.clone(),
-            commit: commit.id.clone(),
-            subject: commit.subject.clone(),
-            trigger: Trigger::Poll,
-        })
-        .collect();
-    let observed = parts.journal.observe(Utc::now(), &source.name, &head, &runs)?;
+    let observed = parts.journal.observe(Utc::now(), &source.name, &moved, &runs)?;
+    settle_kinds(parts, watched, &new)?;
     for id in &observed.superseded {
         if let Some(run) = parts.journal.run(*id)? {
             let event = PipelineEvent::Finished {
@@ -180,12 +185,151 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
     }
     for id in &observed.queued {
         if let Some(found) = parts.journal.run(*id)?
-            && let Some(run) = runs.iter().find(|run| run.pipeline == found.pipeline)
+            && let Some(run) =
+                runs.iter().find(|run| run.pipeline == found.pipeline && run.reference == found.reference)
         {
             announce(parts, *id, run)?;
         }
     }
     Ok(Ok(observed.queued))
+}
+
+/// Where the references stand that set something off.
+async fn references(
+    parts: &Parts,
+    watched: &Watched,
+    main: &GitRef,
+) -> Result<BTreeMap<GitRef, CommitId>, GitError> {
+    let source = &watched.source;
+    if watched.pipelines.iter().all(|pipeline| pipeline.kinds().next().is_none()) {
+        return Ok(BTreeMap::from([(main.clone(), parts.git.head(source).await?)]));
+    }
+    let pull_requests = watched.pipelines.iter().any(|pipeline| pipeline.triggers.pull_requests);
+    let mut found = parts.git.references(source, pull_requests).await?;
+    let mut all = watched.pipelines.iter();
+    if !found.contains_key(main)
+        && all.any(|pipeline| set_off(&pipeline.triggers, main, main).is_some())
+        && found.is_empty()
+    {
+        return Err(GitError::NoBranch { url: source.name.to_string(), branch: source.branch.clone() });
+    }
+    found.retain(|reference, _| {
+        watched.pipelines.iter().any(|pipeline| set_off(&pipeline.triggers, main, reference).is_some())
+    });
+    Ok(found)
+}
+
+/// The kinds of references that a pipeline is set off by and was not before, with their words. What is there already of
+/// such a kind sets nothing off.
+fn new_kinds(
+    parts: &Parts,
+    watched: &Watched,
+) -> Result<BTreeSet<(PipelineName, &'static str)>, JournalError> {
+    let mut new = BTreeSet::new();
+    for pipeline in &watched.pipelines {
+        for (words, _) in pipeline.kinds() {
+            if parts.journal.mark(Cause { pipeline: &pipeline.name, words })?.is_none() {
+                new.insert((pipeline.name.clone(), words));
+            }
+        }
+    }
+    Ok(new)
+}
+
+/// Notes that what is there of new kinds has been seen.
+fn settle_kinds(
+    parts: &Parts,
+    watched: &Watched,
+    new: &BTreeSet<(PipelineName, &'static str)>,
+) -> Result<(), JournalError> {
+    for (pipeline, words) in new {
+        parts.journal.start(
+            Utc::now(),
+            Cause { pipeline, words },
+            None,
+            watched.source.name.as_str(),
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+/// What moved references set off.
+struct Wanted<'a> {
+    watched: &'a Watched,
+    main: &'a GitRef,
+    before: &'a BTreeMap<GitRef, CommitId>,
+    new: &'a BTreeSet<(PipelineName, &'static str)>,
+}
+
+impl Wanted<'_> {
+    async fn runs(&self, parts: &Parts, moved: &BTreeMap<GitRef, CommitId>) -> Result<Vec<NewRun>, GitError> {
+        let source = &self.watched.source;
+        let references: Vec<GitRef> = moved.keys().cloned().collect();
+        let mut runs = Vec::new();
+        parts.git.fetch(source, &references).await?;
+        for (reference, id) in moved {
+            let pipelines = self.watched.pipelines.iter().filter_map(|pipeline| {
+                let trigger = set_off(&pipeline.triggers, self.main, reference)?;
+                (!self.is_old(pipeline, reference)).then_some((pipeline, trigger))
+            });
+            let pipelines: Vec<_> = pipelines.collect();
+            if pipelines.is_empty() {
+                continue;
+            }
+            let commit = parts.git.commit(&source.name, id.as_str()).await?;
+            let changed = self.changed(parts, reference, &commit.id, &pipelines).await?;
+            for (pipeline, trigger) in pipelines {
+                let is_meant = match &changed {
+                    Some(changed) if trigger != Trigger::Tag => fit(&pipeline.paths, changed),
+                    _ => true,
+                };
+                if is_meant {
+                    runs.push(NewRun {
+                        pipeline: pipeline.name.clone(),
+                        repository: source.name.clone(),
+                        commit: commit.id.clone(),
+                        subject: commit.subject.clone(),
+                        trigger,
+                        reference: Some(reference.clone()),
+                        parameters: BTreeMap::new(),
+                        asked_by: None,
+                    });
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Whether the reference was there before the pipeline wanted to know of its kind.
+    fn is_old(&self, pipeline: &WatchedPipeline, reference: &GitRef) -> bool {
+        reference != self.main
+            && pipeline
+                .kinds()
+                .any(|(words, is)| is(reference.kind()) && self.new.contains(&(pipeline.name.clone(), words)))
+    }
+
+    /// The files that a moved reference has changed, where a pipeline asks for that. What is pushed first sets everything
+    /// off, and so does what replaces something that is gone; a pull request changes what the watched branch has.
+    async fn changed(
+        &self,
+        parts: &Parts,
+        reference: &GitRef,
+        to: &CommitId,
+        pipelines: &[(&WatchedPipeline, Trigger)],
+    ) -> Result<Option<Vec<Vec<u8>>>, GitError> {
+        if pipelines.iter().all(|(pipeline, _)| pipeline.paths.is_empty()) {
+            return Ok(None);
+        }
+        let from = match reference.kind() {
+            RefKind::PullRequest(_) => self.before.get(self.main),
+            RefKind::Branch(_) | RefKind::Tag(_) => self.before.get(reference),
+        };
+        match from {
+            Some(from) => parts.git.changed(&self.watched.source.name, from, to).await,
+            None => Ok(None),
+        }
+    }
 }
 
 /// From 0 to 1; good enough to spread looks.

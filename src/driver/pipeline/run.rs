@@ -19,6 +19,7 @@ use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, RunId, RunState, StepAction, StepState};
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
+use crate::port::artifacts::Artifacts;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub images: Arc<dyn ImageStore>,
     /// The engine that steps run on.
     pub steps: Arc<dyn StepContainers>,
+    /// Where files of steps are kept.
+    pub artifacts: Arc<dyn Artifacts>,
     /// The cluster.
     pub connect: Arc<dyn Connect>,
     /// The journal.
@@ -171,6 +174,13 @@ pub async fn drive(
                 }
                 Effect::Drop { index } => {
                     activities.0.remove(&index);
+                }
+                Effect::Halt { index, attempt } => {
+                    let attempt = Attempt { run: run.id, step: index, number: attempt };
+                    if let Err(error) = parts.steps.dismiss(attempt).await {
+                        // It is stopped with the run at the latest.
+                        tracing::warn!(run = run.id.0, %error, "stopping a step");
+                    }
                 }
                 Effect::End(ending) => {
                     drop(activities);
@@ -354,9 +364,19 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             }
             .await
         }
-        Action::Create { attempt, request } => {
+        Action::Create { attempt, request, caches } => {
             let attempt = Attempt { run: run.id, step: index, number: *attempt };
-            parts.steps.create(attempt, request).await.map(|()| Outcome::Created).map_err(Problem::from)
+            async {
+                let mut request = request.as_ref().clone();
+                for companion in &mut request.companions {
+                    companion.image =
+                        work::pull(&*parts.images, &*parts.steps, &companion.image, &say).await?;
+                }
+                request.caches = work::caches(&*parts.git, at, &run.pipeline, caches).await?;
+                parts.steps.create(attempt, &request, &say).await?;
+                Ok(Outcome::Created)
+            }
+            .await
         }
         Action::Execute { image, attempt: number, known } => {
             let attempt = Attempt { run: run.id, step: index, number: *number };
@@ -367,10 +387,29 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                 lines.note(attempt, line.number, state(line.number));
             };
             let end = parts.steps.follow(attempt, known, &print).await;
+            if end.is_ok()
+                && has_companions(&run, index)
+                && let Err(error) = parts.steps.dismiss(attempt).await
+            {
+                // They are removed with the run at the latest.
+                tracing::warn!(run = run.id.0, %error, "removing what ran beside a step");
+            }
             end.map(Outcome::Ended).map_err(|error| Problem {
                 progressed: lines.printed(attempt) > known,
                 ..Problem::from(error)
             })
+        }
+        Action::Ask { .. } => loop {
+            match parts.journal.answered(run.id, index) {
+                Ok(Some(answer)) => break Ok(Outcome::Answered(answer)),
+                Ok(None) => tokio::time::sleep(LOOK).await,
+                Err(error) => break Err(error.into()),
+            }
+        },
+        Action::Collect { attempt, artifacts, reports } => {
+            let attempt = Attempt { run: run.id, step: index, number: *attempt };
+            let kept = work::Kept { artifacts, reports };
+            work::collect(&*parts.steps, &*parts.artifacts, attempt, kept, &say).await
         }
         Action::Look { services } => {
             async {
@@ -422,6 +461,11 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
         }
     };
     Finished { result, prepared, locks }
+}
+
+fn has_companions(run: &Run, index: usize) -> bool {
+    let step = run.config.as_ref().and_then(|config| config.steps.get(index));
+    matches!(step, Some(StepAction::Run(script)) if !script.companions.is_empty())
 }
 
 /// The run of a newer commit that waits for `run` to end.

@@ -1,6 +1,8 @@
 //! The actions of a run, performed.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,20 +16,25 @@ use crate::driver::release;
 use crate::event::rollout::RolloutEvent;
 use crate::model::feature::{Feature, all_have};
 use crate::model::image::{ContextFile, EntryKind, at_docker_hub, has_host};
-use crate::model::name::{CommitId, Digest, ImageKey, RepositoryName, ServiceName};
-use crate::model::run::{BuildSpec, RunId};
+use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
+use crate::model::run::{BuildSpec, CacheSpec, RunId};
 use crate::model::service::{
     Deployment, FailedInstance, InstanceState, PreDeployState, RevisionState, ServiceStatus,
 };
+use crate::model::step_container::CacheMount;
+use crate::model::step_files::{StepFile, TestReport};
+use crate::plan::changed_paths::{fit_one, roots};
 use crate::plan::dockerfile::{Dockerfile, DockerfileError};
 use crate::plan::image_key::{self, Inputs};
+use crate::plan::junit::junit;
 use crate::plan::release::Member;
 use crate::plan::run::{Outcome, Patience, Problem, RolloutEnd};
+use crate::port::artifacts::{ArtifactError, Artifacts};
 use crate::port::cluster::{Cluster, ClusterError};
-use crate::port::git::{GitError, GitRemote};
+use crate::port::git::{GitError, GitRemote, Located};
 use crate::port::images::{BuildRequest, ImageError, ImageStore, Open};
 use crate::port::journal::{Journal, JournalError};
-use crate::port::step_containers::{StepContainers, WorkspaceFiles};
+use crate::port::step_containers::{Attempt, StepContainers, Wanted, WorkspaceFiles};
 
 /// A rollout in which nothing changes for this long is given up; the engine continues.
 const STANDSTILL: Duration = Duration::from_secs(30 * 60);
@@ -37,6 +44,8 @@ const PRE_DEPLOY: Duration = Duration::from_secs(24 * 3600);
 const GROWTH: Duration = Duration::from_secs(5 * 60);
 /// How often a rollout's run looks whether a newer one waits.
 const NEWER: Duration = Duration::from_millis(500);
+/// The largest report of tests, in bytes.
+const REPORT_MOST: u64 = 64 << 20;
 /// How far the clocks of the cluster's machines may be behind ours.
 const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
 
@@ -179,6 +188,83 @@ pub(super) async fn pull(
     };
     steps.pull(&reference, lines).await?;
     Ok(reference)
+}
+
+/// Which files of a workspace are kept.
+pub(super) struct Kept<'a> {
+    /// Patterns of files.
+    pub artifacts: &'a [String],
+    /// Patterns of reports.
+    pub reports: &'a [String],
+}
+
+/// Keeps files of the workspace, and reads the reports among them.
+pub(super) async fn collect(
+    steps: &dyn StepContainers,
+    artifacts: &dyn Artifacts,
+    attempt: Attempt,
+    kept: Kept<'_>,
+    lines: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Outcome, Problem> {
+    let lasting = |error: ArtifactError| Problem::lasting(error.to_string());
+    let folder = artifacts.stage(attempt.run, attempt.step).map_err(lasting)?;
+    let all: Vec<String> = kept.artifacts.iter().chain(kept.reports).cloned().collect();
+    let folders = roots(&all);
+    let fits = |path: &str| all.iter().any(|pattern| fit_one(pattern, path));
+    let wanted = Wanted { folders: &folders, fits: &fits };
+    let files = steps.collect(attempt, wanted, &folder).await?;
+    artifacts.keep(attempt.run, attempt.step).map_err(lasting)?;
+    for pattern in &all {
+        if !files.iter().any(|file| fit_one(pattern, &file.path)) {
+            lines(&format!("no file of the workspace fits `{pattern}`"));
+        }
+    }
+    let mut tests: Option<TestReport> = None;
+    let is_report = |file: &&StepFile| kept.reports.iter().any(|pattern| fit_one(pattern, &file.path));
+    for file in files.iter().filter(is_report) {
+        let open = || artifacts.open(attempt.run, attempt.step, &file.path);
+        let read =
+            if file.size > REPORT_MOST { Err("it is larger than 64 MiB".to_owned()) } else { read(open) };
+        match read.and_then(|text| junit(&text)) {
+            Ok(report) => tests.get_or_insert_default().add(report),
+            Err(reason) => lines(&format!("`{}` is no JUnit report: {reason}", file.path)),
+        }
+    }
+    Ok(Outcome::Collected { files, tests })
+}
+
+fn read(open: impl FnOnce() -> Result<Option<File>, ArtifactError>) -> Result<String, String> {
+    let file = open().map_err(|error| error.to_string())?.ok_or("it is gone")?;
+    let mut text = String::new();
+    file.take(REPORT_MOST).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
+}
+
+/// The caches of a command: which they are follows from the content of files of the commit.
+pub(super) async fn caches(
+    git: &dyn GitRemote,
+    at: At<'_>,
+    pipeline: &PipelineName,
+    caches: &[CacheSpec],
+) -> Result<Vec<CacheMount>, Problem> {
+    let mut mounts = Vec::with_capacity(caches.len());
+    for cache in caches {
+        let mut key = String::new();
+        for path in &cache.key {
+            let blob = match git.locate(at.repository, at.commit, path).await? {
+                Located::File { blob, .. } => blob,
+                // One that is removed is another cache as well.
+                Located::Nothing => "none".to_owned(),
+                Located::Folder { .. } | Located::Submodule { .. } | Located::Broken { .. } => {
+                    return Err(Problem::lasting(format!("`{path}`, the key of a cache, is no file")));
+                }
+            };
+            key.push_str(&format!("{path}={blob}\n"));
+        }
+        let group = format!("{pipeline} {}", cache.path);
+        mounts.push(CacheMount { group, key, path: cache.path.clone() });
+    }
+    Ok(mounts)
 }
 
 /// Puts the files of the commit into the workspace of a run.

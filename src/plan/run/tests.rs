@@ -17,6 +17,9 @@ pub fn queued_run(id: i64) -> Run {
         commit: "a".repeat(40).parse().expect("a commit"),
         subject: "faster search".into(),
         trigger: Trigger::Poll,
+        reference: None,
+        parameters: Default::default(),
+        asked_by: None,
         state: RunState::Queued,
         reason: None,
         queued: at(0),
@@ -64,6 +67,8 @@ pub fn config() -> RunConfig {
         steps: vec![StepAction::Build(build), StepAction::Rollout(Box::new(spec))],
         needs: Vec::new(),
         timeouts: vec![None, Some(90)],
+        after: Vec::new(),
+        left_out: Default::default(),
     }
 }
 
@@ -114,6 +119,8 @@ fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], images: &mut BTr
                         state: StepState::Waiting,
                         started: None,
                         ended: None,
+                        files: Vec::new(),
+                        tests: None,
                     })
                     .collect();
                 run.config = Some(config.clone());
@@ -128,6 +135,7 @@ fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], images: &mut BTr
                 run.state = *state;
                 run.reason = reason.clone();
             }
+            Change::Record(Record::Files { .. }) => {}
             Change::Record(Record::Image { key, .. }) => drop(images.insert(key.clone())),
             Change::Record(Record::Event(_)) | Change::Event(_) => {}
         }
@@ -232,6 +240,7 @@ impl World {
                     },
                     Effect::Wait { index, .. } => inputs.push(Input::Due { index }),
                     Effect::Drop { .. } => inputs.clear(),
+                    Effect::Halt { .. } => panic!("there is no command"),
                     Effect::End(ending) => return Some(ending),
                 }
             }
@@ -294,7 +303,7 @@ proptest! {
                             pending = Some(done(index, Ok(world.perform(index, &action))));
                         }
                         Effect::End(end) => ending = Some(end),
-                        Effect::Wait { .. } | Effect::Drop { .. } => {}
+                        Effect::Wait { .. } | Effect::Drop { .. } | Effect::Halt { .. } => {}
                     }
                 }
             }
@@ -350,7 +359,7 @@ fn story(world: &mut World, luck: &[u8]) -> String {
                     lines.push(format!("-> wait {time:?}"));
                     input = Some(Input::Due { index });
                 }
-                Effect::Drop { .. } => {}
+                Effect::Drop { .. } | Effect::Halt { .. } => {}
                 Effect::End(ending) => lines.push(format!("-> {ending:?}")),
             }
         }
@@ -481,6 +490,7 @@ proptest! {
                         }
                         Effect::Wait { index, .. } => inputs.push(Input::Due { index }),
                         Effect::Drop { .. } => inputs.clear(),
+                    Effect::Halt { .. } => panic!("there is no command"),
                         Effect::End(_) => {}
                     }
                 }
@@ -511,7 +521,7 @@ struct Commands {
 }
 
 /// A run of commands, each of which needs some before it.
-fn commands(needs: &[Vec<usize>]) -> RunConfig {
+fn commands(needs: &[Vec<usize>], after: &[After]) -> RunConfig {
     let script = |number: usize| ScriptSpec {
         name: format!("s{number}"),
         image: "r/tools@sha256:1".to_owned(),
@@ -520,6 +530,10 @@ fn commands(needs: &[Vec<usize>]) -> RunConfig {
         secrets: BTreeMap::new(),
         retries: 1,
         limits: Limits::default(),
+        companions: Vec::new(),
+        caches: Vec::new(),
+        artifacts: Vec::new(),
+        reports: if number % 2 == 0 { vec!["r.xml".to_owned()] } else { Vec::new() },
     };
     let steps = (1..=needs.len()).map(|number| StepAction::Run(Box::new(script(number))));
     let shifted = needs.iter().map(|of| std::iter::once(0).chain(of.iter().map(|need| need + 1)).collect());
@@ -527,15 +541,18 @@ fn commands(needs: &[Vec<usize>]) -> RunConfig {
         steps: std::iter::once(StepAction::Source).chain(steps).collect(),
         needs: std::iter::once(Vec::new()).chain(shifted).collect(),
         timeouts: Vec::new(),
+        after: std::iter::once(After::Success).chain(after.iter().copied()).collect(),
         ..config()
     }
 }
 
 impl Commands {
     fn perform(&mut self, index: usize, action: &Action, run: &Run, config: &RunConfig) -> Outcome {
-        for need in config.needs(index) {
+        for need in config.needs(index).into_iter().filter(|_| config.after(index) == After::Success) {
             assert!(matches!(run.steps[need].state, StepState::Succeeded { .. }), "{index} needs {need}");
         }
+        let failed = run.steps.iter().any(|step| matches!(step.state, StepState::Failed { .. }));
+        assert!(failed || config.after(index) != After::Failure, "{index} is for failures");
         match action {
             Action::CheckOut => Outcome::CheckedOut { files: 3 },
             Action::Prepare { image } => Outcome::Prepared { image: image.clone() },
@@ -555,6 +572,11 @@ impl Commands {
                 let status = self.statuses[index].get(tries).copied().unwrap_or_default();
                 Outcome::Ended(ContainerEnd::Exited { status, out_of_memory: false })
             }
+            Action::Collect { attempt, reports, .. } => {
+                assert_eq!(reports, &["r.xml"]);
+                assert!(self.containers[&(index, *attempt)], "it has run");
+                Outcome::Collected { files: Vec::new(), tests: None }
+            }
             other => panic!("it is no command: {other:?}"),
         }
     }
@@ -569,13 +591,20 @@ proptest! {
         fails in prop::collection::vec(prop::collection::vec(prop_oneof![Just(0_i64), Just(1)], 0..3), 8),
         cuts in prop::collection::vec(0_usize..20, 0..8),
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+        after in prop::collection::vec(
+            prop_oneof![4 => Just(After::Success), 1 => Just(After::Failure), 1 => Just(After::Always)], 7),
     ) {
+        // What is only for failures is needed by nothing that is only for success.
+        let fits = |at: usize, need: &usize| after[at] != After::Success || after[*need] != After::Failure;
         let needs: Vec<Vec<usize>> = shape
             .iter()
             .enumerate()
-            .map(|(at, of)| if at == 0 { Vec::new() } else { of.iter().map(|need| need.index(at)).collect() })
+            .map(|(at, of)| {
+                if at == 0 { return Vec::new() }
+                of.iter().map(|need| need.index(at)).filter(|need| fits(at, need)).collect()
+            })
             .collect();
-        let config = commands(&needs);
+        let config = commands(&needs, &after[..needs.len()]);
         let mut engine = Commands { statuses: fails.clone(), ..Commands::default() };
         let mut run = queued_run(1);
         let mut order = order.into_iter();
@@ -600,7 +629,9 @@ proptest! {
                         Effect::Perform { index, action } => {
                             inputs.push(done(index, Ok(engine.perform(index, &action, &run, &config))));
                         }
-                        Effect::Wait { .. } | Effect::Drop { .. } => panic!("nothing waits or is dropped"),
+                        Effect::Wait { .. } | Effect::Drop { .. } | Effect::Halt { .. } => {
+                            panic!("nothing waits or is dropped")
+                        }
                         Effect::End(_) => {}
                     }
                 }
@@ -613,6 +644,14 @@ proptest! {
             .filter(|index| matches!(run.steps[*index].state, StepState::Failed { .. }))
             .collect();
         prop_assert!(failed.iter().all(|index| broken(*index)));
+        for index in 1..config.steps.len() {
+            let is_done = matches!(run.steps[index].state, StepState::Succeeded { .. } | StepState::Failed { .. });
+            match config.after(index) {
+                After::Always => prop_assert!(is_done, "{index} always runs"),
+                After::Failure => prop_assert_eq!(is_done, !failed.is_empty(), "{} is for failures", index),
+                After::Success => prop_assert!(is_done || !failed.is_empty(), "{index} runs"),
+            }
+        }
         let expected = if failed.is_empty() { RunState::Succeeded } else { RunState::Failed };
         prop_assert_eq!(run.state, expected, "{:?}", run.reason);
         if failed.is_empty() {

@@ -26,10 +26,30 @@ pub(super) fn health(
     place: Span,
     ports: &[Port],
 ) -> Option<HealthCheck> {
+    check(reader, node, place, ports, INTERVAL)
+}
+
+/// The check of a container that is no service, made every `interval` unless it says something else.
+pub fn health_check(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    place: Span,
+    interval: Duration,
+) -> Option<HealthCheck> {
+    check(reader, node, place, &[], interval)
+}
+
+fn check(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    place: Span,
+    ports: &[Port],
+    usual: Duration,
+) -> Option<HealthCheck> {
     let keys = ["http", "tcp", "command", "port", "interval", "timeout", "retries", "start_period"];
     let fields = reader.fields(node, place, "a health check", &keys)?;
     let probe = probe(reader, node, &fields, place, ports);
-    let interval = fields.get("interval").map_or(Some(INTERVAL), |node| often(reader, node, "`interval`"));
+    let interval = fields.get("interval").map_or(Some(usual), |node| often(reader, node, "`interval`"));
     let timeout = fields.get("timeout").map_or(Some(TIMEOUT), |node| often(reader, node, "`timeout`"));
     let retries =
         fields.get("retries").map_or(Some(RETRIES), |node| reader.integer(node, "`retries`", 1, 1_000));

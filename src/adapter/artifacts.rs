@@ -1,0 +1,142 @@
+//! Files of runs in a folder: `RUN/STEP/PATH`, all of them for their user alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use nix::libc::O_NOFOLLOW;
+
+use super::private_file;
+use crate::model::run::RunId;
+use crate::port::artifacts::{ArtifactError, Artifacts};
+
+/// Files of runs in one folder.
+#[derive(Debug)]
+pub struct ArtifactFolder {
+    root: PathBuf,
+}
+
+impl ArtifactFolder {
+    /// The files in `root`, which is made with the first of them.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn step(&self, run: RunId, step: usize) -> PathBuf {
+        self.root.join(run.to_string()).join(step.to_string())
+    }
+
+    fn staged(&self, run: RunId, step: usize) -> PathBuf {
+        self.root.join(run.to_string()).join(format!("{step}.new"))
+    }
+
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> ArtifactError {
+        let path = self.root.display().to_string();
+        move |error| ArtifactError { doing, path: path.clone(), reason: error.to_string() }
+    }
+}
+
+impl Artifacts for ArtifactFolder {
+    fn stage(&self, run: RunId, step: usize) -> Result<PathBuf, ArtifactError> {
+        let folder = self.staged(run, step);
+        gone(fs::remove_dir_all(&folder)).map_err(self.failed("preparing"))?;
+        private_file::make_folder(&folder)
+            .map_err(|error| self.failed("preparing")(io::Error::other(error.to_string())))?;
+        Ok(folder)
+    }
+
+    fn keep(&self, run: RunId, step: usize) -> Result<(), ArtifactError> {
+        let (staged, kept) = (self.staged(run, step), self.step(run, step));
+        gone(fs::remove_dir_all(&kept)).map_err(self.failed("keeping"))?;
+        fs::rename(staged, kept).map_err(self.failed("keeping"))
+    }
+
+    fn open(&self, run: RunId, step: usize, path: &str) -> Result<Option<File>, ArtifactError> {
+        let inside = Path::new(path);
+        // Whoever asks chooses the path.
+        if path.is_empty() || !inside.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Ok(None);
+        }
+        let full = self.step(run, step).join(inside);
+        match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(full) {
+            Ok(file) => {
+                let is_file = file.metadata().map_err(self.failed("reading"))?.is_file();
+                Ok(is_file.then_some(file))
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("reading")(error)),
+        }
+    }
+
+    fn remove(&self, run: RunId) -> Result<(), ArtifactError> {
+        gone(fs::remove_dir_all(self.root.join(run.to_string()))).map_err(self.failed("removing"))
+    }
+
+    fn runs(&self) -> Result<Vec<RunId>, ArtifactError> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(self.failed("listing"))?,
+        };
+        let mut runs = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(self.failed("listing"))?;
+            runs.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()).map(RunId));
+        }
+        runs.sort();
+        Ok(runs)
+    }
+}
+
+/// What is not there was to be removed.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_staged_replaces_what_was_kept_and_nothing_else_is_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = ArtifactFolder::new(folder.path().join("artifacts"));
+        let put = |name: &str, text: &str| {
+            let staged = files.stage(RunId(7), 2).expect("staged");
+            fs::create_dir(staged.join("report")).expect("a folder");
+            fs::write(staged.join("report").join(name), text).expect("written");
+            files.keep(RunId(7), 2).expect("kept");
+        };
+        let read = |path: &str| {
+            let mut text = String::new();
+            let file = files.open(RunId(7), 2, path).expect("asked");
+            file.map(|mut file| file.read_to_string(&mut text).expect("read"))?;
+            Some(text)
+        };
+        assert_eq!(files.runs().expect("none"), []);
+        put("one.txt", "1");
+        // Another process was killed before it kept this.
+        fs::write(files.stage(RunId(7), 2).expect("staged").join("half"), "x").expect("written");
+        assert_eq!(read("report/one.txt").as_deref(), Some("1"));
+        put("two.txt", "2");
+        assert_eq!(read("report/two.txt").as_deref(), Some("2"));
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("artifacts/7/2/link")).expect("linked");
+        for other in
+            ["report/one.txt", "report", "", "/etc/passwd", "../2/report/two.txt", "report/../x", "half"]
+        {
+            assert_eq!(read(other), None, "{other}");
+        }
+        assert!(files.open(RunId(7), 2, "link").is_err(), "links are not followed");
+        assert_eq!(files.runs().expect("listed"), [RunId(7)]);
+        files.remove(RunId(7)).expect("removed");
+        files.remove(RunId(7)).expect("removed again");
+        assert_eq!(files.runs().expect("listed"), []);
+    }
+}
