@@ -7,6 +7,7 @@ pub mod limits;
 mod metrics;
 mod pages;
 pub mod pipeline;
+pub mod pipeline_api;
 pub mod role_api;
 mod strict;
 mod tls;

@@ -79,6 +79,7 @@ broken! {
     bad_pre_deploy => "bad-pre-deploy",
     bad_reference => "bad-reference",
     bad_run => "bad-run",
+    bad_server => "bad-server",
     bad_service => "bad-service",
     bad_size => "bad-size",
     bad_stack_policy => "bad-stack-policy",

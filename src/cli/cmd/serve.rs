@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::adapter::serve_file::ServeFile;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -20,6 +21,7 @@ use crate::cli::stacks::signals;
 use crate::driver::pipeline::config::source;
 use crate::driver::pipeline::poll::{self, Watched};
 use crate::driver::pipeline::queue;
+use crate::driver::pipeline::request::{Offered, step_names};
 use crate::driver::pipeline::run::{Parts, Wish, sweep};
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
@@ -105,10 +107,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let app = router(Pipelines {
         project: shop.repository.project.to_string(),
         environment: shop.environment.name.to_string(),
-        journal: Arc::clone(&shop.parts.journal),
-        changed: Arc::clone(&shop.parts.changed),
+        parts: shop.parts.clone(),
+        offered: offered(&shop)?.into(),
         seen: seen_now,
-        mask: shop.parts.mask.clone(),
         token: opens.token,
         hooks: Arc::new(Hooks::new(hooks(&shop, &watched), shop.parameters.clone())),
         loopback: args.listen.ip().is_loopback(),
@@ -121,6 +122,13 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         .map_err(|error| Failure::failed(format!("serving on {address}: {error}"), "start it again"))?;
     let server = limits::limited(server, Caps::PIPELINES, limits::HEADER);
     readers.spawn(server.serve(limits::answered_within(app, limits::ANSWER).into_make_service()));
+    // Commands on this machine find the server through it, until it stops.
+    let _found = ServeFile::write(&shop.journal_folder, address).map_err(|error| {
+        Failure::failed(
+            format!("writing where the server listens to {}: {error}", shop.journal_folder.display()),
+            "check that the folder can be written and has space",
+        )
+    })?;
     let mut watchers = JoinSet::new();
     watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
     watchers.spawn(sweep_again(shop.parts.clone()));
@@ -206,6 +214,18 @@ fn watched(shop: &Workshop) -> Result<Vec<Watched>, Failure> {
         }
     }
     Ok(by_repository.into_values().collect())
+}
+
+/// What callers of the API may ask for a run of.
+fn offered(shop: &Workshop) -> Result<Vec<Offered>, Failure> {
+    let mut found = Vec::new();
+    for pipeline in &shop.repository.pipelines {
+        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
+            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
+        found.push(Offered { name: pipeline.name.clone(), source, steps: step_names(pipeline) });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// The repositories that webhooks are taken for.
