@@ -19,6 +19,7 @@ pub mod failure;
 mod later;
 mod occurrences;
 mod page_token;
+mod pipeline_server;
 pub mod pipelines;
 pub mod protect;
 pub mod published;

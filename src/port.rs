@@ -24,6 +24,7 @@ pub mod locks;
 pub mod membership;
 pub mod notify;
 pub mod parameters;
+pub mod pipeline_wire;
 pub mod reboot;
 pub mod recovery;
 pub mod repair;

@@ -29,6 +29,7 @@ pub mod recover;
 pub mod render;
 pub mod roll;
 pub mod rollout;
+pub mod run;
 pub mod secrets;
 pub mod stacks;
 pub mod status;

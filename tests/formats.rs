@@ -165,6 +165,20 @@ const FORMATS: &[Format] = &[
         types: &["model/run.rs RunConfig", "model/run.rs StepState", "event/pipeline.rs PipelineEvent"],
         loader: "adapter/journal.rs",
     },
+    Format {
+        name: "pipeline-api",
+        types: &[
+            "port/pipeline_wire.rs RunRequest",
+            "port/pipeline_wire.rs CancelRequest",
+            "port/pipeline_wire.rs AnswerRequest",
+            "port/pipeline_wire.rs AnsweredAnswer",
+            "port/pipeline_wire.rs QueuedAnswer",
+            "port/pipeline_wire.rs CancelledAnswer",
+            "port/pipeline_wire.rs Refusal",
+        ],
+        loader: "port/pipeline_wire.rs",
+    },
+    Format { name: "serve", types: &["adapter/serve_file.rs Stored"], loader: "adapter/serve_file.rs" },
     Format { name: "plan", types: &["plan/saved.rs SavedPlan"], loader: "plan/saved_tests.rs" },
     Format { name: "lock", types: &["model/lock.rs LockRecord"], loader: "plan/lock.rs" },
     Format { name: "roll", types: &["plan/roll.rs Intent"], loader: "plan/roll_tests.rs" },
@@ -202,13 +216,14 @@ const OTHERS: &[(&str, &str)] = &[
     ("port/tokens.rs", "its sample is in the tests beside it"),
     ("model/address.rs", "agent.yaml and fleetwright.yaml; unknown keys are refused"),
     ("server/", "queries, which are checked below"),
+    ("cli/cmd/pipeline.rs Logged", "an entry of a log: an event with its time"),
     ("model/deployed.rs", "AWS's answers; what a saved plan holds of them is in `plan`"),
     ("model/drift.rs", "printed only"),
     ("model/group.rs", "AWS's answers"),
     ("model/service.rs AnyOrigin", "`Origin`, read without strictness"),
-    ("model/run.rs Run", "sent to browsers only"),
+    ("model/run.rs Run", "sent by the pipeline server, and never stored"),
     ("model/local_cloud.rs", "printed only"),
-    ("model/run.rs RunStep", "sent to browsers only"),
+    ("model/run.rs RunStep", "sent by the pipeline server, and never stored"),
 ];
 
 /// A type that the source defines.
@@ -388,7 +403,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             let syn::Type::Path(path) = &*typed.ty else { continue };
             let Some(last) = path.path.segments.last() else { continue };
             let extractor = last.ident.to_string();
-            if !["Json", "Query", "Form", "RawForm", "Strict", "StrictQuery"].contains(&extractor.as_str()) {
+            if !["Json", "Query", "Form", "RawForm", "Strict", "StrictOrDefault", "StrictQuery"]
+                .contains(&extractor.as_str())
+            {
                 continue;
             }
             for name in names_of(&typed.ty).into_iter().filter(|name| *name != extractor) {

@@ -413,16 +413,29 @@ impl Journal for SqliteJournal {
 
     fn runs(&self, which: &Which) -> Result<Vec<Run>, JournalError> {
         let connection = self.lock();
-        let (clause, parameter): (&str, &dyn rusqlite::ToSql) = match which {
-            Which::Newest(limit) => ("ORDER BY id DESC LIMIT ?1", limit),
-            Which::Open(pipeline) => {
-                ("WHERE pipeline = ?1 AND state IN ('queued', 'running') ORDER BY id", &pipeline.as_str())
-            }
+        let (clause, parameters): (&str, Vec<rusqlite::types::Value>) = match which {
+            Which::Newest(limit) => ("ORDER BY id DESC LIMIT ?1", vec![(*limit).into()]),
+            Which::Open(pipeline) => (
+                "WHERE pipeline = ?1 AND state IN ('queued', 'running') ORDER BY id",
+                vec![pipeline.as_str().to_owned().into()],
+            ),
+            Which::Fitting { pipeline, state, before, limit } => (
+                "WHERE id < ?1 AND (?2 IS NULL OR pipeline = ?2) AND (?3 IS NULL OR state = ?3)
+                 ORDER BY id DESC LIMIT ?4",
+                vec![
+                    before.map_or(i64::MAX, |before| before.0).into(),
+                    pipeline.as_ref().map(|pipeline| pipeline.as_str().to_owned()).into(),
+                    state.map(|state| state.word().to_owned()).into(),
+                    (*limit).into(),
+                ],
+            ),
         };
         let mut statement =
             connection.prepare_cached(&format!("SELECT {RUN_COLUMNS} FROM run {clause}")).map_err(reading)?;
-        let raw: Vec<RawRun> =
-            statement.query_map([parameter], RawRun::read).and_then(Iterator::collect).map_err(reading)?;
+        let raw: Vec<RawRun> = statement
+            .query_map(rusqlite::params_from_iter(parameters), RawRun::read)
+            .and_then(Iterator::collect)
+            .map_err(reading)?;
         raw.into_iter().map(|raw| raw.finish(&connection)).collect()
     }
 
@@ -921,6 +934,28 @@ mod tests {
         let again = journal.run(run).expect("read").expect("a run");
         assert_eq!((again.state, again.reason, again.ended), (RunState::Running, None, None));
         assert_eq!(journal.attempt(run).expect("counted"), 1);
+    }
+
+    #[test]
+    fn runs_are_found_by_pipeline_and_state_page_by_page() {
+        let journal = memory();
+        for (pipeline, commit) in [("web", 'a'), ("api", 'b'), ("web", 'c'), ("web", 'd')] {
+            journal.enqueue(at(0), &new_run(pipeline, commit, Trigger::Hand)).expect("queued");
+        }
+        let ended = Record::Run { state: RunState::Cancelled, reason: None };
+        journal.record(at(1), RunId(3), &[ended]).expect("written");
+        let find = |pipeline: Option<&str>, state, before: Option<i64>, limit| {
+            let pipeline = pipeline.map(|name| name.parse().expect("a name"));
+            let which = Which::Fitting { pipeline, state, before: before.map(RunId), limit };
+            let runs = journal.runs(&which).expect("runs");
+            runs.iter().map(|run| run.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(find(None, None, None, 9), [4, 3, 2, 1]);
+        assert_eq!(find(None, None, Some(4), 2), [3, 2]);
+        assert_eq!(find(Some("web"), None, None, 9), [4, 3, 1]);
+        assert_eq!(find(Some("web"), Some(RunState::Queued), Some(4), 9), [1]);
+        assert_eq!(find(None, Some(RunState::Cancelled), None, 9), [3]);
+        assert!(find(Some("none"), None, None, 9).is_empty());
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn page_token_file(folder: &Path) -> PathBuf {
 
 /// The token in `file`, if nobody else can read it.
 #[allow(clippy::disallowed_methods, reason = "it reads what it wrote")]
-fn kept(file: &Path) -> Option<Secret<String>> {
+pub fn kept(file: &Path) -> Option<Secret<String>> {
     let mode = std::fs::metadata(file).ok()?.permissions().mode();
     let text = std::fs::read_to_string(file).ok()?;
     (mode & 0o077 == 0 && text.len() == 64).then(|| Secret::new(text))

@@ -1,5 +1,4 @@
-//! What `serve` and `pipeline` share: the infra repository, the parts that runs need, and
-//! where they keep their state.
+//! What `serve` works with: the infra repository, the parts that runs need, and where it keeps its state.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +50,8 @@ pub struct Workshop {
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Says what a run does, from the infra repository as it is then.
     pub configure: Arc<FromRepository>,
+    /// The folder that holds the environment's journal.
+    pub journal_folder: PathBuf,
 }
 
 impl Workshop {
@@ -83,7 +84,8 @@ impl Workshop {
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.
         umask(Mode::S_IRWXG | Mode::S_IRWXO);
-        let place = journal_path(&journal_folder(&folder, &repository, &environment));
+        let journal_folder = journal_folder(&folder, &repository, &environment);
+        let place = journal_path(&journal_folder);
         let journal = SqliteJournal::open(&place).map_err(|error| journal_failure(&error))?;
         let images = Arc::new(images);
         // Two journals number their runs each for itself.
@@ -103,7 +105,16 @@ impl Workshop {
         };
         let parameters = aws.as_ref().map(Aws::parameters);
         let configure = Arc::new(FromRepository { root, environment: environment.name.clone(), aws });
-        Ok(Self { repository, environment, cluster, parts, parameters, events: receiver, configure })
+        Ok(Self {
+            repository,
+            environment,
+            cluster,
+            parts,
+            parameters,
+            events: receiver,
+            configure,
+            journal_folder,
+        })
     }
 }
 
@@ -141,18 +152,6 @@ pub fn images(context: &Context, host: &str, credentials: CredentialSource) -> R
     })
 }
 
-/// The journal of the project that the command is called in, for commands that only read it.
-///
-/// # Errors
-/// When the repository is not right, or the journal can't be opened.
-pub fn journal(context: &Context) -> Result<MaskedJournal<SqliteJournal>, Failure> {
-    let repository = context.project()?;
-    let folder = state_folder(repository.project.as_str())?;
-    let journal = journal_folder(&folder, &repository, context.environment(&repository)?);
-    let journal = SqliteJournal::open(&journal_path(&journal)).map_err(|error| journal_failure(&error))?;
-    Ok(MaskedJournal::new(journal, context.mask()))
-}
-
 /// What a command says when the journal can't be used.
 pub fn journal_failure(error: &JournalError) -> Failure {
     let next = match error {
@@ -176,7 +175,7 @@ pub(crate) fn state_folder(project: &str) -> Result<PathBuf, Failure> {
 
 /// Where the journal of an environment is: a run of one is no run of another. The one that lies beside those of
 /// the environments was written by a version that had one for all of them; it stays the default environment's.
-fn journal_folder(folder: &Path, repository: &Repository, environment: &Environment) -> PathBuf {
+pub(crate) fn journal_folder(folder: &Path, repository: &Repository, environment: &Environment) -> PathBuf {
     let own = folder.join("environments").join(environment.name.as_str());
     let is_default = repository.environments.first().is_some_and(|first| first.name == environment.name);
     if is_default && journal_path(folder).exists() && !journal_path(&own).exists() {

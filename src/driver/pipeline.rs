@@ -6,6 +6,7 @@ pub mod config;
 pub mod masked;
 pub mod poll;
 pub mod queue;
+pub mod request;
 pub mod run;
 pub mod source;
 pub mod work;

@@ -114,6 +114,8 @@ pub struct Environment {
     pub access: Option<Policy>,
     /// Whom its cluster notifies of what: its own `notify`, or else the project's.
     pub notify: Option<Receivers>,
+    /// The pipeline server's address, `https://...`; the one on this machine, where none is given.
+    pub server: Option<Setting>,
     /// The agent that its machines run: its own `agent`, or else the project's; `None` before one is published.
     pub agent: Option<PublishedAgent>,
     /// Whether it is changed only where it is named, and nothing of it is destroyed by `-y` alone.

@@ -355,10 +355,26 @@ impl RunConfig {
         self.after.get(index).copied().unwrap_or_default()
     }
 
-    /// The positions of the steps that the step at `index` needs.
+    /// The positions of the steps that the step at `index` needs. In place of one that is left out stand those that it
+    /// needs itself.
     pub fn needs(&self, index: usize) -> Vec<usize> {
+        let mut open = self.named_needs(index);
+        let mut found = Vec::new();
+        while let Some(need) = open.pop() {
+            match self.left_out.contains_key(&need) {
+                true => open.extend(self.named_needs(need)),
+                false if found.contains(&need) => {}
+                false => found.push(need),
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The positions of the steps before the one at `index` that it names.
+    fn named_needs(&self, index: usize) -> Vec<usize> {
         match self.needs.get(index) {
-            Some(needs) => needs.clone(),
+            Some(needs) => needs.iter().copied().filter(|need| *need < index).collect(),
             None => index.checked_sub(1).into_iter().collect(),
         }
     }

@@ -89,7 +89,7 @@ mod tests {
             roots(&["target/report/*.xml", "target/report/sub/**", "dist/app"]),
             ["dist", "target/report"]
         );
-        assert_eq!(roots(&["build/a/**", "build-b/x/y"]), ["build/a", "build-b/x"]);
+        assert_eq!(roots(&["build/a/**", "build-b/x/y"]), ["build-b/x", "build/a"]);
         assert_eq!(roots(&["**/*.xml", "a/b/c"]), [""]);
         assert_eq!(roots(&["coverage.html"]), [""]);
         assert!(fit_one("report/*.xml", "report/a.xml") && !fit_one("report/*.xml", "report/a/b.xml"));

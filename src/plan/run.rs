@@ -538,16 +538,19 @@ impl RunMachine {
     /// A step that can be begun, or continued, and is not.
     fn ready(&self) -> Option<usize> {
         (0..self.steps.len()).find(|index| {
-            let done = |need: usize| {
-                self.steps.get(need).is_none_or(|step| matches!(step.state, StepState::Succeeded { .. }))
-                    || self.config.left_out.contains_key(&need)
-                    // Nothing has failed so far, and what always runs does not wait for that.
-                    || (self.config.after(*index) == After::Always && self.waits_for_failure(need))
-            };
             !self.steps[*index].state.is_ended()
                 && !self.current.contains_key(index)
                 && !self.waits_for_failure(*index)
-                && (self.steps[*index].is_under_way() || self.config.needs(*index).into_iter().all(done))
+                && (self.steps[*index].is_under_way() || self.has_what_it_needs(*index))
+        })
+    }
+
+    /// Whether all that the step needs has succeeded. Nothing has failed so far: what is only for failures will not be
+    /// begun, and only what it needs itself is waited for.
+    fn has_what_it_needs(&self, index: usize) -> bool {
+        self.config.needs(index).into_iter().all(|need| {
+            matches!(self.steps[need].state, StepState::Succeeded { .. })
+                || (self.waits_for_failure(need) && self.has_what_it_needs(need))
         })
     }
 

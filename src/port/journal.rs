@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::model::git_ref::GitRef;
 pub use crate::model::journal::{KnownImage, Record};
 use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
-use crate::model::run::{Answer, Run, RunId, Trigger};
+use crate::model::run::{Answer, Run, RunId, RunState, Trigger};
 
 /// Why the journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +111,17 @@ pub enum Which {
     Newest(u32),
     /// Those of a pipeline that have not ended, oldest first.
     Open(PipelineName),
+    /// Those that fit all of it, newest first.
+    Fitting {
+        /// The pipeline; any, where none is given.
+        pipeline: Option<PipelineName>,
+        /// The state; any, where none is given.
+        state: Option<RunState>,
+        /// Only runs with a lower number.
+        before: Option<RunId>,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// The record of runs. Calls are short and synchronous; what was written has reached the

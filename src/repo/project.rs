@@ -116,8 +116,18 @@ fn environment(
     variables: Variables<'_>,
 ) -> Option<Environment> {
     let name = reader.name(key);
-    let keys =
-        ["region", "account", "role", "cluster", "registry", "access", notify::KEY, agent::KEY, "protect"];
+    let keys = [
+        "region",
+        "account",
+        "role",
+        "cluster",
+        "registry",
+        "server",
+        "access",
+        notify::KEY,
+        agent::KEY,
+        "protect",
+    ];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
     let region = reader.required(&fields, "region").and_then(|node| {
         let region = setting(reader, node, "`region`", variables)?;
@@ -130,6 +140,24 @@ fn environment(
     let registry = fields.get("registry").and_then(|node| {
         let place = value.entry("registry").map_or(node.span, |(key, _)| key.span);
         registry(reader, node, place, variables)
+    });
+    let server = fields.get("server").and_then(|node| {
+        let server = setting(reader, node, "`server`", variables)?;
+        if server.unset().is_empty()
+            && let Err(label) = server_address(server.shown())
+        {
+            let message =
+                format!("`{}` is not the address of a pipeline server", without_user(server.shown()));
+            // What stands before `@` may be a secret.
+            let file = if server.shown().contains('@') {
+                masked(reader.file, node.span)
+            } else {
+                Arc::clone(reader.file)
+            };
+            let diagnostic = Diagnostic::error("bad-value", message).at(&file, node.span, label);
+            reader.problems.push(diagnostic.help("such as `https://ci.example.com`"));
+        }
+        Some(server)
     });
     let access = policy(reader, value, fields.get("access"));
     let account = fields.get("account").and_then(|node| {
@@ -157,6 +185,7 @@ fn environment(
         role,
         cluster: cluster?,
         registry,
+        server,
         access,
         notify: receivers(reader, value, fields.get(notify::KEY)),
         agent: published(reader, value, fields.get(agent::KEY)),
@@ -184,6 +213,47 @@ fn published(reader: &mut Reader<'_>, parent: &Node, node: Option<&Node>) -> Opt
     let node = node?;
     let place = parent.entry(agent::KEY).map_or(node.span, |(key, _)| key.span);
     agent::decode(reader, node, place)
+}
+
+/// Checks the address of a pipeline server, which gets a token with every request.
+fn server_address(text: &str) -> Result<(), &'static str> {
+    let (plain, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (false, rest),
+        (None, Some(rest)) => (true, rest),
+        (None, None) => return Err("it must start with `https://`"),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains('@') {
+        return Err("a user does not belong here; the token is in FLEETWRIGHT_SERVE_TOKEN");
+    }
+    if rest.contains(['/', '?', '#']) || rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("it must be a scheme, a host and a port, without a path");
+    }
+    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+    };
+    if host.is_empty() {
+        return Err("it has no host");
+    }
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err("its port is not a number up to 65535");
+    }
+    let loopback =
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if plain && !loopback {
+        return Err("the token would be sent in the clear: use `https://`");
+    }
+    Ok(())
+}
+
+/// The text with stars in place of what stands before `@`.
+fn without_user(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+        (None, Some((_, host))) => format!("***@{host}"),
+        (_, None) => text.to_owned(),
+    }
 }
 
 fn is_role(text: &str) -> bool {

@@ -109,7 +109,7 @@ pub async fn hook(
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "unreadable", message);
         }
     };
-    secrets.iter().for_each(|secret| server.mask.learn(secret.expose()));
+    secrets.iter().for_each(|secret| server.parts.mask.learn(secret.expose()));
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match check(header, &body, &secrets, Utc::now()) {
         Err(refused) => refusal(StatusCode::UNAUTHORIZED, "unsigned", &refused.to_string()),

@@ -1,42 +1,33 @@
-//! The pipeline server: its pages, its API under /v1, and who may see them.
-//!
-//! It only reads: the journal, and the last snapshot of the cluster.
+//! The pipeline server: its routes, and who may use them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use futures_util::Stream;
-use serde::Deserialize;
-use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pages;
-use super::strict::StrictQuery;
+use super::pipeline_api::{self as api, RUNS, Refused};
+use super::step_api;
+use super::strict::StrictPath;
+use crate::model::access::Level;
+use crate::driver::pipeline::request::{Caller, Offered, RequestError};
+use crate::driver::pipeline::run::Parts;
 use crate::model::redact::{Mask, WITHHELD};
-use crate::model::run::{Run, RunId};
+use crate::model::run::RunId;
 use crate::model::secret::Secret;
 use crate::port::cluster::Snapshot;
-use crate::port::journal::{Journal, JournalError, Which};
-
-/// How many runs the first page shows.
-const RUNS: u32 = 50;
-/// How many entries of a log are sent at a time.
-const BATCH: u32 = 500;
-/// How often the journal is looked at for what other processes have written.
-const LOOK: Duration = Duration::from_millis(300);
+use crate::port::journal::Which;
+use crate::port::pipeline_wire::{Refusal, RefusalError};
 
 /// What is known of the cluster.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +40,7 @@ pub struct Seen {
 
 impl Seen {
     /// The same without what must not be shown.
-    fn masked(&self, mask: &Mask) -> Self {
+    pub(super) fn masked(&self, mask: &Mask) -> Self {
         let snapshot = self.snapshot.as_ref().map(|(snapshot, at)| (mask.masked(&**snapshot), *at));
         let withheld = matches!(snapshot, Some((None, _))).then(|| format!("the snapshot is {WITHHELD}"));
         Self {
@@ -66,14 +57,12 @@ pub struct Pipelines {
     pub project: String,
     /// The environment.
     pub environment: String,
-    /// The journal.
-    pub journal: Arc<dyn Journal>,
-    /// Raised whenever this process has changed the journal.
-    pub changed: Arc<watch::Sender<u64>>,
+    /// What runs need; its journal is what the pages show.
+    pub parts: Parts,
+    /// The pipelines that this server works on, by their names.
+    pub offered: Arc<[Offered]>,
     /// What is known of the cluster.
     pub seen: watch::Receiver<Seen>,
-    /// Masks what is sent.
-    pub mask: Mask,
     /// What a caller must bear. Other users of this machine reach the loopback, too.
     pub token: Secret<String>,
     /// The repositories that webhooks are taken for.
@@ -87,11 +76,22 @@ pub fn router(server: Pipelines) -> Router {
     Router::new()
         .route("/", get(home))
         .route("/runs/{id}", get(run_page))
-        .route("/v1/runs", get(runs))
-        .route("/v1/runs/{id}", get(run))
-        .route("/v1/runs/{id}/log", get(log))
-        .route("/v1/snapshot", get(snapshot))
-        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not-found", "there is nothing here") })
+        .route("/v1/pipelines", get(api::pipelines))
+        .route("/v1/pipelines/{name}/runs", post(api::start))
+        .route("/v1/runs", get(api::runs))
+        .route("/v1/runs/{id}", get(api::run))
+        .route("/v1/runs/{id}/cancel", post(api::cancel))
+        .route("/v1/runs/{id}/retry", post(api::retry))
+        .route("/v1/runs/{id}/log", get(api::log))
+        .route("/v1/runs/{id}/answer", post(step_api::answer))
+        .route("/v1/runs/{id}/files/{step}/{*path}", get(step_api::file))
+        .route("/v1/snapshot", get(api::snapshot))
+        .layer(DefaultBodyLimit::max(api::BODY_MAX))
+        .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not-found", "there is no such path") })
+        .method_not_allowed_fallback(|| async {
+            let message = "there is no such method for this path";
+            refusal(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+        })
         .layer(middleware::from_fn_with_state(server.clone(), guard))
         // Whoever sends one shows that it knows the repository's secret.
         .route("/v1/hooks/{repository}", post(hook).layer(DefaultBodyLimit::max(BODY_MOST)))
@@ -99,7 +99,7 @@ pub fn router(server: Pipelines) -> Router {
 }
 
 /// Lets in who may, and tells browsers to be careful with what they get.
-async fn guard(State(server): State<Pipelines>, request: Request, next: Next) -> Response {
+async fn guard(State(server): State<Pipelines>, mut request: Request, next: Next) -> Response {
     let mut response = if server.loopback && !names_this_machine(request.headers()) {
         // A page elsewhere may have given its own name this machine's address.
         refusal(
@@ -117,6 +117,7 @@ async fn guard(State(server): State<Pipelines>, request: Request, next: Next) ->
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         response
     } else {
+        request.extensions_mut().insert(Caller { name: None, level: Level::Admin });
         next.run(request).await
     };
     let headers = response.headers_mut();
@@ -168,151 +169,30 @@ fn bears(headers: &HeaderMap, token: &Secret<String>) -> bool {
     given.ct_eq(token.expose().as_bytes()).into()
 }
 
+/// An error, as every other of the API.
 pub(super) fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
+    refused(status, code, message, None)
 }
 
-/// The journal could not be read: whoever asks can do nothing about it but wait.
-struct Unreadable(JournalError);
-
-impl From<JournalError> for Unreadable {
-    fn from(error: JournalError) -> Self {
-        Self(error)
-    }
+/// An error with what to do.
+pub(super) fn refused(status: StatusCode, code: &str, message: &str, next: Option<&str>) -> Response {
+    let error =
+        RefusalError { code: code.to_owned(), message: message.to_owned(), next: next.map(str::to_owned) };
+    (status, Json(Refusal { error })).into_response()
 }
 
-impl IntoResponse for Unreadable {
-    fn into_response(self) -> Response {
-        tracing::error!(error = %self.0, "the journal can't be read");
-        refusal(StatusCode::INTERNAL_SERVER_ERROR, "journal", &self.0.to_string())
-    }
-}
-
-fn no_run(id: i64) -> Response {
-    refusal(StatusCode::NOT_FOUND, "not-found", &format!("there is no run {id}"))
-}
-
-async fn home(State(server): State<Pipelines>) -> Result<Html<String>, Unreadable> {
-    let runs = server.journal.runs(&Which::Newest(RUNS))?;
-    let seen = server.seen.borrow().masked(&server.mask);
+async fn home(State(server): State<Pipelines>) -> Result<Html<String>, Refused> {
+    let runs = server.parts.journal.runs(&Which::Newest(RUNS))?;
+    let seen = server.seen.borrow().masked(&server.parts.mask);
     Ok(Html(pages::home(&server.project, &server.environment, &runs, &seen, Utc::now())))
 }
 
-async fn run_page(State(server): State<Pipelines>, Path(id): Path<i64>) -> Result<Response, Unreadable> {
-    let Some(run) = server.journal.run(RunId(id))? else { return Ok(no_run(id)) };
+async fn run_page(
+    State(server): State<Pipelines>,
+    StrictPath(id): StrictPath<i64>,
+) -> Result<Response, Refused> {
+    let run = server.parts.journal.run(RunId(id))?.ok_or(RequestError::NoRun(RunId(id)))?;
     Ok(Html(pages::run(&server.project, &server.environment, &run, Utc::now())).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Limit {
-    limit: Option<u32>,
-}
-
-async fn runs(
-    State(server): State<Pipelines>,
-    StrictQuery(query): StrictQuery<Limit>,
-) -> Result<Json<serde_json::Value>, Unreadable> {
-    let runs = server.journal.runs(&Which::Newest(query.limit.unwrap_or(RUNS).min(1000)))?;
-    Ok(Json(server.mask.json(json!({ "version": 1, "runs": runs }))))
-}
-
-async fn run(State(server): State<Pipelines>, Path(id): Path<i64>) -> Result<Response, Unreadable> {
-    Ok(match server.journal.run(RunId(id))? {
-        Some(run) => Json(server.mask.json(json!({ "version": 1, "run": run }))).into_response(),
-        None => no_run(id),
-    })
-}
-
-async fn snapshot(State(server): State<Pipelines>) -> Response {
-    let seen = server.seen.borrow().masked(&server.mask);
-    match (seen.snapshot, seen.lost) {
-        (Some((snapshot, _)), _) => Json(&*snapshot).into_response(),
-        (None, lost) => refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unreachable",
-            &lost.unwrap_or_else(|| "the cluster has not answered yet".to_owned()),
-        ),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct After {
-    after: Option<i64>,
-}
-
-/// The run's entries, from the beginning or after the last one that the reader has, and
-/// those to come; `end` when the run has ended. Entries are read as fast as they are
-/// taken, so a slow reader holds nobody up.
-async fn log(
-    State(server): State<Pipelines>,
-    Path(id): Path<i64>,
-    StrictQuery(query): StrictQuery<After>,
-    headers: HeaderMap,
-) -> Result<Response, Unreadable> {
-    let id = RunId(id);
-    if server.journal.run(id)?.is_none() {
-        return Ok(no_run(id.0));
-    }
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    let after = last.or(query.after).unwrap_or(0);
-    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(entries(server, id, after)).keep_alive(keep_alive).into_response())
-}
-
-struct Reading {
-    server: Pipelines,
-    run: RunId,
-    after: i64,
-    waiting: std::collections::VecDeque<Sent>,
-    changed: watch::Receiver<u64>,
-    ended: bool,
-}
-
-fn entries(server: Pipelines, run: RunId, after: i64) -> impl Stream<Item = Result<Sent, Infallible>> {
-    let changed = server.changed.subscribe();
-    let reading = Reading { server, run, after, waiting: Default::default(), changed, ended: false };
-    futures_util::stream::unfold(reading, |mut reading| async move {
-        loop {
-            if let Some(sent) = reading.waiting.pop_front() {
-                return Some((Ok(sent), reading));
-            }
-            if reading.ended {
-                return None;
-            }
-            if let Err(error) = reading.read() {
-                // The reader comes again, with the id of what it got last.
-                tracing::error!(%error, "the journal can't be read");
-                return None;
-            }
-            if reading.waiting.is_empty() {
-                tokio::select! {
-                    _ = reading.changed.changed() => {}
-                    () = tokio::time::sleep(LOOK) => {}
-                }
-            }
-        }
-    })
-}
-
-impl Reading {
-    fn read(&mut self) -> Result<(), JournalError> {
-        // Asked before the entries are read: an ended run gets no more of them.
-        let ended = self.server.journal.run(self.run)?.is_none_or(|run: Run| run.state.is_ended());
-        let entries = self.server.journal.entries(self.run, self.after, BATCH)?;
-        if entries.is_empty() && ended {
-            self.waiting.push_back(Sent::default().event("end").data("{}"));
-            self.ended = true;
-        }
-        for entry in entries {
-            self.after = entry.seq;
-            // An event is one JSON document on one line; what is inside it is escaped there.
-            let data = format!("{{\"at\":\"{}\",\"event\":{}}}", entry.at.to_rfc3339(), entry.event);
-            self.waiting.push_back(Sent::default().id(entry.seq.to_string()).data(data));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

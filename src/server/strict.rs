@@ -5,8 +5,9 @@
 //! checks that each of them does.
 
 use axum::Json;
+use axum::body::HttpBody as _;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,14 @@ use crate::port::cluster_wire::{ErrorBody, WireError};
 /// A JSON body.
 #[derive(Debug, Clone, Copy)]
 pub struct Strict<T>(pub T);
+
+/// A JSON body, or none at all.
+#[derive(Debug, Clone, Copy)]
+pub struct StrictOrDefault<T>(pub T);
+
+/// A part of the path.
+#[derive(Debug, Clone, Copy)]
+pub struct StrictPath<T>(pub T);
 
 /// A query.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +41,33 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Strict<T> {
                 let too_new = matches!(&rejection, JsonRejection::JsonDataError(_));
                 Err(refusal(rejection.status(), &rejection.body_text(), too_new))
             }
+        }
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for StrictOrDefault<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        Strict::from_request(request, state).await.map(|Strict(body)| Self(body))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for StrictPath<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(path)) => Ok(Self(path)),
+            // What can't be a name or a number is the name of nothing.
+            Err(_) => Err((
+                StatusCode::NOT_FOUND,
+                Json(ErrorBody { error: WireError::new("not-found", "there is no such path") }),
+            )
+                .into_response()),
         }
     }
 }
@@ -55,7 +91,7 @@ fn refusal(status: StatusCode, text: &str, too_new: bool) -> Response {
     if too_new && text.contains("unknown") {
         message.push_str(
             ". Nothing was changed. If the caller is a later version than this server, upgrade the server \
-             first: `fleetwright roll` replaces control machines",
+             first (control machines with `fleetwright roll`)",
         );
     }
     (status, Json(ErrorBody { error: WireError::new("invalid", message) })).into_response()

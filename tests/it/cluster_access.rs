@@ -45,9 +45,9 @@ fn what_people_do_is_recorded_and_what_they_may_not_do_is_refused() {
             ("www/health", "ok\n"),
         ],
     );
-    lab.ok(&["pipeline", "run", "web"]);
+    assert!(lab.pipeline(&["pipeline", "run", "web"]).status.success());
     lab.commit("A second version", &[("www/index.html", "two\n")]);
-    lab.ok(&["pipeline", "run", "web"]);
+    assert!(lab.pipeline(&["pipeline", "run", "web"]).status.success());
     lab.ok(&["rollback", "web"]);
     let snapshot = lab.snapshot().expect("a cluster");
     let worker = snapshot.machines.iter().find(|machine| machine.role == Role::Worker).expect("a worker");

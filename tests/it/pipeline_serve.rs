@@ -87,6 +87,27 @@ impl Site {
         Serve::start(self.command(&["serve", "--listen", "127.0.0.1:0"]))
     }
 
+    /// Starts `serve` before there is a commit; it does not look for one again.
+    fn serve_quietly(&self) -> Serve {
+        let path = self.folder.path().join("fleetwright.yaml");
+        let text = std::fs::read_to_string(&path).expect("the project").replace("poll: 1s", "poll: 1h");
+        std::fs::write(&path, text).expect("written");
+        let serve = self.serve();
+        while !serve
+            .said
+            .recv_timeout(Duration::from_secs(30))
+            .expect("it says more")
+            .contains("has no branch")
+        {}
+        serve
+    }
+
+    /// Starts a command that is waited for elsewhere.
+    fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started")
+    }
+
     pub fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         let output = self.command(arguments).output().expect("fleetwright can be run");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints UTF-8");
@@ -217,7 +238,11 @@ async fn a_server_killed_during_a_build_is_followed_by_another_and_the_run_ends_
     let (good, _, stderr) = site.run(&["serve", "--listen", "127.0.0.1:0"]);
     assert!(!good && stderr.contains("another `fleetwright serve` works for project `shop`"), "{stderr}");
     serve.kill();
-    assert_eq!(site.runs()[0]["state"], "running");
+    let (good, _, stderr) = site.run(&["pipeline", "list"]);
+    assert!(
+        !good && stderr.contains("does not answer") && stderr.contains("`fleetwright serve`"),
+        "{stderr}"
+    );
 
     let serve = site.serve();
     let run = site.wait_for("succeeded", |run| run["state"] == "succeeded");
@@ -275,6 +300,9 @@ async fn a_server_killed_during_a_build_is_followed_by_another_and_the_run_ends_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_by_hand_shows_what_happens_and_ends_with_its_status() {
     let site = Site::new();
+    let (good, _, stderr) = site.run(&["pipeline", "run", "web"]);
+    assert!(!good && stderr.contains("no pipeline server runs on this machine"), "{stderr}");
+    let serve = site.serve_quietly();
     site.origin.commit("first", &[("Dockerfile", b"FROM scratch\nCOPY . /srv\n"), ("a", b"1")]);
     let (good, stdout, stderr) = site.run(&["pipeline", "run", "web"]);
     assert!(good, "{stderr}");
@@ -295,6 +323,13 @@ async fn a_run_by_hand_shows_what_happens_and_ends_with_its_status() {
     assert!(!good && stderr.contains("✗ failed: Dockerfile:2: `RUN [\"/nothing\"]`: "), "{stderr}");
     let (good, _, stderr) = site.run(&["pipeline", "run", "wep"]);
     assert!(!good && stderr.contains("did you mean `web`?"), "{stderr}");
+    let (good, _, stderr) = site.run(&["pipeline", "run", "web", "--commit", "v9"]);
+    assert!(!good && stderr.contains("there is no") && stderr.contains("`v9`"), "{stderr}");
+    let (good, _, said) = site.run(&["pipeline", "list", "--state", "failed", "-o", "json"]);
+    assert!(good, "{said}");
+    serve.interrupt();
+    let (good, _, stderr) = site.run(&["pipeline", "list"]);
+    assert!(!good && stderr.contains("no pipeline server runs on this machine"), "{stderr}");
     let (good, _, stderr) = site.run(&["serve", "--listen", "0.0.0.0:0"]);
     assert!(!good && stderr.contains("FLEETWRIGHT_SERVE_TOKEN is not set"), "{stderr}");
     assert_eq!(site.cluster.deployments().len(), 1);
@@ -396,6 +431,104 @@ async fn a_run_that_ends_the_server_twice_is_quarantined_and_others_go_on() {
     assert!(good, "{stderr}");
     let states: Vec<_> = site.runs().iter().map(|run| run["state"].clone()).collect();
     assert_eq!(states, ["succeeded", "succeeded", "succeeded"]);
+}
+
+/// What a process printed on stderr, and whether it ended well.
+fn ended(process: Child) -> (bool, String) {
+    let output = process.wait_with_output().expect("it ends");
+    (output.status.success(), String::from_utf8(output.stderr).expect("it prints UTF-8"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_follows_its_run_through_a_restart_and_ctrl_c_cancels_the_run() {
+    let site = Site::new();
+    let serve = site.serve_quietly();
+    let dockerfile = slow(5);
+    site.origin.commit("slow", &[("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox())]);
+    let followed = site.start(&["pipeline", "run", "web"]);
+    site.wait_for("building", |run| step(run, 0) == "building");
+    serve.kill();
+    let serve = site.serve();
+    let (good, said) = ended(followed);
+    assert!(good, "{said}");
+    assert_eq!(said.matches("#1  queued by hand").count(), 1, "each line is printed once: {said}");
+    assert!(said.contains("went away; waiting for it (run 1 is not lost)"), "{said}");
+    assert!(said.contains("answers again") && said.contains("✓ succeeded"), "{said}");
+
+    let mark = format!("endless-{}", site.registry.port);
+    site.origin.commit("endless", &[("Dockerfile", endless(&mark).as_bytes()), ("busybox*", &busybox())]);
+    let followed = site.start(&["pipeline", "run", "web"]);
+    site.wait_for("building", |run| run["id"] == 2 && step(run, 0) == "building");
+    Command::new("kill").args(["-INT", &followed.id().to_string()]).status().expect("kill can be run");
+    let (good, said) = ended(followed);
+    assert!(!good && said.contains("cancelled by hand: stopped at the terminal"), "{said}");
+    assert_eq!(site.runs()[0]["state"], "cancelled");
+    let (good, _, stderr) = site.run(&["pipeline", "cancel", "2"]);
+    assert!(!good && stderr.contains("run 2 has ended: it is cancelled"), "{stderr}");
+    let limit = Instant::now() + Duration::from_secs(60);
+    while steps_with(&mark) > 0 {
+        assert!(Instant::now() < limit, "the step's container runs on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(serve);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_refuses_what_it_does_not_know() {
+    let site = Site::new();
+    let serve = site.serve_quietly();
+    let client = site.client();
+    let post = async |path: &str, body: &str| {
+        let request = client.post(format!("{}v1/{path}", serve.page)).body(body.to_owned());
+        let request = request.header("content-type", "application/json");
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        (status, response.json::<Value>().await.expect("JSON")["error"].clone())
+    };
+    for (path, body, status, word) in [
+        ("pipelines/web/runs", r#"{"commit": "a b"}"#, 422, "`commit` must be"),
+        ("pipelines/web/runs", r#"{"ref": "main"}"#, 422, "unknown field `ref`"),
+        ("pipelines/web/runs", r#"{"parameters": {"level": "full"}}"#, 422, "has no parameter `level`"),
+        ("pipelines/web/runs", "{", 400, "can't be accepted"),
+        ("pipelines/web/runs", "", 404, "there is no"),
+        ("pipelines/wep/runs", "{}", 404, "there is no pipeline `wep`"),
+        (
+            "runs/1/cancel",
+            r#"{"reason": "a\nb"}"#,
+            404,
+            "there is no run 1",
+        ),
+        ("runs/1/cancel", r#"{"force": true}"#, 422, "unknown field `force`"),
+        ("runs/1/retry", "{}", 404, "there is no run 1"),
+        ("runs/x/retry", "{}", 404, "there is no such path"),
+        ("pipelines", "{}", 405, "no such method"),
+    ] {
+        let (got, error) = post(path, body).await;
+        let message = error["message"].as_str().expect("a message");
+        assert!(got == status && message.contains(word), "{path} {body}: {got} {message}");
+    }
+    let large = format!(r#"{{"commit": "{}"}}"#, "x".repeat(100_000));
+    assert_eq!(post("pipelines/web/runs", &large).await.0, 413);
+    let get = async |path: &str| {
+        let response = client.get(format!("{}v1/{path}", serve.page)).send().await.expect("an answer");
+        (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
+    };
+    for path in [
+        "runs?limit=0",
+        "runs?limit=-1",
+        "runs?limit=1001",
+        "runs?state=odd",
+        "runs?pipeline=A%20B",
+        "runs?x=1",
+        "runs?before=0",
+    ] {
+        assert_eq!(get(path).await.0, 400, "{path}");
+    }
+    let (status, pipelines) = get("pipelines").await;
+    assert_eq!(status, 200);
+    assert_eq!(pipelines["pipelines"][0]["steps"], serde_json::json!(["build demo/web", "rollout web"]));
+    assert_eq!(pipelines["pipelines"][0]["branch"], "main");
+    assert_eq!(get("runs?pipeline=web&state=failed&limit=5").await.1["runs"], serde_json::json!([]));
 }
 
 /// Lists every file and folder that was left behind: they are their owner's alone.

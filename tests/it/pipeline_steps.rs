@@ -217,3 +217,191 @@ async fn a_step_is_tried_again_ends_at_its_timeout_and_is_cancelled() {
     nothing_left(&site).await;
     println!("gone {:.1} s after the request", asked.elapsed().as_secs_f64());
 }
+
+/// The steps of the tests below: each value of the matrix has a server beside it that only it reaches by that name.
+const WITH_EVERYTHING: &str = r#"    - run:
+        name: test
+        image: demo/web
+        matrix: {part: [one, two]}
+        services:
+          peer:
+            image: demo/web
+            command: [sh, -c, "mkdir /srv; echo served for ${matrix.part} > /srv/part; exec httpd -f -p 8000 -h /srv"]
+            health: {http: /part, port: 8000}
+        caches: [{path: /cache, key: greeting}, /var/lib/tools/]
+        artifacts: ["out/**", nothing/here]
+        reports: ["report/*.xml"]
+        command: |
+          wget -q -O - http://peer:8000/part
+          echo "key: $(cat /cache/${matrix.part} 2>/dev/null), all: $(cat /var/lib/tools/${matrix.part} 2>/dev/null)"
+          echo "of $FLEETWRIGHT_RUN" | tee /cache/${matrix.part} > /var/lib/tools/${matrix.part}
+          echo "mode: $(stat -c %a /cache)"
+          mkdir -p out/deep report
+          echo "by ${matrix.part}" > out/deep/${matrix.part}
+          ln -sf /etc/passwd out/link
+          cp ${matrix.part}.xml report/${matrix.part}.xml
+          test ! -e broken
+    - run: {name: tell, image: demo/web, when: failure, command: "echo it has $FLEETWRIGHT_RESULT"}
+    - run: {name: tidy, image: demo/web, when: always, command: "echo tidied after $FLEETWRIGHT_RESULT"}
+    - run: {name: release, image: demo/web, when: {tags: [v*]}, command: "exit 1"}
+"#;
+
+const GOOD_REPORT: &[u8] = b"<testsuite><testcase classname='cart' name='adds'/><testcase name='x'/></testsuite>";
+const BAD_REPORT: &[u8] = b"<testsuite><testcase classname='cart' name='adds'>\
+    <failure message='expected 1, got 2'/></testcase><testcase name='x'><skipped/></testcase></testsuite>";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_have_companions_caches_reports_and_files_that_are_kept() {
+    let site = site(WITH_EVERYTHING);
+    let files: [(&str, &[u8]); 3] =
+        [("greeting", b"hello"), ("one.xml", GOOD_REPORT), ("two.xml", GOOD_REPORT)];
+    commit(&site, "good", &files);
+    let serve = site.serve();
+    let ended = |id: i64| move |run: &Value| run["id"] == id && run["ended"] != Value::Null;
+    let run = site.wait_for("ended", ended(1));
+    let mut printed = lines(&site, &serve.page, 1).await;
+    printed.sort();
+    assert_eq!(run["state"], "succeeded", "{run:#?} {printed:#?}");
+    let first = [
+        "key: , all: ",
+        "key: , all: ",
+        "mode: 777",
+        "mode: 777",
+        "no file of the workspace fits `nothing/here`",
+        "no file of the workspace fits `nothing/here`",
+        "served for one",
+        "served for two",
+        "tidied after succeeded",
+    ];
+    assert_eq!(printed, first);
+    let step = |run: &Value, name: &str| {
+        let steps = run["steps"].as_array().expect("a list");
+        steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("{name} in {steps:#?}")).clone()
+    };
+    assert_eq!(step(&run, "run test (part one)")["tests"]["tests"], 4, "both reports are in the workspace by then");
+    for name in ["run tell", "run release"] {
+        assert_eq!(step(&run, name)["state"]["is"], "skipped", "{name}");
+    }
+
+    // What is kept outlives the run, links are not followed, and nothing outside is given out.
+    let (good, listed, stderr) = site.run(&["pipeline", "files", "1", "test (part two)", "-o", "json"]);
+    assert!(good, "{stderr}");
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let paths: Vec<&str> =
+        listed["files"].as_array().expect("a list").iter().filter_map(|file| file["path"].as_str()).collect();
+    assert!(paths.contains(&"out/deep/two") && paths.contains(&"report/two.xml"), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.contains("link")), "{paths:?}");
+    let (good, said, stderr) = site.run(&["pipeline", "files", "1", "--into", "fetched"]);
+    assert!(good, "{said}{stderr}");
+    let fetched = site.folder.path().join("fetched/run-test-(part-two)/out/deep/two");
+    assert_eq!(std::fs::read_to_string(fetched).expect("it is there"), "by two\n");
+    let outside = format!("{}v1/runs/1/files/run%20test%20(part%20two)/..%2f..%2fjournal.sqlite", serve.page);
+    assert_eq!(site.client().get(outside).send().await.expect("an answer").status(), 404);
+
+    // The same key has the same cache; tests that fail are named; what is for failures runs.
+    commit(&site, "bad", &[("greeting", b"hello"), ("one.xml", BAD_REPORT), ("two.xml", BAD_REPORT), ("broken", b"x")]);
+    let run = site.wait_for("failed", ended(2));
+    let printed = lines(&site, &serve.page, 2).await;
+    assert_eq!(run["state"], "failed", "{run:#?} {printed:#?}");
+    assert_eq!(printed.iter().filter(|line| *line == "key: of 1, all: of 1").count(), 2, "{printed:?}");
+    assert!(printed.ends_with(&["it has failed".to_owned(), "tidied after failed".to_owned()]), "{printed:?}");
+    let reason = run["reason"].as_str().expect("a reason");
+    assert!(reason.contains("tests failed: cart.adds"), "{reason}");
+    let (_, shown, _) = site.run(&["pipeline", "show", "2"]);
+    assert!(shown.contains("✗ cart.adds") && shown.contains("expected 1, got 2"), "{shown}");
+
+    // Another key is another cache, and the one without a key is still the same.
+    commit(&site, "new key", &[&files[1..], &[("greeting", b"good day" as &[u8])]].concat());
+    site.wait_for("succeeded", ended(3));
+    let printed = lines(&site, &serve.page, 3).await;
+    assert_eq!(printed.iter().filter(|line| *line == "key: , all: of 2").count(), 2, "{printed:?}");
+    nothing_left(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companion_that_ends_or_stays_unhealthy_fails_the_step_with_its_last_words() {
+    let site = site(
+        r#"    - run:
+        name: test
+        image: demo/web
+        services:
+          db: {image: demo/web, command: [sh, -c, "echo no space left; exit 3"], health: {tcp: 8000}}
+        command: echo never
+"#,
+    );
+    commit(&site, "one", &[]);
+    let serve = site.serve();
+    let run = site.wait_for("failed", |run| run["state"] == "failed");
+    assert_eq!(run["reason"], "run test: `db`, which runs beside it, has ended with exit status 3");
+    assert_eq!(lines(&site, &serve.page, 1).await, ["db: no space left"]);
+    nothing_left(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_waits_for_an_answer_whoever_works_on_it_and_no_means_no() {
+    let site = site("    - approve: {name: production, message: Ship it?, role: admin}\n");
+    let commit_id = commit(&site, "one", &[]);
+    let asks = |run: &Value| run["steps"][1]["state"]["is"] == "asking";
+    let serve = site.serve();
+    site.wait_for("asked", asks);
+    assert_eq!(site.cluster.deployments().len(), 0);
+    serve.kill();
+    let serve = site.serve();
+    let run = site.wait_for("still asked", asks);
+    let (good, shown, stderr) = site.run(&["pipeline", "show", "1"]);
+    assert!(good, "{stderr}");
+    for part in ["Ship it?", &commit_id[..7], "demo/web", "then         rollout web", "pipeline approve 1"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+
+    // What was shown must be what is asked.
+    let post = async |body: Value| {
+        let url = format!("{}v1/runs/1/answer", serve.page);
+        let answer = site.client().post(url).json(&body).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+    };
+    let (status, refusal) = post(serde_json::json!({ "approved": true, "shown": "something else" })).await;
+    assert_eq!((status, &refusal["error"]["code"]), (409, &Value::from("moved")));
+    let shown = &run["steps"][1]["state"]["shown"];
+    let (status, answer) = post(serde_json::json!({ "approved": true, "shown": shown })).await;
+    assert_eq!((status, &answer["step"]), (200, &Value::from("approve production")), "{answer}");
+    let run = site.wait_for("succeeded", |run| run["state"] == "succeeded");
+    assert!(run["steps"][1]["state"]["result"]["approved"]["by"].is_string(), "{run:#?}");
+    assert_eq!(site.cluster.deployments().len(), 1);
+
+    commit(&site, "two", &[]);
+    site.wait_for("asked again", |run| run["id"] == 2 && asks(run));
+    let (good, said, stderr) = site.run(&["pipeline", "reject", "2"]);
+    assert!(good, "{said}{stderr}");
+    let run = site.wait_for("failed", |run| run["id"] == 2 && run["state"] == "failed");
+    assert!(run["reason"].as_str().is_some_and(|reason| reason.ends_with("has said no")), "{run:#?}");
+    assert_eq!(site.cluster.deployments().len(), 1);
+    let (good, _, stderr) = site.run(&["pipeline", "approve", "2", "-y"]);
+    assert!(!good && stderr.contains("no step of run 2 waits for an answer"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_given_parameters_and_refuses_those_that_do_not_fit() {
+    let site = site("    - run: {name: say, image: demo/web, command: 'echo \"$VERSION for $TARGET at $FLEETWRIGHT_BRANCH\"'}\n");
+    let path = site.folder.path().join("pipelines/web.yaml");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let parameters = "  on: {}\n  parameters:\n    VERSION: {type: number}\n    TARGET: {choices: [staging, production], default: staging}\n";
+    std::fs::write(&path, text.replace("  steps:", &format!("{parameters}  steps:"))).expect("written");
+    commit(&site, "one", &[]);
+    let serve = site.serve();
+    for (given, reason) in [
+        (vec![], "parameter `VERSION` has no default, and must be given"),
+        (vec!["--set", "VERSION=x"], "parameter `VERSION`: `x` is not a whole number"),
+        (vec!["--set", "VERSION=2", "--set", "TARGET=x"], "is not one of `staging`, `production`"),
+        (vec!["--set", "VERSION=2", "--set", "OTHER=x"], "there is no parameter `OTHER`"),
+        (vec!["--set", "VERSION"], "`--set VERSION` has no `=`"),
+    ] {
+        let (good, _, stderr) = site.run(&[&["pipeline", "run", "web"], &given[..]].concat());
+        assert!(!good && stderr.contains(reason), "{given:?}: {stderr}");
+    }
+    assert_eq!(site.runs().len(), 0, "a push starts nothing here");
+    let (good, _, stderr) = site.run(&["pipeline", "run", "web", "--set", "VERSION=2"]);
+    assert!(good, "{stderr}");
+    assert_eq!(lines(&site, &serve.page, 1).await, ["2 for staging at main"]);
+    assert_eq!(site.runs()[0]["parameters"]["VERSION"], "2");
+}

@@ -28,9 +28,9 @@ fn secrets_are_nowhere_to_be_read() {
             ("www/health", "ok\n"),
         ],
     );
-    let run = lab.run(&["pipeline", "run", "web"]);
+    let run = lab.pipeline(&["pipeline", "run", "web"]);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let events = lab.run(&["pipeline", "run", "web", "--output", "json"]);
+    let events = lab.pipeline(&["pipeline", "run", "web", "--output", "json"]);
 
     let mut places = vec![
         Place("the output of a run".into(), [run.stdout, run.stderr].concat()),

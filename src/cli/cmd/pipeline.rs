@@ -1,38 +1,40 @@
-//! `fleetwright pipeline`.
+//! `fleetwright pipeline`: everything through the API of the pipeline server.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::Utc;
-use serde_json::json;
-use tokio::sync::watch;
+use chrono::{DateTime, Utc};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
+use crate::adapter::pipeline_api::{ApiError, Message, PipelineApi};
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
-use crate::cli::pipelines::{self, Workshop, journal_failure};
+use crate::cli::pipeline_server::{Finder, failure};
 use crate::cli::stacks::signals;
-use crate::driver::pipeline::config::source;
-use crate::driver::pipeline::queue::{self, Cancelled, enqueue, work_until};
-use crate::driver::pipeline::run::{Wish, clear};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
-use crate::model::git_ref::GitRef;
-use crate::model::name::PipelineName;
-use crate::model::run::{RunId, RunState, Trigger};
-use crate::plan::run::Ending;
-use crate::port::journal::{Journal, JournalError, NewRun, Which};
-use crate::source::suggest;
+use crate::model::run::{Run, RunId, RunState};
+use crate::port::pipeline_wire::{CancelRequest, CancelledAnswer, QueuedAnswer, RunRequest};
 use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 
+mod steps;
+
 /// Runs a pipeline by hand, lists and cancels runs, shows what they print, or tries one again
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Runs share one journal with `fleetwright serve`. Runs of one pipeline go one after the other,
-whichever command started them; a run that a killed process left is gone on with.
+These commands ask the pipeline server: the one at `server` of the environment in fleetwright.yaml,
+or else the `fleetwright serve` that runs on this machine for the environment. The token is
+FLEETWRIGHT_SERVE_TOKEN; on the server's machine, its owner needs none.
+
+Runs of one pipeline go one after the other. `run` and `retry` follow their run until it has ended,
+also when the server stops and is started again meanwhile. Ctrl-C cancels the run.
 
 A run whose process ended twice without finishing a step is quarantined: others go on, and it waits
 for `pipeline retry`.
@@ -40,11 +42,15 @@ for `pipeline retry`.
 Examples:
   fleetwright pipeline run web                     the head of its branch
   fleetwright pipeline run web --commit v1.2       a tag, a branch or a commit
+  fleetwright pipeline run web --set VERSION=2     with a parameter
+  fleetwright pipeline show 7                      its steps, the tests that failed, what it asks
+  fleetwright pipeline approve 7                   shows what would be done, asks, and lets it go on
+  fleetwright pipeline files 7 --into out          what its steps have kept
   fleetwright pipeline retry 7                     a run that was quarantined, or one that failed, as a new run
   fleetwright pipeline logs 7                      what its steps have printed
   fleetwright pipeline logs 7 test --follow        of the step `test` alone, as it comes
-  fleetwright pipeline cancel 7                    a run that waits, or that another process works on
-  fleetwright pipeline list
+  fleetwright pipeline cancel 7                    a run that waits, or that is under way
+  fleetwright pipeline list --state failed
   fleetwright pipeline list -o json")]
 pub struct Args {
     #[command(subcommand)]
@@ -60,6 +66,48 @@ enum Action {
         /// The commit, branch or tag; by default the head of the watched branch
         #[arg(long, value_name = "REF")]
         commit: Option<String>,
+        /// A parameter of the pipeline; may be given several times
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        parameters: Vec<String>,
+    },
+    /// Shows a run: its steps, what its tests have shown, what it asks
+    Show {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+    },
+    /// Approves what a run asks, once it has been shown
+    Approve {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+        /// The step, where several ask
+        #[arg(value_name = "STEP")]
+        step: Option<String>,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Says no to what a run asks: the step fails
+    Reject {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+        /// The step, where several ask
+        #[arg(value_name = "STEP")]
+        step: Option<String>,
+    },
+    /// Lists the files that a run has kept, or fetches them
+    Files {
+        /// The run's number
+        #[arg(value_name = "RUN")]
+        run: i64,
+        /// The step; all by default
+        #[arg(value_name = "STEP")]
+        step: Option<String>,
+        /// Fetch them into this folder, each step's into its own
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
     },
     /// Tries a run again, and shows what happens, until it has ended: a quarantined one where it stopped, any other as a
     /// new run of its commit
@@ -73,6 +121,9 @@ enum Action {
         /// The run's number
         #[arg(value_name = "RUN")]
         run: i64,
+        /// Why, in one line; shown with the run
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Shows what the steps of a run have printed
     Logs {
@@ -89,265 +140,284 @@ enum Action {
     /// Lists the last runs, newest first
     List {
         /// How many
-        #[arg(long, value_name = "N", default_value_t = 20)]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
+        /// Only runs of this pipeline
+        #[arg(long, value_name = "NAME")]
+        pipeline: Option<String>,
+        /// Only runs in this state, such as `failed`
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
     },
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.action {
-        Action::Run { name, commit } => run_by_hand(context, &name, commit.as_deref()).await,
+        Action::Run { name, commit, parameters } => run_by_hand(context, &name, commit, parameters).await,
+        Action::Show { run } => steps::show(context, RunId(run)).await,
+        Action::Approve { run, step, yes } => steps::approve(context, RunId(run), step, yes).await,
+        Action::Reject { run, step } => steps::reject(context, RunId(run), step).await,
+        Action::Files { run, step, into } => steps::files(context, RunId(run), step.as_deref(), into).await,
         Action::Retry { run } => retry(context, RunId(run)).await,
-        Action::Cancel { run } => cancel(context, RunId(run)).await,
+        Action::Cancel { run, reason } => cancel(context, RunId(run), reason).await,
         Action::Logs { run, step, follow } => logs(context, RunId(run), step.as_deref(), follow).await,
-        Action::List { limit } => list(context, limit),
+        Action::List { limit, pipeline, state } => list(context, limit, pipeline, state).await,
     }
 }
 
-fn list(context: &Context, limit: u32) -> Result<Done, Failure> {
-    let journal = pipelines::journal(context)?;
-    let runs = journal.runs(&Which::Newest(limit)).map_err(|error| journal_failure(&error))?;
+async fn list(
+    context: &Context,
+    limit: u32,
+    pipeline: Option<String>,
+    state: Option<String>,
+) -> Result<Done, Failure> {
+    let api = Finder::new(context)?.find(context)?;
+    let mut query = vec![("limit", limit.to_string())];
+    query.extend(pipeline.map(|name| ("pipeline", name)));
+    query.extend(state.map(|state| ("state", state)));
+    let answer = api.get("runs", &query).await.map_err(|error| failure(&error))?;
     if context.json() {
-        view::json::document(&json!({ "version": 1, "runs": runs }));
+        view::json::document(&json!({ "version": 1, "runs": answer["runs"] }));
     } else {
+        let runs: Vec<Run> = understood(&api, answer["runs"].clone())?;
         print!("{}", view::pipeline::list(&runs, Utc::now()));
     }
     Ok(Done::Ok)
 }
 
-/// How often the journal is read again for new lines.
-const LOOK: Duration = Duration::from_millis(300);
+fn understood<T: serde::de::DeserializeOwned>(api: &PipelineApi, answer: Value) -> Result<T, Failure> {
+    serde_json::from_value(answer).map_err(|error| failure(&api.unreadable(error.to_string())))
+}
+
+async fn run_by_hand(
+    context: &Context,
+    name: &str,
+    commit: Option<String>,
+    given: Vec<String>,
+) -> Result<Done, Failure> {
+    let mut parameters = BTreeMap::new();
+    for text in given {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(Failure::usage(
+                format!("`--set {text}` has no `=`"),
+                format!("write `--set {text}=VALUE`"),
+            ));
+        };
+        parameters.insert(name.to_owned(), value.to_owned());
+    }
+    context.may_change(&format!("fleetwright pipeline run {name}"))?;
+    let finder = Finder::new(context)?;
+    let api = finder.find(context)?;
+    let request = RunRequest { commit, parameters };
+    let path = format!("pipelines/{}/runs", escaped(name));
+    let answer = api.post(&path, &request).await.map_err(|error| failure(&error))?;
+    let queued: QueuedAnswer = understood(&api, answer)?;
+    follow(context, &finder, queued.run).await
+}
+
+/// Releases a run from quarantine, or makes a new run of the same commit.
+async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
+    context.may_change(&format!("fleetwright pipeline retry {id}"))?;
+    let finder = Finder::new(context)?;
+    let api = finder.find(context)?;
+    let answer = api.post(&format!("runs/{id}/retry"), &json!({})).await.map_err(|error| failure(&error))?;
+    let queued: QueuedAnswer = understood(&api, answer)?;
+    follow(context, &finder, queued.run).await
+}
+
+/// Ends a run, whether it waits or is under way.
+async fn cancel(context: &Context, id: RunId, reason: Option<String>) -> Result<Done, Failure> {
+    context.may_change(&format!("fleetwright pipeline cancel {id}"))?;
+    let api = Finder::new(context)?.find(context)?;
+    let cancelled = ask_to_cancel(&api, id, reason).await.map_err(|error| failure(&error))?;
+    let rolls_out = cancelled.rollout_continues;
+    if context.json() {
+        view::json::document(
+            &json!({ "version": 1, "run": id, "state": "cancelled", "rollout_continues": rolls_out }),
+        );
+    } else if rolls_out {
+        println!(
+            "Run {id} is cancelled. Its rollout continues in the cluster; `fleetwright status` shows it."
+        );
+    } else {
+        println!("Run {id} is cancelled.");
+    }
+    Ok(Done::Ok)
+}
+
+async fn ask_to_cancel(
+    api: &PipelineApi,
+    id: RunId,
+    reason: Option<String>,
+) -> Result<CancelledAnswer, ApiError> {
+    let answer = api.post(&format!("runs/{id}/cancel"), &CancelRequest { reason }).await?;
+    serde_json::from_value(answer).map_err(|error| api.unreadable(error.to_string()))
+}
+
+/// A name as a part of a path.
+fn escaped(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    name.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// How a stream ended.
+enum StreamEnd {
+    /// The run has ended.
+    Run,
+    /// A signal came.
+    Stopped,
+    /// The reader wants no more.
+    Closed,
+}
+
+/// How long a server that went away is left alone before it is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Reads a run's log after `seen` until the run ends, whatever happens to the server meanwhile.
+async fn read(
+    context: &Context,
+    finder: &Finder,
+    (id, step): (RunId, Option<&str>),
+    seen: &mut i64,
+    stop: &CancellationToken,
+    show: &mut dyn FnMut(&Message) -> bool,
+) -> Result<StreamEnd, Failure> {
+    let mut away = false;
+    loop {
+        let connected = async {
+            let api = finder.find(context)?;
+            api.log(id, step, *seen)
+                .await
+                .map_err(|error| match error {
+                    ApiError::Unreachable { .. } => None,
+                    error => Some(failure(&error)),
+                })
+                .map_or_else(|failed| failed.map_or(Ok(None), Err), |stream| Ok(Some(stream)))
+        };
+        let stream = tokio::select! {
+            stream = connected => stream,
+            () = stop.cancelled() => return Ok(StreamEnd::Stopped),
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            // Between two servers there may be no file that says where it is.
+            Err(Failure::Failed { .. }) if away => None,
+            Err(failed) => return Err(failed),
+        };
+        if let Some(mut stream) = stream {
+            if away {
+                eprintln!("the pipeline server answers again");
+                away = false;
+            }
+            loop {
+                let message = tokio::select! {
+                    message = stream.next() => message,
+                    () = stop.cancelled() => return Ok(StreamEnd::Stopped),
+                };
+                match message {
+                    Some(Ok(message)) if message.end => return Ok(StreamEnd::Run),
+                    Some(Ok(message)) => {
+                        *seen = message.id.unwrap_or(*seen);
+                        if !show(&message) {
+                            return Ok(StreamEnd::Closed);
+                        }
+                    }
+                    Some(Err(ApiError::Unreachable { .. })) | None => break,
+                    Some(Err(error)) => return Err(failure(&error)),
+                }
+            }
+        }
+        if !away {
+            eprintln!("the pipeline server went away; waiting for it (run {id} is not lost)");
+            away = true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(StreamEnd::Stopped),
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// An entry of a run's log.
+#[derive(Deserialize)]
+struct Logged {
+    at: DateTime<Utc>,
+    event: PipelineEvent,
+}
+
+/// Shows what happens to a run until it has ended. The first signal cancels it.
+async fn follow(context: &Context, finder: &Finder, id: RunId) -> Result<Done, Failure> {
+    let mut lines = Lines::new(Paint(context.colour_err));
+    let is_json = context.json();
+    let mut state = None;
+    let mut show = |message: &Message| {
+        let Ok(Logged { at, event }) = serde_json::from_str(&message.data) else { return true };
+        if let PipelineEvent::Finished { state: ended, .. } = &event {
+            state = Some(*ended);
+        }
+        if is_json {
+            let event = Event { version: EVENT_VERSION, at, kind: EventKind::Pipeline(event) };
+            view::json::line(&serde_json::to_value(event).unwrap_or_default());
+        } else if let Some(line) = lines.line(&event) {
+            eprintln!("{line}");
+        }
+        true
+    };
+    let mut seen = 0;
+    let stop = signals();
+    if let StreamEnd::Stopped = read(context, finder, (id, None), &mut seen, &stop, &mut show).await? {
+        let left = || Failure::Interrupted {
+            left: format!("run {id} continues on the server; `fleetwright pipeline cancel {id}` ends it"),
+        };
+        let api = finder.find(context).map_err(|_| left())?;
+        match ask_to_cancel(&api, id, Some("stopped at the terminal".to_owned())).await {
+            // It ended on its own just before.
+            Ok(_) | Err(ApiError::Refused { status: 409, .. }) => {}
+            Err(ApiError::Unreachable { .. }) => return Err(left()),
+            Err(error) => return Err(failure(&error)),
+        }
+        read(context, finder, (id, None), &mut seen, &CancellationToken::new(), &mut show).await?;
+    }
+    match state {
+        Some(RunState::Succeeded) => Ok(Done::Ok),
+        _ => Err(Failure::Reported),
+    }
+}
 
 /// Prints the lines of a run's steps.
 async fn logs(context: &Context, id: RunId, step: Option<&str>, follow: bool) -> Result<Done, Failure> {
-    let journal = pipelines::journal(context)?;
-    let failed = |error| journal_failure(&error);
-    let Some(run) = journal.run(id).map_err(failed)? else { return Err(no_run(id)) };
-    let names: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
-    // `test` is `run test`, where nothing else is called so.
-    let is_meant = |name: &str| {
-        step.is_none_or(|step| name == step || name.split_once(' ').is_some_and(|(_, short)| short == step))
-    };
-    if let Some(step) = step.filter(|_| !names.iter().any(|name| is_meant(name))) {
-        let short = names.iter().filter_map(|name| Some(name.split_once(' ')?.1));
-        let next = match suggest(step, short.chain(names.iter().copied())) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => "it has not begun; `fleetwright pipeline list` shows it".to_owned(),
-            None => format!("it has `{}`", names.join("`, `")),
+    let finder = Finder::new(context)?;
+    let is_json = context.json();
+    let mut show = |message: &Message| {
+        let Ok(Logged { at, event: PipelineEvent::Log { step: of, text, .. } }) =
+            serde_json::from_str(&message.data)
+        else {
+            return true;
         };
-        return Err(Failure::usage(format!("run {id} has no step `{step}`"), next));
-    }
-    let stop = signals();
+        let line = if is_json {
+            json!({ "version": 1, "at": at, "step": of, "line": text }).to_string()
+        } else if step.is_some() {
+            text
+        } else {
+            format!("{of} | {text}")
+        };
+        view::out::try_stdout(&format!("{line}\n")).is_ok()
+    };
     let mut seen = 0;
-    loop {
-        // Asked before the entries are read: an ended run gets no more of them.
-        let ended = journal.run(id).map_err(failed)?.is_none_or(|run| run.state.is_ended());
-        loop {
-            let entries = journal.entries(id, seen, 500).map_err(failed)?;
-            let Some(last) = entries.last() else { break };
-            seen = last.seq;
-            for entry in entries {
-                let Ok(PipelineEvent::Log { step: of, text, .. }) = serde_json::from_str(&entry.event) else {
-                    continue;
-                };
-                if !is_meant(&of) {
-                    continue;
-                }
-                let line = if context.json() {
-                    json!({ "version": 1, "at": entry.at, "step": of, "line": text }).to_string()
-                } else if step.is_some() {
-                    text
-                } else {
-                    format!("{of} | {text}")
-                };
-                if view::out::try_stdout(&format!("{line}\n")).is_err() {
-                    return Ok(Done::Ok);
-                }
-            }
-        }
-        if ended || !follow {
-            return Ok(Done::Ok);
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(Done::Ok),
-            () = tokio::time::sleep(LOOK) => {}
+    if follow {
+        read(context, &finder, (id, step), &mut seen, &signals(), &mut show).await?;
+        return Ok(Done::Ok);
+    }
+    let api = finder.find(context)?;
+    let mut stream = api.log_so_far(id, step).await.map_err(|error| failure(&error))?;
+    while let Some(message) = stream.next().await {
+        let message = message.map_err(|error| failure(&error))?;
+        if message.end || !show(&message) {
+            break;
         }
     }
-}
-
-fn no_run(id: RunId) -> Failure {
-    Failure::usage(format!("there is no run {id}"), "`fleetwright pipeline list` shows what there is")
-}
-
-async fn run_by_hand(context: &Context, name: &str, commit: Option<&str>) -> Result<Done, Failure> {
-    let shop = Workshop::open(context, &format!("fleetwright pipeline run {name}")).await?;
-    let names: Vec<&str> = shop.repository.pipelines.iter().map(|known| known.name.as_str()).collect();
-    let found = shop.repository.pipelines.iter().find(|known| known.name.as_str() == name);
-    let Some(pipeline) = found else {
-        let next = match suggest(name, names.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => "add a file to pipelines/".to_owned(),
-            None => format!("pipelines/ has `{}`", names.join("`, `")),
-        };
-        return Err(Failure::usage(format!("there is no pipeline `{name}`"), next));
-    };
-    let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
-        .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and try again"))?;
-    let git_failure = |error: crate::port::git::GitError| {
-        Failure::failed(error.to_string(), "see that `git` itself can reach the repository, and what it has")
-    };
-    shop.parts.git.fetch(&source, &[]).await.map_err(git_failure)?;
-    let branch = format!("refs/heads/{}", source.branch);
-    let is_head = commit.is_none();
-    let commit = shop.parts.git.commit(&source.name, commit.unwrap_or(&branch)).await.map_err(git_failure)?;
-    let new = NewRun {
-        pipeline: pipeline.name.clone(),
-        repository: source.name.clone(),
-        commit: commit.id,
-        subject: commit.subject,
-        trigger: Trigger::Hand,
-        reference: is_head.then(|| GitRef::branch(&source.branch)),
-        parameters: BTreeMap::new(),
-        asked_by: None,
-    };
-    let learnt = shop.parts.learn().await;
-    learnt.map_err(|problem| {
-        Failure::failed(problem.reason, "see that the registry's credentials can be read")
-    })?;
-    let id = enqueue(&shop.parts, &new).map_err(|error| journal_failure(&error))?;
-    ended(work_and_show(context, &shop, &pipeline.name, id).await?, id)
-}
-
-/// Releases a run from quarantine and works on it, or makes a new run of the same commit.
-async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
-    let shop = Workshop::open(context, &format!("fleetwright pipeline retry {id}")).await?;
-    let failure = |error| journal_failure(&error);
-    let Some(run) = shop.parts.journal.run(id).map_err(failure)? else { return Err(no_run(id)) };
-    if queue::retry(&shop.parts, id).map_err(failure)? {
-        return ended(work_and_show(context, &shop, &run.pipeline, id).await?, id);
-    }
-    if !run.state.is_ended() {
-        return Err(Failure::usage(
-            format!("run {id} is {}, and only one that has ended is tried again", run.state.word()),
-            format!("`fleetwright pipeline cancel {id}` ends it"),
-        ));
-    }
-    let learnt = shop.parts.learn().await;
-    learnt.map_err(|problem| {
-        Failure::failed(problem.reason, "see that the registry's credentials can be read")
-    })?;
-    let again = NewRun {
-        pipeline: run.pipeline.clone(),
-        repository: run.repository,
-        commit: run.commit,
-        subject: run.subject,
-        trigger: Trigger::Hand,
-        reference: run.reference,
-        parameters: run.parameters,
-        asked_by: None,
-    };
-    let id = enqueue(&shop.parts, &again).map_err(failure)?;
-    ended(work_and_show(context, &shop, &run.pipeline, id).await?, id)
-}
-
-/// Ends a run, whoever works on it.
-async fn cancel(context: &Context, id: RunId) -> Result<Done, Failure> {
-    let shop = Workshop::open(context, &format!("fleetwright pipeline cancel {id}")).await?;
-    match queue::cancel(&shop.parts, id, "cancelled by hand").map_err(|error| journal_failure(&error))? {
-        Cancelled::Unknown => Err(no_run(id)),
-        Cancelled::Ended(state) => Err(Failure::failed(
-            format!("run {id} had ended before: it is {}", state.word()),
-            "`fleetwright pipeline list` shows the others",
-        )),
-        Cancelled::Done { rolls_out } => {
-            // Where no server works on it, nobody else stops its commands.
-            if let Some(run) = shop.parts.journal.run(id).map_err(|error| journal_failure(&error))? {
-                clear(&shop.parts, &run).await;
-            }
-            if context.json() {
-                view::json::document(
-                    &json!({ "version": 1, "run": id, "state": "cancelled", "rollout_continues": rolls_out }),
-                );
-            } else if rolls_out {
-                println!(
-                    "Run {id} is cancelled. Its rollout continues in the cluster; `fleetwright status` shows it."
-                );
-            } else {
-                println!("Run {id} is cancelled.");
-            }
-            Ok(Done::Ok)
-        }
-    }
-}
-
-fn ended(ending: Ending, id: RunId) -> Result<Done, Failure> {
-    match ending {
-        Ending::Ended(RunState::Succeeded) => Ok(Done::Ok),
-        Ending::Ended(_) => Err(Failure::Reported),
-        Ending::Left => Err(Failure::Interrupted {
-            left: format!(
-                "run {id} goes on where another process works on it; see `fleetwright pipeline list`"
-            ),
-        }),
-    }
-}
-
-/// Works on the run, or waits for who does, and prints what the journal gets.
-async fn work_and_show(
-    context: &Context,
-    shop: &Workshop,
-    pipeline: &PipelineName,
-    id: RunId,
-) -> Result<Ending, Failure> {
-    let stop = signals();
-    let (wish, wished) = watch::channel(Wish::GoOn);
-    let parts = &shop.parts;
-    let configure = Arc::clone(&shop.configure);
-    let work = work_until(parts, &*configure, pipeline, id, wished);
-    tokio::pin!(work);
-    let mut show = Show { lines: Lines::new(Paint(context.colour_err)), json: context.json(), seen: 0 };
-    let mut asked = false;
-    let mut changed = parts.changed.subscribe();
-    let ending = loop {
-        tokio::select! {
-            ending = &mut work => break ending,
-            () = stop.cancelled(), if !asked => {
-                asked = true;
-                let _ = wish.send(Wish::Cancel { run: id, reason: "stopped by hand".into() });
-            }
-            _ = changed.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
-        }
-        show.catch_up(&*parts.journal, id).map_err(|error| journal_failure(&error))?;
-    };
-    show.catch_up(&*parts.journal, id).map_err(|error| journal_failure(&error))?;
-    ending.map_err(|error| journal_failure(&error))
-}
-
-/// Prints a run's entries as they come.
-struct Show {
-    lines: Lines,
-    json: bool,
-    seen: i64,
-}
-
-impl Show {
-    fn catch_up(&mut self, journal: &dyn Journal, run: RunId) -> Result<(), JournalError> {
-        loop {
-            let entries = journal.entries(run, self.seen, 500)?;
-            let Some(last) = entries.last() else { return Ok(()) };
-            self.seen = last.seq;
-            for entry in entries {
-                let Ok(event) = serde_json::from_str::<PipelineEvent>(&entry.event) else { continue };
-                if self.json {
-                    let kind = EventKind::Pipeline(event);
-                    let event = Event { version: EVENT_VERSION, at: entry.at, kind };
-                    view::json::line(&serde_json::to_value(event).unwrap_or_default());
-                } else if let Some(line) = self.lines.line(&event) {
-                    eprintln!("{line}");
-                }
-            }
-        }
-    }
+    Ok(Done::Ok)
 }

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::adapter::serve_file::ServeFile;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -21,6 +22,7 @@ use crate::driver::pipeline::causes::{self, Caused};
 use crate::driver::pipeline::config::source;
 use crate::driver::pipeline::poll::{self, Watched, WatchedPipeline};
 use crate::driver::pipeline::queue;
+use crate::driver::pipeline::request::{Offered, step_names};
 use crate::driver::pipeline::run::{Parts, Wish, sweep};
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
@@ -107,10 +109,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let app = router(Pipelines {
         project: shop.repository.project.to_string(),
         environment: shop.environment.name.to_string(),
-        journal: Arc::clone(&shop.parts.journal),
-        changed: Arc::clone(&shop.parts.changed),
+        parts: shop.parts.clone(),
+        offered: offered(&shop)?.into(),
         seen: seen_now,
-        mask: shop.parts.mask.clone(),
         token: opens.token,
         hooks: Arc::new(Hooks::new(hooks(&shop, &watched), shop.parameters.clone())),
         loopback: args.listen.ip().is_loopback(),
@@ -123,6 +124,13 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         .map_err(|error| Failure::failed(format!("serving on {address}: {error}"), "start it again"))?;
     let server = limits::limited(server, Caps::PIPELINES, limits::HEADER);
     readers.spawn(server.serve(limits::answered_within(app, limits::ANSWER).into_make_service()));
+    // Commands on this machine find the server through it, until it stops.
+    let _found = ServeFile::write(&shop.journal_folder, address).map_err(|error| {
+        Failure::failed(
+            format!("writing where the server listens to {}: {error}", shop.journal_folder.display()),
+            "check that the folder can be written and has space",
+        )
+    })?;
     let mut watchers = JoinSet::new();
     watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
     watchers.spawn(sweep_again(shop.parts.clone()));
@@ -237,6 +245,23 @@ fn caused(shop: &Workshop) -> Result<Vec<Caused>, Failure> {
         all.push(Caused { name: pipeline.name.clone(), source, times, after });
     }
     Ok(all)
+}
+
+/// What callers of the API may ask for a run of.
+fn offered(shop: &Workshop) -> Result<Vec<Offered>, Failure> {
+    let mut found = Vec::new();
+    for pipeline in &shop.repository.pipelines {
+        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
+            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
+        found.push(Offered {
+            name: pipeline.name.clone(),
+            source,
+            steps: step_names(pipeline),
+            parameters: pipeline.parameters.clone(),
+        });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// The repositories that webhooks are taken for.

@@ -552,6 +552,13 @@ impl Commands {
             assert!(matches!(run.steps[need].state, StepState::Succeeded { .. }), "{index} needs {need}");
         }
         let failed = run.steps.iter().any(|step| matches!(step.state, StepState::Failed { .. }));
+        // Whatever stands between them: nothing is begun before what it needs has ended.
+        let mut before = config.needs[index].clone();
+        while let Some(need) = before.pop().filter(|_| !failed) {
+            let passed_over = config.left_out.contains_key(&need) || config.after(need) == After::Failure;
+            assert!(run.steps[need].state.is_ended() || passed_over, "{index} needs {need}");
+            before.extend(&config.needs[need]);
+        }
         assert!(failed || config.after(index) != After::Failure, "{index} is for failures");
         match action {
             Action::CheckOut => Outcome::CheckedOut { files: 3 },
@@ -593,6 +600,7 @@ proptest! {
         order in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
         after in prop::collection::vec(
             prop_oneof![4 => Just(After::Success), 1 => Just(After::Failure), 1 => Just(After::Always)], 7),
+        left_out in prop::collection::vec(prop::bool::weighted(0.2), 7),
     ) {
         // What is only for failures is needed by nothing that is only for success.
         let fits = |at: usize, need: &usize| after[at] != After::Success || after[*need] != After::Failure;
@@ -604,7 +612,8 @@ proptest! {
                 of.iter().map(|need| need.index(at)).filter(|need| fits(at, need)).collect()
             })
             .collect();
-        let config = commands(&needs, &after[..needs.len()]);
+        let left_out = (0..needs.len()).filter(|at| left_out[*at]).map(|at| (at + 1, "not now".to_owned()));
+        let config = RunConfig { left_out: left_out.collect(), ..commands(&needs, &after[..needs.len()]) };
         let mut engine = Commands { statuses: fails.clone(), ..Commands::default() };
         let mut run = queued_run(1);
         let mut order = order.into_iter();
@@ -647,6 +656,7 @@ proptest! {
         for index in 1..config.steps.len() {
             let is_done = matches!(run.steps[index].state, StepState::Succeeded { .. } | StepState::Failed { .. });
             match config.after(index) {
+                _ if config.left_out.contains_key(&index) => prop_assert!(!is_done, "{index} is left out"),
                 After::Always => prop_assert!(is_done, "{index} always runs"),
                 After::Failure => prop_assert_eq!(is_done, !failed.is_empty(), "{} is for failures", index),
                 After::Success => prop_assert!(is_done || !failed.is_empty(), "{index} runs"),
@@ -655,7 +665,8 @@ proptest! {
         let expected = if failed.is_empty() { RunState::Succeeded } else { RunState::Failed };
         prop_assert_eq!(run.state, expected, "{:?}", run.reason);
         if failed.is_empty() {
-            prop_assert!((1..config.steps.len()).all(|index| !broken(index)));
+            let has_run = |index: &usize| run.steps[*index].started.is_some();
+            prop_assert!((1..config.steps.len()).filter(has_run).all(|index| !broken(index)));
         }
         prop_assert!(run.steps.iter().all(|step| step.state.is_ended()));
         prop_assert!(engine.containers.keys().all(|(_, attempt)| *attempt <= 2));

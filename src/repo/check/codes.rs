@@ -375,6 +375,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "pipeline-circle",
+        "A pipeline that runs after another one must not lead to it again: each run would start the next for ever.",
+        "on: {after: [build]}   # and `build` must not run after this one",
+    ),
+    explain(
         "port-conflict",
         "A port of a machine goes to one container. Two services with the same `host` keep each other from starting, unless `placement` keeps them on different machines.",
         "ports: [{container: 8080, host: 80}]     # rejected in a second service\nports: [{container: 8080}]               # right: the engine picks a free one",
@@ -564,6 +569,11 @@ pub const ALL: &[Explanation] = &[
         "ExecStart=/bin/date +%F      # refused\nExecStart=/bin/date +%%F     # right",
     ),
     explain("unknown-stack", "stacks/ has no stack of that name.", ""),
+    explain(
+        "unknown-pipeline",
+        "pipelines/ has no pipeline of that name.",
+        "on: {after: [build]}   # runs when `build` has succeeded",
+    ),
     explain(
         "unknown-step",
         "`needs` names steps of the same pipeline that stand before this one: by their `name`, or else by the image that a build makes, the last part of the image that a command runs in, or the service of a rollout.",

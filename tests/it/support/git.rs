@@ -91,6 +91,17 @@ impl Origin {
         id.expect("a commit").to_string()
     }
 
+    /// Sets a reference to a commit, wherever it was.
+    pub fn point(&self, reference: &str, commit: &str) {
+        let id = git2::Oid::from_str(commit).expect("a commit");
+        self.repository.reference(reference, id, true, "moved").expect("set");
+    }
+
+    /// Removes a reference.
+    pub fn remove(&self, reference: &str) {
+        self.repository.find_reference(reference).and_then(|mut found| found.delete()).expect("removed");
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("file://{}", self.folder.path().display())

@@ -286,6 +286,25 @@ impl Lab {
         Running(child)
     }
 
+    /// Runs a command of pipelines by a server that is there until nothing is left to do.
+    pub fn pipeline(&self, arguments: &[&str]) -> Output {
+        let log = self.infra.path().join("serve.log");
+        let _serve = self.spawn(&["serve", "--listen", "127.0.0.1:0"], &log);
+        let runs = || -> Option<Vec<serde_json::Value>> {
+            let output = self.run(&["pipeline", "list", "--output", "json"]);
+            let list: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+            Some(list["runs"].as_array()?.clone())
+        };
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        poll(Duration::from_secs(30), runs).unwrap_or_else(|| panic!("no server answers:\n{}", said()));
+        let output = self.run(arguments);
+        // The commit that it runs for has also set the pipeline off.
+        let open = |run: &serde_json::Value| run["state"] == "queued" || run["state"] == "running";
+        poll(Duration::from_secs(120), || runs().filter(|runs| !runs.iter().any(open)))
+            .unwrap_or_else(|| panic!("runs are left:\n{}", said()));
+        output
+    }
+
     /// Commits to the application what `files` gives, on top of what is there; gives the commit's id.
     pub fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
         let path = &self.application;

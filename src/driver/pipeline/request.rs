@@ -1,0 +1,469 @@
+//! What callers of the pipeline server ask for: a run, another attempt, an end.
+
+use std::collections::BTreeMap;
+
+use super::queue::{self, Cancelled, enqueue};
+use super::run::{Parts, clear};
+use crate::model::access::Level;
+use crate::model::git_ref::GitRef;
+use crate::model::name::PipelineName;
+use crate::model::pipeline::{Action, Parameter, Pipeline, values};
+use crate::model::run::{Answer, Run, RunId, RunState, RunStep, StepAction, StepState, Trigger};
+use crate::plan::run::Problem;
+use crate::port::git::{Commit, GitError, GitSource};
+use crate::port::journal::{JournalError, NewRun};
+use crate::source::suggest;
+
+/// The longest name of a commit, and the longest reason, in characters.
+pub const TEXT_MAX: usize = 256;
+
+/// A pipeline that this server works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Its name.
+    pub name: PipelineName,
+    /// The repository and the branch that it runs for.
+    pub source: GitSource,
+    /// The names of its steps, in order.
+    pub steps: Vec<String>,
+    /// What its runs can be given.
+    pub parameters: Vec<Parameter>,
+}
+
+/// The names that the steps of `pipeline` have in its runs.
+pub fn step_names(pipeline: &Pipeline) -> Vec<String> {
+    let names = pipeline.steps.iter().map(|step| match &step.action {
+        Action::Build(build) => format!("build {}", build.image),
+        Action::Run(script) => format!("run {}", script.name),
+        Action::Approve(approve) => match approve.name.as_str() {
+            "approve" => "approve".to_owned(),
+            name => format!("approve {name}"),
+        },
+        Action::Rollout(rollout) => match rollout.services.as_slice() {
+            [only] => format!("rollout {only}"),
+            several => {
+                let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+                format!("release {}", names.join(", "))
+            }
+        },
+    });
+    names.collect()
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The name of the caller's token; `None` for the server's own.
+    pub name: Option<String>,
+    /// What the caller may do.
+    pub level: Level,
+}
+
+impl Caller {
+    /// Who it was, as a part of a sentence.
+    pub fn words(&self) -> String {
+        match &self.name {
+            Some(name) => format!("by {name}"),
+            None => "by hand".to_owned(),
+        }
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The server works on no such pipeline.
+    #[error("there is no pipeline `{name}`")]
+    NoPipeline {
+        /// The name.
+        name: String,
+        /// The pipelines that there are.
+        known: Vec<String>,
+    },
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    NoRun(RunId),
+    /// The values given are not those of the pipeline's parameters.
+    #[error("{0}")]
+    Parameters(String),
+    /// No step of the run waits for an answer.
+    #[error("no step of run {0} waits for an answer")]
+    NothingAsked(RunId),
+    /// Several steps of the run wait for an answer.
+    #[error("several steps of run {run} wait for an answer: `{}`", .steps.join("`, `"))]
+    WhichStep {
+        /// The run.
+        run: RunId,
+        /// The steps.
+        steps: Vec<String>,
+    },
+    /// What is asked is no longer what was shown.
+    #[error("`{step}` of run {run} asks for something else than what was shown")]
+    Moved {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+    },
+    /// Somebody was faster.
+    #[error("`{step}` of run {run} was answered by {by}")]
+    Answered {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// Who.
+        by: String,
+    },
+    /// The caller may not answer.
+    #[error("`{step}` of run {run} is for {level}s")]
+    Level {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// Who may.
+        level: Level,
+    },
+    /// The text can't be the name of a commit, or is too long for a reason.
+    #[error("{what} {rule}")]
+    Unfit {
+        /// The field.
+        what: &'static str,
+        /// What it must be.
+        rule: String,
+    },
+    /// The run is still under way.
+    #[error("run {run} is {}, and only a run that has ended can be retried", .state.word())]
+    NotEnded {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: RunState,
+    },
+    /// The run has ended.
+    #[error("run {run} has ended: it is {}", .state.word())]
+    Ended {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: RunState,
+    },
+    /// The repository has no such commit, or can't be read.
+    #[error(transparent)]
+    Git(GitError),
+    /// What must not be shown is not known yet.
+    #[error("{0}")]
+    Secrets(String),
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl RequestError {
+    /// What the caller can do.
+    pub fn next(&self) -> String {
+        match self {
+            Self::NoPipeline { name, known } => match suggest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "add a file to pipelines/, and start the server again".to_owned(),
+                None => format!(
+                    "the server runs `{}`; start it again after a change of pipelines/",
+                    known.join("`, `")
+                ),
+            },
+            Self::NoRun(_) => "`fleetwright pipeline list` shows what there is".to_owned(),
+            Self::Parameters(_) => "`fleetwright pipeline run --help` shows how they are given".to_owned(),
+            Self::NothingAsked(run) => format!("`fleetwright pipeline show {run}` shows its steps"),
+            Self::WhichStep { .. } => "name the step as well".to_owned(),
+            Self::Moved { run, .. } => format!("see what is asked now: `fleetwright pipeline show {run}`"),
+            Self::Answered { run, .. } => format!("`fleetwright pipeline show {run}` shows what follows"),
+            Self::Level { .. } => "ask somebody who has such a token".to_owned(),
+            Self::Unfit { .. } => "send another text".to_owned(),
+            Self::NotEnded { run, .. } => format!("`fleetwright pipeline cancel {run}` ends it"),
+            Self::Ended { .. } => "`fleetwright pipeline list` shows the others".to_owned(),
+            Self::Git(GitError::NotFound { .. }) => {
+                "push it first, or give another commit, branch or tag".to_owned()
+            }
+            Self::Git(_) => "check that `git` on the server's machine can reach the repository".to_owned(),
+            Self::Secrets(_) => "check that the server can read the registry's credentials".to_owned(),
+            Self::Journal(_) => "check that the server's data folder can be written and has space".to_owned(),
+        }
+    }
+}
+
+/// Puts a run of the pipeline called `name` into the queue, for `reference` or for the head of its branch.
+///
+/// # Errors
+/// When there is no such pipeline or commit, or something can't be reached.
+pub async fn start(
+    parts: &Parts,
+    offered: &[Offered],
+    name: &str,
+    wanted: Wanted,
+    caller: &Caller,
+) -> Result<RunId, RequestError> {
+    let pipeline = find(offered, name)?;
+    // Defaults are put in when the run begins; here it matters whether it could.
+    values(&pipeline.parameters, &wanted.parameters).map_err(RequestError::Parameters)?;
+    let source = &pipeline.source;
+    let main = GitRef::branch(&source.branch);
+    let named = match &wanted.commit {
+        Some(named) => checked_reference(named)?,
+        None => main.as_str(),
+    };
+    parts.git.fetch(source, &[]).await.map_err(RequestError::Git)?;
+    let (reference, commit) = meant(parts, source, named).await?;
+    learn(parts).await?;
+    let new = NewRun {
+        pipeline: pipeline.name.clone(),
+        repository: pipeline.source.name.clone(),
+        commit: commit.id,
+        subject: commit.subject,
+        trigger: Trigger::Hand,
+        reference,
+        parameters: wanted.parameters,
+        asked_by: caller.name.clone(),
+    };
+    Ok(enqueue(parts, &new)?)
+}
+
+/// What a run is asked for of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The commit, branch or tag; the head of the watched branch where none is given.
+    pub commit: Option<String>,
+    /// Values of the pipeline's parameters, by their names.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// The branch or tag of that name with its commit, or else the commit.
+async fn meant(
+    parts: &Parts,
+    source: &GitSource,
+    named: &str,
+) -> Result<(Option<GitRef>, Commit), RequestError> {
+    for prefix in ["", "refs/heads/", "refs/tags/"] {
+        let Ok(reference) = GitRef::try_from(format!("{prefix}{named}")) else { continue };
+        match parts.git.commit(&source.name, reference.as_str()).await {
+            Ok(commit) => return Ok((Some(reference), commit)),
+            Err(GitError::NotFound { .. }) => {}
+            Err(error) => return Err(RequestError::Git(error)),
+        }
+    }
+    Ok((None, parts.git.commit(&source.name, named).await.map_err(RequestError::Git)?))
+}
+
+/// An answer to a step that asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The step, as `pipeline show` names it, where several ask.
+    pub step: Option<String>,
+    /// Whether it may go on.
+    pub approved: bool,
+    /// The hash of what the caller was shown; `None` for what is asked now.
+    pub shown: Option<String>,
+}
+
+/// Answers a step of a run that asks; gives the step's name.
+///
+/// # Errors
+/// When there is no such run or step, it asks for something else, or somebody has answered.
+pub fn answer(parts: &Parts, id: RunId, reply: &Reply, caller: &Caller) -> Result<String, RequestError> {
+    let run = parts.journal.run(id)?.ok_or(RequestError::NoRun(id))?;
+    let asking: Vec<(usize, &RunStep, &str)> = run
+        .steps
+        .iter()
+        .enumerate()
+        .filter_map(|(index, step)| match &step.state {
+            StepState::Asking { shown, .. } => Some((index, step, shown.as_str())),
+            _ => None,
+        })
+        .filter(|(_, step, _)| reply.step.as_deref().is_none_or(|wanted| is_called(&step.name, wanted)))
+        .collect();
+    let (index, step, shown) = match asking.as_slice() {
+        [] => return Err(RequestError::NothingAsked(id)),
+        [one] => *one,
+        several => {
+            let steps = several.iter().map(|(_, step, _)| step.name.clone()).collect();
+            return Err(RequestError::WhichStep { run: id, steps });
+        }
+    };
+    let name = step.name.clone();
+    let question = run.config.as_ref().and_then(|config| config.steps.get(index));
+    if let Some(StepAction::Approve(question)) = question
+        && question.level > caller.level
+    {
+        return Err(RequestError::Level { run: id, step: name, level: question.level });
+    }
+    if reply.shown.as_deref().is_some_and(|seen| seen != shown) {
+        return Err(RequestError::Moved { run: id, step: name });
+    }
+    let by = caller.name.clone().unwrap_or_else(|| "the server's own token".to_owned());
+    let answer = Answer { approved: reply.approved, shown: shown.to_owned(), by, at: chrono::Utc::now() };
+    if !parts.journal.answer(id, index, &answer)? {
+        let by = parts.journal.answered(id, index)?.map_or_else(String::new, |answer| answer.by);
+        return Err(RequestError::Answered { run: id, step: name, by });
+    }
+    parts.ring();
+    Ok(name)
+}
+
+/// Whether a step is meant: `production` is `approve production`.
+pub fn is_called(step: &str, wanted: &str) -> bool {
+    step == wanted || step.split_once(' ').is_some_and(|(_, short)| short == wanted)
+}
+
+/// Puts a quarantined run back into the queue, or a new run of the same commit where it has ended otherwise; gives
+/// the run.
+///
+/// # Errors
+/// When there is no such run, it has not ended, or the server does not work on its pipeline any more.
+pub async fn retry(
+    parts: &Parts,
+    offered: &[Offered],
+    id: RunId,
+    caller: &Caller,
+) -> Result<RunId, RequestError> {
+    let run = parts.journal.run(id)?.ok_or(RequestError::NoRun(id))?;
+    find(offered, run.pipeline.as_str())?;
+    if queue::retry(parts, id)? {
+        return Ok(id);
+    }
+    if !run.state.is_ended() {
+        return Err(RequestError::NotEnded { run: id, state: run.state });
+    }
+    learn(parts).await?;
+    let Run { pipeline, repository, commit, subject, reference, parameters, .. } = run;
+    let (trigger, asked_by) = (Trigger::Hand, caller.name.clone());
+    let again = NewRun { pipeline, repository, commit, subject, trigger, reference, parameters, asked_by };
+    Ok(enqueue(parts, &again)?)
+}
+
+/// Ends a run; says whether the cluster had been asked for a rollout, which continues.
+///
+/// # Errors
+/// When there is no such run, or it has ended.
+pub async fn cancel(
+    parts: &Parts,
+    id: RunId,
+    reason: Option<&str>,
+    caller: &Caller,
+) -> Result<bool, RequestError> {
+    let who = format!("cancelled {}", caller.words());
+    let reason = match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("{who}: {}", checked_reason(reason)?),
+        None => who,
+    };
+    match queue::cancel(parts, id, &reason)? {
+        Cancelled::Unknown => Err(RequestError::NoRun(id)),
+        Cancelled::Ended(state) => Err(RequestError::Ended { run: id, state }),
+        Cancelled::Done { rolls_out } => {
+            // Where no process works on it, as on a quarantined one, nobody else stops its commands.
+            if let Some(run) = parts.journal.run(id)? {
+                clear(parts, &run).await;
+            }
+            Ok(rolls_out)
+        }
+    }
+}
+
+fn find<'o>(offered: &'o [Offered], name: &str) -> Result<&'o Offered, RequestError> {
+    let found = offered.iter().find(|pipeline| pipeline.name.as_str() == name);
+    found.ok_or_else(|| RequestError::NoPipeline {
+        name: name.to_owned(),
+        known: offered.iter().map(|pipeline| pipeline.name.to_string()).collect(),
+    })
+}
+
+async fn learn(parts: &Parts) -> Result<(), RequestError> {
+    // The commit's subject goes into the journal.
+    parts.learn().await.map_err(|Problem { reason, .. }| RequestError::Secrets(reason))
+}
+
+/// A commit, branch or tag. Expressions such as `main@{1}` or `:/text` are not names.
+fn checked_reference(text: &str) -> Result<&str, RequestError> {
+    let fits = !text.is_empty()
+        && text.chars().count() <= TEXT_MAX
+        && !text.starts_with(['-', '/', '.'])
+        && !text.contains("..")
+        && !text.contains("@{")
+        && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && !"~^:?*[\\".contains(c));
+    match fits {
+        true => Ok(text),
+        false => Err(RequestError::Unfit {
+            what: "`commit`",
+            rule: format!("must be a commit, a branch or a tag of at most {TEXT_MAX} characters"),
+        }),
+    }
+}
+
+fn checked_reason(text: &str) -> Result<&str, RequestError> {
+    let fits = text.chars().count() <= TEXT_MAX && !text.chars().any(char::is_control);
+    match fits {
+        true => Ok(text),
+        false => Err(RequestError::Unfit {
+            what: "`reason`",
+            rule: format!("must be one line of at most {TEXT_MAX} characters"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(names: &[&str]) -> Vec<Offered> {
+        let one = |name: &&str| Offered {
+            name: name.parse().expect("a name"),
+            source: GitSource {
+                name: "web".parse().expect("a name"),
+                url: "https://git.example/web".into(),
+                branch: "main".into(),
+            },
+            steps: Vec::new(),
+            parameters: Vec::new(),
+        };
+        names.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_pipeline_is_found_by_its_name_and_a_near_one_is_suggested() {
+        let all = offered(&["web", "api"]);
+        assert_eq!(find(&all, "api").expect("it is there").name.as_str(), "api");
+        let error = find(&all, "wep").expect_err("there is none");
+        assert_eq!(error.to_string(), "there is no pipeline `wep`");
+        assert_eq!(error.next(), "did you mean `web`?");
+        assert!(find(&all, "zzzzzz").expect_err("none").next().contains("`web`, `api`"));
+        assert!(find(&[], "web").expect_err("none").next().contains("pipelines/"));
+    }
+
+    #[test]
+    fn only_names_of_commits_reach_git() {
+        for good in ["main", "v1.2", "feature/x", "4b1d0e7", "refs/tags/v1", "HEAD", "müller"] {
+            assert!(checked_reference(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "a b",
+            "main@{1}",
+            "main..x",
+            ":/fix",
+            "v1^{}",
+            "HEAD~1",
+            "a\n",
+            "/etc",
+            &"x".repeat(300),
+        ] {
+            assert!(checked_reference(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        assert!(checked_reason("wrong branch, sorry").is_ok());
+        assert!(checked_reason("two\nlines").is_err());
+        assert!(checked_reason(&"x".repeat(257)).is_err());
+    }
+}
