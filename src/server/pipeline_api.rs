@@ -14,9 +14,10 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::callers::Who;
 use super::pipeline::{Pipelines, refusal, refused};
 use super::strict::{StrictOrDefault, StrictPath, StrictQuery};
-use crate::driver::pipeline::request::{self, Caller, RequestError};
+use crate::driver::pipeline::request::{self, RequestError};
 use crate::model::name::PipelineName;
 use crate::model::run::{Run, RunId, RunState, RunStep};
 use crate::port::git::GitError;
@@ -183,6 +184,7 @@ fn found(server: &Pipelines, id: RunId) -> Result<Run, RequestError> {
 /// `POST /v1/pipelines/{name}/runs`.
 pub async fn start(
     State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
     StrictPath(name): StrictPath<String>,
     StrictOrDefault(body): StrictOrDefault<RunRequest>,
 ) -> Result<Response, Refused> {
@@ -195,28 +197,30 @@ pub async fn start(
             Some("leave `parameters` empty"),
         ));
     }
-    let run = request::start(&server.parts, &server.offered, &name, body.commit.as_deref()).await?;
+    let run =
+        request::start(&server.parts, &server.offered, &name, body.commit.as_deref(), &who.caller).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
 }
 
 /// `POST /v1/runs/{id}/retry`.
 pub async fn retry(
     State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
 ) -> Result<Response, Refused> {
-    let run = request::retry(&server.parts, &server.offered, RunId(id)).await?;
+    let run = request::retry(&server.parts, &server.offered, RunId(id), &who.caller).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
 }
 
 /// `POST /v1/runs/{id}/cancel`.
 pub async fn cancel(
     State(server): State<Pipelines>,
-    Extension(caller): Extension<Caller>,
+    Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
     StrictOrDefault(body): StrictOrDefault<CancelRequest>,
 ) -> Result<Response, Refused> {
     let run = RunId(id);
-    let rollout_continues = request::cancel(&server.parts, run, body.reason.as_deref(), &caller).await?;
+    let rollout_continues = request::cancel(&server.parts, run, body.reason.as_deref(), &who.caller).await?;
     let answer = CancelledAnswer { version: VERSION, run, state: RunState::Cancelled, rollout_continues };
     Ok(document(&server, StatusCode::OK, &answer))
 }

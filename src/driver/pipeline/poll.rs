@@ -182,7 +182,7 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
         if let Some(found) = parts.journal.run(*id)?
             && let Some(run) = runs.iter().find(|run| run.pipeline == found.pipeline)
         {
-            announce(parts, *id, run)?;
+            announce(parts, *id, run, None)?;
         }
     }
     Ok(Ok(observed.queued))

@@ -189,13 +189,13 @@ fn end(parts: &Parts, run: &Run, state: RunState, reason: String) -> Result<(), 
     parts.record(run.id, vec![Change::Record(record), Change::Event(event)])
 }
 
-/// Puts a run into the queue that someone asked for.
+/// Puts a run into the queue that someone asked for; `by` is the name of the caller's token.
 ///
 /// # Errors
 /// When the journal can't be written.
-pub fn enqueue(parts: &Parts, run: &NewRun) -> Result<RunId, JournalError> {
+pub fn enqueue(parts: &Parts, run: &NewRun, by: Option<&str>) -> Result<RunId, JournalError> {
     let id = parts.journal.enqueue(chrono::Utc::now(), run)?;
-    announce(parts, id, run)?;
+    announce(parts, id, run, by)?;
     Ok(id)
 }
 
@@ -264,13 +264,14 @@ pub fn cancel(parts: &Parts, id: RunId, reason: &str) -> Result<Cancelled, Journ
 }
 
 /// Says that a run was put into the queue.
-pub(super) fn announce(parts: &Parts, id: RunId, run: &NewRun) -> Result<(), JournalError> {
+pub(super) fn announce(parts: &Parts, id: RunId, run: &NewRun, by: Option<&str>) -> Result<(), JournalError> {
     let event = PipelineEvent::Queued {
         run: id,
         pipeline: run.pipeline.clone(),
         commit: run.commit.clone(),
         subject: run.subject.clone(),
         trigger: run.trigger,
+        by: by.map(str::to_owned),
     };
     parts.record(id, vec![Change::Event(event)])
 }

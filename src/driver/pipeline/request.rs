@@ -1,6 +1,6 @@
 //! What callers of the pipeline server ask for: a run, another attempt, an end.
 
-use super::queue::{self, Cancelled, enqueue};
+use super::queue::{self, Cancelled, announce, enqueue};
 use super::run::{Parts, clear};
 use crate::model::name::PipelineName;
 use crate::model::pipeline::{Action, Pipeline};
@@ -141,6 +141,7 @@ pub async fn start(
     offered: &[Offered],
     name: &str,
     reference: Option<&str>,
+    caller: &Caller,
 ) -> Result<RunId, RequestError> {
     let pipeline = find(offered, name)?;
     let branch = format!("refs/heads/{}", pipeline.source.branch);
@@ -158,7 +159,7 @@ pub async fn start(
         subject: commit.subject,
         trigger: Trigger::Hand,
     };
-    Ok(enqueue(parts, &new)?)
+    Ok(enqueue(parts, &new, caller.name.as_deref())?)
 }
 
 /// Puts a quarantined run back into the queue, or a new run of the same commit where it has ended otherwise; gives
@@ -166,19 +167,25 @@ pub async fn start(
 ///
 /// # Errors
 /// When there is no such run, it has not ended, or the server does not work on its pipeline any more.
-pub async fn retry(parts: &Parts, offered: &[Offered], id: RunId) -> Result<RunId, RequestError> {
+pub async fn retry(
+    parts: &Parts,
+    offered: &[Offered],
+    id: RunId,
+    caller: &Caller,
+) -> Result<RunId, RequestError> {
     let run = parts.journal.run(id)?.ok_or(RequestError::NoRun(id))?;
     find(offered, run.pipeline.as_str())?;
-    if queue::retry(parts, id)? {
-        return Ok(id);
-    }
     if !run.state.is_ended() {
         return Err(RequestError::NotEnded { run: id, state: run.state });
     }
     learn(parts).await?;
     let Run { pipeline, repository, commit, subject, .. } = run;
     let again = NewRun { pipeline, repository, commit, subject, trigger: Trigger::Hand };
-    Ok(enqueue(parts, &again)?)
+    if queue::retry(parts, id)? {
+        announce(parts, id, &again, caller.name.as_deref())?;
+        return Ok(id);
+    }
+    Ok(enqueue(parts, &again, caller.name.as_deref())?)
 }
 
 /// Ends a run; says whether the cluster had been asked for a rollout, which continues.

@@ -1,0 +1,431 @@
+//! What the templates of the pages are filled with: texts and classes, nothing to be decided any more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::super::pipeline::Seen;
+use crate::driver::pipeline::request::Offered;
+use crate::model::machine::{Machine, MachineState};
+use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepResult, StepState};
+use crate::model::service::{
+    Instance, InstanceState, PreDeployState, Revision, RevisionState, ServiceStatus,
+};
+use crate::view::pipeline::took;
+use crate::view::time::human;
+use crate::view::words::count;
+
+/// A run in a list, or at the head of its page.
+#[derive(Debug, Serialize)]
+pub struct RunView {
+    id: i64,
+    pipeline: String,
+    repository: String,
+    state: &'static str,
+    class: &'static str,
+    ended: bool,
+    commit: String,
+    whole_commit: String,
+    subject: String,
+    reason: Option<String>,
+    has_taken: bool,
+    took: String,
+    begun: String,
+    started_by: String,
+}
+
+impl RunView {
+    /// Of `run`, as of `now`.
+    pub fn new(run: &Run, now: DateTime<Utc>) -> Self {
+        let took = took(run, now).map(human);
+        Self {
+            id: run.id.0,
+            pipeline: run.pipeline.to_string(),
+            repository: run.repository.to_string(),
+            state: run.state.word(),
+            class: run_class(run.state),
+            ended: run.state.is_ended(),
+            commit: run.commit.short().to_owned(),
+            whole_commit: run.commit.to_string(),
+            subject: run.subject.clone(),
+            reason: run.reason.clone(),
+            has_taken: took.is_some(),
+            took: took.unwrap_or_else(|| "–".to_owned()),
+            begun: ago(run.started.unwrap_or(run.queued), now),
+            started_by: run.trigger.words().to_owned(),
+        }
+    }
+
+    /// The same, started by somebody whose name is known.
+    pub fn started_by(self, name: Option<&str>) -> Self {
+        match name {
+            Some(name) => Self { started_by: format!("by {name}"), ..self },
+            None => self,
+        }
+    }
+}
+
+fn run_class(state: RunState) -> &'static str {
+    match state {
+        RunState::Succeeded => "good",
+        RunState::Failed | RunState::Quarantined => "bad",
+        RunState::Running | RunState::Queued => "busy",
+        RunState::Cancelled | RunState::Superseded => "",
+    }
+}
+
+/// A step of a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepView {
+    index: usize,
+    name: String,
+    state: &'static str,
+    class: &'static str,
+    result: String,
+    same_as: Option<i64>,
+    took: String,
+    needs: String,
+}
+
+impl StepView {
+    fn new(run: &Run, index: usize, step: &RunStep, now: DateTime<Utc>) -> Self {
+        let (class, result) = step_result(&step.state);
+        let took = step.started.and_then(|started| (step.ended.unwrap_or(now) - started).to_std().ok());
+        let same_as = match &step.state {
+            StepState::Succeeded { result: StepResult::Image(image) } => {
+                image.same_as.as_ref().map(|same| same.run.0)
+            }
+            _ => None,
+        };
+        let needs = needs(run, index);
+        let names = needs.iter().filter_map(|need| run.steps.get(*need)).map(|step| step.name.as_str());
+        Self {
+            index: index + 1,
+            name: step.name.clone(),
+            state: step.state.word(),
+            class,
+            result,
+            same_as,
+            took: took.map_or_else(|| "–".to_owned(), human),
+            needs: names.collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// The steps in their order.
+pub fn steps(run: &Run, now: DateTime<Utc>) -> Vec<StepView> {
+    let steps = run.steps.iter().enumerate();
+    steps.map(|(index, step)| StepView::new(run, index, step, now)).collect()
+}
+
+/// The steps in columns: each stands after all that it needs.
+pub fn columns(run: &Run, steps: &[StepView]) -> Vec<Vec<StepView>> {
+    let mut depths: Vec<usize> = Vec::new();
+    let mut columns: BTreeMap<usize, Vec<StepView>> = BTreeMap::new();
+    for (index, step) in steps.iter().enumerate() {
+        let before = needs(run, index).into_iter().filter_map(|need| depths.get(need));
+        let depth = before.max().map_or(0, |deepest| deepest + 1);
+        depths.push(depth);
+        columns.entry(depth).or_default().push(step.clone());
+    }
+    columns.into_values().collect()
+}
+
+fn needs(run: &Run, index: usize) -> Vec<usize> {
+    run.config.as_ref().map(|config| config.needs(index)).unwrap_or_default()
+}
+
+fn step_result(state: &StepState) -> (&'static str, String) {
+    match state {
+        StepState::Waiting | StepState::Skipped => ("", String::new()),
+        StepState::Executing { attempt, .. } if *attempt > 1 => ("busy", format!("try {attempt}")),
+        StepState::Inspecting
+        | StepState::Building { .. }
+        | StepState::Pushing { .. }
+        | StepState::Preparing
+        | StepState::Creating { .. }
+        | StepState::Executing { .. }
+        | StepState::Deploying { .. } => ("busy", String::new()),
+        StepState::Following { revision } => ("busy", format!("revision {revision}")),
+        StepState::Releasing { revisions, stage: ReleaseStage::Back { reason }, .. } => {
+            ("bad", format!("taking {} back: {reason}", revisions.len()))
+        }
+        StepState::Releasing { before, revisions, .. } => {
+            ("busy", format!("{} of {}", revisions.len(), before.len()))
+        }
+        StepState::Succeeded { result } => ("good", succeeded(result)),
+        StepState::Failed { reason } => ("bad", reason.clone()),
+    }
+}
+
+fn succeeded(result: &StepResult) -> String {
+    match result {
+        StepResult::Release(services) => {
+            let each = services.iter().map(|one| format!("{} revision {}", one.service, one.revision));
+            each.collect::<Vec<_>>().join(", ")
+        }
+        StepResult::Image(image) => match &image.same_as {
+            Some(same) => {
+                format!("{}, nothing to build: same tree as {} in", image.digest.short(), same.commit.short())
+            }
+            None => format!("{}, built and pushed", image.digest.short()),
+        },
+        StepResult::Source { files } => count(*files, "file"),
+        StepResult::Run { attempts: 1 } => String::new(),
+        StepResult::Run { attempts } => format!("at try {attempts}"),
+        StepResult::Rollout { service, revision } => format!("{service} revision {revision}"),
+    }
+}
+
+/// A pipeline on the first page.
+#[derive(Debug, Serialize)]
+pub struct PipelineView {
+    name: String,
+    repository: String,
+    branch: String,
+    last: Option<RunView>,
+    waiting: Vec<i64>,
+    deployed: Vec<Deployed>,
+}
+
+/// What runs of a repository.
+#[derive(Debug, Serialize)]
+struct Deployed {
+    name: String,
+    words: String,
+}
+
+impl PipelineView {
+    /// Of `offered`, whose newest run is `last` and whose `waiting` runs wait.
+    pub fn new(
+        offered: &Offered,
+        last: Option<&Run>,
+        waiting: Vec<i64>,
+        seen: &Seen,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let services = seen.snapshot.iter().flat_map(|(snapshot, _)| &snapshot.services);
+        let deployed = services.filter_map(|service| {
+            let running = service.history.iter().find(|revision| revision.state == RevisionState::Running)?;
+            let origin = &running.origin;
+            (origin.repository == offered.source.name.as_str()).then(|| Deployed {
+                name: service.name.to_string(),
+                words: format!(
+                    "revision {}, {} “{}”",
+                    running.number,
+                    origin.commit.get(..7).unwrap_or("by hand"),
+                    origin.subject
+                ),
+            })
+        });
+        Self {
+            name: offered.name.to_string(),
+            repository: offered.source.name.to_string(),
+            branch: offered.source.branch.clone(),
+            last: last.map(|run| RunView::new(run, now)),
+            waiting,
+            deployed: deployed.collect(),
+        }
+    }
+}
+
+/// What is known of the cluster.
+#[derive(Debug, Serialize)]
+pub struct ClusterView {
+    lost: Option<String>,
+    since: Option<String>,
+    asking: bool,
+    empty: bool,
+    services: Vec<ServiceView>,
+    machines: Vec<MachineView>,
+}
+
+impl ClusterView {
+    /// Of what was seen, as of `now`.
+    pub fn new(seen: &Seen, now: DateTime<Utc>) -> Self {
+        let snapshot = seen.snapshot.as_ref();
+        let services = snapshot.iter().flat_map(|(snapshot, _)| &snapshot.services);
+        let machines = snapshot.iter().flat_map(|(snapshot, _)| &snapshot.machines);
+        Self {
+            lost: seen.lost.as_deref().map(|lost| lost.trim_end_matches('.').to_owned()),
+            since: snapshot.filter(|_| seen.lost.is_some()).map(|(_, at)| ago(*at, now)),
+            asking: snapshot.is_none() && seen.lost.is_none(),
+            empty: snapshot.is_some_and(|(snapshot, _)| snapshot.services.is_empty()),
+            services: services.map(|status| ServiceView::new(status, now)).collect(),
+            machines: machines.map(MachineView::new).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ServiceView {
+    name: String,
+    class: &'static str,
+    healthy: u32,
+    desired: u64,
+    running: Option<RevisionView>,
+    newest: Option<RevisionView>,
+    instances: Vec<InstanceView>,
+    history: Vec<RevisionView>,
+}
+
+impl ServiceView {
+    fn new(status: &ServiceStatus, now: DateTime<Utc>) -> Self {
+        let is_running = |revision: &&Revision| revision.state == RevisionState::Running;
+        let revision = |revision| RevisionView::new(revision, now);
+        Self {
+            name: status.name.to_string(),
+            class: if status.is_whole() { "good" } else { "bad" },
+            healthy: status.healthy(),
+            desired: u64::from(status.desired),
+            running: status.history.iter().find(is_running).map(revision),
+            newest: status.history.first().filter(|first| !is_running(first)).map(revision),
+            instances: status.instances.iter().map(|instance| InstanceView::new(instance, now)).collect(),
+            history: status.history.iter().map(revision).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RevisionView {
+    number: u64,
+    class: &'static str,
+    words: &'static str,
+    reason: Option<String>,
+    digest: String,
+    image: String,
+    origin: String,
+}
+
+impl RevisionView {
+    fn new(revision: &Revision, now: DateTime<Utc>) -> Self {
+        let waits = matches!(revision.pre_deploy, Some(PreDeployState::Waiting | PreDeployState::Running));
+        let (class, words) = match revision.state {
+            RevisionState::RollingOut if waits => ("busy", "runs its pre_deploy"),
+            RevisionState::RollingOut => ("busy", "is rolling out"),
+            RevisionState::RolledBack => ("bad", "was rolled back"),
+            RevisionState::Failed => ("bad", "failed"),
+            RevisionState::Replaced => ("", "was replaced"),
+            RevisionState::Running => ("good", "runs"),
+        };
+        let origin = &revision.origin;
+        let what = match origin.commit.get(..7) {
+            Some(commit) => format!("{}@{commit} “{}”", origin.repository, origin.subject),
+            None => "by hand".to_owned(),
+        };
+        Self {
+            number: revision.number,
+            class,
+            words,
+            reason: revision.reason.clone(),
+            digest: revision.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+            image: revision.image().to_string(),
+            origin: format!("{what}, {}", ago(revision.since, now)),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct InstanceView {
+    name: String,
+    class: &'static str,
+    state: &'static str,
+    message: Option<String>,
+    machine: Option<String>,
+    addresses: Vec<String>,
+    image: String,
+    since: String,
+}
+
+impl InstanceView {
+    fn new(instance: &Instance, now: DateTime<Utc>) -> Self {
+        let dash = || "–".to_owned();
+        let mut addresses: Vec<String> = instance.addresses.iter().map(ToString::to_string).collect();
+        if addresses.is_empty() {
+            addresses.push(dash());
+        }
+        Self {
+            name: instance.name.clone(),
+            class: match instance.state {
+                InstanceState::Healthy => "good",
+                InstanceState::Starting | InstanceState::Stopping | InstanceState::Pending => "busy",
+                InstanceState::Failed => "bad",
+            },
+            state: instance.state.word(),
+            message: instance.message.clone(),
+            machine: instance.machine.as_ref().map(ToString::to_string),
+            addresses,
+            image: instance.digest.as_ref().map_or_else(dash, |digest| digest.short().to_string()),
+            since: ago(instance.since, now),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct MachineView {
+    id: String,
+    class: &'static str,
+    state: &'static str,
+    role: String,
+    address: String,
+    zone: String,
+    group: String,
+}
+
+impl MachineView {
+    fn new(machine: &Machine) -> Self {
+        Self {
+            id: machine.id.to_string(),
+            class: match machine.state {
+                MachineState::Ready => "good",
+                MachineState::Paused | MachineState::Draining | MachineState::Rebooting => "busy",
+                MachineState::Down => "bad",
+            },
+            state: machine.state.word(),
+            role: format!("{}{}", machine.role.word(), if machine.leader { ", leader" } else { "" }),
+            address: machine.address.to_string(),
+            zone: machine.metadata.get("zone").cloned().unwrap_or_else(|| "–".to_owned()),
+            group: machine.group.clone(),
+        }
+    }
+}
+
+fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let since = (now - at).to_std().unwrap_or(Duration::ZERO);
+    // Tenths of a second would only flicker.
+    if since < Duration::from_secs(10) { "now".to_owned() } else { format!("{} ago", human(since)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::run::tests::{config, queued_run};
+
+    #[test]
+    fn a_step_stands_after_all_that_it_needs() {
+        let mut config = config();
+        let step = config.steps[0].clone();
+        config.steps = vec![step; 5];
+        config.needs = vec![vec![], vec![0], vec![0], vec![1, 2], vec![]];
+        let names = ["source", "unit", "lint", "rollout", "alone"];
+        let mut run = queued_run(1);
+        run.steps = names
+            .iter()
+            .map(|name| RunStep {
+                name: (*name).to_owned(),
+                state: StepState::Waiting,
+                started: None,
+                ended: None,
+            })
+            .collect();
+        run.config = Some(config);
+        let steps = steps(&run, run.queued);
+        let columns = columns(&run, &steps);
+        let names: Vec<Vec<&str>> =
+            columns.iter().map(|column| column.iter().map(|step| step.name.as_str()).collect()).collect();
+        assert_eq!(names, [vec!["source", "alone"], vec!["unit", "lint"], vec!["rollout"]]);
+        assert_eq!(steps[3].needs, "unit, lint");
+    }
+}
