@@ -37,6 +37,7 @@ mod registry;
 pub mod registry_access;
 pub mod role_listeners;
 pub mod serve_file;
+pub mod serve_tokens;
 pub mod step_containers;
 pub mod swarm;
 pub mod systemd;

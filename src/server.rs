@@ -1,10 +1,14 @@
 //! HTTP: the pipeline server and its page, and the cluster API that control agents serve.
 
 pub mod agent_api;
+pub mod callers;
 pub mod cluster_api;
+mod form;
 pub mod hooks;
 pub mod limits;
 mod metrics;
+mod openapi;
+mod page_routes;
 mod pages;
 pub mod pipeline;
 pub mod pipeline_api;

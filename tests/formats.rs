@@ -162,7 +162,15 @@ const FORMATS: &[Format] = &[
     Format { name: "deployed", types: &["model/service.rs Deployed"], loader: "port/cluster_wire.rs" },
     Format {
         name: "journal",
-        types: &["model/run.rs RunConfig", "model/run.rs StepState", "event/pipeline.rs PipelineEvent"],
+        types: &[
+            "model/run.rs RunConfig",
+            "model/run.rs StepState",
+            "model/run.rs Answer",
+            "model/git_ref.rs GitRef",
+            "model/step_files.rs StepFile",
+            "model/step_files.rs TestReport",
+            "event/pipeline.rs PipelineEvent",
+        ],
         loader: "adapter/journal.rs",
     },
     Format {

@@ -112,8 +112,8 @@ impl PipelineApi {
     ///
     /// # Errors
     /// When there is no answer, or it is an error; each piece may bring one as well.
-    pub async fn bytes(&self, path: &str) -> Result<Pieces, ApiError> {
-        let response = self.send(self.streams.get(self.url(path))).await?;
+    pub async fn bytes(&self, path: &str, query: &[(&str, &str)]) -> Result<Pieces, ApiError> {
+        let response = self.send(self.streams.get(self.url(path)).query(query)).await?;
         let address = self.base.clone();
         let pieces = response.bytes_stream().map(move |piece| {
             piece.map_err(|error| ApiError::Unreachable { address: address.clone(), reason: words(&error) })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use crate::adapter::{authority, private_file};
 use crate::model::secret::Secret;
+use crate::model::token::TokenText;
 
 /// The token that callers must bear.
 pub const VARIABLE: &str = "FLEETWRIGHT_SERVE_TOKEN";
@@ -22,9 +23,19 @@ pub struct PageToken {
 /// The token of [`VARIABLE`], or else of `folder`, where it is made at the first start.
 ///
 /// # Errors
-/// When the file can be neither read nor written.
+/// When the file can be neither read nor written, or the variable holds a named token.
 pub fn page_token(folder: &Path) -> Result<PageToken, Failure> {
     if let Some(token) = std::env::var(VARIABLE).ok().filter(|token| !token.is_empty()) {
+        // It would become a second token of the server itself, which may do everything.
+        if let Ok(named) = token.parse::<TokenText>() {
+            return Err(Failure::usage(
+                format!(
+                    "{VARIABLE} holds the named token `{}`, which can't be the server's own",
+                    named.name()
+                ),
+                format!("unset {VARIABLE}, or set it to another long random text"),
+            ));
+        }
         return Ok(PageToken { token: Secret::new(token), file: None });
     }
     let file = page_token_file(folder);

@@ -24,6 +24,9 @@ pub enum PipelineEvent {
         subject: String,
         /// What started it.
         trigger: Trigger,
+        /// The name of the token of who asked for it, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A run began.
     Started {

@@ -97,6 +97,17 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Superseded,
+        Self::Quarantined,
+    ];
+
     /// The word in files and tables.
     pub fn word(self) -> &'static str {
         match self {
@@ -117,17 +128,7 @@ impl RunState {
 
     /// The state of that word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [
-            Self::Queued,
-            Self::Running,
-            Self::Succeeded,
-            Self::Failed,
-            Self::Cancelled,
-            Self::Superseded,
-            Self::Quarantined,
-        ]
-        .into_iter()
-        .find(|state| state.word() == word)
+        Self::ALL.into_iter().find(|state| state.word() == word)
     }
 }
 

@@ -10,6 +10,7 @@ use super::cluster::ClusterError;
 use crate::model::access::Level;
 use crate::model::name::TokenName;
 use crate::model::secret::Secret;
+use crate::model::token::StoredToken;
 
 /// Version of the documents of this module; raised when a field changes its meaning.
 pub const TOKENS_VERSION: u32 = 1;
@@ -82,6 +83,12 @@ pub trait TokenStore: Send + Sync {
 
     /// Revokes a token.
     async fn revoke(&self, name: &TokenName) -> Result<(), ClusterError>;
+}
+
+/// The tokens that a pipeline server accepts.
+pub trait KnownTokens: Send + Sync {
+    /// The token of that name, as it is stored now; `None` when there is none, or it can't be read.
+    fn token(&self, name: &TokenName) -> Option<StoredToken>;
 }
 
 /// A created token as it travels, over TLS.

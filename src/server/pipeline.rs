@@ -2,31 +2,26 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::request::Parts as Head;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
+use super::callers::{Callers, Shown, is_cross_site, needed, same};
+use super::form::{Fields, local_path};
 use super::hooks::{BODY_MOST, Hooks, hook};
-use super::pages;
-use super::pipeline_api::{self as api, RUNS, Refused};
-use super::step_api;
-use super::strict::StrictPath;
-use crate::model::access::Level;
-use crate::driver::pipeline::request::{Caller, Offered, RequestError};
+use super::pipeline_api as api;
+use super::{openapi, page_routes, pages, step_api};
+use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::Parts;
 use crate::model::redact::{Mask, WITHHELD};
-use crate::model::run::RunId;
-use crate::model::secret::Secret;
 use crate::port::cluster::Snapshot;
-use crate::port::journal::Which;
 use crate::port::pipeline_wire::{Refusal, RefusalError};
 
 /// What is known of the cluster.
@@ -63,43 +58,85 @@ pub struct Pipelines {
     pub offered: Arc<[Offered]>,
     /// What is known of the cluster.
     pub seen: watch::Receiver<Seen>,
-    /// What a caller must bear. Other users of this machine reach the loopback, too.
-    pub token: Secret<String>,
+    /// Who may call. Other users of this machine reach the loopback, too.
+    pub callers: Arc<Callers>,
     /// The repositories that webhooks are taken for.
     pub hooks: Arc<Hooks>,
     /// Whether only this machine can reach it: then requests must name this machine.
     pub loopback: bool,
 }
 
+/// A route of the API. Each is in openapi.json.
+pub(super) struct ApiRoute {
+    /// Its path.
+    pub path: &'static str,
+    /// Its method, in lower case.
+    pub method: &'static str,
+    handler: MethodRouter<Pipelines>,
+    /// Whether callers must show a token.
+    guarded: bool,
+}
+
+/// The routes under /v1.
+pub(super) fn api_routes() -> Vec<ApiRoute> {
+    let route = |path, method, handler| ApiRoute { path, method, handler, guarded: true };
+    vec![
+        route("/v1/openapi.json", "get", get(openapi::document)),
+        route("/v1/pipelines", "get", get(api::pipelines)),
+        route("/v1/pipelines/{name}/runs", "post", post(api::start)),
+        route("/v1/runs", "get", get(api::runs)),
+        route("/v1/runs/{id}", "get", get(api::run)),
+        route("/v1/runs/{id}/cancel", "post", post(api::cancel)),
+        route("/v1/runs/{id}/retry", "post", post(api::retry)),
+        route("/v1/runs/{id}/answer", "post", post(step_api::answer)),
+        route("/v1/runs/{id}/file", "get", get(step_api::file)),
+        route("/v1/runs/{id}/log", "get", get(api::log)),
+        route("/v1/snapshot", "get", get(api::snapshot)),
+        // Whoever sends one shows that it knows the repository's secret.
+        ApiRoute {
+            guarded: false,
+            ..route("/v1/hooks/{repository}", "post", post(hook).layer(DefaultBodyLimit::max(BODY_MOST)))
+        },
+    ]
+}
+
 /// The routes.
 pub fn router(server: Pipelines) -> Router {
-    Router::new()
-        .route("/", get(home))
-        .route("/runs/{id}", get(run_page))
-        .route("/v1/pipelines", get(api::pipelines))
-        .route("/v1/pipelines/{name}/runs", post(api::start))
-        .route("/v1/runs", get(api::runs))
-        .route("/v1/runs/{id}", get(api::run))
-        .route("/v1/runs/{id}/cancel", post(api::cancel))
-        .route("/v1/runs/{id}/retry", post(api::retry))
-        .route("/v1/runs/{id}/log", get(api::log))
-        .route("/v1/runs/{id}/answer", post(step_api::answer))
-        .route("/v1/runs/{id}/files/{step}/{*path}", get(step_api::file))
-        .route("/v1/snapshot", get(api::snapshot))
+    let pages = Router::new()
+        .route("/", get(page_routes::home))
+        .route("/login", get(page_routes::login_form).post(page_routes::log_in))
+        .route("/logout", post(page_routes::log_out))
+        .route("/machines", get(page_routes::machines))
+        .route("/pipelines/{name}/runs", post(page_routes::start))
+        .route("/runs", get(page_routes::history))
+        .route("/runs/{id}", get(page_routes::run))
+        .route("/runs/{id}/answer", post(page_routes::answer))
+        .route("/runs/{id}/cancel", post(page_routes::cancel))
+        .route("/runs/{id}/retry", post(page_routes::retry))
+        .route("/runs/{id}/steps/{step}/log", get(page_routes::raw_log))
+        .route("/services", get(page_routes::services));
+    let (guarded, open): (Vec<_>, Vec<_>) = api_routes().into_iter().partition(|route| route.guarded);
+    let add = |router: Router<Pipelines>, ApiRoute { path, method, handler, .. }: ApiRoute| {
+        tracing::trace!(method, path, "a route");
+        router.route(path, handler)
+    };
+    let no_method = || async {
+        let message = "there is no such method for this path";
+        refusal(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+    };
+    let guarded = guarded
+        .into_iter()
+        .fold(pages, add)
         .layer(DefaultBodyLimit::max(api::BODY_MAX))
         .fallback(|| async { refusal(StatusCode::NOT_FOUND, "not-found", "there is no such path") })
-        .method_not_allowed_fallback(|| async {
-            let message = "there is no such method for this path";
-            refusal(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
-        })
-        .layer(middleware::from_fn_with_state(server.clone(), guard))
-        // Whoever sends one shows that it knows the repository's secret.
-        .route("/v1/hooks/{repository}", post(hook).layer(DefaultBodyLimit::max(BODY_MOST)))
-        .with_state(server)
+        .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(server.clone(), guard));
+    let open = open.into_iter().fold(Router::new(), add).method_not_allowed_fallback(no_method);
+    guarded.merge(open).with_state(server)
 }
 
 /// Lets in who may, and tells browsers to be careful with what they get.
-async fn guard(State(server): State<Pipelines>, mut request: Request, next: Next) -> Response {
+async fn guard(State(server): State<Pipelines>, request: Request, next: Next) -> Response {
     let mut response = if server.loopback && !names_this_machine(request.headers()) {
         // A page elsewhere may have given its own name this machine's address.
         refusal(
@@ -107,24 +144,15 @@ async fn guard(State(server): State<Pipelines>, mut request: Request, next: Next
             "misdirected",
             "this server answers as localhost and 127.0.0.1 only",
         )
-    } else if !bears(request.headers(), &server.token) {
-        let mut response = refusal(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "the token is needed: as a bearer token, or as the password of any user",
-        );
-        let challenge = HeaderValue::from_static("Basic realm=\"fleetwright\", charset=\"UTF-8\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        response
     } else {
-        request.extensions_mut().insert(Caller { name: None, level: Level::Admin });
-        next.run(request).await
+        admitted(&server, request, next).await
     };
     let headers = response.headers_mut();
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
-        ("referrer-policy", "no-referrer"),
+        // With none at all, browsers would not say of a form where it comes from.
+        ("referrer-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
         ("cross-origin-opener-policy", "same-origin"),
         ("cache-control", "no-store"),
@@ -139,6 +167,129 @@ async fn guard(State(server): State<Pipelines>, mut request: Request, next: Next
     response
 }
 
+/// The path of the page that opens sessions.
+const LOGIN: &str = "/login";
+
+async fn admitted(server: &Pipelines, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let (headers, path) = (&parts.headers, parts.uri.path().to_owned());
+    let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let is_page = !path.starts_with("/v1/");
+    let found = server.callers.who(headers, Utc::now());
+    let shown = found.as_ref().map(|(_, shown)| *shown);
+    // What a browser adds on its own proves nothing when another site's page has sent the request.
+    if changes && shown != Some(Shown::Bearer) && is_cross_site(headers) {
+        return refusal(StatusCode::FORBIDDEN, "cross-site", "another site's page has sent this");
+    }
+    let Some((who, shown)) = found else {
+        return match path == LOGIN {
+            true => next.run(with_fields(parts, body, changes, None).await).await,
+            false => unknown(&parts.method, headers, &parts.uri, is_page),
+        };
+    };
+    let level = needed(&parts.method, &path);
+    if who.level < level {
+        let name = who.caller.name.as_deref().unwrap_or_default();
+        let message = format!("token `{name}` has the role {}, and this needs the role {level}", who.level);
+        let ask = "ask an admin of the server for a token with that role";
+        return match is_page {
+            true => {
+                let frame = page_routes::frame(server, Some(&who));
+                pages::refused(&frame, StatusCode::FORBIDDEN, &message, Some(ask))
+            }
+            false => refused(StatusCode::FORBIDDEN, "denied", &message, Some(ask)),
+        };
+    }
+    if changes && !is_page && shown == Shown::Cookie {
+        let given = headers.get("x-csrf-token").and_then(|value| value.to_str().ok()).unwrap_or("");
+        if !who.csrf.as_deref().is_some_and(|csrf| same(csrf, given)) {
+            return refusal(
+                StatusCode::FORBIDDEN,
+                "csrf",
+                "the header `x-csrf-token` of the session is missing",
+            );
+        }
+    }
+    if changes && is_page && path != LOGIN && shown != Shown::Cookie {
+        let message = "the forms of the pages need a session";
+        return refused(
+            StatusCode::FORBIDDEN,
+            "session",
+            message,
+            Some("log in at /login, or use the API under /v1"),
+        );
+    }
+    let csrf = who.csrf.clone().filter(|_| path != LOGIN);
+    parts.extensions.insert(who);
+    let request = match is_page {
+        true => with_fields(parts, body, changes, csrf).await,
+        false => Request::from_parts(parts, body),
+    };
+    match request.extensions().get::<Forged>() {
+        Some(Forged) => refused(
+            StatusCode::FORBIDDEN,
+            "csrf",
+            "the form does not belong to this session",
+            Some("load the page again, and send the form from there"),
+        ),
+        None => next.run(request).await,
+    }
+}
+
+/// Marks a form that lacks what its session's forms bear.
+#[derive(Debug, Clone, Copy)]
+struct Forged;
+
+/// The request with the fields of its form; one whose form does not bear `csrf` is marked.
+async fn with_fields(mut parts: Head, body: Body, changes: bool, csrf: Option<String>) -> Request {
+    if !changes {
+        return Request::from_parts(parts, body);
+    }
+    let bytes = axum::body::to_bytes(body, api::BODY_MAX).await.unwrap_or_default();
+    let fields = Fields::parse(&bytes);
+    if csrf.is_some_and(|csrf| !same(&csrf, fields.get("csrf").unwrap_or(""))) {
+        parts.extensions.insert(Forged);
+    }
+    parts.extensions.insert(fields);
+    Request::from_parts(parts, Body::empty())
+}
+
+/// Answers a caller that has not shown who it is: a person at a browser gets the page to log in.
+fn unknown(method: &Method, headers: &HeaderMap, uri: &Uri, is_page: bool) -> Response {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let asked = uri.path_and_query().map_or("/", |path| path.as_str());
+    let wants_page = is_page && *method == Method::GET && text("accept").contains("text/html");
+    if wants_page && !headers.contains_key(header::AUTHORIZATION) {
+        // The cookie is not sent when a link on another site was followed: ask again from here.
+        if matches!(text("sec-fetch-site"), "cross-site" | "same-site") {
+            return pages::again(local_path(asked));
+        }
+        let location = format!("{LOGIN}?next={}", escaped(local_path(asked)));
+        return (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
+    }
+    let mut response = refused(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "a valid token is needed: as a bearer token, or as the password of any user",
+        Some("`fleetwright serve token create NAME --role viewer` on the server's machine prints one"),
+    );
+    // A browser's script must not make it ask for a password.
+    let challenge = match headers.contains_key("sec-fetch-site") {
+        true => HeaderValue::from_static("Bearer realm=\"fleetwright\""),
+        false => HeaderValue::from_static("Basic realm=\"fleetwright\", charset=\"UTF-8\""),
+    };
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+/// A path as the value of a field of a query.
+fn escaped(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    path.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 fn names_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -151,24 +302,6 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn bears(headers: &HeaderMap, token: &Secret<String>) -> bool {
-    let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    let given = match value.split_once(' ') {
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => given.trim().as_bytes().to_vec(),
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case("basic") => {
-            let Ok(pair) = STANDARD.decode(given.trim()) else { return false };
-            match pair.iter().position(|&byte| byte == b':') {
-                Some(at) => pair[at + 1..].to_vec(),
-                None => return false,
-            }
-        }
-        _ => return false,
-    };
-    given.ct_eq(token.expose().as_bytes()).into()
-}
-
 /// An error, as every other of the API.
 pub(super) fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
     refused(status, code, message, None)
@@ -179,20 +312,6 @@ pub(super) fn refused(status: StatusCode, code: &str, message: &str, next: Optio
     let error =
         RefusalError { code: code.to_owned(), message: message.to_owned(), next: next.map(str::to_owned) };
     (status, Json(Refusal { error })).into_response()
-}
-
-async fn home(State(server): State<Pipelines>) -> Result<Html<String>, Refused> {
-    let runs = server.parts.journal.runs(&Which::Newest(RUNS))?;
-    let seen = server.seen.borrow().masked(&server.parts.mask);
-    Ok(Html(pages::home(&server.project, &server.environment, &runs, &seen, Utc::now())))
-}
-
-async fn run_page(
-    State(server): State<Pipelines>,
-    StrictPath(id): StrictPath<i64>,
-) -> Result<Response, Refused> {
-    let run = server.parts.journal.run(RunId(id))?.ok_or(RequestError::NoRun(RunId(id)))?;
-    Ok(Html(pages::run(&server.project, &server.environment, &run, Utc::now())).into_response())
 }
 
 #[cfg(test)]
@@ -215,24 +334,5 @@ mod tests {
             assert!(!names_this_machine(&headers(header::HOST, host)), "{host}");
         }
         assert!(!names_this_machine(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn the_token_is_taken_as_bearer_or_as_password() {
-        let token = Secret::new("s3cret:x".to_owned());
-        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-        for good in ["Bearer s3cret:x".to_owned(), "bearer s3cret:x".into(), basic("me:s3cret:x")] {
-            assert!(bears(&headers(header::AUTHORIZATION, &good), &token), "{good}");
-        }
-        for bad in [
-            "Bearer s3cret".to_owned(),
-            "s3cret:x".into(),
-            basic("s3cret:x"),
-            "Basic %".into(),
-            "Bearer ".into(),
-        ] {
-            assert!(!bears(&headers(header::AUTHORIZATION, &bad), &token), "{bad}");
-        }
-        assert!(!bears(&HeaderMap::new(), &token));
     }
 }

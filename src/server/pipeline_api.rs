@@ -14,9 +14,10 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::callers::Who;
 use super::pipeline::{Pipelines, refusal, refused};
 use super::strict::{StrictOrDefault, StrictPath, StrictQuery};
-use crate::driver::pipeline::request::{self, Caller, RequestError, Wanted};
+use crate::driver::pipeline::request::{self, RequestError, Wanted};
 use crate::model::name::PipelineName;
 use crate::model::run::{Run, RunId, RunState, RunStep};
 use crate::port::git::GitError;
@@ -190,34 +191,34 @@ pub(super) fn found(server: &Pipelines, id: RunId) -> Result<Run, RequestError> 
 /// `POST /v1/pipelines/{name}/runs`.
 pub async fn start(
     State(server): State<Pipelines>,
-    Extension(caller): Extension<Caller>,
+    Extension(who): Extension<Who>,
     StrictPath(name): StrictPath<String>,
     StrictOrDefault(body): StrictOrDefault<RunRequest>,
 ) -> Result<Response, Refused> {
     let wanted = Wanted { commit: body.commit, parameters: body.parameters };
-    let run = request::start(&server.parts, &server.offered, &name, wanted, &caller).await?;
+    let run = request::start(&server.parts, &server.offered, &name, wanted, &who.caller).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
 }
 
 /// `POST /v1/runs/{id}/retry`.
 pub async fn retry(
     State(server): State<Pipelines>,
-    Extension(caller): Extension<Caller>,
+    Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
 ) -> Result<Response, Refused> {
-    let run = request::retry(&server.parts, &server.offered, RunId(id), &caller).await?;
+    let run = request::retry(&server.parts, &server.offered, RunId(id), &who.caller).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
 }
 
 /// `POST /v1/runs/{id}/cancel`.
 pub async fn cancel(
     State(server): State<Pipelines>,
-    Extension(caller): Extension<Caller>,
+    Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
     StrictOrDefault(body): StrictOrDefault<CancelRequest>,
 ) -> Result<Response, Refused> {
     let run = RunId(id);
-    let rollout_continues = request::cancel(&server.parts, run, body.reason.as_deref(), &caller).await?;
+    let rollout_continues = request::cancel(&server.parts, run, body.reason.as_deref(), &who.caller).await?;
     let answer = CancelledAnswer { version: VERSION, run, state: RunState::Cancelled, rollout_continues };
     Ok(document(&server, StatusCode::OK, &answer))
 }

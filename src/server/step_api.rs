@@ -8,13 +8,15 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::callers::Who;
 use super::pipeline::{Pipelines, refused};
 use super::pipeline_api::{Refused, document, found, step_called};
-use super::strict::{Strict, StrictPath};
-use crate::driver::pipeline::request::{self, Caller, Reply};
+use super::strict::{Strict, StrictPath, StrictQuery};
+use crate::driver::pipeline::request::{self, Reply};
 use crate::model::run::RunId;
 use crate::port::pipeline_wire::{AnswerRequest, AnsweredAnswer, VERSION};
 
@@ -24,20 +26,31 @@ const PIECE: usize = 64 << 10;
 /// `POST /v1/runs/{id}/answer`.
 pub async fn answer(
     State(server): State<Pipelines>,
-    Extension(caller): Extension<Caller>,
+    Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
     Strict(body): Strict<AnswerRequest>,
 ) -> Result<Response, Refused> {
     let AnswerRequest { step, approved, shown } = body;
     let run = RunId(id);
-    let step = request::answer(&server.parts, run, &Reply { step, approved, shown }, &caller)?;
+    let step = request::answer(&server.parts, run, &Reply { step, approved, shown }, (&who.caller, who.level))?;
     Ok(document(&server, StatusCode::OK, &AnsweredAnswer { version: VERSION, run, step, approved }))
 }
 
-/// `GET /v1/runs/{id}/files/{step}/{path}`: a file that a step has left.
+/// Which file is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileQuery {
+    /// The step.
+    step: String,
+    /// The file's path in the workspace.
+    path: String,
+}
+
+/// `GET /v1/runs/{id}/file`: a file that a step has kept.
 pub async fn file(
     State(server): State<Pipelines>,
-    StrictPath((id, name, path)): StrictPath<(i64, String, String)>,
+    StrictPath(id): StrictPath<i64>,
+    StrictQuery(FileQuery { step: name, path }): StrictQuery<FileQuery>,
 ) -> Result<Response, Refused> {
     let run = found(&server, RunId(id))?;
     let not_found = |message: &str, next: &str| refused(StatusCode::NOT_FOUND, "not-found", message, Some(next));

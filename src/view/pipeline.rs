@@ -44,9 +44,10 @@ impl Lines {
             None => format!("#{run}"),
         };
         let text = match event {
-            PipelineEvent::Queued { commit, subject, trigger, .. } => {
-                format!("queued {}: {}", trigger.words(), change(commit, subject))
-            }
+            PipelineEvent::Queued { commit, subject, trigger, by, .. } => match by {
+                Some(by) => format!("queued by {}: {}", printable(by), change(commit, subject)),
+                None => format!("queued {}: {}", trigger.words(), change(commit, subject)),
+            },
             PipelineEvent::Started { commit, subject, .. } => format!("started: {}", change(commit, subject)),
             PipelineEvent::Resumed { step: Some(step), .. } => format!("goes on at {step}"),
             PipelineEvent::Resumed { step: None, .. } => "goes on".to_owned(),
@@ -227,6 +228,7 @@ mod tests {
                 commit: one.commit.clone(),
                 subject: "faster \u{1b}[31msearch".into(),
                 trigger: Trigger::Poll,
+                by: None,
             },
             PipelineEvent::Building { run: one.id, step: step(), key: key.clone(), files: 1 },
             PipelineEvent::Log { run: one.id, step: step(), text: "Step 1/2 : FROM scratch".into() },

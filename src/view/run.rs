@@ -143,7 +143,7 @@ pub fn files<'r>(id: RunId, files: impl Iterator<Item = (&'r str, &'r StepFile)>
 }
 
 /// A size for people: `714 B`, `1.4 MiB`.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut found = None;

@@ -49,6 +49,7 @@ mod links;
 mod local_cloud;
 mod logs;
 mod names;
+mod pipeline_callers;
 mod pipeline_hooks;
 mod pipeline_images;
 mod pipeline_serve;

@@ -88,7 +88,7 @@ impl Site {
     }
 
     /// Starts `serve` before there is a commit; it does not look for one again.
-    fn serve_quietly(&self) -> Serve {
+    pub fn serve_quietly(&self) -> Serve {
         let path = self.folder.path().join("fleetwright.yaml");
         let text = std::fs::read_to_string(&path).expect("the project").replace("poll: 1s", "poll: 1h");
         std::fs::write(&path, text).expect("written");
@@ -492,12 +492,7 @@ async fn the_api_refuses_what_it_does_not_know() {
         ("pipelines/web/runs", "{", 400, "can't be accepted"),
         ("pipelines/web/runs", "", 404, "there is no"),
         ("pipelines/wep/runs", "{}", 404, "there is no pipeline `wep`"),
-        (
-            "runs/1/cancel",
-            r#"{"reason": "a\nb"}"#,
-            404,
-            "there is no run 1",
-        ),
+        ("runs/1/cancel", r#"{"reason": "a\nb"}"#, 422, "`reason` must be one line"),
         ("runs/1/cancel", r#"{"force": true}"#, 422, "unknown field `force`"),
         ("runs/1/retry", "{}", 404, "there is no run 1"),
         ("runs/x/retry", "{}", 404, "there is no such path"),

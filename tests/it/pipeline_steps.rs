@@ -295,7 +295,7 @@ async fn steps_have_companions_caches_reports_and_files_that_are_kept() {
     assert!(good, "{said}{stderr}");
     let fetched = site.folder.path().join("fetched/run-test-(part-two)/out/deep/two");
     assert_eq!(std::fs::read_to_string(fetched).expect("it is there"), "by two\n");
-    let outside = format!("{}v1/runs/1/files/run%20test%20(part%20two)/..%2f..%2fjournal.sqlite", serve.page);
+    let outside = format!("{}v1/runs/1/file?step=run%20test%20(part%20two)&path=../../journal.sqlite", serve.page);
     assert_eq!(site.client().get(outside).send().await.expect("an answer").status(), 404);
 
     // The same key has the same cache; tests that fail are named; what is for failures runs.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::adapter::serve_file::ServeFile;
+use crate::adapter::serve_tokens::ServeTokens;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -30,6 +31,7 @@ use crate::model::pipeline::Triggers;
 use crate::model::run::RunState;
 use crate::port::cluster::Cluster;
 use crate::port::journal::{JournalError, Which};
+use crate::server::callers::Callers;
 use crate::server::hooks::{Hook, Hooks};
 use crate::server::limits::{self, Caps};
 use crate::server::pipeline::{Pipelines, Seen, router};
@@ -38,6 +40,8 @@ use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 use crate::view::words::count;
 
+mod token;
+
 /// The time between two tries to reach the cluster.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Time between two looks for what killed processes have left on the engine.
@@ -45,25 +49,40 @@ const SWEEP: Duration = Duration::from_secs(3600);
 
 /// Watches git repositories and runs their pipelines; serves the page
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "\
 Looks at each repository of fleetwright.yaml as often as its `poll` says. A new commit runs the
 pipelines of that repository. Every step is journaled before it begins: after a crash or a stop,
 the next `serve` goes on with what was left.
 
-The page and the API are never open: callers give a token, as a bearer token or as the password
-of any user. It is FLEETWRIGHT_SERVE_TOKEN, or else one that is created at the first start, in a
-file that only you can read. They are for this machine only, unless --listen names another
-address: then FLEETWRIGHT_SERVE_TOKEN must be set. It is plain HTTP; put TLS before it.
+The page and the API are never open: callers give a token, in the form of the page, as a bearer
+token or as the password of any user. One that may do everything is FLEETWRIGHT_SERVE_TOKEN, or else
+created at the first start, in a file that only you can read. `serve token create` makes others. They
+are for this machine only, unless --listen names another address: then FLEETWRIGHT_SERVE_TOKEN must
+be set. It is plain HTTP; put TLS before it.
 
-Ctrl-C takes no more runs and leaves the step at work for the next `serve`; once more stops at once.")]
+Ctrl-C takes no more runs and leaves the step at work for the next `serve`; once more stops at once."
+)]
 pub struct Args {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    Token(token::Args),
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
+    if let Some(Action::Token(args)) = args.action {
+        return token::run(context, args);
+    }
     if !args.listen.ip().is_loopback() && std::env::var_os(VARIABLE).is_none_or(|token| token.is_empty()) {
         return Err(Failure::usage(
             format!("{} can be reached from other machines, and {VARIABLE} is not set", args.listen),
@@ -100,9 +119,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
 
     if let Some(file) = &opens.file {
         let file = file.display();
-        shop.parts.events.note(format!("the page asks for a password (any user): it is in {file}"));
+        shop.parts.events.note(format!("the page asks for a token: it is in {file}"));
     }
 
+    let place = format!("{}-{}", shop.repository.project, shop.environment.name);
+    let tokens = Arc::new(ServeTokens::beside(&shop.journal_folder));
+    let callers = Callers::new(&opens.token, tokens, &place, !args.listen.ip().is_loopback());
     let stop = signals();
     let (wish, wished) = watch::channel(Wish::GoOn);
     let (seen, seen_now) = watch::channel(Seen::default());
@@ -112,7 +134,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         parts: shop.parts.clone(),
         offered: offered(&shop)?.into(),
         seen: seen_now,
-        token: opens.token,
+        callers: Arc::new(callers),
         hooks: Arc::new(Hooks::new(hooks(&shop, &watched), shop.parameters.clone())),
         loopback: args.listen.ip().is_loopback(),
     });
@@ -123,7 +145,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         .and_then(axum_server::from_tcp)
         .map_err(|error| Failure::failed(format!("serving on {address}: {error}"), "start it again"))?;
     let server = limits::limited(server, Caps::PIPELINES, limits::HEADER);
-    readers.spawn(server.serve(limits::answered_within(app, limits::ANSWER).into_make_service()));
+    readers.spawn(server.serve(
+        limits::answered_within(app, limits::ANSWER).into_make_service_with_connect_info::<SocketAddr>(),
+    ));
     // Commands on this machine find the server through it, until it stops.
     let _found = ServeFile::write(&shop.journal_folder, address).map_err(|error| {
         Failure::failed(

@@ -271,6 +271,7 @@ pub(super) fn announce(parts: &Parts, id: RunId, run: &NewRun) -> Result<(), Jou
         commit: run.commit.clone(),
         subject: run.subject.clone(),
         trigger: run.trigger,
+        by: run.asked_by.clone(),
     };
     parts.record(id, vec![Change::Event(event)])
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::queue::{self, Cancelled, enqueue};
+use super::queue::{self, Cancelled, announce, enqueue};
 use super::run::{Parts, clear};
 use crate::model::access::Level;
 use crate::model::git_ref::GitRef;
@@ -55,8 +55,6 @@ pub fn step_names(pipeline: &Pipeline) -> Vec<String> {
 pub struct Caller {
     /// The name of the caller's token; `None` for the server's own.
     pub name: Option<String>,
-    /// What the caller may do.
-    pub level: Level,
 }
 
 impl Caller {
@@ -269,7 +267,12 @@ pub struct Reply {
 ///
 /// # Errors
 /// When there is no such run or step, it asks for something else, or somebody has answered.
-pub fn answer(parts: &Parts, id: RunId, reply: &Reply, caller: &Caller) -> Result<String, RequestError> {
+pub fn answer(
+    parts: &Parts,
+    id: RunId,
+    reply: &Reply,
+    (caller, level): (&Caller, Level),
+) -> Result<String, RequestError> {
     let run = parts.journal.run(id)?.ok_or(RequestError::NoRun(id))?;
     let asking: Vec<(usize, &RunStep, &str)> = run
         .steps
@@ -292,7 +295,7 @@ pub fn answer(parts: &Parts, id: RunId, reply: &Reply, caller: &Caller) -> Resul
     let name = step.name.clone();
     let question = run.config.as_ref().and_then(|config| config.steps.get(index));
     if let Some(StepAction::Approve(question)) = question
-        && question.level > caller.level
+        && question.level > level
     {
         return Err(RequestError::Level { run: id, step: name, level: question.level });
     }
@@ -327,9 +330,6 @@ pub async fn retry(
 ) -> Result<RunId, RequestError> {
     let run = parts.journal.run(id)?.ok_or(RequestError::NoRun(id))?;
     find(offered, run.pipeline.as_str())?;
-    if queue::retry(parts, id)? {
-        return Ok(id);
-    }
     if !run.state.is_ended() {
         return Err(RequestError::NotEnded { run: id, state: run.state });
     }
@@ -337,6 +337,10 @@ pub async fn retry(
     let Run { pipeline, repository, commit, subject, reference, parameters, .. } = run;
     let (trigger, asked_by) = (Trigger::Hand, caller.name.clone());
     let again = NewRun { pipeline, repository, commit, subject, trigger, reference, parameters, asked_by };
+    if queue::retry(parts, id)? {
+        announce(parts, id, &again)?;
+        return Ok(id);
+    }
     Ok(enqueue(parts, &again)?)
 }
 

@@ -102,7 +102,7 @@ fn word<T: Copy>(reader: &mut Reader<'_>, node: &Node, what: &str, words: &[(&st
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let diagnostic = Diagnostic::error("bad-value", format!("`{text}` can't be {what}"));
         let label = suggest(text, words.iter().copied())
-            .map_or_else(|| format!("use {}", list(&words)), |near| format!("did you mean `{near}`?"));
+            .map_or_else(|| format!("one of {}", list(&words)), |near| format!("did you mean `{near}`?"));
         reader.problem(diagnostic, node.span, label);
     }
     found

@@ -9,7 +9,7 @@ use chrono::Utc;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
-use super::{escaped, understood};
+use super::understood;
 use crate::adapter::pipeline_api::PipelineApi;
 use crate::cli::Done;
 use crate::cli::context::Context;
@@ -146,9 +146,9 @@ async fn fetch(
         return Err(Failure::failed(format!("`{path}` is no path of a file"), "see what the server runs"));
     }
     let target = folder.join(step.replace(['/', ' '], "-")).join(inside);
-    let parts: Vec<String> = path.split('/').map(escaped).collect();
-    let url = format!("runs/{id}/files/{}/{}", escaped(step), parts.join("/"));
-    let mut pieces = api.bytes(&url).await.map_err(|error| failure(&error))?;
+    let query = [("step", step), ("path", path)];
+    let mut pieces =
+        api.bytes(&format!("runs/{id}/file"), &query).await.map_err(|error| failure(&error))?;
     let written = |error: std::io::Error| {
         Failure::failed(
             format!("writing {}: {error}", target.display()),

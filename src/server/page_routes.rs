@@ -1,0 +1,374 @@
+//! The pages' routes: what is shown, and the forms of the pages, which work without a script.
+
+use std::net::SocketAddr;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use tera::Context;
+
+use super::callers::{NoSession, Who};
+use super::form::{Fields, local_path};
+use super::pages::views::{ClusterView, PipelineView, RunView, columns, questions, steps};
+use super::pages::{self, Frame};
+use super::pipeline::{Pipelines, Seen};
+use super::pipeline_api::{Listed, Refused, newest};
+use super::strict::{StrictPath, StrictQuery};
+use crate::driver::pipeline::request::{self, Reply, RequestError, Wanted};
+use crate::event::pipeline::PipelineEvent;
+use crate::model::access::Level;
+use crate::model::run::{Run, RunId, RunState};
+use crate::port::journal::{Entry, Which};
+
+/// How many runs the first page shows.
+const RUNS: u32 = 20;
+/// How many entries of a log are read at a time.
+const BATCH: u32 = 500;
+
+/// What a page has around it, for `who`.
+pub(super) fn frame(server: &Pipelines, who: Option<&Who>) -> Frame {
+    let csrf = who.and_then(|who| who.csrf.clone());
+    Frame {
+        project: server.project.clone(),
+        environment: server.environment.clone(),
+        nav: who.is_some(),
+        who: who.and_then(|who| who.caller.name.clone()),
+        may_change: csrf.is_some() && who.is_some_and(|who| who.level >= Level::Deployer),
+        csrf,
+    }
+}
+
+/// A page instead of JSON where something was not carried out.
+fn page_of(refused: &Refused, server: &Pipelines, who: &Who) -> Response {
+    let (status, _) = refused.kind();
+    let (message, next) = refused.words();
+    let mask = &server.parts.mask;
+    pages::refused(&frame(server, Some(who)), status, &mask.mask(&message), Some(&mask.mask(&next)))
+}
+
+/// `GET /`.
+pub async fn home(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+) -> Result<Html<String>, Refused> {
+    let journal = &server.parts.journal;
+    let runs = journal.runs(&Which::Newest(RUNS))?;
+    let seen = server.seen.borrow().masked(&server.parts.mask);
+    let now = Utc::now();
+    let mut pipelines = Vec::new();
+    for offered in server.offered.iter() {
+        let last = newest(&server, &offered.name)?;
+        let open = journal.runs(&Which::Open(offered.name.clone()))?;
+        let waiting = open.iter().filter(|run| run.state == RunState::Queued).map(|run| run.id.0).collect();
+        pipelines.push(PipelineView::new(offered, last.as_ref(), waiting, &seen, now));
+    }
+    Ok(Html(home_page(&frame(&server, Some(&who)), pipelines, &runs, &seen, now)))
+}
+
+pub(super) fn home_page(
+    frame: &Frame,
+    pipelines: Vec<PipelineView>,
+    runs: &[Run],
+    seen: &Seen,
+    now: DateTime<Utc>,
+) -> String {
+    let mut more = Context::new();
+    more.insert("pipelines", &pipelines);
+    more.insert("runs", &rows(runs, now));
+    more.insert("cluster", &ClusterView::new(seen, now));
+    more.insert("with_history", &false);
+    pages::render("home.html", frame, &frame.environment, "home", more)
+}
+
+fn rows(runs: &[Run], now: DateTime<Utc>) -> Vec<RunView> {
+    runs.iter().map(|run| RunView::new(run, now)).collect()
+}
+
+/// What the history is filtered by, as a form sends it: what is not chosen is empty.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chosen {
+    #[serde(default)]
+    pipeline: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    before: Option<i64>,
+}
+
+impl Chosen {
+    /// The same page, from `before` on.
+    fn link(&self, before: Option<i64>) -> String {
+        let mut parts = Vec::new();
+        if !self.pipeline.is_empty() {
+            parts.push(format!("pipeline={}", self.pipeline));
+        }
+        if !self.state.is_empty() {
+            parts.push(format!("state={}", self.state));
+        }
+        parts.extend(before.map(|before| format!("before={before}")));
+        if parts.is_empty() { "/runs".to_owned() } else { format!("/runs?{}", parts.join("&")) }
+    }
+}
+
+/// `GET /runs`.
+pub async fn history(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    StrictQuery(chosen): StrictQuery<Chosen>,
+) -> Result<Response, Refused> {
+    let around = frame(&server, Some(&who));
+    let bad =
+        |message: &str| Ok(pages::refused(&around, StatusCode::BAD_REQUEST, message, Some("choose again")));
+    let pipeline = match chosen.pipeline.as_str() {
+        "" => None,
+        name => match name.parse() {
+            Ok(name) => Some(name),
+            Err(error) => return bad(&format!("{error}")),
+        },
+    };
+    let state = match chosen.state.as_str() {
+        "" => None,
+        word => match RunState::from_word(word) {
+            Some(state) => Some(state),
+            None => return bad(&format!("`{word}` is not a state of a run")),
+        },
+    };
+    let listed = Listed { pipeline, state, limit: None, before: chosen.before };
+    let (runs, next) = listed.read(&server)?;
+    let names: Vec<String> = server.offered.iter().map(|offered| offered.name.to_string()).collect();
+    let html = list_page(&around, &names, &runs, &chosen, next, Utc::now());
+    Ok(Html(html).into_response())
+}
+
+pub(super) fn list_page(
+    frame: &Frame,
+    names: &[String],
+    runs: &[Run],
+    chosen: &Chosen,
+    next: Option<RunId>,
+    now: DateTime<Utc>,
+) -> String {
+    let mut more = Context::new();
+    let states: Vec<&str> = RunState::ALL.iter().map(|state| state.word()).collect();
+    more.insert("names", names);
+    more.insert("states", &states);
+    more.insert("pipeline", &chosen.pipeline);
+    more.insert("state", &chosen.state);
+    more.insert("before", &chosen.before);
+    more.insert("newest", &chosen.link(None));
+    more.insert("older", &next.map(|next| chosen.link(Some(next.0))));
+    more.insert("runs", &rows(runs, now));
+    pages::render("runs.html", frame, "Runs", "runs", more)
+}
+
+/// `GET /runs/{id}`.
+pub async fn run(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    StrictPath(id): StrictPath<i64>,
+) -> Result<Response, Refused> {
+    let Some(run) = server.parts.journal.run(RunId(id))? else {
+        return Ok(page_of(&RequestError::NoRun(RunId(id)).into(), &server, &who));
+    };
+    Ok(Html(run_page_of(&frame(&server, Some(&who)), &run, Utc::now())).into_response())
+}
+
+pub(super) fn run_page_of(frame: &Frame, run: &Run, now: DateTime<Utc>) -> String {
+    let mut more = Context::new();
+    let steps = steps(run, now);
+    more.insert("columns", &columns(run, &steps));
+    more.insert("steps", &steps);
+    more.insert("questions", &questions(run));
+    more.insert("run", &RunView::new(run, now));
+    pages::render("run.html", frame, &format!("{} #{}", run.pipeline, run.id), "runs", more)
+}
+
+/// `GET /services`.
+pub async fn services(State(server): State<Pipelines>, Extension(who): Extension<Who>) -> Html<String> {
+    let seen = server.seen.borrow().masked(&server.parts.mask);
+    Html(services_page(&frame(&server, Some(&who)), &seen, Utc::now()))
+}
+
+pub(super) fn services_page(frame: &Frame, seen: &Seen, now: DateTime<Utc>) -> String {
+    let mut more = Context::new();
+    more.insert("cluster", &ClusterView::new(seen, now));
+    more.insert("with_history", &true);
+    pages::render("services.html", frame, "Services", "services", more)
+}
+
+/// `GET /machines`.
+pub async fn machines(State(server): State<Pipelines>, Extension(who): Extension<Who>) -> Html<String> {
+    let seen = server.seen.borrow().masked(&server.parts.mask);
+    Html(machines_page(&frame(&server, Some(&who)), &seen, Utc::now()))
+}
+
+pub(super) fn machines_page(frame: &Frame, seen: &Seen, now: DateTime<Utc>) -> String {
+    let mut more = Context::new();
+    more.insert("cluster", &ClusterView::new(seen, now));
+    pages::render("machines.html", frame, "Machines", "machines", more)
+}
+
+/// `GET /runs/{id}/steps/{step}/log`: what a step has printed so far, as text; `step` is its number, from 1.
+pub async fn raw_log(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    StrictPath((id, number)): StrictPath<(i64, usize)>,
+) -> Result<Response, Refused> {
+    let journal = std::sync::Arc::clone(&server.parts.journal);
+    let run = journal.run(RunId(id))?;
+    let step = run.as_ref().and_then(|run| run.steps.get(number.checked_sub(1)?));
+    let Some(step) = step.map(|step| step.name.clone()) else {
+        let message = format!("there is no step {number} of a run {id}");
+        return Ok(pages::refused(&frame(&server, Some(&who)), StatusCode::NOT_FOUND, &message, None));
+    };
+    let printed = move |entry: &Entry| match serde_json::from_str(&entry.event) {
+        Ok(PipelineEvent::Log { step: of, text, .. }) if of == step => Some(text + "\n"),
+        _ => None,
+    };
+    let batches = futures_util::stream::unfold(Some(0), move |after| {
+        let read = after.map(|after| journal.entries(RunId(id), after, BATCH).map_err(std::io::Error::other));
+        let next = match read {
+            None => None,
+            Some(Err(error)) => Some((Err(error), None)),
+            Some(Ok(entries)) => entries.last().map(|last| last.seq).map(|last| {
+                let text: String = entries.iter().filter_map(&printed).collect();
+                (Ok(Bytes::from(text)), Some(last))
+            }),
+        };
+        std::future::ready(next)
+    });
+    let name = format!("attachment; filename=\"run-{id}-step-{number}.log\"");
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, Body::from_stream(batches)).into_response())
+}
+
+fn see(path: &str) -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, path.to_owned())]).into_response()
+}
+
+/// `POST /pipelines/{name}/runs`.
+pub async fn start(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    Extension(fields): Extension<Fields>,
+    StrictPath(name): StrictPath<String>,
+) -> Response {
+    let given = server.offered.iter().filter(|offered| offered.name.as_str() == name);
+    let given = given.flat_map(|offered| &offered.parameters).filter_map(|parameter| {
+        let value = fields.filled(&format!("parameter-{}", parameter.name))?;
+        Some((parameter.name.clone(), value.to_owned()))
+    });
+    let wanted = Wanted {
+        commit: fields.filled("commit").map(str::to_owned),
+        parameters: given.collect(),
+    };
+    match request::start(&server.parts, &server.offered, &name, wanted, &who.caller).await {
+        Ok(id) => see(&format!("/runs/{id}")),
+        Err(error) => page_of(&error.into(), &server, &who),
+    }
+}
+
+/// `POST /runs/{id}/cancel`.
+pub async fn cancel(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    Extension(fields): Extension<Fields>,
+    StrictPath(id): StrictPath<i64>,
+) -> Response {
+    match request::cancel(&server.parts, RunId(id), fields.filled("reason"), &who.caller).await {
+        Ok(_) => see(&format!("/runs/{id}")),
+        Err(error) => page_of(&error.into(), &server, &who),
+    }
+}
+
+/// `POST /runs/{id}/answer`.
+pub async fn answer(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    Extension(fields): Extension<Fields>,
+    StrictPath(id): StrictPath<i64>,
+) -> Response {
+    let reply = Reply {
+        step: fields.filled("step").map(str::to_owned),
+        approved: fields.filled("answer") == Some("approve"),
+        shown: fields.filled("shown").map(str::to_owned),
+    };
+    match request::answer(&server.parts, RunId(id), &reply, (&who.caller, who.level)) {
+        Ok(_) => see(&format!("/runs/{id}")),
+        Err(error) => page_of(&error.into(), &server, &who),
+    }
+}
+
+/// `POST /runs/{id}/retry`.
+pub async fn retry(
+    State(server): State<Pipelines>,
+    Extension(who): Extension<Who>,
+    StrictPath(id): StrictPath<i64>,
+) -> Response {
+    match request::retry(&server.parts, &server.offered, RunId(id), &who.caller).await {
+        Ok(id) => see(&format!("/runs/{id}")),
+        Err(error) => page_of(&error.into(), &server, &who),
+    }
+}
+
+/// Where a log-in leads.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+/// `GET /login`.
+pub async fn login_form(
+    State(server): State<Pipelines>,
+    who: Option<Extension<Who>>,
+    StrictQuery(query): StrictQuery<Next>,
+) -> Response {
+    let next = local_path(&query.next);
+    match who {
+        Some(Extension(who)) if who.csrf.is_some() => see(next),
+        _ => Html(login_page(&frame(&server, None), next, None)).into_response(),
+    }
+}
+
+pub(super) fn login_page(frame: &Frame, next: &str, problem: Option<&str>) -> String {
+    let mut more = Context::new();
+    more.insert("next", next);
+    more.insert("problem", &problem);
+    pages::render("login.html", frame, "Log in", "", more)
+}
+
+/// `POST /login`.
+pub async fn log_in(
+    State(server): State<Pipelines>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    Extension(fields): Extension<Fields>,
+) -> Response {
+    let next = local_path(fields.get("next").unwrap_or("/"));
+    let from = peer.map(|Extension(ConnectInfo(peer))| peer.ip().to_canonical());
+    match server.callers.log_in(fields.get("token").unwrap_or(""), from, Utc::now()) {
+        Ok(cookie) => ([(header::SET_COOKIE, cookie)], see(next)).into_response(),
+        Err(error) => {
+            let status = match &error {
+                NoSession::Wrong => StatusCode::UNAUTHORIZED,
+                NoSession::TooMany => StatusCode::TOO_MANY_REQUESTS,
+                NoSession::NoRandomness(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            tracing::warn!(?from, %error, "a log-in failed");
+            let html = login_page(&frame(&server, None), next, Some(&error.to_string()));
+            let wait = (status == StatusCode::TOO_MANY_REQUESTS).then_some([(header::RETRY_AFTER, "60")]);
+            (status, wait, Html(html)).into_response()
+        }
+    }
+}
+
+/// `POST /logout`.
+pub async fn log_out(State(server): State<Pipelines>, headers: HeaderMap) -> Response {
+    ([(header::SET_COOKIE, server.callers.log_out(&headers))], see("/login")).into_response()
+}
