@@ -58,7 +58,7 @@ impl RunView {
         }
     }
 
-    /// The same, started by somebody whose name is known.
+    /// The same, started by the bearer of the token `name`.
     pub fn started_by(self, name: Option<&str>) -> Self {
         match name {
             Some(name) => Self { started_by: format!("by {name}"), ..self },
