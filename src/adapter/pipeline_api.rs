@@ -88,7 +88,7 @@ impl PipelineApi {
         let base = base.trim_end_matches('/').to_owned();
         let failed =
             |error: reqwest::Error| ApiError::Unreachable { address: base.clone(), reason: words(&error) };
-        // The token must not follow a redirect to somebody else.
+        // The token must not follow a redirect to another server.
         let builder = || Client::builder().redirect(Policy::none()).connect_timeout(CONNECT);
         let calls = builder().timeout(ANSWER).build().map_err(failed)?;
         let streams = builder().read_timeout(SILENCE).build().map_err(failed)?;

@@ -41,7 +41,7 @@ impl ServeFile {
 
 impl Drop for ServeFile {
     fn drop(&mut self) {
-        // A reader that finds it finds nobody at its address.
+        // A reader that still finds it gets no answer at its address.
         let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -132,7 +132,7 @@ mod tests {
         assert!(tokens.remove(&anna.name).expect("removed"));
         assert!(!tokens.remove(&anna.name).expect("asked"));
         assert_eq!(tokens.token(&anna.name), None);
-        // A file under another name is nobody's token.
+        // A file under another name is not accepted.
         std::fs::copy(tokens.path(&ci.name), tokens.path(&anna.name)).expect("copied");
         assert_eq!(tokens.token(&anna.name), None);
     }

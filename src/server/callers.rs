@@ -72,7 +72,7 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Those who bear the server's own token, or one of `known`. `place` tells the cookies of several servers apart;
+    /// Those who bear the server's own token, or one of `known`. `place` distinguishes the cookies of several servers;
     /// `secure` ones are sent over TLS only.
     pub fn new(own: &Secret<String>, known: Arc<dyn KnownTokens>, place: &str, secure: bool) -> Self {
         let prefix = if secure { "__Host-" } else { "" };

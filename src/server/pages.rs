@@ -320,7 +320,7 @@ mod tests {
                 }
             }
         }
-        assert!(found > 20, "each place is looked at: {found}");
+        assert!(found > 20, "each place is checked: {found}");
     }
 
     #[test]

@@ -249,7 +249,7 @@ pub struct LogQuery {
 }
 
 /// `GET /v1/runs/{id}/log`: the run's entries, from the beginning or after the last one that the reader has, and those
-/// to come; `end` when the run has ended. Entries are read as fast as they are taken, so a slow reader holds nobody up.
+/// to come; `end` when the run has ended. Entries are read as fast as they are taken, so a slow reader delays no other.
 pub async fn log(
     State(server): State<Pipelines>,
     StrictPath(id): StrictPath<i64>,

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::support::lab::{Lab, root};
+use crate::support::lab::{Lab, Running, poll, root};
 use crate::support::walkthrough::{Step, assert_shown, steps};
 
 /// The image that the document makes in this computer's Docker.
@@ -34,6 +34,23 @@ fn the_first_application_of_the_documents_works() {
         let output = shell.output().expect("the shell runs");
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
+    // The document's second terminal.
+    let serve = |exported: &str| {
+        let like = lab.command(&[]);
+        let mut shell = Command::new("bash");
+        let line = format!("{exported}exec fleetwright serve --listen 127.0.0.1:0 >../serve.log 2>&1");
+        shell.args(["-c", &line]).current_dir(&shop).env_clear();
+        shell.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", &path);
+        let server = Running(shell.spawn().expect("the shell runs"));
+        poll(Duration::from_secs(30), || {
+            run(&format!("{exported}fleetwright pipeline list")).0.then_some(())
+        })
+        .unwrap_or_else(|| {
+            panic!("{}", std::fs::read_to_string(around.path().join("serve.log")).unwrap_or_default())
+        });
+        server
+    };
+    let mut server = None;
     let steps = steps(&document);
     assert!(steps.len() > 20, "the document has files and blocks of `console`");
     for step in steps {
@@ -50,6 +67,9 @@ fn the_first_application_of_the_documents_works() {
                     exported.push_str(&format!("{command}; "));
                     continue;
                 }
+                if command.starts_with("fleetwright pipeline ") && server.is_none() {
+                    server = Some(serve(&exported));
+                }
                 let begun = Instant::now();
                 let (good, printed) = run(&format!("{exported}{command}"));
                 println!("$ {command}   {:.1} s\n{printed}", begun.elapsed().as_secs_f64());
@@ -62,5 +82,6 @@ fn the_first_application_of_the_documents_works() {
             }
         }
     }
+    drop(server);
     let _ = run(&format!("docker rmi {BASE}"));
 }

@@ -269,7 +269,7 @@ enum StreamEnd {
     Run,
     /// A signal came.
     Stopped,
-    /// The reader wants no more.
+    /// The reader has closed its end.
     Closed,
 }
 

@@ -63,7 +63,7 @@ pub async fn last(stage: &Stage, outcome: &Outcome, application: &Path) -> Resul
     stage.say(&format!(
         "
 What next
-  look at the page          {page} (any user; password: {password})
+  look at the page          {page} (the token is in {password})
   speak to it yourself      export FLEETWRIGHT_HOME={home} DEMO_WEB_REPOSITORY={app}
                             eval \"$(fleetwright local env)\" && cd {infra}
   push a commit yourself    cd {app} && echo mine > www/index.html && echo ok > www/health

@@ -363,7 +363,7 @@ pub async fn cancel(
         Cancelled::Unknown => Err(RequestError::NoRun(id)),
         Cancelled::Ended(state) => Err(RequestError::Ended { run: id, state }),
         Cancelled::Done { rolls_out } => {
-            // Where no process works on it, as on a quarantined one, nobody else stops its commands.
+            // Where no process works on it, as on a quarantined one, nothing else stops its commands.
             if let Some(run) = parts.journal.run(id)? {
                 clear(parts, &run).await;
             }

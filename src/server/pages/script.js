@@ -10,7 +10,7 @@ async function refresh() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) {
       const next = fresh.getElementById(part.id);
-      // What somebody is typing into, or has focused, stays.
+      // A part that has the focus stays: a field in it may be half filled in.
       if (!next || next.innerHTML === part.innerHTML || part.contains(document.activeElement)) continue;
       part.innerHTML = next.innerHTML;
       part.className = next.className;
@@ -156,7 +156,15 @@ if (log) {
       shown = true;
     }
   });
-  addEventListener("hashchange", () => { shown = false; show(false); });
+  // A link of the graph leads to a step's log, which is folded.
+  const unfold = () => {
+    const step = /^#step-\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
+    if (!step) return;
+    step.open = true;
+    step.scrollIntoView();
+  };
+  unfold();
+  addEventListener("hashchange", () => { shown = false; unfold(); show(false); });
   const source = new EventSource("/v1/runs/" + log.dataset.run + "/log");
   source.onmessage = (message) => {
     const { at, event } = JSON.parse(message.data);
