@@ -222,7 +222,7 @@ impl<'r> Renderer<'r> {
                     body.nested.push(template);
                 }
             }
-            if child.tree.is_some() || !child.children.is_empty() {
+            if child.terms.is_some() || !child.children.is_empty() {
                 let given = used.parameters.iter();
                 let given =
                     given.map(|(name, _, given)| (name.clone(), given.as_ref().map(|g| g.text.clone())));
