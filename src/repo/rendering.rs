@@ -164,7 +164,7 @@ impl<'r> Renderer<'r> {
         if !self.templates.is_parsed(name) {
             return None;
         }
-        let (text, made) = match self.templates.render(name, self.context(environment, stack)) {
+        let (text, made) = match self.templates.render(name, || self.context(environment, stack)) {
             Ok(rendered) => rendered,
             Err(found) => {
                 let help = format!("rendered for stack `{}` at {}", stack.name, stack.place);
