@@ -55,7 +55,7 @@ impl Path<'_> {
 impl Check<'_> {
     /// Holds a value against a schema.
     pub fn hold(&mut self, node: &Node, schema: &Schema, at: At<'_>, depth: usize) {
-        if depth > DEEPEST {
+        if depth > DEEPEST || self.trying && !self.problems.is_empty() {
             return;
         }
         match function::form(node) {
