@@ -7,4 +7,4 @@ mod types;
 
 pub use pattern::Pattern;
 pub use store::{Policy, Schemas, all};
-pub use types::{Kinds, PolicySchema, Schema, Text, TypeSchema};
+pub use types::{Kinds, Later, Named, PolicySchema, Schema, Text, TypeSchema};

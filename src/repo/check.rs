@@ -81,6 +81,7 @@ pub fn tree(file: &Arc<SourceFile>, root: &Node, region: Option<&str>) -> Vec<Di
         used_conditions: HashSet::new(),
         used_mappings: HashSet::new(),
         all_mappings_used: false,
+        trying: false,
         problems: Vec::new(),
     };
     check.sections();
@@ -132,6 +133,8 @@ struct Check<'n> {
     used_conditions: HashSet<&'n str>,
     used_mappings: HashSet<&'n str>,
     all_mappings_used: bool,
+    /// Whether all that counts is that there are problems, not what they are.
+    trying: bool,
     problems: Vec<Diagnostic>,
 }
 
@@ -158,6 +161,9 @@ impl<'n> Check<'n> {
 
     /// Something has a name that is not among `known`: the nearest is suggested, or all are listed.
     fn suggest(&mut self, diagnostic: Diagnostic, span: Span, name: &str, known: &[&str], place: &str) {
+        if self.trying {
+            return self.push(diagnostic);
+        }
         let span = self.line(span);
         // A long list helps nobody.
         let near = crate::source::suggest(name, known.iter().copied());
@@ -227,6 +233,8 @@ const STANDS_FOR: [&str; 3] = ["{{resolve:", "${", "<unset "];
 
 /// Whether a value is written out.
 fn is_plain(node: &Node) -> bool {
-    matches!(function::form(node), Form::Data)
-        && !node.text().is_some_and(|text| STANDS_FOR.iter().any(|mark| text.contains(mark)))
+    // Most texts have neither of these.
+    let may_stand = |text: &str| text.contains(['{', '<']);
+    let stands = |text: &str| may_stand(text) && STANDS_FOR.iter().any(|mark| text.contains(mark));
+    matches!(function::form(node), Form::Data) && !node.text().is_some_and(stands)
 }

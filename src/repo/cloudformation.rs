@@ -7,9 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::check;
 use super::edit::{Edit, edited};
+use super::exports::Terms;
 use super::nested::{self, Use};
 use super::origin::Origins;
-use super::{document, exports, group_sizes, merge_keys, parameters};
+use super::{group_sizes, merge_keys, parameters};
 use crate::model::nested::NestedTemplate;
 use crate::model::parameter::Rules;
 use crate::source::{Diagnostic, SourceFile, Span};
@@ -37,8 +38,8 @@ pub struct Body {
     pub outputs: Vec<Declared>,
     /// Whether a macro or a loop may add to what is declared.
     pub grows: bool,
-    /// The template as a tree, where it exports or imports anything.
-    pub tree: Option<serde_json::Value>,
+    /// What decides its exports and imports, where it has any.
+    pub terms: Option<Terms>,
     /// Decoded user data by resource.
     pub user_data: Vec<(String, String)>,
     /// Stacks nested in it whose templates are files.
@@ -149,7 +150,7 @@ fn read_body(
         resources: resources.iter().filter_map(|(key, _)| Some(key.text()?.to_owned())).collect(),
         outputs: declared(&root, "Outputs"),
         grows: check::grows(&root),
-        tree: exports::may_trade(file.text()).then(|| document::tree(&root)),
+        terms: Terms::read(file.text(), &root),
         user_data,
         uses: nested::uses(&root),
         ranges: ranges::read(&root),

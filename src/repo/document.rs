@@ -13,13 +13,26 @@ pub fn read(text: &str) -> Option<Value> {
     problems.is_empty().then(|| value(&node)).filter(Value::is_object)
 }
 
-/// A template that was read as `root`, as a tree.
-pub fn tree(root: &Node) -> Value {
-    value(root)
+/// A part of a template that was read as `node`, as a tree.
+pub fn tree(node: &Node) -> Value {
+    value(node)
+}
+
+/// The short tag of a function that is called at `node`, without its `!`.
+pub fn short_tag(node: &Node) -> Option<&str> {
+    node.tag.as_deref()?.strip_prefix('!').filter(|tag| !tag.is_empty() && !tag.starts_with('!'))
 }
 
 fn value(node: &Node) -> Value {
-    let plain = match &node.kind {
+    match short_tag(node) {
+        Some(tag) => function(tag, untagged(node)),
+        None => untagged(node),
+    }
+}
+
+/// What stands at `node`, whatever function is called with it by a tag.
+pub fn untagged(node: &Node) -> Value {
+    match &node.kind {
         Kind::Scalar { text, .. } => match node.scalar() {
             Some(Scalar::Null) => Value::Null,
             Some(Scalar::Bool(value)) => Value::Bool(value),
@@ -32,10 +45,6 @@ fn value(node: &Node) -> Value {
             let entries = entries.iter().map(|(k, v)| (k.text().unwrap_or_default().to_owned(), value(v)));
             Value::Object(entries.collect())
         }
-    };
-    match node.tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
-        Some(tag) if !tag.is_empty() && !tag.starts_with('!') => function(tag, plain),
-        _ => plain,
     }
 }
 

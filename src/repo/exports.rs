@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::document;
 use crate::model::stack::Stack;
+use crate::yaml::{Kind, Node};
 
 /// What a stack exports and imports, as far as the names can be told offline.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,34 +54,60 @@ impl Names {
     }
 }
 
-/// Whether a rendered template may export or import anything.
-pub fn may_trade(text: &str) -> bool {
-    text.contains("Export") || text.contains("ImportValue")
+/// The parts of a rendered template that decide what it exports and imports.
+#[derive(Debug, Default)]
+pub struct Terms {
+    parameters: Value,
+    conditions: Value,
+    outputs: Value,
+    /// What `Fn::ImportValue` is called with, in the template's order.
+    imports: Vec<Value>,
 }
 
-/// Reads a rendered template. `given` has a value for each parameter that is given one that is known; those that are
-/// given another are in `open`.
-pub fn read(tree: &Value, mut names: Names, open: &[&str]) -> Trade {
-    for (name, declared) in tree.get("Parameters").and_then(Value::as_object).into_iter().flatten() {
-        let default = declared.get("Default").and_then(Value::as_str);
-        if let Some(default) = default.filter(|_| !open.contains(&name.as_str())) {
-            names.0.entry(name.clone()).or_insert_with(|| default.to_owned());
+impl Terms {
+    /// Those of the template that was read from `text` as `root`; `None` where it exports and imports nothing.
+    pub fn read(text: &str, root: &Node) -> Option<Self> {
+        let may_import = text.contains("ImportValue");
+        if !may_import && !text.contains("Export") {
+            return None;
         }
-    }
-    let known = Known { tree, names: &names.0 };
-    let mut trade = Trade::default();
-    for (output, value) in tree.get("Outputs").and_then(Value::as_object).into_iter().flatten() {
-        let name = value.get("Export").and_then(|export| export.get("Name"));
-        let Some(name) = name.and_then(|name| known.text(name)) else { continue };
-        let condition = value.get("Condition").and_then(Value::as_str);
-        let holds = condition.map_or(Some(true), |condition| known.condition(condition, 0));
-        if holds != Some(false) {
-            let (output, sure) = (output.clone(), holds == Some(true));
-            trade.exports.push(Export { name, output, nested: None, sure });
+        let mut terms = Self::default();
+        if document::short_tag(root).is_none() {
+            let section = |name| root.get(name).map(document::tree).unwrap_or_default();
+            terms.parameters = section("Parameters");
+            terms.conditions = section("Conditions");
+            terms.outputs = section("Outputs");
         }
+        if may_import {
+            imports(root, &mut terms.imports);
+        }
+        Some(terms)
     }
-    imports(tree, &known, &mut trade.imports);
-    trade
+
+    /// What they come to. `names` has a value for each parameter that is given one that is known; those that are given
+    /// another are in `open`.
+    pub fn trade(&self, mut names: Names, open: &[&str]) -> Trade {
+        for (name, declared) in self.parameters.as_object().into_iter().flatten() {
+            let default = declared.get("Default").and_then(Value::as_str);
+            if let Some(default) = default.filter(|_| !open.contains(&name.as_str())) {
+                names.0.entry(name.clone()).or_insert_with(|| default.to_owned());
+            }
+        }
+        let known = Known { conditions: &self.conditions, names: &names.0 };
+        let mut trade = Trade::default();
+        for (output, value) in self.outputs.as_object().into_iter().flatten() {
+            let name = value.get("Export").and_then(|export| export.get("Name"));
+            let Some(name) = name.and_then(|name| known.text(name)) else { continue };
+            let condition = value.get("Condition").and_then(Value::as_str);
+            let holds = condition.map_or(Some(true), |condition| known.condition(condition, 0));
+            if holds != Some(false) {
+                let (output, sure) = (output.clone(), holds == Some(true));
+                trade.exports.push(Export { name, output, nested: None, sure });
+            }
+        }
+        trade.imports = self.imports.iter().filter_map(|name| known.text(name)).collect();
+        trade
+    }
 }
 
 impl Trade {
@@ -101,18 +129,21 @@ pub fn needed(trades: &[Trade], index: usize) -> Vec<usize> {
     (0..trades.len()).filter(exports).collect()
 }
 
-fn imports(value: &Value, known: &Known<'_>, found: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| imports(item, known, found)),
-        Value::Object(map) => {
-            for (key, inner) in map {
-                if key == "Fn::ImportValue" {
-                    found.extend(known.text(inner));
+fn imports(node: &Node, found: &mut Vec<Value>) {
+    if document::short_tag(node) == Some("ImportValue") {
+        found.push(document::untagged(node));
+    }
+    match &node.kind {
+        Kind::Scalar { .. } => {}
+        Kind::Sequence(items) => items.iter().for_each(|item| imports(item, found)),
+        Kind::Mapping(entries) => {
+            for (key, value) in entries {
+                if key.text() == Some("Fn::ImportValue") {
+                    found.push(document::tree(value));
                 }
-                imports(inner, known, found);
+                imports(value, found);
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -121,7 +152,7 @@ const DEPTH: usize = 20;
 
 /// What expressions of a template come to, as far as that is known offline.
 struct Known<'a> {
-    tree: &'a Value,
+    conditions: &'a Value,
     names: &'a BTreeMap<String, String>,
 }
 
@@ -179,7 +210,7 @@ impl Known<'_> {
 
     /// Whether the condition of that name holds.
     fn condition(&self, name: &str, depth: usize) -> Option<bool> {
-        self.holds(self.tree.get("Conditions")?.get(name)?, depth + 1)
+        self.holds(self.conditions.get(name)?, depth + 1)
     }
 
     fn holds(&self, value: &Value, depth: usize) -> Option<bool> {
@@ -213,12 +244,29 @@ fn call(map: &serde_json::Map<String, Value>) -> Option<(&str, &Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SourceFile;
+    use crate::yaml;
+
+    fn terms(text: &str) -> Terms {
+        let root = yaml::parse(&SourceFile::new("template", text), &mut Vec::new()).expect("it is YAML");
+        Terms::read(text, &root).expect("it exports or imports something")
+    }
+
+    #[test]
+    fn imports_are_found_in_both_forms_anywhere() {
+        let text = "Resources:\n  A:\n    Type: !ImportValue a\n    Properties:\n      - Fn::ImportValue: !Sub \"${N}-b\"\n      \
+                    - !ImportValue\n        Fn::Sub: [c, {X: !ImportValue d}]\nOutputs:\n  O:\n    Value: {Fn::ImportValue: e}\n";
+        let names = Names::nested([("N".to_owned(), "n".to_owned())].into_iter(), "eu-west-1");
+        assert_eq!(terms(text).trade(names, &[]).imports, ["a", "n-b", "c", "d", "e"]);
+        let root = yaml::parse(&SourceFile::new("template", "A: b"), &mut Vec::new()).expect("it is YAML");
+        assert!(Terms::read("A: b", &root).is_none());
+    }
 
     #[test]
     fn names_are_followed_as_far_as_they_are_known() {
         let names = Names::nested([("Net".to_owned(), "shop-a-network".to_owned())].into_iter(), "eu-west-1");
-        let tree = serde_json::json!({"Conditions": {"Live": {"Fn::Equals": [{"Ref": "Net"}, "x"]}}});
-        let known = Known { tree: &tree, names: &names.0 };
+        let conditions = serde_json::json!({"Live": {"Fn::Equals": [{"Ref": "Net"}, "x"]}});
+        let known = Known { conditions: &conditions, names: &names.0 };
         let cases = [
             (r#""plain""#, Some("plain")),
             (r#"{"Ref": "Net"}"#, Some("shop-a-network")),
@@ -251,7 +299,8 @@ mod tests {
                 "C": {"Condition": "Open", "Value": "a", "Export": {"Name": "n"}},
             },
         });
-        let trade = read(&tree, Names::nested(std::iter::empty(), "eu-west-1"), &["Other"]);
+        let trade =
+            terms(&tree.to_string()).trade(Names::nested(std::iter::empty(), "eu-west-1"), &["Other"]);
         let found: Vec<_> = trade.exports.iter().map(|e| (e.output.as_str(), e.sure)).collect();
         assert_eq!(found, [("B", true), ("C", false)]);
     }

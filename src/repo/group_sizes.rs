@@ -16,31 +16,55 @@ const KEY: &str = "IgnoreUnmodifiedGroupSizeProperties";
 /// The edits that put the policy into `text`, which was read as `root`, for every group that has nothing to say
 /// about it; none where they would change anything else.
 pub fn kept(text: &str, root: &Node) -> Vec<Edit> {
-    let edits = insertions(text, root).unwrap_or_default();
-    if edits.is_empty() {
-        return edits;
+    let insertions = insertions(text, root).unwrap_or_default();
+    if insertions.is_empty() {
+        return Vec::new();
     }
-    let mut problems = Vec::new();
-    let changed = yaml::parse(&SourceFile::new("template", edited(text, &edits)), &mut problems);
-    let is_kept = changed.is_some_and(|changed| problems.is_empty() && differ_in_policies(root, &changed));
-    if is_kept { edits } else { Vec::new() }
+    let obvious = insertions.iter().all(|insertion| insertion.obvious) && !repeats(root);
+    let edits: Vec<Edit> = insertions.into_iter().map(|insertion| insertion.edit).collect();
+    if obvious || is_kept(text, root, &edits) { edits } else { Vec::new() }
 }
 
-fn insertions(text: &str, root: &Node) -> Option<Vec<Edit>> {
-    let mut edits = Vec::new();
-    for (_, resource) in root.get("Resources").and_then(Node::entries)? {
+/// Whether `edits` change nothing but policies, which the edited text itself shows.
+fn is_kept(text: &str, root: &Node, edits: &[Edit]) -> bool {
+    let mut problems = Vec::new();
+    let changed = yaml::parse(&SourceFile::new("template", edited(text, edits)), &mut problems);
+    changed.is_some_and(|changed| problems.is_empty() && differ_in_policies(root, &changed))
+}
+
+/// Whether something stands in the template twice: an alias repeats what has its place elsewhere.
+fn repeats(node: &Node) -> bool {
+    let is_within = |inner: &Node| node.span.start <= inner.span.start && inner.span.end <= node.span.end;
+    match &node.kind {
+        Kind::Scalar { .. } => false,
+        Kind::Sequence(items) => items.iter().any(|item| !is_within(item) || repeats(item)),
+        Kind::Mapping(entries) => {
+            entries.iter().any(|(key, value)| !is_within(key) || !is_within(value) || repeats(value))
+        }
+    }
+}
+
+/// The policy put into one mapping.
+struct Insertion {
+    edit: Edit,
+    /// Whether the text around it shows that it becomes the mapping's first entry.
+    obvious: bool,
+}
+
+fn insertions(text: &str, root: &Node) -> Option<Vec<Insertion>> {
+    let mut insertions = Vec::new();
+    for (name, resource) in root.get("Resources").and_then(Node::entries)? {
         if resource.get("Type").and_then(Node::text) != Some(GROUP) {
             continue;
         }
-        let (into, keys): (&Node, &[&str]) = match resource.get("UpdatePolicy") {
-            None => (resource, &["UpdatePolicy", POLICY]),
-            Some(policy) if is_open(policy) => (policy, &[POLICY]),
+        let (name, into, keys): (&Node, &Node, &[&str]) = match resource.entry("UpdatePolicy") {
+            None => (name, resource, &["UpdatePolicy", POLICY]),
+            Some((name, policy)) if is_open(policy) => (name, policy, &[POLICY]),
             Some(_) => continue,
         };
-        let (place, words) = insertion(text, into, keys)?;
-        edits.push(Edit { span: Span::new(place, place), words });
+        insertions.push(insertion(text, name, into, keys)?);
     }
-    Some(edits)
+    Some(insertions)
 }
 
 /// Whether two templates differ in nothing but the update policies of resources.
@@ -99,15 +123,19 @@ fn is_open(policy: &Node) -> bool {
     policy.tag.is_none() && !entries.is_empty() && !named(POLICY) && !named("Fn::")
 }
 
-/// Where the policy goes below `keys`, as the first entry of a mapping, and how it is written there.
-fn insertion(text: &str, into: &Node, keys: &[&str]) -> Option<(usize, String)> {
+/// How the policy is written below `keys`, as the first entry of the mapping `into`, which is the value of `name`.
+fn insertion(text: &str, name: &Node, into: &Node, keys: &[&str]) -> Option<Insertion> {
     let (first, _) = into.entries()?.first()?;
     let place = first.span.start;
-    if text.get(into.span.start..)?.starts_with('{') {
+    let insertion =
+        |place, words, obvious| Insertion { edit: Edit { span: Span::new(place, place), words }, obvious };
+    if let Some(inside) = text.get(into.span.start..)?.strip_prefix('{') {
         let inner = keys.iter().rev().fold(format!("{{\"{KEY}\": true}}"), |inner, key| {
             if key == &keys[0] { inner } else { format!("{{\"{key}\": {inner}}}") }
         });
-        return Some((place, format!("\"{}\": {inner}, ", keys[0])));
+        let before = inside.get(..place.saturating_sub(into.span.start + 1));
+        let obvious = before.is_some_and(|before| before.trim_matches([' ', '\n', '\r']).is_empty());
+        return Some(insertion(place, format!("\"{}\": {inner}, ", keys[0]), obvious));
     }
     let line = text[..place].rfind('\n').map_or(0, |at| at + 1);
     let indent = &text[line..place];
@@ -119,11 +147,24 @@ fn insertion(text: &str, into: &Node, keys: &[&str]) -> Option<(usize, String)> 
         words.push_str(&format!("{indent}{:1$}{key}:\n", "", depth * 2));
     }
     words.push_str(&format!("{indent}{:1$}{KEY}: true\n", "", keys.len() * 2));
-    Some((line, words))
+    let obvious = text.get(name.span.end..line).is_some_and(only_ends_key);
+    Some(insertion(line, words, obvious))
+}
+
+/// Whether `between`, which stands between a key and the lines of its value, holds a colon and nothing else but
+/// comments: no tag, no anchor and no bracket.
+fn only_ends_key(between: &str) -> bool {
+    let is_blank = |line: &str| {
+        let line = line.trim_matches([' ', '\t', '\r']);
+        line.is_empty() || line.starts_with('#')
+    };
+    between.strip_prefix(':').is_some_and(|rest| rest.split('\n').all(is_blank))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::repo::document;
 
@@ -156,6 +197,99 @@ mod tests {
         assert_eq!(both[POLICY], wanted[POLICY]);
         assert_eq!(both["AutoScalingRollingUpdate"]["MinInstancesInService"], 1);
         assert_eq!(kept(&changed), changed, "it is put in once");
+    }
+
+    /// Templates with a group, from pieces that fit together or not.
+    fn templates() -> impl Strategy<Value = String> {
+        let kind = "Type: AWS::AutoScaling::AutoScalingGroup";
+        let head = prop::sample::select(vec![
+            "",
+            "Metadata: &m {A: b}\n",
+            "Metadata: &m\n  A: b\n",
+            "--- # start\n",
+        ]);
+        let name = prop::sample::select(vec![
+            "  Group:",
+            "  \"Group\" :",
+            "  'Group':",
+            "  ? Group\n  :",
+            "  &k Group:",
+        ]);
+        let before = prop::sample::select(vec![
+            "",
+            " # here",
+            "\n    # there",
+            " &g",
+            " !!map",
+            "\n    &g",
+            " !!map\n    # there",
+            "\r",
+            " \t",
+            "\u{a0}",
+        ]);
+        let (block, flow) = (format!("\n    {kind}"), format!(" {{{kind}}}"));
+        let lists = vec![
+            block.clone(),
+            format!("{block}\n    UpdatePolicy:\n      A: {{}}"),
+            format!("{block}\n    UpdatePolicy: {{A: {{}}}}"),
+            format!("{block}\n    UpdatePolicy: !!map # here\n      A: *m"),
+            format!("\n    !!str {kind}"),
+            format!("\n    ? Type\n    : AWS::AutoScaling::AutoScalingGroup"),
+            format!("\n    <<: *m\n    {kind}"),
+            format!("\n\t{kind}"),
+            flow.clone(),
+            format!(" {{\n      {kind}\n    }}"),
+            format!(" {{ # here\n      {kind}}}"),
+            format!(" {{? {kind}}}"),
+            format!(" {{&k {kind}, DependsOn: *k}}"),
+            format!(" {{{kind}, UpdatePolicy: {{A: *m}}}}"),
+        ];
+        let body = prop::sample::select(lists);
+        let tail = prop::sample::select(vec![
+            "\n",
+            "",
+            "\n  Other: *g\n",
+            "\nOutputs: *g\n",
+            "\n  Topic:\n    Type: AWS::SNS::Topic\n",
+            "\r\nOutputs: {A: [*m]}",
+        ]);
+        (head, name, before, body, tail).prop_map(|(head, name, before, body, tail)| {
+            format!("{head}Resources:\n{name}{before}{body}{tail}")
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::source::fuzz_cases(512)))]
+
+        /// What the text around an insertion shows is what the edited text shows.
+        #[test]
+        fn an_obvious_insertion_changes_nothing_else(text in templates()) {
+            let mut problems = Vec::new();
+            let root = yaml::parse(&SourceFile::new("template", text.as_str()), &mut problems);
+            if let Some(root) = root.filter(|_| problems.is_empty()) {
+                let edits = super::kept(&text, &root);
+                prop_assert!(edits.is_empty() || is_kept(&text, &root, &edits));
+            }
+        }
+    }
+
+    #[test]
+    fn most_insertions_are_obvious() {
+        let kind = "Type: AWS::AutoScaling::AutoScalingGroup";
+        let cases = [
+            (format!("Resources:\n  G: # here\n    # there\n    {kind}\n"), true),
+            (format!("Resources: {{\"G\": {{\n  {kind}}}}}"), true),
+            (format!("Resources:\n  G: &g\n    {kind}\n"), false),
+            (format!("Resources:\n  G: !!map {{\n    {kind}}}\n"), true),
+            (format!("Resources: {{G: {{&g {kind}}}}}"), false),
+            (format!("Resources: {{G: {{? {kind}}}}}"), false),
+        ];
+        for (text, expected) in cases {
+            let root =
+                yaml::parse(&SourceFile::new("template", text.as_str()), &mut Vec::new()).expect("YAML");
+            let insertions = insertions(&text, &root).expect("there is a place");
+            assert_eq!(insertions.iter().map(|one| one.obvious).collect::<Vec<_>>(), [expected], "{text}");
+        }
     }
 
     #[test]

@@ -164,7 +164,7 @@ impl<'r> Renderer<'r> {
         if !self.templates.is_parsed(name) {
             return None;
         }
-        let (text, made) = match self.templates.render(name, self.context(environment, stack)) {
+        let (text, made) = match self.templates.render(name, || self.context(environment, stack)) {
             Ok(rendered) => rendered,
             Err(found) => {
                 let help = format!("rendered for stack `{}` at {}", stack.name, stack.place);
@@ -222,7 +222,7 @@ impl<'r> Renderer<'r> {
                     body.nested.push(template);
                 }
             }
-            if child.tree.is_some() || !child.children.is_empty() {
+            if child.terms.is_some() || !child.children.is_empty() {
                 let given = used.parameters.iter();
                 let given =
                     given.map(|(name, _, given)| (name.clone(), given.as_ref().map(|g| g.text.clone())));

@@ -139,7 +139,7 @@ fn files(
         if !templates.is_parsed(&file.template) {
             continue;
         }
-        match templates.render(&file.template, context.clone()) {
+        match templates.render(&file.template, || context.clone()) {
             Ok((content, _)) => {
                 rendered.push(FileMount { target: file.target.clone(), content, owned: file.owned })
             }

@@ -189,7 +189,7 @@ fn rendered(
     if !templates.is_parsed(&template) {
         return None;
     }
-    match templates.render(&template, context.clone()) {
+    match templates.render(&template, || context.clone()) {
         // A place in a text without instructions is one in its template.
         Ok((text, _)) if text == source.text() => Some(Unit::read(source)),
         Ok((text, _)) => Some(Unit::parse(&format!("{FOLDER}{template}"), text)),

@@ -3,7 +3,7 @@
 //! The delimiters are `<{ }>`, `<% %>` and `<# #>`: Tera's own would eat
 //! CloudFormation's `{{resolve:...}}`, Docker's format strings and `{#` in shell scripts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -34,9 +34,15 @@ pub struct MadeUserData {
     pub merged: Option<Arc<Merged>>,
 }
 
+/// What instructions name other templates with.
+const LINKS: [&str; 2] = ["include", "extends"];
+
 /// The templates, parsed once.
 pub struct Templates {
     files: BTreeMap<String, Arc<SourceFile>>,
+    /// Those without instructions, which are rendered as they are.
+    plain: HashSet<String>,
+    /// The others, and those of `plain` that they may name.
     tera: Arc<Tera>,
     shared: Arc<Shared>,
 }
@@ -70,10 +76,12 @@ impl Templates {
             .filter_map(|file| Some((file.name().strip_prefix(FOLDER)?.to_owned(), Arc::clone(file))))
             .collect();
         let shared = Arc::new(Shared::default());
-        let mut templates = Self { files, tera: Arc::default(), shared };
+        let plain =
+            files.iter().filter(|(_, file)| is_plain(file.text())).map(|(name, _)| name.clone()).collect();
+        let mut templates = Self { files, plain, tera: Arc::default(), shared };
         templates.tera = Arc::new(templates.build(problems));
         *lock(&templates.shared.broken) =
-            templates.files.keys().filter(|name| !templates.tera.contains_template(name)).cloned().collect();
+            templates.files.keys().filter(|name| !templates.is_parsed(name)).cloned().collect();
         *lock(&templates.shared.inner) = Some(Arc::clone(&templates.tera));
         templates
     }
@@ -85,7 +93,7 @@ impl Templates {
 
     /// Whether it could be parsed.
     pub fn is_parsed(&self, name: &str) -> bool {
-        self.tera.contains_template(name)
+        self.plain.contains(name) || self.tera.contains_template(name)
     }
 
     /// The names of all files that start with `prefix`, without it.
@@ -103,15 +111,19 @@ impl Templates {
         self.files.get(file.strip_prefix(FOLDER)?)
     }
 
-    /// Renders the template `name` (relative to `templates/`).
+    /// Renders the template `name` (relative to `templates/`), with a context that is made if it is needed.
     ///
     /// # Errors
     /// One diagnostic a problem, pointing into the template at fault.
     pub fn render(
         &self,
         name: &str,
-        context: Context,
+        context: impl FnOnce() -> Context,
     ) -> Result<(String, Vec<MadeUserData>), Vec<Diagnostic>> {
+        if let Some(file) = self.files.get(name).filter(|_| self.plain.contains(name)) {
+            return Ok((file.text().to_owned(), Vec::new()));
+        }
+        let context = context();
         *lock(&self.shared.context) = context.clone();
         lock(&self.shared.made).clear();
         lock(&self.shared.error).take();
@@ -168,15 +180,31 @@ impl Templates {
         tera
     }
 
+    /// The files that Tera gets: `user_data` names those in its folder, and instructions any.
+    fn engine_files(&self) -> BTreeMap<&str, &Arc<SourceFile>> {
+        let files = || self.files.iter().map(|(name, file)| (name.as_str(), file));
+        let has_instructions = |name: &str| !self.plain.contains(name);
+        let is_linked = files().any(|(name, file)| {
+            has_instructions(name) && LINKS.iter().any(|word| file.text().contains(word))
+        });
+        files()
+            .filter(|(name, _)| is_linked || name.starts_with(CLOUD_CONFIG) || has_instructions(name))
+            .collect()
+    }
+
     /// All templates in one Tera; the slow way, one by one, only when something is wrong.
     fn build(&self, problems: &mut Vec<Diagnostic>) -> Tera {
+        let files = self.engine_files();
         let mut tera = self.empty();
-        let all = self.files.iter().map(|(name, file)| (name.as_str(), file.text()));
+        if files.is_empty() {
+            return tera;
+        }
+        let all = files.iter().map(|(name, file)| (*name, file.text()));
         if tera.add_raw_templates(all).is_ok() {
             return tera;
         }
         let mut good: Vec<&str> = Vec::new();
-        for (name, file) in &self.files {
+        for (name, file) in files {
             match self.empty().add_raw_template(name, file.text()) {
                 Err(error) if matches!(error.kind(), ErrorKind::SyntaxError(_)) => {
                     problems.extend(self.diagnostics(&error, name));
@@ -210,6 +238,11 @@ impl Templates {
             }
         }
     }
+}
+
+/// Whether a text holds no instruction, so that it is rendered as it is.
+fn is_plain(text: &str) -> bool {
+    text.split('<').skip(1).all(|rest| !rest.starts_with(['%', '{', '#']))
 }
 
 /// The function `user_data(file="worker.yaml")`: the cloud-config file, rendered with the
@@ -326,7 +359,7 @@ mod tests {
         context.insert("name", "a: {b} 'c'");
         context.insert("yes", &true);
         context.insert("items", &[1, 2, 3]);
-        templates.render("cloudformation/t.yaml", context).ok().map(|(text, _)| text)
+        templates.render("cloudformation/t.yaml", || context).ok().map(|(text, _)| text)
     }
 
     fn pieces() -> impl Strategy<Value = String> {
@@ -352,6 +385,16 @@ mod tests {
         fn rendering_is_stable(text in pieces()) {
             let once = rendered(&text).expect("all pieces can be rendered");
             prop_assert_eq!(rendered(&once), Some(once));
+        }
+
+        #[test]
+        fn what_holds_no_instruction_is_what_the_engine_renders(text in "[<>{}%#a-c \\n\\r\\t\u{e4}\u{feff}\"(|).-]{0,40}") {
+            if is_plain(&text) {
+                let mut tera = Templates::parse(&[], &mut Vec::new()).empty();
+                tera.add_raw_template("t", &text).expect("there is nothing to parse");
+                prop_assert_eq!(tera.render("t", &Context::new()).expect("nor to evaluate"), text.as_str());
+                prop_assert_eq!(rendered(&text), Some(text));
+            }
         }
 
         #[test]

@@ -52,7 +52,9 @@ impl<'de> Deserialize<'de> for Pattern {
 }
 
 /// Reads a mapping from patterns to schemas, sorted by pattern.
-pub fn by_pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Pattern, Schema)>, D::Error> {
+pub fn by_pattern<'de: 'static, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(Pattern, Schema)>, D::Error> {
     let map = BTreeMap::<String, Schema>::deserialize(deserializer)?;
     Ok(map.into_iter().map(|(text, schema)| (Pattern::new(text), schema)).collect())
 }

@@ -1,12 +1,13 @@
 //! The schemas of all resource types, embedded, and unpacked a few at a time.
 //!
 //! `scripts/schemas.py` writes the file and describes it. Finding a type is a binary search in
-//! the index; a type's record is parsed when it is first asked for, and kept.
+//! the index; a type's record is parsed when it is first asked for, its parts when they are first
+//! needed, and both are kept.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use super::types::{Enumeration, PolicySchema, Schema, TypeSchema};
 
@@ -29,6 +30,7 @@ pub struct Schemas {
     chunks: Vec<(usize, usize, usize)>,
     unpacked: Mutex<HashMap<usize, &'static [u8]>>,
     records: Mutex<HashMap<String, Option<&'static TypeSchema>>>,
+    lists: Mutex<HashMap<String, Option<&'static [String]>>>,
     policies: [OnceLock<Option<PolicySchema>>; 2],
 }
 
@@ -69,21 +71,24 @@ impl Schemas {
         let rest = file.strip_prefix(MAGIC)?;
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (index, data) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let index = zstd::bulk::decompress(index, MOST).ok()?;
-        let (head, types) = std::str::from_utf8(&index).ok()?.split_once('\n')?;
-        let head: Head = serde_json::from_str(head).ok()?;
+        let mut types = String::from_utf8(zstd::bulk::decompress(index, MOST).ok()?).ok()?;
+        let end = types.find('\n')?;
+        let head: Head = serde_json::from_str(&types[..end]).ok()?;
+        types.drain(..=end);
+        types.shrink_to_fit();
         let dictionary = match head.dictionary {
             Some((at, length)) => data.get(at..at + length)?,
             None => &[],
         };
         Some(Self {
             regions: head.regions,
-            types: types.to_owned(),
+            types,
             data,
             dictionary,
             chunks: head.chunks,
             unpacked: Mutex::default(),
             records: Mutex::default(),
+            lists: Mutex::default(),
             policies: [OnceLock::new(), OnceLock::new()],
         })
     }
@@ -96,7 +101,6 @@ impl Schemas {
         }
         let found = self.entry(name).filter(|entry| entry.regions != 0).and_then(|entry| {
             let mut schema: TypeSchema = self.record(&entry)?;
-            schema.properties = self.record::<Schema>(&entry)?;
             schema.regions = entry.regions;
             // Types are few, and live as long as the process in any case.
             Some(&*Box::leak(Box::new(schema)))
@@ -121,10 +125,18 @@ impl Schemas {
     }
 
     /// The values of a list that depends on the region: all of them, whatever the region.
-    pub fn values(&self, list: &str) -> Option<Vec<String>> {
-        let entry = self.entry(&format!("fleetwright::Enum::{list}"))?;
-        let found: Enumeration = self.record(&entry)?;
-        Some(found.values.into_values().flatten().collect())
+    pub fn values(&self, list: &str) -> Option<&'static [String]> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lists.get(list) {
+            return *known;
+        }
+        let found = self.entry(&format!("fleetwright::Enum::{list}")).and_then(|entry| {
+            let found: Enumeration = self.record(&entry)?;
+            let values: Vec<String> = found.values.into_values().flatten().collect();
+            Some(&*values.leak())
+        });
+        lists.insert(list.to_owned(), found);
+        found
     }
 
     /// Whether a region has a resource type; `None` where the region is not known.
@@ -165,7 +177,7 @@ impl Schemas {
         None
     }
 
-    fn record<T: DeserializeOwned>(&self, entry: &Entry<'_>) -> Option<T> {
+    fn record<T: Deserialize<'static>>(&self, entry: &Entry<'_>) -> Option<T> {
         let chunk = self.unpack(entry.chunk)?;
         serde_json::from_slice(chunk.get(entry.offset..entry.offset + entry.length)?).ok()
     }
@@ -207,11 +219,36 @@ mod tests {
         let names: Vec<&str> = schemas.names().collect();
         assert!(names.len() > 1800, "{}", names.len());
         for name in names {
-            assert!(schemas.find(name).is_some(), "{name}");
+            let found = schemas.find(name).unwrap_or_else(|| panic!("{name} is not there"));
+            parse(&found.properties);
+            found.rules.iter().for_each(|rule| parse(rule.schema.get()));
         }
         assert!(schemas.find("AWS::EC2::Vpc").is_none());
         assert!(schemas.find("").is_none());
         assert!(schemas.find("fleetwright::UpdatePolicy").is_none());
+    }
+
+    /// Parses what is parsed only when it is needed.
+    fn parse(schema: &Schema) {
+        let boxed = [&schema.additional_properties, &schema.items, &schema.contains, &schema.property_names]
+            .into_iter()
+            .chain([&schema.not, &schema.when, &schema.then, &schema.otherwise]);
+        schema
+            .definitions
+            .schemas()
+            .chain(schema.properties.schemas())
+            .chain(boxed.flatten().map(|schema| &**schema))
+            .chain(schema.pattern_properties.iter().map(|(_, schema)| schema))
+            .chain(schema.all_of.iter().chain(&schema.any_of).chain(&schema.one_of))
+            .for_each(parse);
+    }
+
+    #[test]
+    fn every_policy_is_read() {
+        for policy in [Policy::Update, Policy::Creation] {
+            let (_, all) = all().policy(policy, "AWS::AutoScaling::AutoScalingGroup").expect("it has both");
+            all.types.schemas().chain(all.definitions.schemas()).for_each(parse);
+        }
     }
 
     #[test]

@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::pattern::{Pattern, by_pattern};
 
 /// A resource type.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct TypeSchema {
     /// What `Fn::GetAtt` takes; `*` stands for any text.
     pub attributes: Vec<String>,
@@ -29,20 +30,73 @@ pub struct TypeSchema {
     /// Values that depend on the region.
     pub regional_enums: Vec<RegionalEnum>,
     /// The regions that have the type: bit n is the nth of those that are known.
-    #[serde(skip)]
     pub regions: u64,
     /// The properties.
-    #[serde(skip)]
     pub properties: Schema,
+}
+
+impl<'de: 'static> Deserialize<'de> for TypeSchema {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Record;
+        impl<'de: 'static> Visitor<'de> for Record {
+            type Value = TypeSchema;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a resource type")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TypeSchema, A::Error> {
+                let mut found = TypeSchema::default();
+                let entries = Entries { map, found: &mut found };
+                found.properties = Schema::deserialize(de::value::MapAccessDeserializer::new(entries))?;
+                Ok(found)
+            }
+        }
+        deserializer.deserialize_map(Record)
+    }
+}
+
+/// The entries of a record, which describe the properties, except for those that `found` takes.
+struct Entries<'t, A> {
+    map: A,
+    found: &'t mut TypeSchema,
+}
+
+impl<'de: 'static, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<&'de str>()? {
+            let (map, found) = (&mut self.map, &mut *self.found);
+            match key {
+                "attributes" => found.attributes = map.next_value()?,
+                "readOnlyProperties" => found.read_only_properties = map.next_value()?,
+                "createOnlyProperties" => found.create_only_properties = map.next_value()?,
+                "conditionalCreateOnlyProperties" => {
+                    found.conditional_create_only_properties = map.next_value()?;
+                }
+                "primaryIdentifier" => found.primary_identifier = map.next_value()?,
+                "rules" => found.rules = map.next_value()?,
+                "regionalEnums" => found.regional_enums = map.next_value()?,
+                _ => return seed.deserialize(de::value::BorrowedStrDeserializer::new(key)).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
 }
 
 /// A rule for what stands at a path.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "'de: 'static"))]
 pub struct Rule {
     /// The path, `A/*/B`.
     pub at: String,
     /// What holds there.
-    pub schema: Schema,
+    pub schema: Later,
 }
 
 /// The values that a property may have, by region.
@@ -64,23 +118,92 @@ pub struct Enumeration {
 
 /// What a resource's update or creation policy may be, by resource type.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, bound(deserialize = "'de: 'static"))]
 pub struct PolicySchema {
     /// By resource type.
-    pub types: BTreeMap<String, Schema>,
+    pub types: Named,
     /// What `ref` refers to.
-    pub definitions: BTreeMap<String, Schema>,
+    pub definitions: Named,
+}
+
+/// Schemas by name.
+#[derive(Debug, Default)]
+pub struct Named(Vec<(&'static str, Later)>);
+
+impl Named {
+    /// The schema of that name.
+    pub fn get(&self, name: &str) -> Option<&Schema> {
+        let at = self.0.binary_search_by_key(&name, |(known, _)| known).ok()?;
+        Some(self.0[at].1.get())
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|(name, _)| *name)
+    }
+
+    /// All schemas, in the order of their names.
+    pub fn schemas(&self) -> impl Iterator<Item = &Schema> {
+        self.0.iter().map(|(_, schema)| schema.get())
+    }
+}
+
+impl<'de: 'static> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map;
+        impl<'de: 'static> Visitor<'de> for Map {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping of schemas")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named, A::Error> {
+                let mut schemas = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    schemas.push(entry);
+                }
+                schemas.sort_by_key(|(name, _)| *name);
+                Ok(Named(schemas))
+            }
+        }
+        deserializer.deserialize_map(Map)
+    }
+}
+
+/// A schema that is parsed when it is first needed: a type has many definitions and properties, of which a template
+/// uses few.
+#[derive(Debug)]
+pub struct Later {
+    text: &'static str,
+    parsed: OnceLock<Box<Schema>>,
+}
+
+impl Later {
+    /// The schema.
+    pub fn get(&self) -> &Schema {
+        self.parsed.get_or_init(|| {
+            Box::new(serde_json::from_str(self.text).expect("a test parses every part of the embedded file"))
+        })
+    }
+}
+
+impl<'de: 'static> Deserialize<'de> for Later {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&'de RawValue>::deserialize(deserializer)?.get();
+        Ok(Self { text, parsed: OnceLock::new() })
+    }
 }
 
 /// What a value must be.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", remote = "Self")]
+#[serde(default, rename_all = "camelCase", remote = "Self", bound(deserialize = "'de: 'static"))]
 pub struct Schema {
     /// Whether no value is right: the schema `false`.
     #[serde(skip)]
     pub never: bool,
     /// What `ref` in it refers to; only at the top.
-    pub definitions: BTreeMap<String, Schema>,
+    pub definitions: Named,
     /// The kinds it may be of; none where any will do.
     #[serde(rename = "type")]
     pub kinds: Kinds,
@@ -136,7 +259,7 @@ pub struct Schema {
     /// Entries that exclude others.
     pub dependent_excluded: BTreeMap<String, Vec<String>>,
     /// What its entries must be.
-    pub properties: BTreeMap<String, Schema>,
+    pub properties: Named,
     /// What entries must be whose names have a pattern; an empty one is in every name.
     #[serde(deserialize_with = "by_pattern")]
     pub pattern_properties: Vec<(Pattern, Schema)>,
@@ -166,10 +289,10 @@ pub struct Schema {
     pub otherwise: Option<Box<Schema>>,
 }
 
-impl<'de> Deserialize<'de> for Schema {
+impl<'de: 'static> Deserialize<'de> for Schema {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
-        impl<'de> Visitor<'de> for Either {
+        impl<'de: 'static> Visitor<'de> for Either {
             type Value = Schema;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,7 +320,7 @@ impl Schema {
             && self.reference.is_none()
             && self
                 .properties
-                .values()
+                .schemas()
                 .all(|schema| schema.kinds.is_any() && schema.reference.is_none() && !schema.never)
             && self.pattern_properties.is_empty()
             && self.additional_properties.is_none()

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -122,6 +122,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Regular {
     file: File,
+    /// How large it was when it was opened, in bytes.
+    size: u64,
 }
 
 impl Folder {
@@ -142,10 +144,11 @@ impl Folder {
     pub fn find(&self, name: &str) -> Result<Found, ReadError> {
         let (fd, links) = self.resolve(Path::new(name))?;
         let file = File::from(fd);
-        if file.metadata()?.is_dir() {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
             return Ok(Found::Folder { links });
         }
-        Ok(Found::File(Regular::check(file)?))
+        Ok(Found::File(Regular::check(file, &metadata)?))
     }
 
     /// The bytes of the file `name`, at most `most` of them.
@@ -251,10 +254,10 @@ fn prepend(left: &mut VecDeque<OsString>, path: &Path) -> bool {
 
 impl Regular {
     /// Takes an open file for what it is, whatever its name meant when it was opened.
-    fn check(file: File) -> Result<Self, ReadError> {
-        let kind = file.metadata()?.file_type();
+    fn check(file: File, metadata: &Metadata) -> Result<Self, ReadError> {
+        let kind = metadata.file_type();
         if kind.is_file() {
-            return Ok(Self { file });
+            return Ok(Self { file, size: metadata.len() });
         }
         Err(ReadError::Kind(match kind {
             kind if kind.is_dir() => "a folder",
@@ -279,10 +282,12 @@ impl Regular {
     /// When they can't be read, or there are more.
     pub fn read(self, most: u64) -> Result<Vec<u8>, ReadError> {
         // Sparse files have any size, at no cost to their owner.
-        if self.file.metadata()?.len() > most {
+        if self.size > most {
             return Err(ReadError::Large { most });
         }
-        capped(self.file, most)
+        // One byte more, so that the end is found without growing.
+        let room = usize::try_from(self.size).map_or(0, |size| size.saturating_add(1));
+        capped_into(Vec::with_capacity(room), self.file, most)
     }
 }
 
@@ -291,7 +296,10 @@ impl Regular {
 /// # Errors
 /// When it can't be read, or gives more.
 pub fn capped(from: impl Read, most: u64) -> Result<Vec<u8>, ReadError> {
-    let mut bytes = Vec::new();
+    capped_into(Vec::new(), from, most)
+}
+
+fn capped_into(mut bytes: Vec<u8>, from: impl Read, most: u64) -> Result<Vec<u8>, ReadError> {
     from.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(ReadError::Large { most });
@@ -312,11 +320,12 @@ pub fn named(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
         Some(errno) => ReadError::from(errno),
         None => ReadError::Io(error),
     })?;
-    if file.metadata()?.file_type().is_fifo() && is_inherited(path) {
+    let metadata = file.metadata()?;
+    if metadata.file_type().is_fifo() && is_inherited(path) {
         fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
         return capped(file, most);
     }
-    Regular::check(file)?.read(most)
+    Regular::check(file, &metadata)?.read(most)
 }
 
 /// Whether a path names what this process has open already.

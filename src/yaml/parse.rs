@@ -23,8 +23,15 @@ const FEW_KEYS: usize = 16;
 /// the first; `None` when there is no tree at all, and `problems` says why. A file
 /// without any content is a null scalar.
 pub fn parse(file: &Arc<SourceFile>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
-    let mut builder =
-        Builder { file, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, problems };
+    let mut builder = Builder {
+        file,
+        stack: Vec::new(),
+        children: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+        root: None,
+        problems,
+    };
     for event in Parser::new_from_str(file.text()) {
         let step = match event {
             Ok((event, span)) => builder.event(event, span),
@@ -94,13 +101,16 @@ struct Open {
     tag: Option<String>,
     anchor: usize,
     mapping: bool,
-    /// Items, or keys and values in turn.
-    children: Vec<Node>,
+    /// How many of the builder's children belong to the collections around it.
+    before: usize,
 }
 
 struct Builder<'f> {
     file: &'f Arc<SourceFile>,
     stack: Vec<Open>,
+    /// What is in the open collections, outermost first: items, or keys and values in turn. One list serves all, so
+    /// that each collection is allocated once, with the size that it has.
+    children: Vec<Node>,
     /// Anchored nodes with the number of nodes in each.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
@@ -175,7 +185,7 @@ impl Builder<'_> {
         mapping: bool,
     ) -> Result<(), Box<Diagnostic>> {
         self.count(self.stack.len() + 1, span)?;
-        self.stack.push(Open { span, tag, anchor, mapping, children: Vec::new() });
+        self.stack.push(Open { span, tag, anchor, mapping, before: self.children.len() });
         Ok(())
     }
 
@@ -201,17 +211,19 @@ impl Builder<'_> {
     }
 
     fn close(&mut self, open: Open, end: Span) -> Node {
-        let first = open.children.first().map_or(open.span.start, |child| child.span.start);
-        let last = open.children.iter().map(|child| child.span.end).max().unwrap_or(open.span.end);
+        let children = &self.children[open.before..];
+        let first = children.first().map_or(open.span.start, |child| child.span.start);
+        let last = children.iter().map(|child| child.span.end).max().unwrap_or(open.span.end);
         // A flow collection ends at its bracket; a block one where its last child ends.
         let flow = self.file.text()[open.span.start..].starts_with(['{', '[']);
         let span = if flow { Span::new(open.span.start, end.end) } else { Span::new(first, last) };
         if !open.mapping {
-            return Node { span, tag: open.tag, kind: Kind::Sequence(open.children) };
+            let items = self.children.drain(open.before..).collect();
+            return Node { span, tag: open.tag, kind: Kind::Sequence(items) };
         }
-        let mut repeated = repeated_keys(&open.children).into_iter().peekable();
-        let mut entries = Vec::with_capacity(open.children.len() / 2);
-        let mut children = open.children.into_iter();
+        let mut repeated = repeated_keys(children).into_iter().peekable();
+        let mut entries = Vec::with_capacity(children.len() / 2);
+        let mut children = self.children.drain(open.before..);
         let mut number = 0;
         while let (Some(key), Some(value)) = (children.next(), children.next()) {
             let first = repeated.next_if(|(repeated, _)| *repeated == number);
@@ -245,9 +257,9 @@ impl Builder<'_> {
             let size = size(&node);
             self.anchors.insert(anchor, (node.clone(), size));
         }
-        match self.stack.last_mut() {
-            Some(open) => open.children.push(node),
-            None => self.root = Some(node),
+        match self.stack.is_empty() {
+            true => self.root = Some(node),
+            false => self.children.push(node),
         }
     }
 }

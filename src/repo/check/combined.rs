@@ -77,6 +77,9 @@ impl Check<'_> {
 
     /// None of the branches fits: what is wrong with the one that fits best is told.
     fn nearest(&mut self, node: &Node, branches: &[Schema], at: At<'_>, depth: usize) {
+        if self.trying {
+            return self.push(Diagnostic::error("invalid-value", "no branch fits"));
+        }
         let mut best: Option<Vec<Diagnostic>> = None;
         for branch in branches {
             let found = self.aside(|check| check.hold(node, branch, at, depth + 1));
@@ -93,11 +96,13 @@ impl Check<'_> {
     }
 
     pub fn verdict(&mut self, node: &Node, schema: &Schema, at: At<'_>, depth: usize) -> Verdict {
+        let before = std::mem::replace(&mut self.trying, true);
         let found = self.aside(|check| check.hold(node, schema, at, depth + 1));
-        match (found.is_empty(), is_open(node)) {
-            (false, _) => Verdict::Breaks,
-            (true, true) => Verdict::Open,
-            (true, false) => Verdict::Fits,
+        self.trying = before;
+        match found.is_empty() {
+            false => Verdict::Breaks,
+            true if is_open(node) => Verdict::Open,
+            true => Verdict::Fits,
         }
     }
 

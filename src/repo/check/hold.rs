@@ -1,6 +1,6 @@
 //! A value held against a schema: its kind, its items and entries, and what functions give.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::Check;
 use super::combined::Verdict;
@@ -9,7 +9,7 @@ use super::is_plain;
 use super::policy;
 use super::scalars::is_boolean;
 use super::sections::is_list_type;
-use crate::schema::{Kinds, Schema};
+use crate::schema::{Kinds, Named, Schema};
 use crate::source::{Diagnostic, Span};
 use crate::yaml::{Kind, Node, Scalar};
 
@@ -20,7 +20,7 @@ const DEEPEST: usize = 40;
 #[derive(Clone, Copy)]
 pub struct At<'s> {
     /// Definitions that schemas refer to.
-    pub definitions: &'s BTreeMap<String, Schema>,
+    pub definitions: &'s Named,
     /// Paths that only the service sets.
     pub read_only: &'s [String],
     /// The path so far, innermost first.
@@ -55,7 +55,7 @@ impl Path<'_> {
 impl Check<'_> {
     /// Holds a value against a schema.
     pub fn hold(&mut self, node: &Node, schema: &Schema, at: At<'_>, depth: usize) {
-        if depth > DEEPEST {
+        if depth > DEEPEST || self.trying && !self.problems.is_empty() {
             return;
         }
         match function::form(node) {
@@ -329,7 +329,7 @@ impl Check<'_> {
             None => {}
             Some(schema) if !schema.never => self.hold(value, schema, inner, depth + 1),
             Some(_) => {
-                let mut known: Vec<&str> = schema.properties.keys().map(String::as_str).collect();
+                let mut known: Vec<&str> = schema.properties.names().collect();
                 if matches!(at.path, Path::Root) {
                     known.retain(|name| !at.read_only.iter().any(|path| path == name));
                 }
@@ -345,7 +345,7 @@ impl Check<'_> {
 }
 
 /// What kinds a value may be of, definitions followed.
-fn kinds(schema: &Schema, definitions: &BTreeMap<String, Schema>) -> Kinds {
+fn kinds(schema: &Schema, definitions: &Named) -> Kinds {
     let mut schema = schema;
     for _ in 0..DEEPEST {
         if !schema.kinds.is_any() {

@@ -150,33 +150,36 @@ impl<'n> Check<'n> {
     /// Rules that hold at one path only.
     fn rules(&mut self, properties: &'n Node, schema: &'static TypeSchema, at: At<'_>) {
         for rule in &schema.rules {
-            let steps: Vec<&str> = rule.at.split('/').filter(|step| !step.is_empty()).collect();
-            let definitions = &rule.schema.definitions;
-            self.each(properties, &steps, at.span, &mut |check, node, span| {
-                check.hold(node, &rule.schema, At { definitions, read_only: &[], span, ..at }, 0);
+            self.each(properties, &rule.at, at.span, &mut |check, node, span| {
+                let schema = rule.schema.get();
+                let definitions = &schema.definitions;
+                check.hold(node, schema, At { definitions, read_only: &[], span, ..at }, 0);
             });
         }
         for values in &schema.regional_enums {
-            let steps: Vec<&str> = values.at.split('/').filter(|step| !step.is_empty()).collect();
-            self.each(properties, &steps, at.span, &mut |check, node, _| {
+            self.each(properties, &values.at, at.span, &mut |check, node, _| {
                 check.listed(node, &values.list);
             });
         }
     }
 
-    /// Calls `visit` with everything at a path.
+    /// Calls `visit` with everything at a path, `A/*/B`.
     fn each(
         &mut self,
         node: &'n Node,
-        steps: &[&str],
+        path: &str,
         span: Span,
         visit: &mut dyn FnMut(&mut Self, &'n Node, Span),
     ) {
         if !matches!(function::form(node), Form::Data) {
             return;
         }
-        let Some((step, rest)) = steps.split_first() else { return visit(self, node, span) };
-        if *step == "*" {
+        let path = path.trim_start_matches('/');
+        if path.is_empty() {
+            return visit(self, node, span);
+        }
+        let (step, rest) = path.split_once('/').unwrap_or((path, ""));
+        if step == "*" {
             node.items().unwrap_or_default().iter().for_each(|item| self.each(item, rest, item.span, visit));
         } else if let Some((key, value)) = node.entry(step) {
             self.each(value, rest, key.span, visit);

@@ -53,11 +53,12 @@ impl Check<'_> {
     }
 
     pub fn format(&mut self, node: &Node, schema: &Schema, name: &str) {
+        let Some(format) = schema.format.as_deref() else { return };
         let Some(text) = node.text().filter(|text| is_plain(node) && !text.is_empty()) else { return };
-        let (fits, wanted) = match schema.format.as_deref() {
+        let (fits, wanted) = match format {
             // Host bits are taken, and dropped.
-            Some("ipv4-network") => (text.parse::<ipnet::Ipv4Net>().is_ok(), "10.0.0.0/16"),
-            Some("ipv6-network") => (text.parse::<ipnet::Ipv6Net>().is_ok(), "2001:db8::/32"),
+            "ipv4-network" => (text.parse::<ipnet::Ipv4Net>().is_ok(), "10.0.0.0/16"),
+            "ipv6-network" => (text.parse::<ipnet::Ipv6Net>().is_ok(), "2001:db8::/32"),
             _ => return,
         };
         if !fits {
@@ -73,6 +74,10 @@ impl Check<'_> {
 
     fn bounds(&mut self, node: &Node, text: &str, schema: &Schema, name: &str) {
         if schema.kinds.has(Kinds::INTEGER) || schema.kinds.has(Kinds::NUMBER) || schema.kinds.is_any() {
+            let bounds = [schema.minimum, schema.maximum, schema.exclusive_maximum, schema.multiple_of];
+            if bounds.iter().all(Option::is_none) {
+                return;
+            }
             let Ok(number) = text.trim().parse::<f64>() else { return };
             let why = match (schema.minimum, schema.maximum, schema.exclusive_maximum) {
                 (Some(least), _, _) if number < least => format!("the least is {least}"),
@@ -84,7 +89,9 @@ impl Check<'_> {
                 },
             };
             self.error("invalid-value", format!("`{text}` is out of bounds for `{name}`"), node.span, why);
-        } else if schema.kinds.has(Kinds::STRING) {
+        } else if schema.kinds.has(Kinds::STRING)
+            && (schema.min_length.is_some() || schema.max_length.is_some())
+        {
             let length = text.chars().count() as u64;
             let why = match (schema.min_length, schema.max_length) {
                 (Some(least), _) if length < least => format!("the least is {least}"),
@@ -97,6 +104,9 @@ impl Check<'_> {
     }
 
     fn not_among(&mut self, node: &Node, text: &str, name: &str, values: &[&str]) {
+        if self.trying {
+            return self.push(Diagnostic::error("invalid-value", "not among the values"));
+        }
         let mut values = values.to_vec();
         values.dedup();
         let message = format!("{} is not a value of `{name}`", quoted(text));
@@ -129,6 +139,6 @@ pub fn is_boolean(text: &str) -> bool {
 /// Whether a scalar is a value of a schema: the same text, or the same number.
 fn same(value: &str, text: &str) -> bool {
     value == text
-        || matches!((value.parse::<f64>(), text.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+        || text.parse::<f64>().is_ok_and(|number| value.parse::<f64>().is_ok_and(|other| other == number))
         || (matches!(value, "true" | "false") && value.eq_ignore_ascii_case(text))
 }

@@ -469,7 +469,8 @@ impl<'n> Check<'n> {
     /// The part of `node` that `text` stands in, where that can be told.
     pub fn part_of(&self, node: &Node, text: &str) -> Span {
         let slice = self.file.slice(node.span);
-        let braced = slice.find(&format!("${{{text}")).map(|at| at + 2);
+        let braced =
+            slice.match_indices("${").map(|(at, _)| at + 2).find(|at| slice[*at..].starts_with(text));
         match braced.or_else(|| slice.find(text)) {
             Some(at) => Span::new(node.span.start + at, node.span.start + at + text.len()),
             None => node.span,

@@ -6,7 +6,7 @@ use super::Renderer;
 use crate::model::project::Environment;
 use crate::model::stack::Stack;
 use crate::repo::cloudformation::Body;
-use crate::repo::exports::{self, Export, Names, Trade};
+use crate::repo::exports::{Export, Names, Trade};
 use crate::repo::names;
 use crate::repo::templates::MadeUserData;
 use crate::source::Diagnostic;
@@ -16,7 +16,7 @@ type Bodies = HashMap<usize, (Body, Vec<MadeUserData>)>;
 impl Renderer<'_> {
     /// What the stacks export to each other; empty when none does.
     pub(super) fn trades(&self, environment: &Environment, stacks: &[Stack], bodies: &Bodies) -> Vec<Trade> {
-        let trades = |body: &Body| body.tree.is_some() || !body.children.is_empty();
+        let trades = |body: &Body| body.terms.is_some() || !body.children.is_empty();
         if !bodies.values().any(|(body, _)| trades(body)) {
             return Vec::new();
         }
@@ -71,8 +71,8 @@ impl Renderer<'_> {
 
 /// What a stack trades, with all that is nested in it.
 fn of(body: &Body, names: Names, given: &[&str], region: &str) -> Trade {
-    let mut trade = match &body.tree {
-        Some(tree) => exports::read(tree, names, given),
+    let mut trade = match &body.terms {
+        Some(terms) => terms.trade(names, given),
         None => Trade::default(),
     };
     for child in &body.children {

@@ -112,7 +112,7 @@ pub fn changes(stack: &Stack, wanted: &Wanted) -> Result<Vec<Change>, Refusal> {
             .map(|(recreation, change)| (change, recreation))
             .collect();
         let tagged =
-            retagged && schema.is_some_and(|schema| schema.properties.properties.contains_key("Tags"));
+            retagged && schema.is_some_and(|schema| schema.properties.properties.get("Tags").is_some());
         let other_type = deployed.kind != kind;
         if properties.is_empty() && !tagged && !other_type {
             continue;
