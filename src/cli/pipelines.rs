@@ -27,7 +27,7 @@ use crate::local::home::Home;
 use crate::model::later::Known;
 use crate::model::name::EnvironmentName;
 use crate::model::project::{Environment, Registry, RegistryKind, Repository};
-use crate::model::run::{Run, RunConfig};
+use crate::model::run::{Run, RunConfig, StepAction};
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::journal::JournalError;
@@ -221,8 +221,37 @@ impl Configure for FromRepository {
                 found.await.map_err(|error| in_place(&error))?
             }
         };
-        freeze(&repository, environment, run, &known).map_err(|error| error.to_string())
+        let config = freeze(&repository, environment, run, &known).map_err(|error| error.to_string())?;
+        // A run that has begun has what it needs, or its steps say what is gone.
+        if let (None, Some(aws)) = (&run.config, &self.aws) {
+            secrets_are_there(&config, &*aws.parameters()).await?;
+        }
+        Ok(config)
     }
+}
+
+/// Looks whether the parameters exist that steps have secrets in: before the first step, and not after the last hour. One
+/// that can't be read now is left to its step, which tries again.
+async fn secrets_are_there(config: &RunConfig, parameters: &dyn Parameters) -> Result<(), String> {
+    for (index, step) in config.steps.iter().enumerate() {
+        let secrets = match step {
+            StepAction::Run(script) => &script.secrets,
+            StepAction::Build(build) => &build.secrets,
+            StepAction::Source | StepAction::Rollout(_) | StepAction::Release(_) | StepAction::Approve(_) => {
+                continue;
+            }
+        };
+        for name in secrets.values().filter(|_| !config.left_out.contains_key(&index)) {
+            if let Ok(None) = parameters.get(name).await {
+                return Err(format!(
+                    "there is no parameter `{name}`, in which `{}` has a secret; store it with \
+                     `aws ssm put-parameter --type SecureString --name {name}`",
+                    step.name()
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The repository, or its first error in one line.

@@ -263,10 +263,7 @@ pub async fn start(
         let value = fields.filled(&format!("parameter-{}", parameter.name))?;
         Some((parameter.name.clone(), value.to_owned()))
     });
-    let wanted = Wanted {
-        commit: fields.filled("commit").map(str::to_owned),
-        parameters: given.collect(),
-    };
+    let wanted = Wanted { commit: fields.filled("commit").map(str::to_owned), parameters: given.collect() };
     match request::start(&server.parts, &server.offered, &name, wanted, &who.caller).await {
         Ok(id) => see(&format!("/runs/{id}")),
         Err(error) => page_of(&error.into(), &server, &who),

@@ -141,11 +141,11 @@ mod tests {
     use super::super::pipeline::Seen;
     use super::*;
     use crate::driver::pipeline::request::Offered;
-    use crate::model::run::{Run, RunId, RunState, RunStep, StepState, Trigger};
     use crate::model::run::{Question, RunConfig, StepAction};
+    use crate::model::run::{Run, RunId, RunState, RunStep, StepState, Trigger};
+    use crate::model::service::ServiceStatus;
     use crate::model::step_files::{FailedTest, StepFile, TestReport};
     use crate::plan::run::tests::config;
-    use crate::model::service::ServiceStatus;
     use crate::port::cluster::Snapshot;
     use crate::port::git::GitSource;
 

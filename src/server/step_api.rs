@@ -32,7 +32,8 @@ pub async fn answer(
 ) -> Result<Response, Refused> {
     let AnswerRequest { step, approved, shown } = body;
     let run = RunId(id);
-    let step = request::answer(&server.parts, run, &Reply { step, approved, shown }, (&who.caller, who.level))?;
+    let step =
+        request::answer(&server.parts, run, &Reply { step, approved, shown }, (&who.caller, who.level))?;
     Ok(document(&server, StatusCode::OK, &AnsweredAnswer { version: VERSION, run, step, approved }))
 }
 
@@ -53,7 +54,8 @@ pub async fn file(
     StrictQuery(FileQuery { step: name, path }): StrictQuery<FileQuery>,
 ) -> Result<Response, Refused> {
     let run = found(&server, RunId(id))?;
-    let not_found = |message: &str, next: &str| refused(StatusCode::NOT_FOUND, "not-found", message, Some(next));
+    let not_found =
+        |message: &str, next: &str| refused(StatusCode::NOT_FOUND, "not-found", message, Some(next));
     let step = match step_called(&run, &name) {
         Ok(step) => step,
         Err(next) => return Ok(not_found(&format!("run {id} has no step `{name}`"), &next)),

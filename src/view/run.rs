@@ -43,11 +43,18 @@ pub fn shown(run: &Run, now: DateTime<Utc>, paint: Paint) -> String {
     for step in &run.steps {
         failures(&mut text, step, paint);
     }
-    let asks = run.steps.iter().enumerate().filter(|(_, step)| matches!(step.state, StepState::Asking { .. }));
+    let asks =
+        run.steps.iter().enumerate().filter(|(_, step)| matches!(step.state, StepState::Asking { .. }));
     for (index, _) in asks {
-        if let Some(StepAction::Approve(question)) = run.config.as_ref().and_then(|config| config.steps.get(index)) {
+        if let Some(StepAction::Approve(question)) =
+            run.config.as_ref().and_then(|config| config.steps.get(index))
+        {
             let _ = write!(text, "\n{}", proposal(run, index, question, paint));
-            let _ = writeln!(text, "`fleetwright pipeline approve {0}` or `fleetwright pipeline reject {0}`", run.id);
+            let _ = writeln!(
+                text,
+                "`fleetwright pipeline approve {0}` or `fleetwright pipeline reject {0}`",
+                run.id
+            );
         }
     }
     text
@@ -68,7 +75,9 @@ fn result(run: &Run, step: &RunStep) -> String {
         StepState::Failed { reason } => plain(reason),
         StepState::Succeeded { result: StepResult::Image(image) } => image.digest.short().to_owned(),
         StepState::Succeeded { result: StepResult::Source { files } } => count(*files, "file"),
-        StepState::Succeeded { result: StepResult::Run { attempts } } if *attempts > 1 => format!("at try {attempts}"),
+        StepState::Succeeded { result: StepResult::Run { attempts } } if *attempts > 1 => {
+            format!("at try {attempts}")
+        }
         StepState::Succeeded { result: StepResult::Rollout { service, revision } } => {
             format!("{service} revision {revision}")
         }
@@ -99,14 +108,20 @@ fn left_out(run: &Run, step: &RunStep) -> Option<String> {
 
 fn failures(text: &mut String, step: &RunStep, paint: Paint) {
     let Some(tests) = step.tests.as_ref().filter(|tests| tests.failed > 0) else { return };
-    let _ = writeln!(text, "\n{}", paint.paint(BOLD, &format!("{}: {} of {} tests failed", step.name, tests.failed, tests.tests)));
+    let _ = writeln!(
+        text,
+        "\n{}",
+        paint.paint(BOLD, &format!("{}: {} of {} tests failed", step.name, tests.failed, tests.tests))
+    );
     for test in tests.failures.iter().take(FAILURES) {
         let _ = writeln!(text, "  {} {}", paint.paint(BAD, "✗"), plain(&test.name));
         for line in test.message.lines().take(LINES) {
             let _ = writeln!(text, "      {}", paint.paint(DIM, &plain(line)));
         }
     }
-    let more = usize::try_from(tests.failed).unwrap_or(usize::MAX).saturating_sub(FAILURES.min(tests.failures.len()));
+    let more = usize::try_from(tests.failed)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(FAILURES.min(tests.failures.len()));
     if more > 0 {
         let _ = writeln!(text, "  and {more} more");
     }
@@ -121,7 +136,8 @@ pub fn proposal(run: &Run, index: usize, question: &Question, paint: Paint) -> S
     let _ = writeln!(text, "  commit       {} \"{}\"", run.commit.short(), plain(&run.subject));
     for step in &run.steps {
         if let StepState::Succeeded { result: StepResult::Image(image) } = &step.state {
-            let _ = writeln!(text, "  image        {} {}", image.image, paint.paint(GOOD, &image.digest.short()));
+            let _ =
+                writeln!(text, "  image        {} {}", image.image, paint.paint(GOOD, &image.digest.short()));
         }
     }
     let after = run.config.iter().flat_map(|config| &config.steps).skip(index + 1);
@@ -133,9 +149,8 @@ pub fn proposal(run: &Run, index: usize, question: &Question, paint: Paint) -> S
 
 /// The files that steps have kept.
 pub fn files<'r>(id: RunId, files: impl Iterator<Item = (&'r str, &'r StepFile)>) -> String {
-    let rows: Vec<Vec<String>> = files
-        .map(|(step, file)| vec![step.to_owned(), size(file.size), file.path.clone()])
-        .collect();
+    let rows: Vec<Vec<String>> =
+        files.map(|(step, file)| vec![step.to_owned(), size(file.size), file.path.clone()]).collect();
     if rows.is_empty() {
         return format!("Run {id} has kept no files; `artifacts` of a step says which it keeps.\n");
     }

@@ -246,7 +246,8 @@ const WITH_EVERYTHING: &str = r#"    - run:
     - run: {name: release, image: demo/web, when: {tags: [v*]}, command: "exit 1"}
 "#;
 
-const GOOD_REPORT: &[u8] = b"<testsuite><testcase classname='cart' name='adds'/><testcase name='x'/></testsuite>";
+const GOOD_REPORT: &[u8] =
+    b"<testsuite><testcase classname='cart' name='adds'/><testcase name='x'/></testsuite>";
 const BAD_REPORT: &[u8] = b"<testsuite><testcase classname='cart' name='adds'>\
     <failure message='expected 1, got 2'/></testcase><testcase name='x'><skipped/></testcase></testsuite>";
 
@@ -276,9 +277,17 @@ async fn steps_have_companions_caches_reports_and_files_that_are_kept() {
     assert_eq!(printed, first);
     let step = |run: &Value, name: &str| {
         let steps = run["steps"].as_array().expect("a list");
-        steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("{name} in {steps:#?}")).clone()
+        steps
+            .iter()
+            .find(|step| step["name"] == name)
+            .unwrap_or_else(|| panic!("{name} in {steps:#?}"))
+            .clone()
     };
-    assert_eq!(step(&run, "run test (part one)")["tests"]["tests"], 4, "both reports are in the workspace by then");
+    assert_eq!(
+        step(&run, "run test (part one)")["tests"]["tests"],
+        4,
+        "both reports are in the workspace by then"
+    );
     for name in ["run tell", "run release"] {
         assert_eq!(step(&run, name)["state"]["is"], "skipped", "{name}");
     }
@@ -295,16 +304,24 @@ async fn steps_have_companions_caches_reports_and_files_that_are_kept() {
     assert!(good, "{said}{stderr}");
     let fetched = site.folder.path().join("fetched/run-test-(part-two)/out/deep/two");
     assert_eq!(std::fs::read_to_string(fetched).expect("it is there"), "by two\n");
-    let outside = format!("{}v1/runs/1/file?step=run%20test%20(part%20two)&path=../../journal.sqlite", serve.page);
+    let outside =
+        format!("{}v1/runs/1/file?step=run%20test%20(part%20two)&path=../../journal.sqlite", serve.page);
     assert_eq!(site.client().get(outside).send().await.expect("an answer").status(), 404);
 
     // The same key has the same cache; tests that fail are named; what is for failures runs.
-    commit(&site, "bad", &[("greeting", b"hello"), ("one.xml", BAD_REPORT), ("two.xml", BAD_REPORT), ("broken", b"x")]);
+    commit(
+        &site,
+        "bad",
+        &[("greeting", b"hello"), ("one.xml", BAD_REPORT), ("two.xml", BAD_REPORT), ("broken", b"x")],
+    );
     let run = site.wait_for("failed", ended(2));
     let printed = lines(&site, &serve.page, 2).await;
     assert_eq!(run["state"], "failed", "{run:#?} {printed:#?}");
     assert_eq!(printed.iter().filter(|line| *line == "key: of 1, all: of 1").count(), 2, "{printed:?}");
-    assert!(printed.ends_with(&["it has failed".to_owned(), "tidied after failed".to_owned()]), "{printed:?}");
+    assert!(
+        printed.ends_with(&["it has failed".to_owned(), "tidied after failed".to_owned()]),
+        "{printed:?}"
+    );
     let reason = run["reason"].as_str().expect("a reason");
     assert!(reason.contains("tests failed: cart.adds"), "{reason}");
     let (_, shown, _) = site.run(&["pipeline", "show", "2"]);
@@ -382,7 +399,9 @@ async fn a_run_waits_for_an_answer_whoever_works_on_it_and_no_means_no() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_given_parameters_and_refuses_those_that_do_not_fit() {
-    let site = site("    - run: {name: say, image: demo/web, command: 'echo \"$VERSION for $TARGET at $FLEETWRIGHT_BRANCH\"'}\n");
+    let site = site(
+        "    - run: {name: say, image: demo/web, command: 'echo \"$VERSION for $TARGET at $FLEETWRIGHT_BRANCH\"'}\n",
+    );
     let path = site.folder.path().join("pipelines/web.yaml");
     let text = std::fs::read_to_string(&path).expect("read");
     let parameters = "  on: {}\n  parameters:\n    VERSION: {type: number}\n    TARGET: {choices: [staging, production], default: staging}\n";

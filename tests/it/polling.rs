@@ -19,9 +19,9 @@ use fleetwright::event::Events;
 use fleetwright::model::git_ref::GitRef;
 use fleetwright::model::pipeline::Triggers;
 use fleetwright::model::redact::Mask;
-use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::model::run::{RunId, RunState, Trigger};
 use fleetwright::model::schedule::Schedule;
+use fleetwright::port::cluster::{Cluster, ClusterError};
 use fleetwright::port::journal::{Record, Which};
 
 use crate::support::cluster::{FakeCluster, Mood};

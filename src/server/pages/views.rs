@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::super::pipeline::Seen;
 use crate::driver::pipeline::request::Offered;
 use crate::model::machine::{Machine, MachineState};
-use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepAction, StepResult, StepState};
-use crate::model::step_files::FailedTest;
 use crate::model::pipeline::{Parameter, ParameterKind};
-use crate::view::run::size;
+use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepAction, StepResult, StepState};
 use crate::model::service::{
     Instance, InstanceState, PreDeployState, Revision, RevisionState, ServiceStatus,
 };
+use crate::model::step_files::FailedTest;
 use crate::view::pipeline::took;
+use crate::view::run::size;
 use crate::view::time::human;
 use crate::view::words::count;
 
@@ -67,7 +67,6 @@ impl RunView {
             parameters: run.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         }
     }
-
 }
 
 fn run_class(state: RunState) -> &'static str {
@@ -127,7 +126,8 @@ pub fn questions(run: &Run) -> Vec<QuestionView> {
     let asked = run.steps.iter().zip(&config.steps).enumerate();
     asked
         .filter_map(|(index, (step, action))| {
-            let (StepState::Asking { shown, .. }, StepAction::Approve(question)) = (&step.state, action) else {
+            let (StepState::Asking { shown, .. }, StepAction::Approve(question)) = (&step.state, action)
+            else {
                 return None;
             };
             let built = run.steps.iter().filter_map(|step| match &step.state {

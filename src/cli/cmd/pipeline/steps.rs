@@ -40,17 +40,16 @@ pub async fn show(context: &Context, id: RunId) -> Result<Done, Failure> {
 }
 
 /// Shows what a run asks, and approves it.
-pub async fn approve(
-    context: &Context,
-    id: RunId,
-    step: Option<String>,
-    yes: bool,
-) -> Result<Done, Failure> {
+pub async fn approve(context: &Context, id: RunId, step: Option<String>, yes: bool) -> Result<Done, Failure> {
     let command = format!("fleetwright pipeline approve {id}");
     context.may_change(&command)?;
     let (api, run) = read(context, id).await?;
-    let asking: Vec<(usize, &RunStep)> =
-        run.steps.iter().enumerate().filter(|(_, step)| matches!(step.state, StepState::Asking { .. })).collect();
+    let asking: Vec<(usize, &RunStep)> = run
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| matches!(step.state, StepState::Asking { .. }))
+        .collect();
     let meant = |(_, found): &&(usize, &RunStep)| {
         step.as_deref().is_none_or(|wanted| crate::driver::pipeline::request::is_called(&found.name, wanted))
     };
@@ -147,8 +146,7 @@ async fn fetch(
     }
     let target = folder.join(step.replace(['/', ' '], "-")).join(inside);
     let query = [("step", step), ("path", path)];
-    let mut pieces =
-        api.bytes(&format!("runs/{id}/file"), &query).await.map_err(|error| failure(&error))?;
+    let mut pieces = api.bytes(&format!("runs/{id}/file"), &query).await.map_err(|error| failure(&error))?;
     let written = |error: std::io::Error| {
         Failure::failed(
             format!("writing {}: {error}", target.display()),
