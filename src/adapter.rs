@@ -9,6 +9,7 @@ mod buildkit;
 mod child;
 pub mod cluster_api;
 mod container_events;
+pub mod disk_space;
 pub mod docker_build;
 pub mod etcd;
 pub mod etcd_files;

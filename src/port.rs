@@ -30,6 +30,7 @@ pub mod recovery;
 pub mod repair;
 pub mod roles;
 pub mod secrets;
+pub mod space;
 pub mod standing;
 pub mod step_containers;
 pub mod store;

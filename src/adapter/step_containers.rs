@@ -83,6 +83,8 @@ const PIECES: usize = 16;
 pub struct EngineSteps {
     images: Arc<DockerImages>,
     scope: String,
+    /// Held while a network is made: the engine takes two of one name, and then fails at the second's bridge.
+    networks: tokio::sync::Mutex<()>,
 }
 
 impl EngineSteps {
@@ -90,7 +92,7 @@ impl EngineSteps {
     pub fn new(images: Arc<DockerImages>, journal: &str) -> Self {
         let hash = Sha256::digest(journal.as_bytes());
         let scope = hash.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
-        Self { images, scope }
+        Self { images, scope, networks: tokio::sync::Mutex::default() }
     }
 
     fn docker(&self) -> &Docker {
@@ -131,6 +133,7 @@ impl EngineSteps {
         if self.images.is_here() {
             metadata_rule::ensure_for(&format!("{BRIDGE}+")).await?;
         }
+        let _alone = self.networks.lock().await;
         match self.docker().inspect_network(&name, None).await {
             Ok(_) => return Ok(()),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}

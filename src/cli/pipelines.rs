@@ -13,6 +13,7 @@ use super::later::{in_place, look_up_in};
 use super::protect::may_change;
 use crate::adapter::artifacts::ArtifactFolder;
 use crate::adapter::aws::Aws;
+use crate::adapter::disk_space::DiskSpace;
 use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
 use crate::adapter::journal::{SqliteJournal, journal_path};
@@ -95,6 +96,8 @@ impl Workshop {
             git: Arc::new(Mirrors::new(folder.join("repos"))),
             images,
             steps: Arc::new(steps),
+            // The engine keeps what it builds and runs beside most systems' data.
+            space: Arc::new(DiskSpace::new(vec![folder.clone(), PathBuf::from("/var/lib/docker")])),
             artifacts: Arc::new(ArtifactFolder::new(place.with_file_name("artifacts"))),
             connect: Arc::new(Connected(Arc::clone(&cluster))),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),

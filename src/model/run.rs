@@ -644,3 +644,14 @@ pub struct Run {
     /// Its steps; empty until it begins.
     pub steps: Vec<RunStep>,
 }
+
+impl Run {
+    /// What started it, and who, as the end of a sentence.
+    pub fn started_by(&self) -> String {
+        match (self.trigger, &self.asked_by) {
+            (Trigger::Hand, Some(by)) => format!("by {by}"),
+            (trigger, Some(by)) => format!("{} ({by})", trigger.words()),
+            (trigger, None) => trigger.words().to_owned(),
+        }
+    }
+}

@@ -21,12 +21,11 @@ pub fn shown(run: &Run, now: DateTime<Utc>, paint: Paint) -> String {
     let mut text = String::new();
     let title = paint.paint(BOLD, &format!("{} #{}", run.pipeline, run.id));
     let of = run.reference.as_ref().map(|reference| format!(" of {reference}")).unwrap_or_default();
-    let by = run.asked_by.as_ref().map(|by| format!(" ({})", plain(by))).unwrap_or_default();
     let _ = writeln!(
         text,
-        "{title}  {}, {}{by}: {}{of} \"{}\"",
+        "{title}  {}, {}: {}{of} \"{}\"",
         run.state.word(),
-        run.trigger.words(),
+        plain(&run.started_by()),
         run.commit.short(),
         plain(&run.subject)
     );

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleetwright::adapter::artifacts::ArtifactFolder;
+use fleetwright::adapter::disk_space::DiskSpace;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
@@ -129,6 +130,7 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(Arc::clone(&images), &home.display().to_string())),
         images,
+        space: Arc::new(DiskSpace::new(Vec::new())),
         artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
         connect: Arc::new(Connected(cluster.clone())),
         journal: Arc::new(MaskedJournal::new(

@@ -488,7 +488,12 @@ async fn the_api_refuses_what_it_does_not_know() {
     for (path, body, status, word) in [
         ("pipelines/web/runs", r#"{"commit": "a b"}"#, 422, "`commit` must be"),
         ("pipelines/web/runs", r#"{"ref": "main"}"#, 422, "unknown field `ref`"),
-        ("pipelines/web/runs", r#"{"parameters": {"level": "full"}}"#, 422, "has no parameter `level`"),
+        (
+            "pipelines/web/runs",
+            r#"{"parameters": {"level": "full"}}"#,
+            422,
+            "there is no parameter `level`; the pipeline has none",
+        ),
         ("pipelines/web/runs", "{", 400, "can't be accepted"),
         ("pipelines/web/runs", "", 404, "there is no"),
         ("pipelines/wep/runs", "{}", 404, "there is no pipeline `wep`"),

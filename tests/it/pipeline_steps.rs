@@ -336,6 +336,38 @@ async fn steps_have_companions_caches_reports_and_files_that_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn steps_that_begin_at_the_same_moment_share_the_network_of_their_run() {
+    let each = |name: &str| {
+        format!("    - run: {{name: {name}, image: demo/web, needs: [demo/web], command: echo {name}}}\n")
+    };
+    let site = site(&["one", "two", "three", "four", "five"].map(each).concat());
+    commit(&site, "one", &[]);
+    let serve = site.serve();
+    let run = site.wait_for("ended", |run| run["ended"] != Value::Null);
+    let mut printed = lines(&site, &serve.page, 1).await;
+    printed.sort();
+    assert_eq!(run["state"], "succeeded", "{run:#?} {printed:#?}");
+    assert_eq!(printed, ["five", "four", "one", "three", "two"]);
+    nothing_left(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_not_there_fails_the_run_before_its_first_step() {
+    let site = site(
+        "    - run: {name: test, image: demo/web, secrets: {KEY: /team/nothing}, command: echo never}\n",
+    );
+    commit(&site, "one", &[]);
+    let _serve = site.serve();
+    let run = site.wait_for("failed", |run| run["state"] == "failed");
+    let reason = run["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("there is no parameter `/team/nothing`, in which `run test` has a secret"),
+        "{reason}"
+    );
+    assert_eq!(run["steps"].as_array().map(Vec::len), Some(0), "nothing was begun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_companion_that_ends_or_stays_unhealthy_fails_the_step_with_its_last_words() {
     let site = site(
         r#"    - run:

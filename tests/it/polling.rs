@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use fleetwright::adapter::artifacts::ArtifactFolder;
+use fleetwright::adapter::disk_space::DiskSpace;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
@@ -46,6 +47,7 @@ fn parts(home: &Path) -> Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(images.clone(), "polling")),
         images,
+        space: Arc::new(DiskSpace::new(Vec::new())),
         artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
         connect: Arc::new(Connected),
         journal: Arc::new(SqliteJournal::open(&journal_path(home)).expect("a journal")),

@@ -39,6 +39,9 @@ pub struct Watched {
     pub hint: Arc<Notify>,
 }
 
+/// Whether a reference is of some kind.
+type IsOfKind = fn(RefKind<'_>) -> bool;
+
 /// A pipeline that runs for a repository.
 #[derive(Debug, Clone)]
 pub struct WatchedPipeline {
@@ -52,10 +55,10 @@ pub struct WatchedPipeline {
 
 impl WatchedPipeline {
     /// The kinds of references, besides the watched branch, that set it off, as causes.
-    fn kinds(&self) -> impl Iterator<Item = (&'static str, fn(RefKind<'_>) -> bool)> {
+    fn kinds(&self) -> impl Iterator<Item = (&'static str, IsOfKind)> {
         let Triggers { branches, tags, pull_requests, .. } = &self.triggers;
         let branches = branches.as_ref().is_some_and(|branches| !branches.is_empty());
-        let all: [(bool, &'static str, fn(RefKind<'_>) -> bool); 3] = [
+        let all: [(bool, &'static str, IsOfKind); 3] = [
             (branches, "branches", |kind| matches!(kind, RefKind::Branch(_))),
             (!tags.is_empty(), "tags", |kind| matches!(kind, RefKind::Tag(_))),
             (*pull_requests, "pull requests", |kind| matches!(kind, RefKind::PullRequest(_))),

@@ -33,7 +33,7 @@ pub trait Configure: Send + Sync {
 }
 
 /// What came of one turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Turn {
     /// There is nothing to do.
     Idle,
@@ -41,6 +41,8 @@ enum Turn {
     Elsewhere,
     /// A run was worked on.
     Worked,
+    /// No run is begun while the disk is full, with the reason.
+    NoRoom(String),
 }
 
 /// Works on the runs of a pipeline until told to stop.
@@ -54,9 +56,21 @@ pub async fn work(
     mut wish: watch::Receiver<Wish>,
 ) -> Result<(), JournalError> {
     let mut changed = parts.changed.subscribe();
+    let mut lacked: Option<String> = None;
     while *wish.borrow_and_update() == Wish::GoOn {
-        if turn(parts, configure, pipeline, &wish).await? == Turn::Worked {
-            continue;
+        let turned = turn(parts, configure, pipeline, &wish).await?;
+        match turned {
+            Turn::NoRoom(reason) => {
+                if lacked.as_ref() != Some(&reason) {
+                    parts.events.note(format!("runs of `{pipeline}` wait: {reason}"));
+                    lacked = Some(reason);
+                }
+            }
+            Turn::Worked => {
+                lacked = None;
+                continue;
+            }
+            Turn::Idle | Turn::Elsewhere => {}
         }
         tokio::select! {
             _ = wish.changed() => {}
@@ -119,6 +133,12 @@ async fn turn(
     let Some(_lock) = lock else { return Ok(Turn::Elsewhere) };
     // Read again: what was open before may have ended before the lock was free.
     let Some(run) = next(parts.journal.runs(&open)?) else { return Ok(Turn::Idle) };
+    // What has begun is continued: it may free what it takes.
+    if run.state == RunState::Queued
+        && let Some(reason) = parts.space.lack()
+    {
+        return Ok(Turn::NoRoom(reason));
+    }
     // Counted on the disk before anything is begun, so that a run that ends the process is known.
     if parts.journal.attempt(run.id)? > ATTEMPTS {
         ended_elsewhere(quarantine(parts, &run))?;

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
@@ -18,6 +18,7 @@ use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, RunId, RunState, StepAction, StepState};
+use crate::plan::conditions::Begun;
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
 use crate::port::artifacts::Artifacts;
 use crate::port::cluster::{Cluster, ClusterError};
@@ -25,12 +26,15 @@ use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
 use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
+use crate::port::space::Space;
 use crate::port::step_containers::{Attempt, PrintedLine, StepContainers};
 
 /// How often what a builder says is written down.
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the journal is read for whether somebody has cancelled the run.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long files of steps are kept after their run has ended.
+const FILES_FOR: TimeDelta = TimeDelta::days(30);
 /// The most lines of one run that are kept.
 const LINES_MAX: usize = 200_000;
 
@@ -52,6 +56,8 @@ pub struct Parts {
     pub steps: Arc<dyn StepContainers>,
     /// Where files of steps are kept.
     pub artifacts: Arc<dyn Artifacts>,
+    /// The disks that runs need.
+    pub space: Arc<dyn Space>,
     /// The cluster.
     pub connect: Arc<dyn Connect>,
     /// The journal.
@@ -251,8 +257,11 @@ pub async fn clear(parts: &Parts, run: &Run) {
     }
 }
 
-/// Removes what runs have on the engine that have ended, whoever worked on them.
+/// Removes what runs have on the engine that have ended, whoever worked on them, and files that were kept long enough.
 pub async fn sweep(parts: &Parts) {
+    if let Err(problem) = sweep_files(parts, Utc::now()) {
+        tracing::warn!(problem.reason, "removing files that were kept");
+    }
     let left = match parts.steps.left().await {
         Ok(left) => left,
         Err(error) => {
@@ -269,6 +278,18 @@ pub async fn sweep(parts: &Parts) {
             tracing::warn!(run = id.0, %error, "removing the containers of a run");
         }
     }
+}
+
+/// Removes files of steps that are older than [`FILES_FOR`], or of runs that the journal does not know.
+fn sweep_files(parts: &Parts, now: DateTime<Utc>) -> Result<(), Problem> {
+    for id in parts.artifacts.runs().map_err(|error| Problem::lasting(error.to_string()))? {
+        let old =
+            parts.journal.run(id)?.is_none_or(|run| run.ended.is_some_and(|ended| now - ended > FILES_FOR));
+        if old {
+            parts.artifacts.remove(id).map_err(|error| Problem::lasting(error.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits for the first deadline and says which step's it is; never returns when there is none.
@@ -372,7 +393,11 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                     companion.image =
                         work::pull(&*parts.images, &*parts.steps, &companion.image, &say).await?;
                 }
-                request.caches = work::caches(&*parts.git, at, &run.pipeline, caches).await?;
+                let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
+                // What a stranger has put into a cache is for strangers.
+                let of = if begun.is_of_strangers() { "pull requests of " } else { "" };
+                request.caches =
+                    work::caches(&*parts.git, at, &format!("{of}{}", run.pipeline), caches).await?;
                 parts.steps.create(attempt, &request, &say).await?;
                 Ok(Outcome::Created)
             }

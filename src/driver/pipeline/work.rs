@@ -16,7 +16,7 @@ use crate::driver::release;
 use crate::event::rollout::RolloutEvent;
 use crate::model::feature::{Feature, all_have};
 use crate::model::image::{ContextFile, EntryKind, at_docker_hub, has_host};
-use crate::model::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
+use crate::model::name::{CommitId, Digest, ImageKey, RepositoryName, ServiceName};
 use crate::model::run::{BuildSpec, CacheSpec, RunId};
 use crate::model::service::{
     Deployment, FailedInstance, InstanceState, PreDeployState, RevisionState, ServiceStatus,
@@ -240,11 +240,11 @@ fn read(open: impl FnOnce() -> Result<Option<File>, ArtifactError>) -> Result<St
     Ok(text)
 }
 
-/// The caches of a command: which they are follows from the content of files of the commit.
+/// The caches of a command, which are `of` something: which they are follows from the content of files of the commit.
 pub(super) async fn caches(
     git: &dyn GitRemote,
     at: At<'_>,
-    pipeline: &PipelineName,
+    of: &str,
     caches: &[CacheSpec],
 ) -> Result<Vec<CacheMount>, Problem> {
     let mut mounts = Vec::with_capacity(caches.len());
@@ -261,7 +261,7 @@ pub(super) async fn caches(
             };
             key.push_str(&format!("{path}={blob}\n"));
         }
-        let group = format!("{pipeline} {}", cache.path);
+        let group = format!("{of} {}", cache.path);
         mounts.push(CacheMount { group, key, path: cache.path.clone() });
     }
     Ok(mounts)

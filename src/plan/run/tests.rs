@@ -533,7 +533,7 @@ fn commands(needs: &[Vec<usize>], after: &[After]) -> RunConfig {
         companions: Vec::new(),
         caches: Vec::new(),
         artifacts: Vec::new(),
-        reports: if number % 2 == 0 { vec!["r.xml".to_owned()] } else { Vec::new() },
+        reports: if number.is_multiple_of(2) { vec!["r.xml".to_owned()] } else { Vec::new() },
     };
     let steps = (1..=needs.len()).map(|number| StepAction::Run(Box::new(script(number))));
     let shifted = needs.iter().map(|of| std::iter::once(0).chain(of.iter().map(|need| need + 1)).collect());

@@ -59,10 +59,7 @@ impl RunView {
             has_taken: took.is_some(),
             took: took.unwrap_or_else(|| "–".to_owned()),
             begun: ago(run.started.unwrap_or(run.queued), now),
-            started_by: match &run.asked_by {
-                Some(by) => format!("{} ({by})", run.trigger.words()),
-                None => run.trigger.words().to_owned(),
-            },
+            started_by: run.started_by(),
             reference: run.reference.as_ref().map(ToString::to_string),
             parameters: run.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         }

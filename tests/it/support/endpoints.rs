@@ -6,6 +6,7 @@ use std::path::Path;
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -85,6 +86,11 @@ async fn get_parameter(State(value): State<String>, body: String) -> impl IntoRe
     let asked: Value = serde_json::from_str(&body).expect("JSON");
     let name = asked["Name"].clone();
     assert_eq!(asked["WithDecryption"], json!(true), "it is encrypted");
+    let headers = [("content-type", "application/x-amz-json-1.1")];
+    if name.as_str().is_some_and(|name| name.ends_with("/nothing")) {
+        let refusal = json!({ "__type": "ParameterNotFound", "message": "there is none" });
+        return (StatusCode::BAD_REQUEST, headers, refusal.to_string());
+    }
     // Steps have a secret of their own, so that nothing else masks it.
     let value = match name.as_str() {
         Some(name) if name.ends_with("/step-token") => STEP_TOKEN.to_owned(),
@@ -92,5 +98,5 @@ async fn get_parameter(State(value): State<String>, body: String) -> impl IntoRe
     };
     let answer =
         json!({ "Parameter": { "Name": name, "Type": "SecureString", "Value": value, "Version": 1 } });
-    ([("content-type", "application/x-amz-json-1.1")], answer.to_string())
+    (StatusCode::OK, headers, answer.to_string())
 }

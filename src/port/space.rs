@@ -1,0 +1,7 @@
+//! Room on the disks that runs need.
+
+/// Looks at disks.
+pub trait Space: Send + Sync {
+    /// Why no further run may be begun, as the end of a sentence; `None` while there is room.
+    fn lack(&self) -> Option<String>;
+}
