@@ -8,6 +8,7 @@ pub mod aws;
 mod buildkit;
 mod child;
 pub mod cluster_api;
+pub mod commit_statuses;
 mod container_events;
 pub mod disk_space;
 pub mod docker_build;

@@ -9,6 +9,7 @@ pub mod before;
 pub mod bucket;
 pub mod changes;
 pub mod cluster;
+pub mod commit_status;
 pub mod container;
 pub mod deployed;
 pub mod desired;

@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod cluster;
 pub mod cluster_routes;
 pub mod cluster_wire;
+pub mod commit_statuses;
 pub mod desired;
 pub mod drift;
 pub mod engine_host;

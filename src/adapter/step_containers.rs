@@ -439,8 +439,11 @@ impl StepContainers for EngineSteps {
         Ok(())
     }
 
+    async fn trim(&self) -> Result<(), ImageError> {
+        self.trim_caches().await
+    }
+
     async fn left(&self) -> Result<Vec<RunId>, ImageError> {
-        self.trim_caches().await?;
         let mut found = BTreeSet::new();
         let mut note = |labels: Option<HashMap<String, String>>| {
             let number = labels.and_then(|labels| labels.get(RUN)?.parse().ok());

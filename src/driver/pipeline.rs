@@ -9,4 +9,5 @@ pub mod queue;
 pub mod request;
 pub mod run;
 pub mod source;
+pub mod statuses;
 pub mod work;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::access::Policy;
 use super::address::AddressPool;
+use super::commit_status::StatusTarget;
 use super::job::JobSpec;
 use super::later::LaterVariable;
 use super::mount::Owned;
@@ -190,6 +191,8 @@ pub struct GitRepository {
     pub poll: Duration,
     /// The SSM parameters with the secrets that webhooks are signed with; none where no webhooks are taken.
     pub webhook: Vec<String>,
+    /// Where the state of runs is reported.
+    pub status: Option<StatusTarget>,
     /// Where it stands.
     pub place: Place,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::decode::{Fields, Reader};
-use crate::model::pipeline::{Pipeline, Step};
+use crate::model::pipeline::{Action, Pipeline, Step};
 use crate::model::run::After;
 use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
@@ -59,7 +59,9 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let place = Place::new(reader.file, key.span);
     let complete = read == wanted;
     let mut steps = connected(reader, parsed, complete);
-    steps.iter_mut().for_each(|step| step.timeout = step.timeout.or(all));
+    // People take longer.
+    let machines = steps.iter_mut().filter(|step| !matches!(step.action, Action::Approve(_)));
+    machines.for_each(|step| step.timeout = step.timeout.or(all));
     let (name, repository) = (name?, repository?);
     let pipeline = Pipeline { name, repository, triggers, paths, parameters, steps, place };
     Some(Decoded { pipeline, repository: repository_span, complete })

@@ -9,6 +9,7 @@ use super::interpolate::{Variables, setting};
 use super::{access, agent, notify};
 use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
+use crate::model::commit_status::{Forge, StatusTarget};
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::notify::Receivers;
 use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
@@ -393,7 +394,8 @@ fn repository(
     variables: Variables<'_>,
 ) -> Option<GitRepository> {
     let name = reader.name(key);
-    let fields = reader.fields(value, key.span, "a repository", &["url", "branch", "poll", "webhook"])?;
+    let fields =
+        reader.fields(value, key.span, "a repository", &["url", "branch", "poll", "webhook", "status"])?;
     let place = Place::new(reader.file, key.span);
     let url = reader.required(&fields, "url").and_then(|node| setting(reader, node, "`url`", variables));
     let branch = match fields.get("branch") {
@@ -409,7 +411,69 @@ fn repository(
         Some(poll)
     });
     let webhook = fields.get("webhook").map(|node| webhook(reader, node)).unwrap_or_default();
-    Some(GitRepository { name: name?, url: url?, branch: branch?, poll: poll?, webhook, place })
+    let status = fields.get("status").and_then(|node| status(reader, node));
+    Some(GitRepository { name: name?, url: url?, branch: branch?, poll: poll?, webhook, status, place })
+}
+
+/// Where the state of runs is reported.
+fn status(reader: &mut Reader<'_>, node: &Node) -> Option<StatusTarget> {
+    let fields = reader.fields(node, node.span, "`status`", &["forge", "server", "project", "token"])?;
+    let forge = reader.required(&fields, "forge").and_then(|node| {
+        let text = reader.text(node, "`forge`")?;
+        let found = match text {
+            "github" => Some(Forge::GitHub),
+            "gitea" | "forgejo" => Some(Forge::Gitea),
+            _ => None,
+        };
+        if found.is_none() {
+            let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is no forge that is known"));
+            reader.problem(diagnostic, node.span, "one of `github`, `gitea` and `forgejo`");
+        }
+        found
+    });
+    let server = match fields.get("server") {
+        None => None,
+        Some(node) => {
+            let text = reader.text(node, "`server`")?;
+            if let Err(rule) = server_address(text) {
+                let message = format!("`{}` can't be the address of a forge", without_user(text));
+                reader.problem(Diagnostic::error("bad-value", message), node.span, rule);
+                return None;
+            }
+            Some(text.to_owned())
+        }
+    };
+    if forge == Some(Forge::Gitea) && server.is_none() {
+        let diagnostic = Diagnostic::error("missing-key", "`status` needs the key `server`");
+        reader.problem(diagnostic, node.span, "the address of the forge, such as `https://git.example`");
+        return None;
+    }
+    let project = reader.required(&fields, "project").and_then(|node| {
+        let text = reader.text(node, "`project`")?;
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(word);
+        match text.split_once('/') {
+            Some((owner, name)) if part(owner) && part(name) => Some(text.to_owned()),
+            _ => {
+                let diagnostic = Diagnostic::error("bad-value", format!("`{text}` is no project of a forge"));
+                reader.problem(diagnostic, node.span, "write `OWNER/NAME`");
+                None
+            }
+        }
+    });
+    let token = reader.required(&fields, "token").and_then(|node| parameter_name(reader, node, "`token`"));
+    Some(StatusTarget { forge: forge?, server, project: project?, token: token? })
+}
+
+/// The name of a parameter that holds a secret.
+fn parameter_name(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
+    let name = reader.text(node, what)?;
+    if !name.starts_with('/') {
+        let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
+            .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
+        reader.problem(diagnostic, node.span, "a parameter's name begins with `/`");
+    }
+    Some(name.to_owned())
 }
 
 /// The parameters with the secrets of webhooks: one, or two while one replaces the other.
@@ -424,13 +488,7 @@ fn webhook(reader: &mut Reader<'_>, node: &Node) -> Vec<String> {
     }
     let mut names = Vec::new();
     for node in nodes {
-        let Some(name) = reader.text(node, "`webhook`") else { continue };
-        if !name.starts_with('/') {
-            let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
-                .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
-            reader.problem(diagnostic, node.span, "a parameter's name begins with `/`");
-        }
-        names.push(name.to_owned());
+        names.extend(parameter_name(reader, node, "`webhook`"));
     }
     names
 }

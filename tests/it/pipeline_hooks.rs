@@ -1,9 +1,16 @@
-//! Webhooks to `serve`: true signatures and forged ones, over HTTP.
+//! Webhooks to `serve`, true signatures and forged ones, and what it reports to forges.
 
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::{Json, Router};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::StatusCode;
+use serde_json::Value;
 use sha2::Sha256;
 
 use crate::pipeline_serve::Site;
@@ -50,7 +57,9 @@ async fn a_signed_webhook_makes_the_server_look_and_nothing_else_does() {
     }
     let nowhere = format!("{}v1/hooks/other", serve.page);
     assert_eq!(post(&nowhere, None, body.to_owned()).await, StatusCode::NOT_FOUND);
-    assert_eq!(post(&url, None, "x".repeat(6 << 20)).await, StatusCode::PAYLOAD_TOO_LARGE);
+    // The server hangs up when it has heard enough, which a client may notice before it reads the answer.
+    let large = client.post(&url).body("x".repeat(6 << 20)).send().await;
+    assert!(large.is_err() || large.is_ok_and(|answer| answer.status() == StatusCode::PAYLOAD_TOO_LARGE));
     assert_eq!(client.get(&url).send().await.expect("an answer").status(), StatusCode::METHOD_NOT_ALLOWED);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(site.runs().len(), 1, "none of them was believed");
@@ -69,4 +78,59 @@ async fn a_signed_webhook_makes_the_server_look_and_nothing_else_does() {
     );
     site.wait_for("the third commit", |run| run["id"] == 3 && run["state"] == "succeeded");
     crate::pipeline_serve::assert_no_secret(site.folder.path());
+}
+
+/// What a forge was sent.
+type Sent = Arc<Mutex<Vec<(String, String, Value)>>>;
+
+async fn take(
+    State((sent, refusals)): State<(Sent, Arc<AtomicUsize>)>,
+    uri: Uri,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> StatusCode {
+    if refusals.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+        return StatusCode::BAD_GATEWAY;
+    }
+    let token = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    sent.lock().expect("no panic").push((uri.path().to_owned(), token.to_owned(), body));
+    StatusCode::CREATED
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forge_shows_the_state_of_each_run_also_when_it_was_away() {
+    let (sent, refusals) = (Sent::default(), Arc::new(AtomicUsize::new(1)));
+    let forge = Router::new().fallback(take).with_state((Arc::clone(&sent), refusals));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, forge).await });
+    let site = Site::new();
+    let path = site.folder.path().join("fleetwright.yaml");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let status = format!(
+        "poll: 1s\n    status: {{forge: gitea, server: \"http://{address}\", project: shop/web, token: /team/step-token}}"
+    );
+    std::fs::write(&path, text.replace("poll: 1s", &status)).expect("written");
+    let commit = site.origin.commit("first", &[("Dockerfile", b"FROM scratch\nCOPY . /\n" as &[u8])]);
+    let _serve = site.serve();
+    site.wait_for("succeeded", |run| run["state"] == "succeeded");
+    let limit = Instant::now() + Duration::from_secs(60);
+    let states = || -> Vec<String> {
+        let sent = sent.lock().expect("no panic");
+        sent.iter().map(|(.., body)| body["state"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    while states().last().map(String::as_str) != Some("success") {
+        assert!(Instant::now() < limit, "{:?}", states());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let sent = sent.lock().expect("no panic").clone();
+    let (path, token, body) = sent.last().expect("there is one");
+    assert_eq!(*path, format!("/api/v1/repos/shop/web/statuses/{commit}"));
+    assert_eq!(*token, format!("token {}", crate::support::endpoints::STEP_TOKEN));
+    assert_eq!(
+        (&body["context"], &body["description"]),
+        (&"fleetwright/web".into(), &"run 1: succeeded".into())
+    );
+    let successes = states().iter().filter(|state| *state == "success").count();
+    assert_eq!(successes, 1, "nothing is reported twice: {:?}", states());
 }

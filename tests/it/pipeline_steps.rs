@@ -418,15 +418,22 @@ async fn a_run_waits_for_an_answer_whoever_works_on_it_and_no_means_no() {
     assert!(run["steps"][1]["state"]["result"]["approved"]["by"].is_string(), "{run:#?}");
     assert_eq!(site.cluster.deployments().len(), 1);
 
-    commit(&site, "two", &[]);
+    // Nobody answers the older question any more when a newer commit comes.
+    commit(&site, "older", &[]);
     site.wait_for("asked again", |run| run["id"] == 2 && asks(run));
-    let (good, said, stderr) = site.run(&["pipeline", "reject", "2"]);
+    commit(&site, "newer", &[]);
+    site.wait_for("asked for the newer one", |run| run["id"] == 3 && asks(run));
+    assert_eq!(
+        (&site.runs()[1]["state"], &site.runs()[1]["id"]),
+        (&Value::from("superseded"), &Value::from(2))
+    );
+    let (good, said, stderr) = site.run(&["pipeline", "reject", "3"]);
     assert!(good, "{said}{stderr}");
-    let run = site.wait_for("failed", |run| run["id"] == 2 && run["state"] == "failed");
+    let run = site.wait_for("failed", |run| run["id"] == 3 && run["state"] == "failed");
     assert!(run["reason"].as_str().is_some_and(|reason| reason.ends_with("has said no")), "{run:#?}");
     assert_eq!(site.cluster.deployments().len(), 1);
-    let (good, _, stderr) = site.run(&["pipeline", "approve", "2", "-y"]);
-    assert!(!good && stderr.contains("no step of run 2 waits for an answer"), "{stderr}");
+    let (good, _, stderr) = site.run(&["pipeline", "approve", "3", "-y"]);
+    assert!(!good && stderr.contains("no step of run 3 waits for an answer"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

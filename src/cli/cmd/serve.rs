@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::adapter::commit_statuses::ForgeStatuses;
 use crate::adapter::serve_file::ServeFile;
 use crate::adapter::serve_tokens::ServeTokens;
 use crate::cli::Done;
@@ -25,6 +26,7 @@ use crate::driver::pipeline::poll::{self, Watched, WatchedPipeline};
 use crate::driver::pipeline::queue;
 use crate::driver::pipeline::request::{Offered, step_names};
 use crate::driver::pipeline::run::{Parts, Wish, sweep};
+use crate::driver::pipeline::statuses::{self, Targets};
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
 use crate::model::pipeline::Triggers;
@@ -158,6 +160,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let mut watchers = JoinSet::new();
     watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
     watchers.spawn(sweep_again(shop.parts.clone()));
+    if let Some((targets, forges)) = statuses(&shop)? {
+        let parts = shop.parts.clone();
+        watchers.spawn(async move { statuses::watch(&parts, &targets, &forges).await });
+    }
     let mut workers: JoinSet<Result<(), JournalError>> = JoinSet::new();
     for pipeline in &shop.repository.pipelines {
         let (parts, name, wished) = (shop.parts.clone(), pipeline.name.clone(), wished.clone());
@@ -286,6 +292,21 @@ fn offered(shop: &Workshop) -> Result<Vec<Offered>, Failure> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Where the state of runs is reported; `None` where it is nowhere.
+fn statuses(shop: &Workshop) -> Result<Option<(Targets, ForgeStatuses)>, Failure> {
+    let repositories = shop.repository.repositories.iter();
+    let repositories: BTreeMap<RepositoryName, _> =
+        repositories.filter_map(|found| Some((found.name.clone(), found.status.clone()?))).collect();
+    let Some(parameters) = shop.parameters.clone().filter(|_| !repositories.is_empty()) else {
+        return Ok(None);
+    };
+    let server = shop.environment.server.as_ref().and_then(|server| server.get().ok());
+    let targets = Targets { repositories, server: server.map(str::to_owned) };
+    let forges = ForgeStatuses::new(parameters, shop.parts.mask.clone());
+    let forges = forges.map_err(|error| Failure::failed(error.to_string(), "start it again"))?;
+    Ok(Some((targets, forges)))
 }
 
 /// The repositories that webhooks are taken for.

@@ -262,6 +262,9 @@ pub async fn sweep(parts: &Parts) {
     if let Err(problem) = sweep_files(parts, Utc::now()) {
         tracing::warn!(problem.reason, "removing files that were kept");
     }
+    if let Err(error) = parts.steps.trim().await {
+        tracing::debug!(%error, "removing old caches");
+    }
     let left = match parts.steps.left().await {
         Ok(left) => left,
         Err(error) => {
@@ -427,7 +430,11 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
         Action::Ask { .. } => loop {
             match parts.journal.answered(run.id, index) {
                 Ok(Some(answer)) => break Ok(Outcome::Answered(answer)),
-                Ok(None) => tokio::time::sleep(LOOK).await,
+                Ok(None) => match newer(&parts, &run) {
+                    // What is asked is old news by then, and the newer run would wait for it.
+                    Some(run) => break Ok(Outcome::Overtaken { run }),
+                    None => tokio::time::sleep(LOOK).await,
+                },
                 Err(error) => break Err(error.into()),
             }
         },
@@ -496,7 +503,11 @@ fn has_companions(run: &Run, index: usize) -> bool {
 /// The run of a newer commit that waits for `run` to end.
 fn newer(parts: &Parts, run: &Run) -> Option<RunId> {
     let open = parts.journal.runs(&Which::Open(run.pipeline.clone())).unwrap_or_default();
-    open.iter().filter(|other| other.id > run.id && other.commit != run.commit).map(|other| other.id).max()
+    let newer = |other: &&Run| {
+        // A tag or another branch is no newer version of this one.
+        other.id > run.id && other.commit != run.commit && other.reference == run.reference
+    };
+    open.iter().filter(newer).map(|other| other.id).max()
 }
 
 /// Waits until no other run rolls out a service of the step. All runs take the locks in the same order.

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::run::{RunStep, SameAs, Trigger};
+use crate::model::journal::KnownImage;
+use crate::model::name::{ImageKey, ServiceName};
+use crate::model::run::{BuildSpec, RunStep, SameAs, Trigger};
 use crate::model::service::{Limits, Scale, UpdatePolicy};
+use crate::model::step_container::ContainerEnd;
 
 /// A run that waits.
 pub fn queued_run(id: i64) -> Run {

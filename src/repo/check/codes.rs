@@ -542,6 +542,11 @@ pub const ALL: &[Explanation] = &[
         "Content-Type: text/yaml             # refused\nContent-Type: text/cloud-config     # right",
     ),
     explain(
+        "unknown-pipeline",
+        "pipelines/ has no pipeline of that name.",
+        "on: {after: [build]}   # runs when `build` has succeeded",
+    ),
+    explain(
         "unknown-property",
         "The resource type has no property of that name; CloudFormation refuses it. Names are case-sensitive.",
         "CIDRBlock: 10.0.0.0/16     # refused\nCidrBlock: 10.0.0.0/16     # right",
@@ -569,11 +574,6 @@ pub const ALL: &[Explanation] = &[
         "ExecStart=/bin/date +%F      # refused\nExecStart=/bin/date +%%F     # right",
     ),
     explain("unknown-stack", "stacks/ has no stack of that name.", ""),
-    explain(
-        "unknown-pipeline",
-        "pipelines/ has no pipeline of that name.",
-        "on: {after: [build]}   # runs when `build` has succeeded",
-    ),
     explain(
         "unknown-step",
         "`needs` names steps of the same pipeline that stand before this one: by their `name`, or else by the image that a build makes, the last part of the image that a command runs in, or the service of a rollout.",

@@ -34,7 +34,7 @@ enum Action {
 Run it on the machine of `fleetwright serve`, as the user that runs it; the server may be running or not.
 Only a hash of the token is stored: what is printed now can't be shown again.
 
-A viewer reads. A deployer also runs, cancels and retries. An admin does everything. The name is
+A viewer reads. A deployer also runs, cancels, retries and approves. An admin does everything. The name is
 recorded with what its bearer does.
 
 The bearer logs in with the token on the page, or sets FLEETWRIGHT_SERVE_TOKEN to it.

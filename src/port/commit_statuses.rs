@@ -1,0 +1,17 @@
+//! Forges that show the state of commits.
+
+use async_trait::async_trait;
+
+use crate::model::commit_status::{CommitStatus, StatusTarget};
+
+/// Why a status was not reported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StatusError(pub String);
+
+/// Reports statuses. A status may be reported again.
+#[async_trait]
+pub trait CommitStatuses: Send + Sync {
+    /// Reports `status`, in place of an earlier one of the same commit and context.
+    async fn report(&self, target: &StatusTarget, status: &CommitStatus) -> Result<(), StatusError>;
+}
