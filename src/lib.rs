@@ -34,6 +34,7 @@ pub mod cloud_config;
 pub mod compose;
 pub mod driver;
 pub mod event;
+pub mod foreign_pipeline;
 #[allow(clippy::disallowed_methods, reason = "the local cloud reads its own state")]
 pub mod local;
 pub mod model;

@@ -10,6 +10,7 @@ pub mod deploy;
 pub mod diagnostics;
 pub mod drift;
 pub mod exec;
+pub mod foreign_pipeline;
 pub mod import;
 pub mod jobs;
 pub mod json;

@@ -42,6 +42,7 @@ mod faults_cluster;
 mod faults_power;
 mod faults_upgrade;
 mod fleet_units;
+mod foreign_pipeline;
 mod identity;
 mod init;
 mod journey;

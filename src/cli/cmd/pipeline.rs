@@ -24,6 +24,7 @@ use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 
+mod import;
 mod steps;
 
 /// Runs a pipeline by hand, lists and cancels runs, shows what they print, or tries one again
@@ -51,7 +52,8 @@ Examples:
   fleetwright pipeline logs 7 test --follow        of the step `test` alone, as it comes
   fleetwright pipeline cancel 7                    a run that waits, or that is under way
   fleetwright pipeline list --state failed
-  fleetwright pipeline list -o json")]
+  fleetwright pipeline list -o json
+  fleetwright pipeline import .woodpecker.yml      a pipeline for pipelines/ from one of Woodpecker or Jenkins")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -137,6 +139,8 @@ enum Action {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Prints a pipeline for pipelines/ from a workflow of Woodpecker or a Jenkinsfile
+    Import(import::Args),
     /// Lists the last runs, newest first
     List {
         /// How many
@@ -162,6 +166,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         Action::Retry { run } => retry(context, RunId(run)).await,
         Action::Cancel { run, reason } => cancel(context, RunId(run), reason).await,
         Action::Logs { run, step, follow } => logs(context, RunId(run), step.as_deref(), follow).await,
+        Action::Import(args) => import::run(context, args),
         Action::List { limit, pipeline, state } => list(context, limit, pipeline, state).await,
     }
 }

@@ -220,6 +220,11 @@ pub const ALL: &[Explanation] = &[
         "!Join [a, b, c]          # refused\n!Join [\"-\", [a, b, c]]   # right",
     ),
     explain(
+        "groovy-syntax",
+        "The Jenkinsfile can't be read: a text, a comment, a bracket or a block does not end, or ends what was not begun. The place is where it begins.",
+        "",
+    ),
+    explain(
         "hidden-by-mount",
         "The file is written first, and then something is mounted on a directory above it: the file is there, and nobody sees it. cloud-init's `defer: true` writes it at the end of the boot.",
         "- path: /data/config\n  defer: true",
@@ -323,6 +328,11 @@ pub const ALL: &[Explanation] = &[
         "not-a-hash",
         "`passwd` and `hashed_passwd` go into /etc/shadow as they are. A password in clear there matches nothing, so that nobody can log in with it, and everybody on the machine can read it.",
         "passwd: hunter2                # refused\npasswd: $6$rounds=500000$...   # right",
+    ),
+    explain(
+        "not-a-pipeline",
+        "`fleetwright pipeline import` reads workflows of Woodpecker 3, in files that end with .yml or .yaml and have `steps`, and declarative Jenkinsfiles, which have `pipeline { stages { ... } }`. A scripted Jenkinsfile is a program and has to be rewritten by hand.",
+        "",
     ),
     explain(
         "not-compose",
@@ -454,6 +464,11 @@ pub const ALL: &[Explanation] = &[
         "shell-syntax",
         "systemd starts programs by itself, without a shell: `&&`, `|`, `>` and `$(...)` reach the program as arguments.",
         "ExecStart=/bin/a | /bin/b               # warned of\nExecStart=/bin/sh -c '/bin/a | /bin/b'    # right",
+    ),
+    explain(
+        "step-cycle",
+        "The steps of the workflow depend on each other in a circle, so that none of them could be the first. Remove one of the `depends_on`.",
+        "",
     ),
     explain(
         "swallowed-line",
