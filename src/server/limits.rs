@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum_server::accept::Accept;
@@ -64,10 +64,14 @@ pub fn limited<A>(
 /// Ends requests whose answer has not begun within `limit`.
 pub fn answered_within(router: Router, limit: Duration) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
-        match tokio::time::timeout(limit, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => too_slow(),
+        let answered = tokio::time::timeout(limit, next.run(request)).await;
+        let mut response = answered.unwrap_or_else(|_| too_slow());
+        // The rest of such a request is not read, so the connection ends: without this header, a client
+        // may send its next request on it.
+        if matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response
     }))
 }
 
