@@ -39,6 +39,7 @@ pub mod nested;
 pub mod notify;
 pub mod occurrence;
 pub mod parameter;
+pub mod percent;
 pub mod pipeline;
 pub mod pressure;
 pub mod principal;

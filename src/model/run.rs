@@ -150,6 +150,11 @@ pub enum StepAction {
     Approve(Question),
 }
 
+/// What a step that waits for people is called in lists: `approve production`.
+pub fn approve_name(name: &str) -> String {
+    if name == "approve" { name.to_owned() } else { format!("approve {name}") }
+}
+
 /// What people are asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,10 +192,7 @@ impl StepAction {
                 let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
                 format!("release {}", names.join(", "))
             }
-            Self::Approve(question) => match question.name.as_str() {
-                "approve" => "approve".to_owned(),
-                name => format!("approve {name}"),
-            },
+            Self::Approve(question) => approve_name(&question.name),
         }
     }
 

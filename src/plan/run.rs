@@ -133,7 +133,7 @@ impl RunMachine {
             | Action::Execute { .. }
             | Action::Collect { .. } => "its `timeout` in pipelines/ can be longer".to_owned(),
             Action::Ask { .. } => {
-                return format!("nobody has answered within {}", human(self.timeout(index)));
+                return format!("it was not answered within {}", human(self.timeout(index)));
             }
             Action::Deploy { deployment, .. } => format!(
                 "whether the cluster has begun it is unknown; see `fleetwright status {}`",

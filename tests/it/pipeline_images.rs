@@ -16,7 +16,7 @@ use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
 use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
-use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work, work_until};
+use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work};
 use fleetwright::driver::pipeline::run::{Connect, Parts, Wish};
 use fleetwright::event::Events;
 use fleetwright::model::redact::Mask;
@@ -24,7 +24,6 @@ use fleetwright::model::run::{
     BuildSpec, Run, RunConfig, RunId, RunState, StepAction, StepResult, StepState,
 };
 use fleetwright::model::service::{Limits, Scale, ServiceSpec, UpdatePolicy};
-use fleetwright::plan::run::Ending;
 use fleetwright::port::cluster::{Cluster, ClusterError};
 use tokio::sync::watch;
 
@@ -96,13 +95,7 @@ impl Bench {
     }
 
     async fn finish(&self, parts: &Parts, id: RunId) -> Run {
-        let (_wish, wish) = watch::channel(Wish::GoOn);
-        let pipeline = "web".parse().expect("a name");
-        let configure = Fixed(self.config.clone());
-        let work = work_until(parts, &configure, &pipeline, id, wish);
-        let ending = tokio::time::timeout(Duration::from_secs(120), work).await;
-        assert!(matches!(ending.expect("in time").expect("the journal works"), Ending::Ended(_)));
-        parts.journal.run(id).expect("read").expect("a run")
+        finish(parts, Fixed(self.config.clone()), "web", id).await
     }
 
     /// Everything that was shown of a run.
@@ -142,6 +135,27 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         mask,
         changed: Arc::new(watch::Sender::new(0)),
     }
+}
+
+/// Works on the runs of a pipeline until one of them has ended.
+async fn finish(parts: &Parts, configure: Fixed, pipeline: &str, id: RunId) -> Run {
+    let (stop, wish) = watch::channel(Wish::GoOn);
+    let pipeline = pipeline.parse().expect("a name");
+    let mut changed = parts.changed.subscribe();
+    let ended = async {
+        loop {
+            let run = parts.journal.run(id).expect("read").expect("a run");
+            if run.state.is_ended() {
+                stop.send(Wish::Stop).expect("it works");
+                return run;
+            }
+            changed.changed().await.expect("the journal is there");
+        }
+    };
+    let both = async { tokio::join!(work(parts, &configure, &pipeline, wish), ended) };
+    let (worked, run) = tokio::time::timeout(Duration::from_secs(120), both).await.expect("in time");
+    worked.expect("the journal works");
+    run
 }
 
 /// A pipeline that the watched branch sets off.
@@ -269,10 +283,7 @@ async fn bases_come_from_the_environments_registry_by_digest_and_ignored_files_s
         build.args.clear();
     }
     config.steps.truncate(1);
-    let (_wish, wish) = watch::channel(Wish::GoOn);
-    let pipeline = "base".parse().expect("a name");
-    work_until(&parts, &Fixed(config), &pipeline, seen[0], wish).await.expect("works");
-    let base_run = parts.journal.run(seen[0]).expect("read").expect("a run");
+    let base_run = finish(&parts, Fixed(config), "base", seen[0]).await;
     let base_image = image(&base_run).clone();
 
     // The Dockerfile names the base by its key's tag: without a host it is the environment's.

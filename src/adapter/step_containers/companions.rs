@@ -6,8 +6,8 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerState, ContainerStateStatusEnum, EndpointSettings, HealthConfig,
-    HealthStatusEnum, NetworkingConfig,
+    ContainerCreateBody, ContainerState, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum,
+    NetworkingConfig,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, StartContainerOptions,
@@ -15,8 +15,8 @@ use bollard::query_parameters::{
 use futures_util::StreamExt as _;
 
 use super::{EngineSteps, HELPER, absent, confined, failed, variables_of};
+use crate::adapter::swarm::health_config;
 use crate::model::run::Companion;
-use crate::model::service::HealthProbe;
 use crate::model::step_container::ContainerRequest;
 use crate::port::images::{ImageError, Lines};
 use crate::port::step_containers::Attempt;
@@ -79,7 +79,7 @@ impl EngineSteps {
             cmd: (!companion.command.is_empty()).then(|| companion.command.clone()),
             env: Some(variables_of(&companion.env)),
             labels: Some(labels),
-            healthcheck: companion.health.is_some().then(|| health(companion)),
+            healthcheck: companion.health.as_ref().map(|check| health_config(check, HELPER)),
             host_config: Some(confined(network.to_owned(), companion.limits)),
             networking_config: Some(NetworkingConfig {
                 endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
@@ -158,29 +158,6 @@ fn verdict(state: &ContainerState) -> Result<bool, String> {
             let said = said.trim();
             Err(if said.is_empty() { "is not healthy".to_owned() } else { format!("is not healthy: {said}") })
         }
-    }
-}
-
-fn health(companion: &Companion) -> HealthConfig {
-    let Some(check) = &companion.health else { return HealthConfig::default() };
-    let mut test = vec!["CMD".to_owned()];
-    match &check.probe {
-        HealthProbe::Http { port, path } => {
-            test.extend([HELPER.to_owned(), "http".to_owned(), format!("127.0.0.1:{port}"), path.clone()]);
-        }
-        HealthProbe::Tcp { port } => {
-            test.extend([HELPER.to_owned(), "tcp".to_owned(), format!("127.0.0.1:{port}")]);
-        }
-        HealthProbe::Command { command } => test.extend(command.iter().cloned()),
-    }
-    let nanos = |time: Duration| Some(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
-    HealthConfig {
-        test: Some(test),
-        interval: nanos(check.interval),
-        timeout: nanos(check.timeout),
-        retries: Some(i64::from(check.retries)),
-        start_period: nanos(check.start_period),
-        ..HealthConfig::default()
     }
 }
 

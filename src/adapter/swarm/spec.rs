@@ -26,7 +26,7 @@ use crate::model::feature::{Feature, Features, Needs};
 use crate::model::mount::{Owned, VolumeMount, VolumeSource};
 use crate::model::name::Digest;
 use crate::model::role::{self, ROLE_PORT, TOKEN_FILE};
-use crate::model::service::{Deployment, HealthProbe, Protocol, Scale};
+use crate::model::service::{Deployment, HealthCheck, HealthProbe, Protocol, Scale};
 
 /// The label that names a service of ours; anything without it is somebody else's.
 pub const SERVICE: &str = "fleetwright.service";
@@ -499,13 +499,18 @@ fn health(deployment: &Deployment) -> HealthConfig {
         // The image may bring a check of its own; the spec says that running is healthy.
         return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() };
     };
+    health_config(check, PROBE_IN_CONTAINER)
+}
+
+/// The engine's form of a check, in a container whose helper is at `helper`.
+pub fn health_config(check: &HealthCheck, helper: &str) -> HealthConfig {
     let mut test = vec!["CMD".to_owned()];
-    let probe = PROBE_IN_CONTAINER.to_owned();
+    let helper = helper.to_owned();
     match &check.probe {
         HealthProbe::Http { port, path } => {
-            test.extend([probe, "http".to_owned(), format!("127.0.0.1:{port}"), path.clone()]);
+            test.extend([helper, "http".to_owned(), format!("127.0.0.1:{port}"), path.clone()]);
         }
-        HealthProbe::Tcp { port } => test.extend([probe, "tcp".to_owned(), format!("127.0.0.1:{port}")]),
+        HealthProbe::Tcp { port } => test.extend([helper, "tcp".to_owned(), format!("127.0.0.1:{port}")]),
         HealthProbe::Command { command } => test.extend(command.iter().cloned()),
     }
     HealthConfig {

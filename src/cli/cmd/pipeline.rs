@@ -18,6 +18,7 @@ use crate::cli::pipeline_server::{Finder, failure};
 use crate::cli::stacks::signals;
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
+use crate::model::percent::encoded;
 use crate::model::run::{Run, RunId, RunState};
 use crate::port::pipeline_wire::{CancelRequest, CancelledAnswer, QueuedAnswer, RunRequest};
 use crate::view;
@@ -90,7 +91,7 @@ enum Action {
         #[arg(short, long)]
         yes: bool,
     },
-    /// Says no to what a run asks: the step fails
+    /// Rejects what a run asks: the step fails
     Reject {
         /// The run's number
         #[arg(value_name = "RUN")]
@@ -215,7 +216,7 @@ async fn run_by_hand(
     let finder = Finder::new(context)?;
     let api = finder.find(context)?;
     let request = RunRequest { commit, parameters };
-    let path = format!("pipelines/{}/runs", escaped(name));
+    let path = format!("pipelines/{}/runs", encoded(name));
     let answer = api.post(&path, &request).await.map_err(|error| failure(&error))?;
     let queued: QueuedAnswer = understood(&api, answer)?;
     follow(context, &finder, queued.run).await
@@ -258,14 +259,6 @@ async fn ask_to_cancel(
 ) -> Result<CancelledAnswer, ApiError> {
     let answer = api.post(&format!("runs/{id}/cancel"), &CancelRequest { reason }).await?;
     serde_json::from_value(answer).map_err(|error| api.unreadable(error.to_string()))
-}
-
-/// A name as a part of a path.
-fn escaped(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    name.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 /// How a stream ended.

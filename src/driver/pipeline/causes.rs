@@ -37,7 +37,7 @@ pub struct Caused {
     pub after: Vec<PipelineName>,
 }
 
-/// Starts runs of a pipeline until told to stop. What does not work is said once and tried again.
+/// Starts runs of a pipeline until `wish` says otherwise. A failure is reported once and retried.
 ///
 /// # Errors
 /// When the journal can't be used.

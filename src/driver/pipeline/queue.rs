@@ -13,7 +13,7 @@ use super::run::{Parts, Wish, drive};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::name::PipelineName;
 use crate::model::run::{Run, RunConfig, RunId, RunState, RunStep, StepState};
-use crate::plan::run::{Change, Effect, Ending, Input, RunMachine};
+use crate::plan::run::{Change, Effect, Input, RunMachine};
 use crate::port::journal::{JournalError, NewRun, Record, Which};
 
 /// How often the journal is looked at for what other processes have put there.
@@ -79,42 +79,6 @@ pub async fn work(
         }
     }
     Ok(())
-}
-
-/// Works on the runs of a pipeline, or waits while another process does, until `run` has ended.
-///
-/// # Errors
-/// When the journal or the locks can't be used.
-pub async fn work_until(
-    parts: &Parts,
-    configure: &dyn Configure,
-    pipeline: &PipelineName,
-    run: RunId,
-    mut wish: watch::Receiver<Wish>,
-) -> Result<Ending, JournalError> {
-    loop {
-        let found = parts.journal.run(run)?.ok_or_else(|| JournalError::Corrupt {
-            what: format!("run {run}"),
-            reason: "it is gone".into(),
-        })?;
-        if found.state.is_ended() {
-            return Ok(Ending::Ended(found.state));
-        }
-        if *wish.borrow_and_update() != Wish::GoOn {
-            if found.state == RunState::Queued {
-                let reason = "stopped before it began".to_owned();
-                end(parts, &found, RunState::Cancelled, reason)?;
-                continue;
-            }
-            return Ok(Ending::Left);
-        }
-        if turn(parts, configure, pipeline, &wish).await? != Turn::Worked {
-            tokio::select! {
-                _ = wish.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-    }
 }
 
 /// Works on the run that is next, if this process may.

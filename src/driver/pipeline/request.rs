@@ -8,7 +8,9 @@ use crate::model::access::Level;
 use crate::model::git_ref::GitRef;
 use crate::model::name::PipelineName;
 use crate::model::pipeline::{Action, Parameter, Pipeline, values};
-use crate::model::run::{Answer, Run, RunId, RunState, RunStep, StepAction, StepState, Trigger};
+use crate::model::run::{
+    Answer, Run, RunId, RunState, RunStep, StepAction, StepState, Trigger, approve_name,
+};
 use crate::plan::run::Problem;
 use crate::port::git::{Commit, GitError, GitSource};
 use crate::port::journal::{JournalError, NewRun};
@@ -35,10 +37,7 @@ pub fn step_names(pipeline: &Pipeline) -> Vec<String> {
     let names = pipeline.steps.iter().map(|step| match &step.action {
         Action::Build(build) => format!("build {}", build.image),
         Action::Run(script) => format!("run {}", script.name),
-        Action::Approve(approve) => match approve.name.as_str() {
-            "approve" => "approve".to_owned(),
-            name => format!("approve {name}"),
-        },
+        Action::Approve(approve) => approve_name(&approve.name),
         Action::Rollout(rollout) => match rollout.services.as_slice() {
             [only] => format!("rollout {only}"),
             several => {

@@ -119,19 +119,12 @@ impl Parts {
 }
 
 /// What the process wants of the run that it works on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// Go on.
     GoOn,
     /// Leave it where it is, for another process.
     Stop,
-    /// End this run, and leave any other where it is.
-    Cancel {
-        /// The run.
-        run: RunId,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Works on `run` until it ends or `wish` says otherwise.
@@ -206,14 +199,10 @@ pub async fn drive(
                 biased;
                 changed = wish.changed(), if !wished => {
                     // A process that has forgotten its wish wants the run left.
-                    let now = if changed.is_ok() { wish.borrow_and_update().clone() } else { Wish::Stop };
+                    let now = if changed.is_ok() { *wish.borrow_and_update() } else { Wish::Stop };
                     match now {
                         Wish::GoOn => {}
                         Wish::Stop => { wished = true; break Input::Stop; }
-                        Wish::Cancel { run: meant, reason } => {
-                            wished = true;
-                            break if meant == run.id { Input::Cancel { reason } } else { Input::Stop };
-                        }
                     }
                 }
                 (index, done) = activities.end() => {
@@ -431,7 +420,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             match parts.journal.answered(run.id, index) {
                 Ok(Some(answer)) => break Ok(Outcome::Answered(answer)),
                 Ok(None) => match newer(&parts, &run) {
-                    // What is asked is old news by then, and the newer run would wait for it.
+                    // The newer run would wait for the answer to an outdated question.
                     Some(run) => break Ok(Outcome::Overtaken { run }),
                     None => tokio::time::sleep(LOOK).await,
                 },

@@ -121,13 +121,12 @@ impl RunMachine {
             }
             (Outcome::Answered(answer), Action::Ask { shown }) => {
                 if answer.shown != *shown {
-                    let reason =
-                        format!("{} has answered to something else than what is asked now", answer.by);
+                    let reason = format!("the question has changed since {} answered it", answer.by);
                     return self.fail(now, index, reason, out);
                 }
                 match answer.approved {
                     true => self.succeed(now, index, StepResult::Approved { by: answer.by }, out),
-                    false => self.fail(now, index, format!("{} has said no", answer.by), out),
+                    false => self.fail(now, index, format!("rejected by {}", answer.by), out),
                 }
             }
             (Outcome::Overtaken { run }, Action::Ask { .. }) => {

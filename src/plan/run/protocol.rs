@@ -79,7 +79,7 @@ pub enum Outcome {
     Ended(ContainerEnd),
     /// People have answered.
     Answered(Answer),
-    /// Nobody has answered, and a run of a newer commit waits.
+    /// A run of a newer commit waits, and the question is not answered yet.
     Overtaken {
         /// That run.
         run: RunId,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::pipeline::Seen;
 use crate::driver::pipeline::request::Offered;
 use crate::model::machine::{Machine, MachineState};
+use crate::model::percent::encoded;
 use crate::model::pipeline::{Parameter, ParameterKind};
 use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepAction, StepResult, StepState};
 use crate::model::service::{
@@ -190,14 +191,6 @@ impl StepView {
                 .collect(),
         }
     }
-}
-
-/// A text as a value in a query.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 /// The steps in their order.

@@ -68,7 +68,7 @@ pub async fn approve(context: &Context, id: RunId, step: Option<String>, yes: bo
     answer(context, &api, id, AnswerRequest { step, approved: true, shown }).await
 }
 
-/// Says no to what a run asks.
+/// Rejects what a run asks.
 pub async fn reject(context: &Context, id: RunId, step: Option<String>) -> Result<Done, Failure> {
     context.may_change(&format!("fleetwright pipeline reject {id}"))?;
     let api = Finder::new(context)?.find(context)?;
