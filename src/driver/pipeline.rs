@@ -3,6 +3,8 @@
 
 pub mod causes;
 pub mod config;
+mod infra;
+mod jobs;
 pub mod masked;
 pub mod poll;
 pub mod queue;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::access::Level;
-use super::name::{PipelineName, RepositoryName, ServiceName};
+use super::infra_step::InfraSpec;
+use super::name::{JobName, PipelineName, RepositoryName, ServiceName};
 use super::run::{After, CacheSpec, Companion, Trigger};
 use super::schedule::Schedule;
 use super::service::Limits;
@@ -171,6 +172,19 @@ pub enum Action {
     Rollout(Rollout),
     /// Waits until somebody approves what the steps after it do.
     Approve(Approve),
+    /// Runs a job on the cluster, and waits for its end.
+    Job(JobRun),
+    /// Works with the infra repository that the commit holds.
+    Infra(InfraSpec),
+}
+
+/// A job that a step runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRun {
+    /// The job, as `jobs/` has it at the moment of the run.
+    pub job: JobName,
+    /// What the step is called.
+    pub name: String,
 }
 
 /// A question to people.

@@ -9,6 +9,7 @@ use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
 use crate::yaml::Node;
 
+mod infra;
 mod matrix;
 mod steps;
 mod triggers;
@@ -59,6 +60,7 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let place = Place::new(reader.file, key.span);
     let complete = read == wanted;
     let mut steps = connected(reader, parsed, complete);
+    infra::planned(reader, &mut steps, complete);
     // People take longer.
     let machines = steps.iter_mut().filter(|step| !matches!(step.action, Action::Approve(_)));
     machines.for_each(|step| step.timeout = step.timeout.or(all));
