@@ -6,6 +6,7 @@ pub mod config;
 mod infra;
 mod jobs;
 pub mod masked;
+pub mod notices;
 pub mod poll;
 pub mod queue;
 pub mod request;

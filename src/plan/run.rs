@@ -25,6 +25,8 @@ use crate::model::run::{
 use crate::model::service::{Deployment, Origin, ServiceSpec};
 use crate::model::step_container::ContainerRequest;
 
+#[cfg(test)]
+mod infra_tests;
 mod outcomes;
 mod protocol;
 #[cfg(test)]

@@ -159,7 +159,7 @@ fn a_change_is_planned_approved_and_applied_and_shown_in_pull_requests() {
     let stacks = Stacks::up("gitops", "10.74.");
     stacks.edit("stacks/cluster.yaml", "machines: 1", "machines: 0");
     stacks.ends(&["destroy", "-y"], 0);
-    runtime.block_on(stacks.parameter("/gitops/forge", "a-token-of-the-forge-0123456789"));
+    stacks.parameter("/gitops/forge", "a-token-of-the-forge-0123456789");
     stacks.edit(
         "fleetwright.yaml",
         "    poll: 2s\n",

@@ -114,8 +114,8 @@ async fn alone(
 /// Removes the plans of runs that have ended.
 pub(super) fn sweep(parts: &Parts) {
     for id in parts.infra.kept() {
-        let over = matches!(parts.journal.run(id), Ok(run) if run.is_none_or(|run| run.state.is_ended()));
-        if over {
+        let run = parts.journal.run(id);
+        if run.is_ok_and(|run| run.is_none_or(|run| run.state.is_ended())) {
             parts.infra.clear(id);
         }
     }

@@ -1,9 +1,11 @@
 //! Steps in which fleetwright itself works: `plan`, `apply`, `deploy`, `drift`, and `job`.
 
+use std::str::FromStr;
+
 use super::Parsed;
 use super::steps::{own_name, parsed, path};
 use crate::model::infra_step::{InfraSpec, InfraWork};
-use crate::model::name::{JobName, ServiceName, StackName};
+use crate::model::name::{BadName, JobName, ServiceName, StackName};
 use crate::model::pipeline::{Action, JobRun, Step, When};
 use crate::repo::decode::{Fields, Reader};
 use crate::source::{Diagnostic, Span};
@@ -29,8 +31,7 @@ enum Value<'n> {
 /// Names of type `T`, or `all`.
 fn names<T>(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Vec<(String, Span)>>
 where
-    T: std::str::FromStr + ToString,
-    T::Err: std::fmt::Display,
+    T: FromStr<Err = BadName> + ToString,
 {
     if let Some(text) = node.text() {
         if text == ALL {
@@ -63,16 +64,15 @@ fn value<'n, T>(
     reader: &mut Reader<'_>,
     node: &'n Node,
     place: Span,
-    (kind, own): (&str, &[&'static str]),
+    (what, list, own): (&'static str, &str, &[&'static str]),
 ) -> Option<Value<'n>>
 where
-    T: std::str::FromStr + ToString,
-    T::Err: std::fmt::Display,
+    T: FromStr<Err = BadName> + ToString,
 {
     if node.text().is_some() || node.items().is_some() {
-        return names::<T>(reader, node, &format!("`{kind}`")).map(Value::Names);
+        return names::<T>(reader, node, list).map(Value::Names);
     }
-    reader.fields(node, place, &format!("a {kind} step"), &keys(own)).map(Value::Fields)
+    reader.fields(node, place, what, &keys(own)).map(Value::Fields)
 }
 
 fn folder(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String> {
@@ -95,12 +95,16 @@ fn short(reader: &Reader<'_>, node: &Node, name: String, action: Action) -> Pars
 
 /// Shows what `apply` would change.
 pub(super) fn plan(reader: &mut Reader<'_>, node: &Node, place: Span) -> Option<Parsed> {
-    let own = ["stacks", "services", "folder"];
     let spec = |name: &str, folder, stacks, services| {
         let work = InfraWork::Plan { stacks, services };
         Action::Infra(InfraSpec { name: name.to_owned(), folder, work })
     };
-    match value::<StackName>(reader, node, place, ("plan", &own))? {
+    match value::<StackName>(
+        reader,
+        node,
+        place,
+        ("a plan step", "`plan`", &["stacks", "services", "folder"]),
+    )? {
         Value::Names(stacks) => {
             let action = spec("plan", ".".to_owned(), bare(stacks), false);
             Some(short(reader, node, "plan".to_owned(), action))
@@ -125,7 +129,7 @@ pub(super) fn drift(reader: &mut Reader<'_>, node: &Node, place: Span) -> Option
     let spec = |name: &str, folder, stacks| {
         Action::Infra(InfraSpec { name: name.to_owned(), folder, work: InfraWork::Drift { stacks } })
     };
-    match value::<StackName>(reader, node, place, ("drift", &["stacks", "folder"]))? {
+    match value::<StackName>(reader, node, place, ("a drift step", "`drift`", &["stacks", "folder"]))? {
         Value::Names(stacks) => {
             let action = spec("drift", ".".to_owned(), bare(stacks));
             Some(short(reader, node, "drift".to_owned(), action))
@@ -148,7 +152,7 @@ pub(super) fn deploy(reader: &mut Reader<'_>, node: &Node, place: Span) -> Optio
     let spec = |name: &str, folder, services| {
         Action::Infra(InfraSpec { name: name.to_owned(), folder, work: InfraWork::Deploy { services } })
     };
-    match value::<ServiceName>(reader, node, place, ("deploy", &["services", "folder"]))? {
+    match value::<ServiceName>(reader, node, place, ("a deploy step", "`deploy`", &["services", "folder"]))? {
         Value::Names(services) => {
             let action = spec("deploy", ".".to_owned(), bare(services));
             Some(short(reader, node, "deploy".to_owned(), action))

@@ -450,7 +450,7 @@ fn variable_secrets(
 }
 
 /// Reports what is no parameter's name.
-fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
+pub(super) fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
     if value.text().is_some_and(|name| !name.starts_with('/')) {
         let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
             .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");

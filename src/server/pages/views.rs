@@ -227,6 +227,7 @@ fn step_result(state: &StepState) -> (&'static str, String) {
         | StepState::Creating { .. }
         | StepState::Executing { .. }
         | StepState::Collecting { .. }
+        | StepState::Working { .. }
         | StepState::Asking { .. }
         | StepState::Deploying { .. } => ("busy", String::new()),
         StepState::Following { revision } => ("busy", format!("revision {revision}")),
