@@ -230,8 +230,8 @@ mod tests {
         use RunState::{Failed, Running, Succeeded, Superseded};
         let runs: Vec<Run> = [Succeeded, Failed, Superseded, Failed, Succeeded, Succeeded, Running]
             .into_iter()
-            .zip(1..)
-            .map(|(state, id)| run(id, state))
+            .zip(1..8_i32)
+            .map(|(state, id)| run(id.into(), state))
             .rev()
             .collect();
         let usual = notice(&[RunNews::Failed, RunNews::Fixed]);

@@ -115,7 +115,11 @@ impl Site {
         let found = poll(Duration::from_secs(120), || {
             let shown = self.command(&["pipeline", "show", &number, "-o", "json"]).output().expect("it runs");
             last = String::from_utf8_lossy(&shown.stdout).into_owned();
-            serde_json::from_str(&last).ok().filter(&wanted)
+            let document: Option<Value> = serde_json::from_str(&last).ok();
+            document
+                .map(|document| document["run"].clone())
+                .filter(|run| run["steps"].is_array())
+                .filter(&wanted)
         });
         let log = || std::fs::read_to_string(self.stacks.path("serve.log")).unwrap_or_default();
         found.unwrap_or_else(|| panic!("run {run} is never {what}: {last}\n{}", log()))
