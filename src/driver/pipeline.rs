@@ -4,9 +4,11 @@
 pub mod causes;
 pub mod config;
 pub mod masked;
+pub mod notices;
 pub mod poll;
 pub mod queue;
 pub mod request;
+pub mod retention;
 pub mod run;
 pub mod source;
 pub mod statuses;

@@ -46,6 +46,7 @@ fn parts(home: &Path) -> Parts {
     Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(images.clone(), "polling")),
+        storage: Arc::new(EngineSteps::new(images.clone(), "polling")),
         images,
         space: Arc::new(DiskSpace::new(Vec::new())),
         artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
@@ -55,6 +56,8 @@ fn parts(home: &Path) -> Parts {
         events: Events::masked(Mask::default()).0,
         mask: Mask::default(),
         changed: Arc::new(tokio::sync::watch::Sender::new(0)),
+        notices: Arc::default(),
+        removed: Arc::default(),
     }
 }
 
