@@ -225,7 +225,7 @@ impl Journal for SqliteJournal {
                         .prepare(
                             "UPDATE run SET state = 'superseded', reason = ?3, ended = ?4
                              WHERE pipeline = ?1 AND id < ?2 AND state = 'queued'
-                                AND started_by IN ('poll', 'pull-request')
+                                AND started_by IN ('poll', 'pull-request', 'own-pull-request')
                                 AND (reference = ?5 OR reference IS NULL)
                              RETURNING id",
                         )

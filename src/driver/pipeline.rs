@@ -3,6 +3,8 @@
 
 pub mod causes;
 pub mod config;
+mod infra;
+mod jobs;
 pub mod masked;
 pub mod notices;
 pub mod poll;
@@ -12,4 +14,5 @@ pub mod retention;
 pub mod run;
 pub mod source;
 pub mod statuses;
+pub mod troubles;
 pub mod work;

@@ -40,7 +40,7 @@ pub(super) fn frame(server: &Pipelines, who: Option<&Who>) -> Frame {
         csrf,
         notices: match who {
             Some(_) => {
-                let all = server.parts.notices.all();
+                let all = server.parts.troubles.all();
                 all.iter().map(|notice| server.parts.mask.mask(&notice.text)).collect()
             }
             None => Vec::new(),

@@ -6,25 +6,25 @@ use axum::response::{IntoResponse, Response};
 
 use super::metrics::{self, Metrics, flag, quoted};
 use super::pipeline::Pipelines;
-use crate::driver::pipeline::notices::{Concern, Notices};
 use crate::driver::pipeline::retention::Removed;
+use crate::driver::pipeline::troubles::{Concern, Troubles};
 use crate::model::keep::Kind;
 
 /// `GET /v1/metrics`.
 pub(super) async fn metrics(State(server): State<Pipelines>) -> Response {
-    let text = text(&server.parts.notices, &server.parts.removed);
+    let text = text(&server.parts.troubles, &server.parts.removed);
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
-fn text(notices: &Notices, removed: &Removed) -> String {
+fn text(troubles: &Troubles, removed: &Removed) -> String {
     let mut out = Metrics::default();
-    let present = notices.all();
+    let present = troubles.all();
     out.each(
-        "fleetwright_pipeline_notice",
+        "fleetwright_pipeline_trouble",
         "Whether something is wrong with the server itself; its pages say what.",
         &Concern::ALL,
         |concern| {
-            let is_there = present.iter().any(|notice| notice.concern == *concern);
+            let is_there = present.iter().any(|trouble| trouble.concern == *concern);
             vec![(format!("concern={}", quoted(concern.word())), flag(is_there))]
         },
     );
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn each_concern_and_each_kind_has_a_value_at_all_times() {
-        let (notices, removed) = (Notices::default(), Removed::default());
-        notices.set(Concern::Disk, Some("full".into()));
-        insta::assert_snapshot!(text(&notices, &removed));
+        let (troubles, removed) = (Troubles::default(), Removed::default());
+        troubles.set(Concern::Disk, Some("full".into()));
+        insta::assert_snapshot!(text(&troubles, &removed));
     }
 }

@@ -35,7 +35,7 @@ async fn a_change_of_the_infra_repository_counts_without_a_restart_and_a_broken_
         all.iter().map(|one| one["name"].as_str().expect("a name").to_owned()).collect()
     };
     assert_eq!(names().await, ["web"]);
-    let quiet = "fleetwright_pipeline_notice{concern=\"configuration\"} 0";
+    let quiet = "fleetwright_pipeline_trouble{concern=\"configuration\"} 0";
     assert!(get("v1/metrics").await.contains(quiet));
 
     let api = "api:\n  repository: web\n  on: {}\n  steps:\n    - build: {image: demo/web}\n";
@@ -46,7 +46,7 @@ async fn a_change_of_the_infra_repository_counts_without_a_restart_and_a_broken_
 
     // A broken change is shown, and what was valid before goes on.
     write("pipelines/api.yaml", "api:\n  repositori: web\n");
-    let loud = "fleetwright_pipeline_notice{concern=\"configuration\"} 1";
+    let loud = "fleetwright_pipeline_trouble{concern=\"configuration\"} 1";
     eventually("a notice", async || get("v1/metrics").await.contains(loud)).await;
     let home = get("").await;
     assert!(home.contains("the infra repository is not valid: pipelines"), "{home}");

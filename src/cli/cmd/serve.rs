@@ -23,8 +23,8 @@ use crate::cli::failure::Failure;
 use crate::cli::page_token::{VARIABLE, page_token};
 use crate::cli::pipelines::{Workshop, journal_failure, state_folder};
 use crate::cli::stacks::signals;
-use crate::driver::pipeline::notices::Concern;
 use crate::driver::pipeline::retention;
+use crate::driver::pipeline::troubles::Concern;
 use crate::event::{Event, EventKind};
 use crate::model::project::Repository;
 use crate::model::run::RunState;
@@ -263,7 +263,7 @@ fn reload(shop: &mut Workshop, crew: &mut Crew, change: Result<Repository, Strin
         let setup = Setup::new(shop, &repository, &environment)?;
         Ok((repository, environment, setup))
     });
-    let (notices, events) = (Arc::clone(&shop.parts.notices), shop.parts.events.clone());
+    let (troubles, events) = (Arc::clone(&shop.parts.troubles), shop.parts.events.clone());
     let problem = match read {
         Ok((repository, environment, setup)) => {
             for known in &repository.repositories {
@@ -281,7 +281,7 @@ fn reload(shop: &mut Workshop, crew: &mut Crew, change: Result<Repository, Strin
         }
         Err(reason) => Some(format!("{reason}; the server works with what was valid before")),
     };
-    if notices.set(Concern::Configuration, problem.clone())
+    if troubles.set(Concern::Configuration, problem.clone())
         && let Some(problem) = problem
     {
         events.note(problem);

@@ -99,7 +99,7 @@ async fn turn(
     let Some(run) = next(parts.journal.runs(&open)?) else { return Ok(Turn::Idle) };
     // What has begun is continued: it may free what it takes.
     if run.state == RunState::Queued
-        && let Some(reason) = parts.space.lack().or_else(|| parts.notices.stops())
+        && let Some(reason) = parts.space.lack().or_else(|| parts.troubles.stops())
     {
         return Ok(Turn::NoRoom(reason));
     }

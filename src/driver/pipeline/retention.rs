@@ -7,8 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::notices::Concern;
+use super::infra;
 use super::run::Parts;
+use super::troubles::Concern;
 use crate::model::keep::{Keep, Kind, human_size};
 use crate::model::name::Digest;
 use crate::model::run::RunState;
@@ -54,7 +55,7 @@ pub async fn watch(parts: &Parts, keep: watch::Receiver<Keep>) {
     loop {
         let low = parts.space.lack();
         let text = low.as_ref().map(|low| format!("{low}; runs that are queued wait until there is room"));
-        let filled = parts.notices.set(Concern::Disk, text) && low.is_some();
+        let filled = parts.troubles.set(Concern::Disk, text) && low.is_some();
         let every = if low.is_some() { LOW } else { SWEEP };
         if filled || swept.is_none_or(|at| at.elapsed() >= every) {
             let now = *keep.borrow();
@@ -68,6 +69,7 @@ pub async fn watch(parts: &Parts, keep: watch::Receiver<Keep>) {
 /// Removes what killed processes have left on the engine, and what is kept no longer. `low` says that a disk is nearly
 /// full, as the end of a sentence.
 pub async fn sweep(parts: &Parts, keep: &Keep, now: DateTime<Utc>, low: Option<&str>) {
+    infra::sweep(parts);
     clear_left(parts).await;
     let held = match held(parts).await {
         Ok(held) => held,

@@ -12,9 +12,10 @@ use chrono::Utc;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
-use super::notices::Notices;
 use super::retention::Removed;
+use super::troubles::Troubles;
 use super::work::{self, At, Prepared};
+use super::{infra, jobs};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
@@ -25,9 +26,12 @@ use crate::plan::retention::STRANGERS;
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
 use crate::port::artifacts::Artifacts;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::commit_statuses::Comments;
 use crate::port::engine_storage::EngineStorage;
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
+use crate::port::infra::Infra;
+use crate::port::jobs::JobCluster;
 use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
 use crate::port::space::Space;
@@ -45,6 +49,9 @@ const LINES_MAX: usize = 200_000;
 pub trait Connect: Send + Sync {
     /// The environment's cluster.
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError>;
+
+    /// Its jobs.
+    async fn jobs(&self) -> Result<Arc<dyn JobCluster>, ClusterError>;
 }
 
 /// All that runs need.
@@ -60,6 +67,10 @@ pub struct Parts {
     pub storage: Arc<dyn EngineStorage>,
     /// Where files of steps are kept.
     pub artifacts: Arc<dyn Artifacts>,
+    /// fleetwright's own commands.
+    pub infra: Arc<dyn Infra>,
+    /// Pull requests that plans are shown in.
+    pub comments: Arc<dyn Comments>,
     /// The disks that runs need.
     pub space: Arc<dyn Space>,
     /// The cluster.
@@ -75,7 +86,7 @@ pub struct Parts {
     /// Raised whenever the journal has changed.
     pub changed: Arc<watch::Sender<u64>>,
     /// What is wrong with the server itself.
-    pub notices: Arc<Notices>,
+    pub troubles: Arc<Troubles>,
     /// How much was removed.
     pub removed: Arc<Removed>,
 }
@@ -256,8 +267,11 @@ pub async fn drive(
 /// Removes what a run that has ended has on the engine. What remains is removed by
 /// [`sweep`](super::retention::sweep).
 pub async fn clear(parts: &Parts, run: &Run) {
-    let commands = run.config.iter().flat_map(|config| &config.steps);
-    if commands.into_iter().any(|step| matches!(step, StepAction::Run(_)))
+    let mut commands = run.config.iter().flat_map(|config| &config.steps);
+    if commands.clone().any(|step| matches!(step, StepAction::Infra(_))) {
+        parts.infra.clear(run.id);
+    }
+    if commands.any(|step| matches!(step, StepAction::Run(_)))
         && let Err(error) = parts.steps.clear(run.id).await
     {
         tracing::warn!(run = run.id.0, %error, "removing the containers of a run");
@@ -412,6 +426,23 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             let kept = work::Kept { artifacts, reports };
             work::collect(&*parts.steps, &*parts.artifacts, attempt, kept, &say).await
         }
+        Action::RunJob { spec, image, attempt, known } => {
+            let of = |number| Attempt { run: run.id, step: index, number };
+            // What came before a failure to ask the cluster may not be in the journal's state that the action was made of.
+            let printed = lines.last_attempt(index).unwrap_or((*attempt, *known));
+            let print = |attempt: u32, number: u64, text: &str| {
+                say(text);
+                lines.note(of(attempt), number, StepState::Working { attempt, lines: number });
+            };
+            let wanted = jobs::Wanted { index, spec, image: image.as_ref() };
+            jobs::run_job(&parts, &run, wanted, printed, &print).await
+        }
+        Action::Infra { spec, planned, approved, resumed } => {
+            let (approved, resumed) = (*approved, *resumed);
+            let asked =
+                infra::Asked { index, step: &step, spec, planned: planned.as_ref(), approved, resumed };
+            infra::work(&parts, &run, asked, &say).await
+        }
         Action::Look { services } => {
             async {
                 if locks.is_empty() {
@@ -471,7 +502,7 @@ fn has_companions(run: &Run, index: usize) -> bool {
 
 /// The run of a newer push that waits for `run` to end, where a push has started that as well.
 fn pushed_since(parts: &Parts, run: &Run) -> Option<RunId> {
-    let by_push = |trigger| matches!(trigger, Trigger::Poll | Trigger::PullRequest);
+    let by_push = |trigger: Trigger| trigger == Trigger::Poll || trigger.is_pull_request();
     let open = parts.journal.runs(&Which::Open(run.pipeline.clone())).unwrap_or_default();
     let newer = |other: &&Run| {
         other.id > run.id
@@ -585,6 +616,12 @@ impl Lines {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let known = state.executing.get(&attempt.step).filter(|(of, ..)| *of == attempt);
         known.map_or(0, |(_, lines, _)| *lines)
+    }
+
+    /// The attempt whose lines come for the step at `index`, and how many have come.
+    fn last_attempt(&self, index: usize) -> Option<(u32, u64)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.executing.get(&index).map(|(attempt, lines, _)| (attempt.number, *lines))
     }
 
     /// Takes note of how many lines of a command have come.

@@ -9,8 +9,8 @@ use crate::adapter::this_process::{ThisProcess, boot_clock, lives};
 use crate::cli::failure::Failure;
 use crate::cli::pipelines::Workshop;
 use crate::driver::lock::{Lock, LockError, Machine, TERM};
-use crate::driver::pipeline::notices::Concern;
 use crate::driver::pipeline::run::Parts;
+use crate::driver::pipeline::troubles::Concern;
 use crate::model::lock::{LOCK_VERSION, LockRecord};
 use crate::port::store::Store;
 use crate::view::time::human;
@@ -119,7 +119,7 @@ impl Alone {
                 "the lock in the bucket could not be renewed, so another machine may serve `{}` by now; queued runs wait",
                 self.environment
             );
-            if self.parts.notices.set(Concern::Lock, Some(text.clone())) {
+            if self.parts.troubles.set(Concern::Lock, Some(text.clone())) {
                 self.parts.events.note(text);
             }
             loop {
@@ -133,7 +133,7 @@ impl Alone {
                     () = tokio::time::sleep(AGAIN) => {}
                 }
             }
-            self.parts.notices.set(Concern::Lock, None);
+            self.parts.troubles.set(Concern::Lock, None);
             self.parts.events.note("the lock in the bucket is held again".to_owned());
             self.parts.ring();
         }

@@ -11,7 +11,7 @@ use super::setup::Setup;
 use crate::cli::pipelines::FromRepository;
 use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::{Parts, Wish};
-use crate::driver::pipeline::{causes, poll, queue, statuses};
+use crate::driver::pipeline::{causes, notices, poll, queue, statuses};
 use crate::model::keep::Keep;
 use crate::model::name::PipelineName;
 use crate::port::journal::JournalError;
@@ -62,7 +62,7 @@ impl Crew {
 
     /// Works for `setup` from now on, and no longer for the one before.
     pub fn work(&mut self, setup: Setup, keep: Keep) {
-        let Setup { watched, caused, offered, hooks, statuses, pipelines } = setup;
+        let Setup { watched, caused, offered, hooks, statuses, notices: receivers, pipelines } = setup;
         let before = std::mem::replace(&mut self.watching, watch::Sender::new(Wish::GoOn));
         before.send_replace(Wish::Stop);
         self.keep.send_replace(keep);
@@ -83,6 +83,15 @@ impl Crew {
         for caused in caused {
             let (parts, wished) = (self.parts.clone(), self.watching.subscribe());
             self.workers.spawn(async move { causes::watch(&parts, &caused, wished).await });
+        }
+        if let Some(receivers) = receivers {
+            let (parts, mut wished) = (self.parts.clone(), self.watching.subscribe());
+            self.workers.spawn(async move {
+                tokio::select! {
+                    result = notices::watch(&parts, &receivers) => result,
+                    _ = wished.changed() => Ok(()),
+                }
+            });
         }
         // What is reported follows from the journal, so nothing is lost between the two.
         self.reporters.abort_all();

@@ -12,9 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::adapter::commit_statuses::ForgeStatuses;
+use crate::adapter::webhook::Webhooks;
 use crate::cli::pipelines::{Workshop, read};
 use crate::driver::pipeline::causes::Caused;
 use crate::driver::pipeline::config::source;
+use crate::driver::pipeline::notices::Notices;
 use crate::driver::pipeline::poll::{Watched, WatchedPipeline};
 use crate::driver::pipeline::request::{Offered, step_names};
 use crate::driver::pipeline::statuses::Targets;
@@ -43,6 +45,8 @@ pub struct Setup {
     pub hooks: BTreeMap<String, Hook>,
     /// Where the state of runs is reported; `None` where it is nowhere.
     pub statuses: Option<(Targets, ForgeStatuses)>,
+    /// Whom pipelines notify; `None` where nobody is.
+    pub notices: Option<Notices>,
     /// All pipelines.
     pub pipelines: Vec<PipelineName>,
 }
@@ -59,6 +63,7 @@ impl Setup {
             offered: offered(repository)?,
             hooks: hooks(repository, &watched),
             statuses: statuses(shop, repository, environment)?,
+            notices: notices(shop, repository, environment)?,
             pipelines: repository.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
             watched,
         })
@@ -143,6 +148,29 @@ fn statuses(
     let targets = Targets { repositories, server: server.map(str::to_owned) };
     let forges = ForgeStatuses::new(parameters, shop.parts.mask.clone());
     Ok(Some((targets, forges.map_err(|error| error.to_string())?)))
+}
+
+/// Whom pipelines notify; `None` where nobody is.
+fn notices(
+    shop: &Workshop,
+    repository: &Repository,
+    environment: &Environment,
+) -> Result<Option<Notices>, String> {
+    let pipelines = repository.pipelines.iter().filter(|pipeline| !pipeline.notices.is_empty());
+    let pipelines: BTreeMap<_, _> =
+        pipelines.map(|pipeline| (pipeline.name.clone(), pipeline.notices.clone())).collect();
+    let Some(parameters) = shop.parameters.clone().filter(|_| !pipelines.is_empty()) else {
+        return Ok(None);
+    };
+    let server = environment.server.as_ref().and_then(|server| server.get().ok());
+    Ok(Some(Notices {
+        pipelines,
+        project: repository.project.to_string(),
+        environment: environment.name.to_string(),
+        server: server.map(str::to_owned),
+        parameters,
+        sender: Arc::new(Webhooks::new()?),
+    }))
 }
 
 /// The repositories that webhooks are taken for.
