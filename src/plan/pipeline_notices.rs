@@ -228,12 +228,9 @@ mod tests {
     #[test]
     fn each_end_is_said_once_and_a_success_after_a_failure_is_a_fix() {
         use RunState::{Failed, Running, Succeeded, Superseded};
-        let runs: Vec<Run> = [Succeeded, Failed, Superseded, Failed, Succeeded, Succeeded, Running]
-            .into_iter()
-            .zip(1..)
-            .map(|(state, id)| run(id, state))
-            .rev()
-            .collect();
+        let states = [Succeeded, Failed, Superseded, Failed, Succeeded, Succeeded, Running];
+        let mut runs: Vec<Run> = states.into_iter().zip(1..).map(|(state, id)| run(id, state)).collect();
+        runs.reverse();
         let usual = notice(&[RunNews::Failed, RunNews::Fixed]);
         assert_eq!(all(&usual, &runs), [(2, RunNews::Failed), (4, RunNews::Failed), (5, RunNews::Fixed)]);
         let every = notice(&[RunNews::Succeeded]);
