@@ -53,9 +53,22 @@ mod tests {
     use super::super::SqliteJournal;
     use crate::model::git_ref::GitRef;
     use crate::model::journal::Record;
-    use crate::model::run::{Answer, RunState, Trigger};
-    use crate::plan::run::tests::config;
+    use crate::model::run::{Answer, RunConfig, RunState, StepAction, Trigger};
     use crate::port::journal::{Journal as _, NewRun};
+
+    fn config() -> RunConfig {
+        RunConfig {
+            environment: "local".into(),
+            push: "127.0.0.1:5000".into(),
+            pull: "registry.internal:5000".into(),
+            steps: vec![StepAction::Source],
+            needs: Vec::new(),
+            timeouts: Vec::new(),
+            after: Vec::new(),
+            left_out: [].into(),
+            supersede: false,
+        }
+    }
 
     #[test]
     fn a_run_that_has_ended_is_forgotten_with_all_that_refers_to_it() {
