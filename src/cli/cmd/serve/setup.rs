@@ -304,7 +304,7 @@ mod tests {
         known.push(fingerprint(folder.path()));
         write("templates/deep/er/file", "1");
         known.push(fingerprint(folder.path()));
-        write("pipelines/web.yaml", "api: {}\n");
+        write("pipelines/web.yaml", "api: { }\n");
         known.push(fingerprint(folder.path()));
         std::fs::rename(folder.path().join("pipelines/web.yaml"), folder.path().join("pipelines/api.yaml"))
             .expect("renamed");
