@@ -156,7 +156,7 @@ mod tests {
         assert!(files.open(RunId(7), 2, "link").is_err(), "links are not followed");
         assert_eq!(files.runs().expect("listed"), [RunId(7)]);
         // The file, and the link's own length.
-        assert_eq!(files.size(RunId(7)).expect("measured"), 1 + "/etc/passwd".len() as u64 + 1);
+        assert_eq!(files.size(RunId(7)).expect("measured"), 1 + "/etc/passwd".len() as u64);
         assert_eq!(files.size(RunId(8)).expect("measured"), 0);
         files.remove(RunId(7)).expect("removed");
         files.remove(RunId(7)).expect("removed again");

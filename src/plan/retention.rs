@@ -403,7 +403,7 @@ fn too_old(age: Duration) -> String {
 }
 
 fn too_much(size: u64) -> String {
-    format!("all of them have more than {}", human_size(size))
+    format!("together they have more than {}", human_size(size))
 }
 
 #[cfg(test)]
