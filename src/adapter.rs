@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod audit_log;
 pub mod authority;
 pub mod aws;
+pub mod backup_files;
 mod buildkit;
 mod child;
 pub mod cluster_api;

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod before;
 pub mod bucket;
 pub mod changes;
@@ -27,6 +28,7 @@ pub mod infra_step;
 pub mod java_regex;
 pub mod job;
 pub mod journal;
+pub mod keep;
 pub mod later;
 pub mod line;
 pub mod local_cloud;

@@ -24,6 +24,7 @@ mod graph;
 mod group_sizes;
 mod interpolate;
 mod jobs;
+mod keep;
 mod merge_keys;
 mod names;
 mod nested;

@@ -12,6 +12,7 @@ mod page_routes;
 mod pages;
 pub mod pipeline;
 pub mod pipeline_api;
+mod pipeline_metrics;
 pub mod role_api;
 pub mod step_api;
 mod strict;

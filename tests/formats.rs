@@ -67,6 +67,11 @@ const FORMATS: &[Format] = &[
         loader: "model/founding.rs",
     },
     Format { name: "restored", types: &["driver/rendezvous.rs Restored"], loader: "driver/rendezvous.rs" },
+    Format {
+        name: "backup",
+        types: &["model/backup.rs BackupList", "model/backup.rs Backup", "model/backup.rs Part"],
+        loader: "model/backup.rs",
+    },
     Format { name: "desired", types: &["model/desired.rs Document"], loader: "plan/desired/tests.rs" },
     Format { name: "endpoint", types: &["port/cluster_wire.rs Endpoint"], loader: "port/cluster_wire.rs" },
     Format {

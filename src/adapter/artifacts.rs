@@ -23,6 +23,11 @@ impl ArtifactFolder {
         Self { root: root.into() }
     }
 
+    /// The folder of a run's files.
+    pub fn folder(&self, run: RunId) -> PathBuf {
+        self.root.join(run.to_string())
+    }
+
     fn step(&self, run: RunId, step: usize) -> PathBuf {
         self.root.join(run.to_string()).join(step.to_string())
     }
@@ -75,6 +80,10 @@ impl Artifacts for ArtifactFolder {
         gone(fs::remove_dir_all(self.root.join(run.to_string()))).map_err(self.failed("removing"))
     }
 
+    fn size(&self, run: RunId) -> Result<u64, ArtifactError> {
+        gone(size(&self.root.join(run.to_string()))).map_err(self.failed("measuring"))
+    }
+
     fn runs(&self) -> Result<Vec<RunId>, ArtifactError> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -90,10 +99,21 @@ impl Artifacts for ArtifactFolder {
     }
 }
 
-/// What is not there was to be removed.
-fn gone(result: io::Result<()>) -> io::Result<()> {
+/// The bytes of all files in a folder; links are not followed.
+fn size(folder: &Path) -> io::Result<u64> {
+    let mut all = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        all += if about.is_dir() { size(&entry.path())? } else { about.len() };
+    }
+    Ok(all)
+}
+
+/// What is not there was to be removed, and takes no room.
+fn gone<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         result => result,
     }
 }
@@ -135,6 +155,9 @@ mod tests {
         }
         assert!(files.open(RunId(7), 2, "link").is_err(), "links are not followed");
         assert_eq!(files.runs().expect("listed"), [RunId(7)]);
+        // The file, and the link's own length.
+        assert_eq!(files.size(RunId(7)).expect("measured"), 1 + "/etc/passwd".len() as u64);
+        assert_eq!(files.size(RunId(8)).expect("measured"), 0);
         files.remove(RunId(7)).expect("removed");
         files.remove(RunId(7)).expect("removed again");
         assert_eq!(files.runs().expect("listed"), []);

@@ -38,6 +38,7 @@ use aws_sdk_ssm::config::SharedCredentialsProvider;
 
 use crate::model::name::ProjectName;
 use crate::port::archive::Archive;
+use crate::port::backups::Backups;
 use crate::port::cloud::{Cloud, CloudError};
 use crate::port::desired::Records;
 use crate::port::drift::Drift;
@@ -204,7 +205,21 @@ impl Aws {
         self.bucket(project)
     }
 
+    /// Backups in the bucket of a project.
+    pub fn backups(&self, project: &ProjectName) -> Arc<dyn Backups> {
+        self.bucket(project)
+    }
+
+    /// Backups in a bucket of that name.
+    pub fn backups_in(&self, project: &ProjectName, bucket: &str) -> Arc<dyn Backups> {
+        Arc::new(self.bucket_of(project).called(bucket))
+    }
+
     fn bucket(&self, project: &ProjectName) -> Arc<bucket::Bucket> {
+        Arc::new(self.bucket_of(project))
+    }
+
+    fn bucket_of(&self, project: &ProjectName) -> bucket::Bucket {
         let mut config = aws_sdk_s3::config::Builder::from(&self.config)
             .retry_classifier(self.patience.clone())
             .interceptor(self.watch.clone())
@@ -213,7 +228,7 @@ impl Aws {
         config.set_force_path_style(Some(self.config.endpoint_url().is_some()));
         let s3 = aws_sdk_s3::Client::from_conf(config.build());
         let region = self.region().unwrap_or("us-east-1").to_owned();
-        Arc::new(bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region))
+        bucket::Bucket::new(s3, client!(self, aws_sdk_sts), project.clone(), region)
     }
 
     /// Autoscaling groups.

@@ -70,6 +70,19 @@ impl DockerImages {
         &self.docker
     }
 
+    /// The host of the environment's registry.
+    pub(super) fn registry_host(&self) -> &str {
+        self.registry.host()
+    }
+
+    /// Where the engine listens, as an address.
+    pub(super) fn endpoint(&self) -> String {
+        match &self.address {
+            Address::Unix(path) => format!("unix://{path}"),
+            Address::Tcp(address) => format!("tcp://{address}"),
+        }
+    }
+
     /// Masks these values from now on.
     pub(super) fn hide(&self, values: &[Secret<String>]) {
         self.mask.learn_all(values);

@@ -22,6 +22,9 @@ use crate::port::journal::{
     Cause, Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which,
 };
 
+pub mod copy;
+mod retention;
+
 /// The schema that this version writes.
 const SCHEMA: i64 = 3;
 
@@ -222,7 +225,7 @@ impl Journal for SqliteJournal {
                         .prepare(
                             "UPDATE run SET state = 'superseded', reason = ?3, ended = ?4
                              WHERE pipeline = ?1 AND id < ?2 AND state = 'queued'
-                                AND started_by IN ('poll', 'pull-request')
+                                AND started_by IN ('poll', 'pull-request', 'own-pull-request')
                                 AND (reference = ?5 OR reference IS NULL)
                              RETURNING id",
                         )
@@ -456,6 +459,14 @@ impl Journal for SqliteJournal {
             Ok(Entry { seq, at: parse_time(&at)?, event })
         })
         .collect()
+    }
+
+    fn log_sizes(&self) -> Result<BTreeMap<RunId, u64>, JournalError> {
+        retention::log_sizes(&self.lock())
+    }
+
+    fn forget(&self, run: RunId) -> Result<bool, JournalError> {
+        self.write(|t| retention::forget(t, run))
     }
 
     fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError> {
@@ -774,6 +785,7 @@ mod tests {
             timeouts: vec![Some(90)],
             after: Vec::new(),
             left_out: BTreeMap::new(),
+            supersede: false,
         }
     }
 
@@ -1058,6 +1070,8 @@ mod tests {
                 () => (10, 2, 15),
             };
             assert_eq!((run.state, run.steps.len()), (RunState::Running, steps), "{name}");
+            let supersedes = run.config.as_ref().is_some_and(|config| config.supersede);
+            assert_eq!(supersedes, text.contains("supersede"), "{name}");
             assert_eq!(run.config.map(|config| config.steps.len()), Some(actions), "{name}");
             let entries = journal.entries(RunId(1), 0, 100).expect("they can be read");
             for entry in &entries {

@@ -49,6 +49,7 @@ use crate::port::step_containers::{Attempt, Printed, PrintedLine, StepContainers
 mod caches;
 mod collect;
 mod companions;
+mod storage;
 
 /// The folder of the workspace in a step's container.
 pub const WORKSPACE: &str = "/workspace";
@@ -437,10 +438,6 @@ impl StepContainers for EngineSteps {
             absent(self.docker().remove_volume(&volume.name, options).await)?;
         }
         Ok(())
-    }
-
-    async fn trim(&self) -> Result<(), ImageError> {
-        self.trim_caches().await
     }
 
     async fn left(&self) -> Result<Vec<RunId>, ImageError> {

@@ -59,6 +59,7 @@ pub use jobs::{JobHolder, PERMITS_ON_MACHINE, SOCKET};
 pub use placeholder::{
     DOOR, DOOR_ON_MACHINE, ORDER_FILE, UNITS, archive as placeholder_archive, image as placeholder_image,
 };
+pub(super) use raw::Raw;
 pub use spec::{PROBE_ON_MACHINE, ROLE, SERVICE, TASK, TEMPLATE, health_config};
 
 use engine::Change;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use nix::sys::stat::{Mode, umask};
@@ -39,6 +39,7 @@ use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::jobs::JobCluster;
 use crate::port::journal::JournalError;
 use crate::port::parameters::Parameters;
+use crate::port::store::Store;
 use crate::repo;
 
 /// Everything that pipelines of one environment need.
@@ -53,6 +54,8 @@ pub struct Workshop {
     pub parts: Parts,
     /// Where secrets are; `None` where AWS can't be used.
     pub parameters: Option<Arc<dyn Parameters>>,
+    /// The project's bucket; `None` where AWS can't be used.
+    pub store: Option<Arc<dyn Store>>,
     /// What happens.
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Says what a run does, from the infra repository as it is then.
@@ -97,12 +100,13 @@ impl Workshop {
         let journal = SqliteJournal::open(&place).map_err(|error| journal_failure(&error))?;
         let images = Arc::new(images);
         // Two journals number their runs each for itself.
-        let steps = EngineSteps::new(Arc::clone(&images), &place.display().to_string());
+        let steps = Arc::new(EngineSteps::new(Arc::clone(&images), &place.display().to_string()));
         let (events, receiver) = Events::channel();
         let parts = Parts {
             git: Arc::new(Mirrors::new(folder.join("repos"))),
             images,
-            steps: Arc::new(steps),
+            storage: Arc::clone(&steps) as _,
+            steps,
             // The engine keeps what it builds and runs beside most systems' data.
             space: Arc::new(DiskSpace::new(vec![folder.clone(), PathBuf::from("/var/lib/docker")])),
             artifacts: Arc::new(ArtifactFolder::new(place.with_file_name("artifacts"))),
@@ -114,15 +118,20 @@ impl Workshop {
             mask,
             events,
             changed: Arc::new(watch::Sender::new(0)),
+            troubles: Arc::default(),
+            removed: Arc::default(),
         };
         let parameters = aws.as_ref().map(Aws::parameters);
-        let configure = Arc::new(FromRepository { root, environment: environment.name.clone(), aws });
+        let store = aws.as_ref().map(|aws| aws.store(&repository.project));
+        let valid = Mutex::new(Arc::new(repository.clone()));
+        let configure = Arc::new(FromRepository { root, environment: environment.name.clone(), aws, valid });
         Ok(Self {
             repository,
             environment,
             cluster,
             parts,
             parameters,
+            store,
             events: receiver,
             configure,
             journal_folder,
@@ -233,12 +242,25 @@ pub struct FromRepository {
     environment: EnvironmentName,
     /// The environment's account, for values of stacks and parameters.
     aws: Option<Aws>,
+    /// The repository as it was when it was valid last: a change that breaks it stops no run.
+    valid: Mutex<Arc<Repository>>,
+}
+
+impl FromRepository {
+    fn read(&self) -> Arc<Repository> {
+        let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        match read(&self.root) {
+            Ok(repository) => *valid = Arc::new(repository),
+            Err(reason) => tracing::warn!(reason, "the run begins with what was valid before"),
+        }
+        Arc::clone(&valid)
+    }
 }
 
 #[async_trait]
 impl Configure for FromRepository {
     async fn config(&self, run: &Run) -> Result<RunConfig, String> {
-        let repository = read(&self.root)?;
+        let repository = self.read();
         let environment = repository
             .environment(self.environment.as_str())
             .ok_or_else(|| format!("fleetwright.yaml has no environment `{}` any more", self.environment))?;
@@ -291,7 +313,10 @@ async fn secrets_are_there(config: &RunConfig, parameters: &dyn Parameters) -> R
 }
 
 /// The repository, or its first error in one line.
-fn read(root: &Path) -> Result<Repository, String> {
+///
+/// # Errors
+/// The first error of a repository that is not valid.
+pub fn read(root: &Path) -> Result<Repository, String> {
     let diagnostics = match repo::load(root).finish() {
         Ok((repository, _)) => return Ok(repository),
         Err(diagnostics) => diagnostics,

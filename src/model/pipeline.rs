@@ -27,12 +27,25 @@ pub struct Pipeline {
     pub paths: Vec<String>,
     /// What it can be given.
     pub parameters: Vec<Parameter>,
+    /// Which of its runs a newer commit of the same reference takes the place of.
+    pub supersede: Supersede,
     /// Who is notified of its runs.
     pub notices: Vec<Notice>,
     /// What it does, in order; at least one.
     pub steps: Vec<Step>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Which runs a run of a newer commit of the same reference takes the place of. Both were set off by a change: what
+/// people have asked for is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Supersede {
+    /// Those that wait in the queue.
+    #[default]
+    Queued,
+    /// Those that are under way as well, except while they deploy: a rollout that has begun is finished first.
+    Running,
 }
 
 /// What sets a pipeline off besides people, who always can.

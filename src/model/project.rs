@@ -9,6 +9,7 @@ use super::access::Policy;
 use super::address::AddressPool;
 use super::commit_status::StatusTarget;
 use super::job::JobSpec;
+use super::keep::Keep;
 use super::later::LaterVariable;
 use super::mount::Owned;
 use super::name::{
@@ -37,6 +38,8 @@ pub struct Repository {
     pub clusters: Vec<Cluster>,
     /// The git repositories that pipelines watch.
     pub repositories: Vec<GitRepository>,
+    /// What the pipeline server keeps.
+    pub keep: Keep,
     /// The stacks, as they stand in the files (sorted by file name).
     pub stacks: Vec<Stack>,
     /// The services.

@@ -387,6 +387,9 @@ pub struct RunConfig {
     /// The positions of the steps that are left out of this run, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<usize, String>,
+    /// Whether a newer commit of the same reference ends it while it is under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub supersede: bool,
 }
 
 impl RunConfig {

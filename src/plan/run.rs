@@ -50,6 +50,8 @@ pub struct RunMachine {
     current: BTreeMap<usize, Current>,
     /// How the run ends as soon as nothing is performed any more.
     verdict: Option<(RunState, String)>,
+    /// The run of a newer commit that this one makes way for.
+    newer: Option<RunId>,
     stopping: bool,
     ended: bool,
 }
@@ -66,6 +68,16 @@ impl Step {
     /// Whether it has been begun and has not ended.
     fn is_under_way(&self) -> bool {
         self.state != StepState::Waiting && !self.state.is_ended()
+    }
+
+    /// Whether it changes what runs, and has begun to: a rollout, a job, a change of stacks.
+    fn is_deploying(&self) -> bool {
+        match (&self.state, &self.action) {
+            (StepState::Deploying { .. } | StepState::Following { .. } | StepState::Releasing { .. }, _)
+            | (StepState::Working { .. }, StepAction::Job(_)) => true,
+            (StepState::Working { .. }, StepAction::Infra(spec)) => spec.work.changes(),
+            _ => false,
+        }
     }
 }
 
@@ -104,6 +116,7 @@ impl RunMachine {
                 StepState::Failed { reason } => Some((RunState::Failed, format!("{}: {reason}", step.name))),
                 _ => None,
             }),
+            newer: None,
             stopping: false,
             ended: run.state.is_ended(),
         }
@@ -184,18 +197,27 @@ impl RunMachine {
             }
             Input::Expired { index } => {
                 if let Some(current) = self.current.remove(&index) {
-                    out.effects.push(Effect::Drop { index });
-                    if let Action::Execute { attempt, .. } | Action::Create { attempt, .. } = &current.action
-                    {
-                        out.effects.push(Effect::Halt { index, attempt: *attempt });
-                    }
                     let reason = self.expired(index, &current.action);
-                    self.give_up(now, index, reason, &mut out);
+                    self.kill(now, index, &current, reason, &mut out);
+                }
+            }
+            Input::NoRoom { reason } => {
+                let filling = self.current.iter().filter(|(_, current)| current.action.fills_disks());
+                for index in filling.map(|(index, _)| *index).collect::<Vec<_>>() {
+                    if let Some(current) = self.current.remove(&index) {
+                        let reason = format!("it was stopped, because {reason}");
+                        self.kill(now, index, &current, reason, &mut out);
+                    }
+                }
+            }
+            Input::Newer { run } => {
+                if self.config.supersede {
+                    self.newer.get_or_insert(run);
                 }
             }
             Input::Cancel { reason } => {
                 self.drop_all(&mut out);
-                self.skip_rest(now, &mut out);
+                self.skip_rest(now, Some(&reason), &mut out);
                 self.finish(now, RunState::Cancelled, Some(reason), &mut out);
             }
             Input::Stop => {
@@ -214,6 +236,15 @@ impl RunMachine {
         }
         self.settle(now, &mut out);
         out.done()
+    }
+
+    /// Fails a step that is under way, and stops what it does.
+    fn kill(&mut self, now: DateTime<Utc>, index: usize, current: &Current, reason: String, out: &mut Out) {
+        out.effects.push(Effect::Drop { index });
+        if let Action::Execute { attempt, .. } | Action::Create { attempt, .. } = &current.action {
+            out.effects.push(Effect::Halt { index, attempt: *attempt });
+        }
+        self.give_up(now, index, reason, out);
     }
 
     fn drop_all(&mut self, out: &mut Out) {
@@ -235,7 +266,7 @@ impl RunMachine {
                             continue;
                         }
                         None => {
-                            self.skip_rest(now, out);
+                            self.skip_rest(now, None, out);
                             self.finish(now, state, Some(reason), out);
                         }
                     }
@@ -243,8 +274,27 @@ impl RunMachine {
                 return;
             }
             if (0..self.steps.len()).all(|index| self.has_ended(index) || self.waits_for_failure(index)) {
-                self.skip_rest(now, out);
+                self.skip_rest(now, None, out);
                 return self.finish(now, RunState::Succeeded, None, out);
+            }
+            if let Some(run) = self.newer {
+                if !self.steps.iter().any(Step::is_deploying) {
+                    let reason = format!("superseded by run {run}");
+                    self.drop_all(out);
+                    self.skip_rest(now, Some(&reason), out);
+                    return self.finish(now, RunState::Superseded, Some(reason), out);
+                }
+                // A rollout that has begun is finished first, and nothing else is begun.
+                let left =
+                    |index: &usize| self.steps[*index].is_deploying() && !self.current.contains_key(index);
+                match (0..self.steps.len()).find(left) {
+                    Some(index) if !self.stopping => {
+                        self.begin_step(now, index, out);
+                        continue;
+                    }
+                    _ if self.stopping && self.current.is_empty() => return self.leave(out),
+                    _ => return,
+                }
             }
             if self.stopping {
                 if self.current.is_empty() {
@@ -686,8 +736,8 @@ impl RunMachine {
         self.verdict.get_or_insert((RunState::Failed, reason));
     }
 
-    /// Skips every step that has not ended.
-    fn skip_rest(&mut self, now: DateTime<Utc>, out: &mut Out) {
+    /// Skips every step that has not ended. `reason` is why those end that are under way.
+    fn skip_rest(&mut self, now: DateTime<Utc>, reason: Option<&str>, out: &mut Out) {
         for index in 0..self.steps.len() {
             if !self.steps[index].state.is_ended() {
                 let begun = self.steps[index].state != StepState::Waiting;
@@ -696,7 +746,8 @@ impl RunMachine {
                     self.set(index, StepState::Skipped, out);
                 }
                 if begun {
-                    self.step_finished(now, index, "skipped", None, out);
+                    let outcome = if reason.is_some() { "stopped" } else { "skipped" };
+                    self.step_finished(now, index, outcome, reason.map(str::to_owned), out);
                 }
             }
         }

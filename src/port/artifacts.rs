@@ -43,6 +43,12 @@ pub trait Artifacts: Send + Sync {
     /// When something can't be removed.
     fn remove(&self, run: RunId) -> Result<(), ArtifactError>;
 
+    /// How many bytes the files of a run have.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    fn size(&self, run: RunId) -> Result<u64, ArtifactError>;
+
     /// The runs that have files, sorted.
     ///
     /// # Errors

@@ -194,6 +194,13 @@ pub trait Journal: Send + Sync {
     /// The events of a run after `seq`, at most `limit`.
     fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError>;
 
+    /// How many bytes the logs of runs have; those without any are left out.
+    fn log_sizes(&self) -> Result<BTreeMap<RunId, u64>, JournalError>;
+
+    /// Removes a run that has ended, with its log and what it has built; `false` when there is none, or when somebody may
+    /// still work on it.
+    fn forget(&self, run: RunId) -> Result<bool, JournalError>;
+
     /// The image that was pushed for a key under that name.
     fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError>;
 }

@@ -98,9 +98,6 @@ pub trait StepContainers: Send + Sync {
     /// Stops and removes everything of a run.
     async fn clear(&self, run: RunId) -> Result<(), ImageError>;
 
-    /// Removes caches of which there are newer ones, but none that a container has.
-    async fn trim(&self) -> Result<(), ImageError>;
-
     /// The runs of which the engine has something, sorted.
     async fn left(&self) -> Result<Vec<RunId>, ImageError>;
 }

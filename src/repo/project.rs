@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::check::accept;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
-use super::{access, agent, notify};
+use super::{access, agent, keep, notify};
 use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::commit_status::{Forge, StatusTarget};
+use crate::model::keep::Keep;
 use crate::model::name::{ClusterName, ProjectName};
 use crate::model::notify::Receivers;
 use crate::model::project::{Addresses, Cluster, Engine, Environment, GitRepository, Registry, RegistryKind};
@@ -44,6 +45,8 @@ pub struct Project {
     pub repositories: Vec<GitRepository>,
     /// The folders of machines that services may mount, with everything in them.
     pub host_paths: Vec<String>,
+    /// What the pipeline server keeps.
+    pub keep: Keep,
 }
 
 /// Decodes `fleetwright.yaml`.
@@ -58,6 +61,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
         notify::KEY,
         agent::KEY,
         HOST_PATHS,
+        keep::KEY,
     ];
     let Some(fields) = reader.fields(root, root.span, "fleetwright.yaml", &keys) else { return project };
     project.name = reader.required(&fields, "project").and_then(|node| reader.name(node));
@@ -101,6 +105,10 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node, variables: Variables<'_>) ->
             }
             project.host_paths.push(path);
         }
+    }
+    if let Some(node) = fields.get(keep::KEY) {
+        let place = root.entry(keep::KEY).map_or(node.span, |(key, _)| key.span);
+        project.keep = keep::decode(reader, node, place);
     }
     if let Some(node) = fields.get("repositories") {
         for (key, value) in reader.entries(node, "`repositories`") {

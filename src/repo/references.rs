@@ -139,6 +139,7 @@ pub fn assemble(
         environments: project.environments,
         clusters: project.clusters,
         repositories: project.repositories,
+        keep: project.keep,
         stacks: all_stacks,
         services: all_services,
         jobs: all_jobs,

@@ -40,6 +40,28 @@ starters![
     "templates/units/load.service",
 ];
 
+macro_rules! pipeline_server {
+    ($($path:literal),* $(,)?) => {
+        /// Paths and texts of the files that add a machine for the pipeline server.
+        const PIPELINE_SERVER: &[(&str, &str)] =
+            &[$(($path, include_str!(concat!("../../examples/ci/", $path)))),*];
+    };
+}
+
+pipeline_server![
+    "stacks/ci.yaml",
+    "templates/cloud-config/ci.yaml",
+    "templates/cloudformation/ci.yaml",
+    "templates/scripts/infra.sh",
+    "templates/scripts/journal-volume.sh",
+];
+
+/// The files that add a machine for the pipeline server to a repository of `project`.
+pub fn pipeline_server(project: &ProjectName) -> Vec<(&'static str, String)> {
+    let own = |text: &str| text.replace(":shop/infra.git", &format!(":{project}/infra.git"));
+    PIPELINE_SERVER.iter().map(|(path, text)| (*path, own(text))).collect()
+}
+
 /// The files of a new repository for `project`: path, relative to its root, and text.
 pub fn files(project: &ProjectName) -> Vec<(&'static str, String)> {
     let variable = project.as_str().to_ascii_uppercase().replace('-', "_");

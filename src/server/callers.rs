@@ -1,6 +1,6 @@
 //! Who calls the pipeline server: by a token, or by a session that a token has opened in a browser.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,10 +22,12 @@ use crate::port::tokens::KnownTokens;
 pub const SESSION: TimeDelta = TimeDelta::hours(12);
 /// How many sessions there are at a time; the oldest ends for one more.
 const SESSIONS_MAX: usize = 1000;
-/// How many log-ins of an address may fail in [`ATTEMPTS_IN`].
+/// How many wrong tokens may come from an address in [`ATTEMPTS_IN`].
 const ATTEMPTS_MAX: u32 = 10;
-/// The time in which failed log-ins are counted.
+/// The time in which wrong tokens are counted.
 const ATTEMPTS_IN: TimeDelta = TimeDelta::seconds(60);
+/// How many right tokens of an address are remembered.
+const RIGHT_MAX: usize = 64;
 /// How many addresses are remembered.
 const ADDRESSES_MAX: usize = 10_000;
 
@@ -94,6 +96,29 @@ impl Callers {
         }
     }
 
+    /// Who sends these headers from that address. Once too many wrong tokens have come from there, only those count for
+    /// a minute that were right from there before: whoever works there is not locked out, and a guess that happens to be
+    /// right is refused like any other.
+    ///
+    /// # Errors
+    /// When too many wrong tokens have come from there.
+    pub fn admit(
+        &self,
+        headers: &HeaderMap,
+        from: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(Who, Shown)>, TooMany> {
+        let Some((given, _)) = authorization(headers) else { return Ok(self.who(headers, now)) };
+        let token = digest(&given);
+        lock(&self.attempts).check(from, token, now)?;
+        let found = self.who(headers, now);
+        match &found {
+            Some(_) => lock(&self.attempts).succeeded(from, token),
+            None => lock(&self.attempts).failed(from, now),
+        }
+        Ok(found)
+    }
+
     fn by_token(&self, given: &[u8], now: DateTime<Utc>) -> Option<(Who, Option<(TokenName, TokenHash)>)> {
         if digest(given).ct_eq(&self.own).into() {
             let caller = Caller { name: None };
@@ -134,13 +159,13 @@ impl Callers {
     /// # Errors
     /// Why there is none.
     pub fn log_in(&self, token: &str, from: Option<IpAddr>, now: DateTime<Utc>) -> Result<String, NoSession> {
-        if lock(&self.attempts).are_too_many(from, now) {
-            return Err(NoSession::TooMany);
-        }
+        let given = digest(token.trim().as_bytes());
+        lock(&self.attempts).check(from, given, now)?;
         let Some((_, token)) = self.by_token(token.trim().as_bytes(), now) else {
             lock(&self.attempts).failed(from, now);
             return Err(NoSession::Wrong);
         };
+        lock(&self.attempts).succeeded(from, given);
         let id = random().map_err(NoSession::NoRandomness)?;
         let csrf = random().map_err(NoSession::NoRandomness)?;
         let mut sessions = lock(&self.sessions);
@@ -183,27 +208,59 @@ pub enum NoSession {
     #[error("the token is not valid")]
     Wrong,
     /// Too many log-ins from there have failed.
-    #[error("too many log-ins have failed; wait a minute")]
-    TooMany,
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     NoRandomness(getrandom::Error),
 }
 
-/// Failed log-ins, by address.
+/// Too many wrong tokens have come from an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many wrong tokens have come from this address; try again in {wait} s")]
+pub struct TooMany {
+    /// After how many seconds tokens are checked again.
+    pub wait: i64,
+}
+
+/// Tokens that addresses have shown.
 #[derive(Debug, Default)]
-struct Attempts(HashMap<Option<IpAddr>, (u32, DateTime<Utc>)>);
+struct Attempts {
+    /// How many wrong ones came from an address, and since when they are counted.
+    wrong: HashMap<Option<IpAddr>, (u32, DateTime<Utc>)>,
+    /// The hashes of those that were right, the last ones of each address.
+    right: HashMap<Option<IpAddr>, VecDeque<[u8; 32]>>,
+}
 
 impl Attempts {
-    fn are_too_many(&mut self, from: Option<IpAddr>, now: DateTime<Utc>) -> bool {
-        self.0.get(&from).is_some_and(|(count, since)| *count >= ATTEMPTS_MAX && now - *since < ATTEMPTS_IN)
+    fn check(&self, from: Option<IpAddr>, token: [u8; 32], now: DateTime<Utc>) -> Result<(), TooMany> {
+        let Some((count, since)) = self.wrong.get(&from) else { return Ok(()) };
+        let wait = (*since + ATTEMPTS_IN - now).num_seconds();
+        let known = || self.right.get(&from).is_some_and(|right| right.contains(&token));
+        if *count < ATTEMPTS_MAX || now - *since >= ATTEMPTS_IN || known() {
+            return Ok(());
+        }
+        Err(TooMany { wait: wait.max(1) })
+    }
+
+    fn succeeded(&mut self, from: Option<IpAddr>, token: [u8; 32]) {
+        if self.right.len() >= ADDRESSES_MAX && !self.right.contains_key(&from) {
+            self.right.clear();
+        }
+        let right = self.right.entry(from).or_default();
+        if !right.contains(&token) {
+            right.push_back(token);
+            if right.len() > RIGHT_MAX {
+                right.pop_front();
+            }
+        }
     }
 
     fn failed(&mut self, from: Option<IpAddr>, now: DateTime<Utc>) {
-        if self.0.len() >= ADDRESSES_MAX {
-            self.0.retain(|_, (_, since)| now - *since < ATTEMPTS_IN);
+        if self.wrong.len() >= ADDRESSES_MAX {
+            self.wrong.retain(|_, (_, since)| now - *since < ATTEMPTS_IN);
         }
-        let (count, since) = self.0.entry(from).or_insert((0, now));
+        let (count, since) = self.wrong.entry(from).or_insert((0, now));
         if now - *since >= ATTEMPTS_IN {
             (*count, *since) = (0, now);
         }
@@ -370,9 +427,32 @@ mod tests {
         for _ in 0..ATTEMPTS_MAX {
             assert!(matches!(callers.log_in("wrong", from(1), at(0)), Err(NoSession::Wrong)));
         }
-        assert!(matches!(callers.log_in("s3cret:x", from(1), at(59)), Err(NoSession::TooMany)));
+        assert!(matches!(callers.log_in("s3cret:x", from(1), at(59)), Err(NoSession::TooMany(_))));
         assert!(callers.log_in("s3cret:x", from(2), at(59)).is_ok());
         assert!(callers.log_in("s3cret:x", from(1), at(60)).is_ok());
+    }
+
+    #[test]
+    fn wrong_tokens_lock_out_no_token_that_was_right_from_there_before() {
+        let (callers, _) = callers(Level::Viewer);
+        let from = |last| Some(IpAddr::from([10, 0, 0, last]));
+        let bearer = |token: &str| headers(&[(header::AUTHORIZATION, &format!("Bearer {token}"))]);
+        let is_known = |token: &str, last, second| {
+            callers.admit(&bearer(token), from(last), at(second)).map(|found| found.is_some())
+        };
+        assert_eq!(is_known("s3cret:x", 1, 0), Ok(true));
+        for _ in 0..ATTEMPTS_MAX {
+            assert_eq!(is_known("wrong", 1, 0), Ok(false));
+        }
+        assert_eq!(is_known("wrong", 1, 20), Err(TooMany { wait: 40 }));
+        assert_eq!(is_known("s3cret:x", 1, 20), Ok(true), "it was right from there before");
+        // A guess that happens to be right is not told from one that is wrong.
+        let anna = anna();
+        assert_eq!(is_known(anna.text().expose(), 1, 59), Err(TooMany { wait: 1 }));
+        assert_eq!(is_known(anna.text().expose(), 2, 59), Ok(true), "nobody has guessed from there");
+        assert_eq!(is_known(anna.text().expose(), 1, 60), Ok(true));
+        // Without a token there is nothing to guess.
+        assert_eq!(callers.admit(&HeaderMap::new(), from(1), at(20)), Ok(None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! believed: its repository is looked at, a moment earlier than it would have been.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -43,7 +43,7 @@ struct Known {
 
 /// The repositories that webhooks are taken for.
 pub struct Hooks {
-    repositories: BTreeMap<String, Hook>,
+    repositories: RwLock<BTreeMap<String, Hook>>,
     /// Where secrets are; `None` where there is no AWS.
     parameters: Option<Arc<dyn Parameters>>,
     known: Mutex<HashMap<String, Known>>,
@@ -53,7 +53,23 @@ pub struct Hooks {
 impl Hooks {
     /// For those repositories, by their names.
     pub fn new(repositories: BTreeMap<String, Hook>, parameters: Option<Arc<dyn Parameters>>) -> Self {
-        Self { repositories, parameters, known: Mutex::default(), seen: Mutex::default() }
+        Self {
+            repositories: RwLock::new(repositories),
+            parameters,
+            known: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Takes webhooks for those repositories from now on.
+    pub fn replace(&self, repositories: BTreeMap<String, Hook>) {
+        *self.repositories.write().unwrap_or_else(PoisonError::into_inner) = repositories;
+        lock(&self.known).clear();
+    }
+
+    /// What is known of a repository that webhooks are taken for.
+    fn of(&self, name: &str) -> Option<Hook> {
+        self.repositories.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The secrets that are valid now.
@@ -98,10 +114,10 @@ pub async fn hook(
     body: Bytes,
 ) -> Response {
     let hooks = &server.hooks;
-    let Some(hook) = hooks.repositories.get(&name) else {
+    let Some(hook) = hooks.of(&name) else {
         return refusal(StatusCode::NOT_FOUND, "not-found", "no webhooks are taken for such a repository");
     };
-    let secrets = match hooks.secrets(&name, hook).await {
+    let secrets = match hooks.secrets(&name, &hook).await {
         Ok(secrets) => secrets,
         Err(reason) => {
             tracing::warn!(repository = name, reason, "reading the secret of webhooks");

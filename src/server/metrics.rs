@@ -125,7 +125,7 @@ fn newest(service: &ServiceStatus) -> Option<RevisionState> {
     service.history.first().map(|revision| revision.state)
 }
 
-fn flag(value: bool) -> f64 {
+pub(super) fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
@@ -143,17 +143,36 @@ fn machine(machine: &Machine) -> String {
 }
 
 /// The value of a label.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
+/// A text of metrics.
 #[derive(Default)]
-struct Metrics(String);
+pub(super) struct Metrics(pub(super) String);
 
 impl Metrics {
     /// A gauge with the values of each item.
-    fn each<T>(&mut self, name: &str, help: &str, items: &[T], values: impl Fn(&T) -> Vec<(String, f64)>) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+    pub(super) fn each<T>(
+        &mut self,
+        name: &str,
+        help: &str,
+        items: &[T],
+        values: impl Fn(&T) -> Vec<(String, f64)>,
+    ) {
+        self.of("gauge", name, help, items, values);
+    }
+
+    /// A metric of that type with the values of each item.
+    pub(super) fn of<T>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        items: &[T],
+        values: impl Fn(&T) -> Vec<(String, f64)>,
+    ) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (labels, value) in items.iter().flat_map(values) {
             let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
         }

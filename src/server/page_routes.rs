@@ -38,6 +38,13 @@ pub(super) fn frame(server: &Pipelines, who: Option<&Who>) -> Frame {
         who: who.and_then(|who| who.caller.name.clone()),
         may_change: csrf.is_some() && who.is_some_and(|who| who.level >= Level::Deployer),
         csrf,
+        notices: match who {
+            Some(_) => {
+                let all = server.parts.troubles.all();
+                all.iter().map(|notice| server.parts.mask.mask(&notice.text)).collect()
+            }
+            None => Vec::new(),
+        },
     }
 }
 
@@ -59,7 +66,7 @@ pub async fn home(
     let seen = server.seen.borrow().masked(&server.parts.mask);
     let now = Utc::now();
     let mut pipelines = Vec::new();
-    for offered in server.offered.iter() {
+    for offered in server.offered().iter() {
         let last = newest(&server, &offered.name)?;
         let open = journal.runs(&Which::Open(offered.name.clone()))?;
         let waiting = open.iter().filter(|run| run.state == RunState::Queued).map(|run| run.id.0).collect();
@@ -139,7 +146,7 @@ pub async fn history(
     };
     let listed = Listed { pipeline, state, limit: None, before: chosen.before };
     let (runs, next) = listed.read(&server)?;
-    let names: Vec<String> = server.offered.iter().map(|offered| offered.name.to_string()).collect();
+    let names: Vec<String> = server.offered().iter().map(|offered| offered.name.to_string()).collect();
     let html = list_page(&around, &names, &runs, &chosen, next, Utc::now());
     Ok(Html(html).into_response())
 }
@@ -258,13 +265,14 @@ pub async fn start(
     Extension(fields): Extension<Fields>,
     StrictPath(name): StrictPath<String>,
 ) -> Response {
-    let given = server.offered.iter().filter(|offered| offered.name.as_str() == name);
+    let all = server.offered();
+    let given = all.iter().filter(|offered| offered.name.as_str() == name);
     let given = given.flat_map(|offered| &offered.parameters).filter_map(|parameter| {
         let value = fields.filled(&format!("parameter-{}", parameter.name))?;
         Some((parameter.name.clone(), value.to_owned()))
     });
     let wanted = Wanted { commit: fields.filled("commit").map(str::to_owned), parameters: given.collect() };
-    match request::start(&server.parts, &server.offered, &name, wanted, &who.caller).await {
+    match request::start(&server.parts, &server.offered(), &name, wanted, &who.caller).await {
         Ok(id) => see(&format!("/runs/{id}")),
         Err(error) => page_of(&error.into(), &server, &who),
     }
@@ -307,7 +315,7 @@ pub async fn retry(
     Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
 ) -> Response {
-    match request::retry(&server.parts, &server.offered, RunId(id), &who.caller).await {
+    match request::retry(&server.parts, &server.offered(), RunId(id), &who.caller).await {
         Ok(id) => see(&format!("/runs/{id}")),
         Err(error) => page_of(&error.into(), &server, &who),
     }
@@ -354,12 +362,15 @@ pub async fn log_in(
         Err(error) => {
             let status = match &error {
                 NoSession::Wrong => StatusCode::UNAUTHORIZED,
-                NoSession::TooMany => StatusCode::TOO_MANY_REQUESTS,
+                NoSession::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
                 NoSession::NoRandomness(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             tracing::warn!(?from, %error, "a log-in failed");
             let html = login_page(&frame(&server, None), next, Some(&error.to_string()));
-            let wait = (status == StatusCode::TOO_MANY_REQUESTS).then_some([(header::RETRY_AFTER, "60")]);
+            let wait = match &error {
+                NoSession::TooMany(many) => Some([(header::RETRY_AFTER, many.wait.to_string())]),
+                _ => None,
+            };
             (status, wait, Html(html)).into_response()
         }
     }

@@ -87,6 +87,8 @@ pub(super) struct Frame {
     pub csrf: Option<String>,
     /// Whether there are buttons.
     pub may_change: bool,
+    /// What is wrong with the server itself, for those who have logged in.
+    pub notices: Vec<String>,
 }
 
 /// Renders a page; `section` is the link that leads to it.
@@ -230,6 +232,7 @@ mod tests {
             who: Some(name.to_owned()),
             csrf: Some("token".to_owned()),
             may_change: true,
+            notices: vec![name.to_owned()],
         }
     }
 

@@ -1,9 +1,10 @@
 //! The pipeline server: its routes, and who may use them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::request::Parts as Head;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
@@ -17,7 +18,7 @@ use super::callers::{Callers, Shown, is_cross_site, needed, same};
 use super::form::{Fields, local_path};
 use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pipeline_api as api;
-use super::{openapi, page_routes, pages, step_api};
+use super::{openapi, page_routes, pages, pipeline_metrics, step_api};
 use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::Parts;
 use crate::model::redact::{Mask, WITHHELD};
@@ -55,7 +56,7 @@ pub struct Pipelines {
     /// What runs need; its journal is what the pages show.
     pub parts: Parts,
     /// The pipelines that this server works on, by their names.
-    pub offered: Arc<[Offered]>,
+    pub offered: watch::Receiver<Arc<[Offered]>>,
     /// What is known of the cluster.
     pub seen: watch::Receiver<Seen>,
     /// Who may call. Other users of this machine reach the loopback, too.
@@ -64,6 +65,13 @@ pub struct Pipelines {
     pub hooks: Arc<Hooks>,
     /// Whether only this machine can reach it: then requests must name this machine.
     pub loopback: bool,
+}
+
+impl Pipelines {
+    /// The pipelines that this server works on now.
+    pub(super) fn offered(&self) -> Arc<[Offered]> {
+        Arc::clone(&self.offered.borrow())
+    }
 }
 
 /// A route of the API. Each is in openapi.json.
@@ -91,6 +99,7 @@ pub(super) fn api_routes() -> Vec<ApiRoute> {
         route("/v1/runs/{id}/answer", "post", post(step_api::answer)),
         route("/v1/runs/{id}/file", "get", get(step_api::file)),
         route("/v1/runs/{id}/log", "get", get(api::log)),
+        route("/v1/metrics", "get", get(pipeline_metrics::metrics)),
         route("/v1/snapshot", "get", get(api::snapshot)),
         // Whoever sends one shows that it knows the repository's secret.
         ApiRoute {
@@ -175,7 +184,17 @@ async fn admitted(server: &Pipelines, request: Request, next: Next) -> Response 
     let (headers, path) = (&parts.headers, parts.uri.path().to_owned());
     let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_page = !path.starts_with("/v1/");
-    let found = server.callers.who(headers, Utc::now());
+    let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let from = from.map(|ConnectInfo(peer)| peer.ip().to_canonical());
+    let found = match server.callers.admit(headers, from, Utc::now()) {
+        Ok(found) => found,
+        Err(many) => {
+            tracing::warn!(?from, "too many wrong tokens");
+            let next = "wait, and see that the token is right";
+            let response = refused(StatusCode::TOO_MANY_REQUESTS, "too-many", &many.to_string(), Some(next));
+            return ([(header::RETRY_AFTER, many.wait.to_string())], response).into_response();
+        }
+    };
     let shown = found.as_ref().map(|(_, shown)| *shown);
     // What a browser adds on its own proves nothing when another site's page has sent the request.
     if changes && shown != Some(Shown::Bearer) && is_cross_site(headers) {

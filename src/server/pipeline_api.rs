@@ -101,7 +101,7 @@ pub(super) fn document(server: &Pipelines, status: StatusCode, answer: &impl Ser
 /// `GET /v1/pipelines`.
 pub async fn pipelines(State(server): State<Pipelines>) -> Result<Response, Refused> {
     let mut answer = PipelinesAnswer { version: VERSION, pipelines: Vec::new() };
-    for offered in server.offered.iter() {
+    for offered in server.offered().iter() {
         answer.pipelines.push(PipelineAnswer {
             name: offered.name.clone(),
             repository: offered.source.name.clone(),
@@ -196,7 +196,7 @@ pub async fn start(
     StrictOrDefault(body): StrictOrDefault<RunRequest>,
 ) -> Result<Response, Refused> {
     let wanted = Wanted { commit: body.commit, parameters: body.parameters };
-    let run = request::start(&server.parts, &server.offered, &name, wanted, &who.caller).await?;
+    let run = request::start(&server.parts, &server.offered(), &name, wanted, &who.caller).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
 }
 
@@ -206,7 +206,7 @@ pub async fn retry(
     Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
 ) -> Result<Response, Refused> {
-    let run = request::retry(&server.parts, &server.offered, RunId(id), &who.caller).await?;
+    let run = request::retry(&server.parts, &server.offered(), RunId(id), &who.caller).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
 }
 

@@ -8,6 +8,7 @@ use super::paint::{BAD, BOLD, CHANGE, DIM, GOOD, Paint};
 use super::table::table;
 use super::time::human;
 use super::words::count;
+pub use crate::model::keep::human_size as size;
 use crate::model::run::{Question, Run, RunId, RunStep, StepAction, StepResult, StepState};
 use crate::model::step_files::StepFile;
 
@@ -157,21 +158,6 @@ pub fn files<'r>(id: RunId, files: impl Iterator<Item = (&'r str, &'r StepFile)>
         return format!("Run {id} has kept no files; `artifacts` of a step says which it keeps.\n");
     }
     table(&["STEP", "SIZE", "FILE"], &rows)
-}
-
-/// A size for people: `714 B`, `1.4 MiB`.
-pub fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut found = None;
-    for unit in units {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        found = Some(unit);
-    }
-    found.map_or_else(|| format!("{bytes} B"), |unit| format!("{value:.1} {unit}"))
 }
 
 /// What others wrote, on one line and without characters that a terminal would obey.

@@ -21,6 +21,27 @@ fn a_new_repository_is_valid_and_in_git() {
 }
 
 #[test]
+fn a_machine_for_the_pipeline_server_can_be_added() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let made = fleetwright(folder.path(), &["init", "book-shop", "--with", "ci"]);
+    assert_eq!(made.status, Some(0), "{made}");
+    let root = folder.path().join("book-shop");
+    let checked = fleetwright(&root, &["validate"]);
+    assert_eq!((checked.status, checked.stderr.starts_with("0 errors in ")), (Some(0), true), "{checked}");
+    assert!(!checked.stderr.contains("warning"), "{checked}");
+    let rendered = fleetwright(&root, &["render", "ci"]);
+    assert_eq!(rendered.status, Some(0), "{rendered}");
+    for wanted in ["book-shop-local-ci", "ec2:AttachVolume", "backups/serve/local/*"] {
+        assert!(rendered.stdout.contains(wanted), "{wanted}: {rendered}");
+    }
+    let stack = std::fs::read_to_string(root.join("stacks/ci.yaml")).expect("it was written");
+    assert!(stack.contains("git@git.example:book-shop/infra.git"), "{stack}");
+    let other = fleetwright(folder.path(), &["init", "other", "--with", "cd"]);
+    assert_eq!(other.status, Some(2), "{other}");
+    assert!(!folder.path().join("other").exists());
+}
+
+#[test]
 fn the_name_is_given_or_the_folder_s() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     insta::assert_snapshot!(fleetwright(folder.path(), &["init", "Book_Shop"]), @r"

@@ -58,16 +58,16 @@ impl Configure for Fixed {
 }
 
 /// A pipeline with everything around it.
-struct Bench {
-    home: tempfile::TempDir,
-    registry: Registry,
-    origin: Origin,
-    cluster: FakeCluster,
-    config: RunConfig,
+pub struct Bench {
+    pub home: tempfile::TempDir,
+    pub registry: Registry,
+    pub origin: Origin,
+    pub cluster: FakeCluster,
+    pub config: RunConfig,
 }
 
 impl Bench {
-    fn new(dockerfile_args: &[(&str, &str)]) -> Self {
+    pub fn new(dockerfile_args: &[(&str, &str)]) -> Self {
         let registry = Registry::start();
         let args = dockerfile_args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let config = config(&registry.host(), args.collect());
@@ -81,7 +81,7 @@ impl Bench {
     }
 
     /// What a fresh process would have.
-    fn parts(&self) -> Parts {
+    pub fn parts(&self) -> Parts {
         parts(self.home.path(), &self.registry, &self.cluster)
     }
 
@@ -95,7 +95,7 @@ impl Bench {
     }
 
     /// Sees what was committed, and runs it to its end.
-    async fn run(&self, parts: &Parts) -> Run {
+    pub async fn run(&self, parts: &Parts) -> Run {
         let seen = look(parts, &self.watched()).await.expect("the journal works").expect("git works");
         let [id] = seen[..] else { panic!("one run is queued, not {seen:?}") };
         self.finish(parts, id).await
@@ -129,6 +129,7 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
     Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(Arc::clone(&images), &home.display().to_string())),
+        storage: Arc::new(EngineSteps::new(Arc::clone(&images), &home.display().to_string())),
         images,
         infra: Arc::new(OwnCommands::new(home.join("plans"), mask.clone())),
         comments: Arc::new(ForgeComments::new(None, BTreeMap::new())),
@@ -143,6 +144,8 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         events: Events::masked(mask.clone()).0,
         mask,
         changed: Arc::new(watch::Sender::new(0)),
+        troubles: Arc::default(),
+        removed: Arc::default(),
     }
 }
 
@@ -207,6 +210,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         timeouts: Vec::new(),
         after: Vec::new(),
         left_out: BTreeMap::new(),
+        supersede: false,
     }
 }
 

@@ -68,11 +68,17 @@ impl Site {
         Self { folder, registry, origin, cluster, variables }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
         command.args(arguments).current_dir(self.folder.path()).env_clear();
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         command
+    }
+
+    /// Sets a variable of the commands that are run from now on.
+    pub fn set(&mut self, name: &'static str, value: String) {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value));
     }
 
     /// What runs have on the engine.
@@ -171,7 +177,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut process =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
         let (sender, said) = mpsc::channel();
@@ -186,6 +192,17 @@ impl Serve {
         let page = first.split_whitespace().find(|word| word.starts_with("http://"));
         serve.page = page.unwrap_or_else(|| panic!("no address in: {first}")).to_owned();
         serve
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        Command::new("kill").args([&format!("-{name}"), pid.as_str()]).status().expect("kill can be run");
     }
 
     /// As a power cut would.

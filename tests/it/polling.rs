@@ -54,6 +54,7 @@ fn parts(home: &Path) -> Parts {
     Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(images.clone(), "polling")),
+        storage: Arc::new(EngineSteps::new(images.clone(), "polling")),
         images,
         infra: Arc::new(OwnCommands::new(home.join("plans"), Mask::default())),
         comments: Arc::new(ForgeComments::new(None, BTreeMap::new())),
@@ -65,6 +66,8 @@ fn parts(home: &Path) -> Parts {
         events: Events::masked(Mask::default()).0,
         mask: Mask::default(),
         changed: Arc::new(tokio::sync::watch::Sender::new(0)),
+        troubles: Arc::default(),
+        removed: Arc::default(),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::model::name::ProjectName;
 use crate::port::cloud::CloudError;
 use crate::port::store::{Condition, Object, Store};
 
+mod backups;
 mod keys;
 
 /// A bucket whose name is known once the account is.
@@ -35,6 +36,8 @@ pub struct Bucket {
     sts: aws_sdk_sts::Client,
     project: ProjectName,
     region: String,
+    /// Its name, where it is not the project's own.
+    called: Option<String>,
     home: OnceCell<Home>,
     /// Set once the bucket is known to be protected.
     protected: OnceCell<()>,
@@ -50,7 +53,12 @@ struct Home {
 impl Bucket {
     /// The bucket of `project` in the region of the clients.
     pub fn new(s3: Client, sts: aws_sdk_sts::Client, project: ProjectName, region: String) -> Self {
-        Self { s3, sts, project, region, home: OnceCell::new(), protected: OnceCell::new() }
+        Self { s3, sts, project, region, called: None, home: OnceCell::new(), protected: OnceCell::new() }
+    }
+
+    /// The same for a bucket of that name, which must belong to the caller's account as well.
+    pub fn called(self, name: &str) -> Self {
+        Self { called: Some(name.to_owned()), ..self }
     }
 
     async fn home(&self) -> Result<&Home, CloudError> {
@@ -59,7 +67,8 @@ impl Bucket {
             let identity = identity.map_err(|error| failure("asking which account this is", error))?;
             let account = identity.account.filter(|account| !account.is_empty());
             let account = account.ok_or_else(|| missing("asking which account this is", "Account"))?;
-            let name = bucket::name(self.project.as_str(), &account, &self.region);
+            let own = || bucket::name(self.project.as_str(), &account, &self.region);
+            let name = self.called.clone().unwrap_or_else(own);
             Ok::<_, CloudError>(Home { name, account })
         });
         home.await

@@ -1,21 +1,15 @@
 //! Folders that outlive runs, as volumes of the engine.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-
 use bollard::errors::Error;
 use bollard::models::{Mount, MountType, MountVolumeOptions};
-use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 use sha2::{Digest as _, Sha256};
 
-use super::{EngineSteps, SCOPE, absent, failed};
+use super::{EngineSteps, SCOPE, failed};
 use crate::model::step_container::CacheMount;
 use crate::port::images::ImageError;
 
 /// The label with what a volume is a cache of.
-const CACHE: &str = "fleetwright.cache";
-/// How many caches of one group are kept.
-const KEPT: usize = 5;
+pub(super) const CACHE: &str = "fleetwright.cache";
 
 impl EngineSteps {
     /// The volume of a cache.
@@ -59,26 +53,5 @@ impl EngineSteps {
             }
         }
         Ok(fresh)
-    }
-
-    /// Removes caches of which there are newer ones. One that a container has stays.
-    pub(super) async fn trim_caches(&self) -> Result<(), ImageError> {
-        let scope = format!("{SCOPE}={}", self.scope);
-        let filters = HashMap::from([("label".to_owned(), vec![scope, CACHE.to_owned()])]);
-        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
-        let volumes = self.docker().list_volumes(Some(options)).await.map_err(|error| failed(error, None))?;
-        let mut groups: BTreeMap<String, Vec<(Option<String>, String)>> = BTreeMap::new();
-        for volume in volumes.volumes.unwrap_or_default() {
-            let made = volume.created_at.map(|at| at.to_string());
-            let group = volume.labels.get(CACHE).cloned().unwrap_or_default();
-            groups.entry(group).or_default().push((made, volume.name));
-        }
-        for mut volumes in groups.into_values() {
-            volumes.sort_by_key(|(made, _)| Reverse(made.clone()));
-            for (_, name) in volumes.into_iter().skip(KEPT) {
-                absent(self.docker().remove_volume(&name, None::<RemoveVolumeOptions>).await)?;
-            }
-        }
-        Ok(())
     }
 }

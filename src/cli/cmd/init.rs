@@ -17,7 +17,8 @@ and the pipeline that builds it and rolls it out. It is a git repository and pas
 
 Examples:
   fleetwright init shop                  makes the folder shop
-  fleetwright init . --name shop         in the current folder, which must be empty")]
+  fleetwright init . --name shop         in the current folder, which must be empty
+  fleetwright init shop --with ci        with a machine that runs `fleetwright serve`")]
 pub struct Args {
     /// The new folder, or an empty one
     #[arg(value_name = "DIR")]
@@ -26,6 +27,17 @@ pub struct Args {
     /// The project's name; by default the folder's
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+
+    /// What is added: `ci` is a machine for the pipeline server, with a volume and backups of its journal
+    #[arg(long, value_name = "PART")]
+    with: Option<Part>,
+}
+
+/// What can be added to a new repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A machine for the pipeline server.
+    Ci,
 }
 
 /// Runs the command.
@@ -38,7 +50,11 @@ pub async fn run(_context: &Context, args: Args) -> Result<Done, Failure> {
             "name a new folder, or an empty one",
         ));
     }
-    let files = starters::files(&project);
+    let mut files = starters::files(&project);
+    match args.with {
+        Some(Part::Ci) => files.extend(starters::pipeline_server(&project)),
+        None => {}
+    }
     for (path, text) in &files {
         write(&args.dir.join(path), text)?;
     }

@@ -8,35 +8,30 @@ use std::time::Duration;
 use chrono::Utc;
 use futures_util::StreamExt;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use crate::adapter::commit_statuses::ForgeStatuses;
+use self::alone::Alone;
+use self::crew::Crew;
+use self::setup::Setup;
 use crate::adapter::serve_file::ServeFile;
 use crate::adapter::serve_tokens::ServeTokens;
-use crate::adapter::webhook::Webhooks;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::page_token::{VARIABLE, page_token};
 use crate::cli::pipelines::{Workshop, journal_failure, state_folder};
 use crate::cli::stacks::signals;
-use crate::driver::pipeline::causes::{self, Caused};
-use crate::driver::pipeline::config::source;
-use crate::driver::pipeline::notices::{self, Notices};
-use crate::driver::pipeline::poll::{self, Watched, WatchedPipeline};
-use crate::driver::pipeline::queue;
-use crate::driver::pipeline::request::{Offered, step_names};
-use crate::driver::pipeline::run::{Parts, Wish, sweep};
-use crate::driver::pipeline::statuses::{self, Targets};
+use crate::driver::pipeline::retention;
+use crate::driver::pipeline::troubles::Concern;
 use crate::event::{Event, EventKind};
-use crate::model::name::RepositoryName;
-use crate::model::pipeline::Triggers;
+use crate::model::project::Repository;
 use crate::model::run::RunState;
 use crate::port::cluster::Cluster;
-use crate::port::journal::{JournalError, Which};
+use crate::port::journal::Which;
 use crate::server::callers::Callers;
-use crate::server::hooks::{Hook, Hooks};
+use crate::server::hooks::Hooks;
 use crate::server::limits::{self, Caps};
 use crate::server::pipeline::{Pipelines, Seen, router};
 use crate::view;
@@ -44,12 +39,15 @@ use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 use crate::view::words::count;
 
+mod alone;
+mod backup;
+mod crew;
+mod restore;
+mod setup;
 mod token;
 
 /// The time between two tries to reach the cluster.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Time between two looks for what killed processes have left on the engine.
-const SWEEP: Duration = Duration::from_secs(3600);
 
 /// Watches git repositories and runs their pipelines; serves the page
 #[derive(Debug, clap::Args)]
@@ -66,6 +64,11 @@ created at the first start, in a file that only you can read. `serve token creat
 are for this machine only, unless --listen names another address: then FLEETWRIGHT_SERVE_TOKEN must
 be set. It is plain HTTP; put TLS before it.
 
+Changes of the infra repository count as soon as its files are written, and after SIGHUP. One that
+is not valid changes nothing: the page, the log and the metrics show what is wrong with it. Old runs,
+files, caches and images are removed as `pipelines.keep` of fleetwright.yaml says. An environment has
+one server: a second one is refused, on any machine.
+
 Ctrl-C takes no more runs and leaves the step at work for the next `serve`; once more stops at once."
 )]
 pub struct Args {
@@ -80,12 +83,17 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     Token(token::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    if let Some(Action::Token(args)) = args.action {
-        return token::run(context, args);
+    match args.action {
+        None => {}
+        Some(Action::Token(args)) => return token::run(context, args),
+        Some(Action::Backup(args)) => return backup::run(context, args).await,
+        Some(Action::Restore(args)) => return restore::run(context, args).await,
     }
     if !args.listen.ip().is_loopback() && std::env::var_os(VARIABLE).is_none_or(|token| token.is_empty()) {
         return Err(Failure::usage(
@@ -106,7 +114,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             "stop it first, or set FLEETWRIGHT_HOME to another folder",
         ));
     };
-    let (watched, caused) = (watched(&shop)?, caused(&shop)?);
+    let setup = Setup::new(&shop, &shop.repository, &shop.environment)
+        .map_err(|error| Failure::usage(error, "set what is missing, and start again"))?;
+    let (alone, unsure) = Alone::begin(&shop).await?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Failure::failed(
             format!("listening on {}: {error}", args.listen),
@@ -118,9 +128,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         "serving http://{address}/ for project `{}`, environment `{}`: watching {}",
         shop.repository.project,
         shop.environment.name,
-        count(watched.len(), "git repository").replace("repositorys", "repositories"),
+        count(setup.watched.len(), "git repository").replace("repositorys", "repositories"),
     ));
 
+    if let Some(unsure) = unsure {
+        shop.parts.events.note(unsure);
+    }
     if let Some(file) = &opens.file {
         let file = file.display();
         shop.parts.events.note(format!("the page asks for a token: it is in {file}"));
@@ -130,16 +143,17 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let tokens = Arc::new(ServeTokens::beside(&shop.journal_folder));
     let callers = Callers::new(&opens.token, tokens, &place, !args.listen.ip().is_loopback());
     let stop = signals();
-    let (wish, wished) = watch::channel(Wish::GoOn);
+    let hooks = Arc::new(Hooks::new(BTreeMap::new(), shop.parameters.clone()));
+    let mut crew = Crew::new(shop.parts.clone(), Arc::clone(&shop.configure), Arc::clone(&hooks));
     let (seen, seen_now) = watch::channel(Seen::default());
     let app = router(Pipelines {
         project: shop.repository.project.to_string(),
         environment: shop.environment.name.to_string(),
         parts: shop.parts.clone(),
-        offered: offered(&shop)?.into(),
+        offered: crew.offered(),
         seen: seen_now,
         callers: Arc::new(callers),
-        hooks: Arc::new(Hooks::new(hooks(&shop, &watched), shop.parameters.clone())),
+        hooks,
         loopback: args.listen.ip().is_loopback(),
     });
     // What only reads ends with the process; what works on runs is waited for.
@@ -161,34 +175,25 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     })?;
     let mut watchers = JoinSet::new();
     watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
-    watchers.spawn(sweep_again(shop.parts.clone()));
-    if let Some((targets, forges)) = statuses(&shop)? {
-        let parts = shop.parts.clone();
-        watchers.spawn(async move { statuses::watch(&parts, &targets, &forges).await });
+    crew.work(setup, shop.repository.keep);
+    {
+        let (parts, kept) = (shop.parts.clone(), crew.keep());
+        watchers.spawn(async move { retention::watch(&parts, kept).await });
     }
-    let mut workers: JoinSet<Result<(), JournalError>> = JoinSet::new();
-    if let Some(notices) = notices(&shop)? {
-        let (parts, mut wished) = (shop.parts.clone(), wished.clone());
-        workers.spawn(async move {
-            tokio::select! {
-                result = notices::watch(&parts, &notices) => result,
-                _ = wished.changed() => Ok(()),
-            }
-        });
-    }
-    for pipeline in &shop.repository.pipelines {
-        let (parts, name, wished) = (shop.parts.clone(), pipeline.name.clone(), wished.clone());
-        let configure = Arc::clone(&shop.configure);
-        workers.spawn(async move { queue::work(&parts, &*configure, &name, wished).await });
-    }
-    for repository in watched {
-        let (parts, wished) = (shop.parts.clone(), wished.clone());
-        workers.spawn(async move { poll::watch(&parts, &repository, wished).await });
-    }
-    for caused in caused {
-        let (parts, wished) = (shop.parts.clone(), wished.clone());
-        workers.spawn(async move { causes::watch(&parts, &caused, wished).await });
-    }
+    let (changed, mut changes) = mpsc::channel(1);
+    let hangup = setup::hangup().map_err(|error| {
+        Failure::failed(format!("waiting for the signal SIGHUP: {error}"), "start it again")
+    })?;
+    watchers.spawn(setup::watch(shop.repository.root.clone(), hangup, changed));
+    let done = CancellationToken::new();
+    let mut alone: JoinSet<Result<(), Failure>> = match alone {
+        Some(alone) => {
+            let mut kept = JoinSet::new();
+            kept.spawn(alone.keep(done.clone()));
+            kept
+        }
+        None => JoinSet::new(),
+    };
 
     let mut printer = Printer { lines: Lines::new(Paint(context.colour_err)), json: context.json() };
     let mut stopping = false;
@@ -199,19 +204,16 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
             Some(event) = shop.events.recv() => printer.print(event),
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
-                let _ = wish.send(Wish::Stop);
+                crew.stop();
             }
-            joined = workers.join_next() => match joined {
-                None if stopping => break,
-                // Nothing to watch: the page is served all the same.
-                None => {
-                    stop.cancelled().await;
-                    break;
-                }
+            Some(change) = changes.recv(), if !stopping => reload(&mut shop, &mut crew, change),
+            // Without pipelines, the page is served all the same.
+            joined = crew.ended(), if stopping || !crew.is_empty() => match joined {
+                None => break,
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => {
                     result = Err(journal_failure(&error));
-                    let _ = wish.send(Wish::Stop);
+                    crew.stop();
                     stopping = true;
                 }
                 Some(Err(error)) => {
@@ -219,18 +221,28 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                         format!("a part of the server failed: {error}"),
                         "start `fleetwright serve` again; it goes on where this one stopped",
                     ));
-                    let _ = wish.send(Wish::Stop);
+                    crew.stop();
                     stopping = true;
                 }
             },
             Some(ended) = readers.join_next() => {
                 let why = ended.map_or_else(|error| error.to_string(), |served| format!("{served:?}"));
                 result = Err(Failure::failed(format!("the page's server ended: {why}"), "start it again"));
-                let _ = wish.send(Wish::Stop);
+                crew.stop();
                 stopping = true;
+            }
+            Some(ended) = alone.join_next() => {
+                let failed = |error: JoinError| Failure::failed(format!("keeping the lock: {error}"), "start it again");
+                if let Err(failure) = ended.unwrap_or_else(|error| Err(failed(error))) {
+                    result = Err(failure);
+                    crew.stop();
+                    stopping = true;
+                }
             }
         }
     }
+    done.cancel();
+    while alone.join_next().await.is_some() {}
     while let Ok(event) = shop.events.try_recv() {
         printer.print(event);
     }
@@ -241,113 +253,40 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     Ok(Done::Ok)
 }
 
-/// The branches that pipelines run for.
-fn watched(shop: &Workshop) -> Result<Vec<Watched>, Failure> {
-    let mut by_repository: BTreeMap<RepositoryName, Watched> = BTreeMap::new();
-    for pipeline in &shop.repository.pipelines {
-        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
-            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
-        let every = shop.repository.repository(&source.name).map_or(AGAIN, |found| found.poll);
-        let watched = by_repository.entry(source.name.clone()).or_insert_with(|| Watched {
-            source,
-            every,
-            pipelines: Vec::new(),
-            hint: Arc::default(),
-        });
-        watched.pipelines.push(WatchedPipeline {
-            name: pipeline.name.clone(),
-            triggers: pipeline.triggers.clone(),
-            paths: pipeline.paths.clone(),
-        });
-    }
-    Ok(by_repository.into_values().collect())
-}
-
-/// The pipelines that schedules or other pipelines start.
-fn caused(shop: &Workshop) -> Result<Vec<Caused>, Failure> {
-    let mut all = Vec::new();
-    for pipeline in &shop.repository.pipelines {
-        let Triggers { schedule, after, .. } = &pipeline.triggers;
-        if schedule.is_none() && after.is_empty() {
-            continue;
-        }
-        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
-            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
-        let times = match schedule {
-            None => None,
-            Some(schedule) => {
-                let times = schedule.times().map_err(|error| {
-                    Failure::usage(format!("the schedule of `{}`: {error}", pipeline.name), "correct it")
-                })?;
-                Some((times, format!("schedule {} {}", schedule.cron, schedule.timezone)))
+/// Works with the infra repository as it is now. One that is not valid changes nothing but what is shown.
+fn reload(shop: &mut Workshop, crew: &mut Crew, change: Result<Repository, String>) {
+    let read = change.and_then(|repository| {
+        let environment = repository.environment(shop.environment.name.as_str()).cloned();
+        let environment = environment.ok_or_else(|| {
+            format!("fleetwright.yaml has no environment `{}` any more", shop.environment.name)
+        })?;
+        let setup = Setup::new(shop, &repository, &environment)?;
+        Ok((repository, environment, setup))
+    });
+    let (troubles, events) = (Arc::clone(&shop.parts.troubles), shop.parts.events.clone());
+    let problem = match read {
+        Ok((repository, environment, setup)) => {
+            for known in &repository.repositories {
+                known.url.get().into_iter().for_each(|url| shop.parts.mask.learn_url(url));
             }
-        };
-        let after = after.iter().map(|(name, _)| name.clone()).collect();
-        all.push(Caused { name: pipeline.name.clone(), source, times, after });
+            events.note(format!(
+                "read the infra repository again: {}",
+                count(setup.pipelines.len(), "pipeline")
+            ));
+            crew.work(setup, repository.keep);
+            shop.repository = repository;
+            setup::needs_restart(&shop.environment, &environment).map(|what| {
+                format!("`{what}` of the environment has changed, which needs a restart of the server")
+            })
+        }
+        Err(reason) => Some(format!("{reason}; the server works with what was valid before")),
+    };
+    if troubles.set(Concern::Configuration, problem.clone())
+        && let Some(problem) = problem
+    {
+        events.note(problem);
     }
-    Ok(all)
-}
-
-/// What callers of the API may ask for a run of.
-fn offered(shop: &Workshop) -> Result<Vec<Offered>, Failure> {
-    let mut found = Vec::new();
-    for pipeline in &shop.repository.pipelines {
-        let source = source(&shop.repository, &pipeline.name, &pipeline.repository)
-            .map_err(|error| Failure::usage(error.to_string(), "set what is missing, and start again"))?;
-        found.push(Offered {
-            name: pipeline.name.clone(),
-            source,
-            steps: step_names(pipeline),
-            parameters: pipeline.parameters.clone(),
-        });
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
-}
-
-/// Where the state of runs is reported; `None` where it is nowhere.
-fn statuses(shop: &Workshop) -> Result<Option<(Targets, ForgeStatuses)>, Failure> {
-    let repositories = shop.repository.repositories.iter();
-    let repositories: BTreeMap<RepositoryName, _> =
-        repositories.filter_map(|found| Some((found.name.clone(), found.status.clone()?))).collect();
-    let Some(parameters) = shop.parameters.clone().filter(|_| !repositories.is_empty()) else {
-        return Ok(None);
-    };
-    let server = shop.environment.server.as_ref().and_then(|server| server.get().ok());
-    let targets = Targets { repositories, server: server.map(str::to_owned) };
-    let forges = ForgeStatuses::new(parameters, shop.parts.mask.clone());
-    let forges = forges.map_err(|error| Failure::failed(error.to_string(), "start it again"))?;
-    Ok(Some((targets, forges)))
-}
-
-/// Whom pipelines notify; `None` where nobody is.
-fn notices(shop: &Workshop) -> Result<Option<Notices>, Failure> {
-    let pipelines = shop.repository.pipelines.iter().filter(|pipeline| !pipeline.notices.is_empty());
-    let pipelines: BTreeMap<_, _> =
-        pipelines.map(|pipeline| (pipeline.name.clone(), pipeline.notices.clone())).collect();
-    let Some(parameters) = shop.parameters.clone().filter(|_| !pipelines.is_empty()) else {
-        return Ok(None);
-    };
-    let sender = Webhooks::new().map_err(|error| Failure::failed(error, "start it again"))?;
-    let server = shop.environment.server.as_ref().and_then(|server| server.get().ok());
-    Ok(Some(Notices {
-        pipelines,
-        project: shop.repository.project.to_string(),
-        environment: shop.environment.name.to_string(),
-        server: server.map(str::to_owned),
-        parameters,
-        sender: Arc::new(sender),
-    }))
-}
-
-/// The repositories that webhooks are taken for.
-fn hooks(shop: &Workshop, watched: &[Watched]) -> BTreeMap<String, Hook> {
-    let hook = |watched: &Watched| {
-        let secrets = shop.repository.repository(&watched.source.name)?.webhook.clone();
-        let hint = Arc::clone(&watched.hint);
-        (!secrets.is_empty()).then(|| (watched.source.name.to_string(), Hook { secrets, hint }))
-    };
-    watched.iter().filter_map(hook).collect()
+    shop.parts.ring();
 }
 
 /// Keeps the last snapshot for the page.
@@ -368,14 +307,6 @@ async fn look_at_cluster(cluster: Arc<dyn Cluster>, seen: watch::Sender<Seen>) {
         };
         seen.send_modify(|seen| seen.lost = Some(lost));
         tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// Removes what killed processes have left on the engine.
-async fn sweep_again(parts: Parts) {
-    loop {
-        sweep(&parts).await;
-        tokio::time::sleep(SWEEP).await;
     }
 }
 

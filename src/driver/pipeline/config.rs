@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::git_ref::RefKind;
 use crate::model::later::{Known, LaterVariable};
 use crate::model::name::{EnvironmentName, PipelineName, RepositoryName, ServiceName};
-use crate::model::pipeline::{Action, values};
+use crate::model::pipeline::{Action, Supersede, values};
 use crate::model::project::{Environment, Repository};
 use crate::model::run::{After, BuildSpec, Question, Run, RunConfig, ScriptSpec, StepAction, Trigger};
 use crate::model::setting::Unset;
@@ -191,6 +191,7 @@ pub fn freeze(
         timeouts,
         after: if after.iter().all(|after| *after == After::Success) { Vec::new() } else { after },
         left_out,
+        supersede: found.supersede == Supersede::Running,
     })
 }
 

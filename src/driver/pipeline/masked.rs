@@ -180,6 +180,14 @@ impl<J: Journal> Journal for MaskedJournal<J> {
         Ok(entries.map(|entry| Entry { event: self.event(run, &entry.event), ..entry }).collect())
     }
 
+    fn log_sizes(&self) -> Result<BTreeMap<RunId, u64>, JournalError> {
+        self.journal.log_sizes()
+    }
+
+    fn forget(&self, run: RunId) -> Result<bool, JournalError> {
+        self.journal.forget(run)
+    }
+
     fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError> {
         self.journal.image(key, name)
     }

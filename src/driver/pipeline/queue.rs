@@ -41,7 +41,7 @@ enum Turn {
     Elsewhere,
     /// A run was worked on.
     Worked,
-    /// No run is begun while the disk is full, with the reason.
+    /// No run is begun now, with the reason: the disk is full, for example.
     NoRoom(String),
 }
 
@@ -99,7 +99,7 @@ async fn turn(
     let Some(run) = next(parts.journal.runs(&open)?) else { return Ok(Turn::Idle) };
     // What has begun is continued: it may free what it takes.
     if run.state == RunState::Queued
-        && let Some(reason) = parts.space.lack()
+        && let Some(reason) = parts.space.lack().or_else(|| parts.troubles.stops())
     {
         return Ok(Turn::NoRoom(reason));
     }

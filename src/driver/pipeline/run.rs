@@ -8,22 +8,26 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
+use super::retention::Removed;
+use super::troubles::Troubles;
 use super::work::{self, At, Prepared};
 use super::{infra, jobs};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
-use crate::model::run::{Run, RunConfig, RunId, RunState, StepAction, StepState};
+use crate::model::run::{Run, RunConfig, RunId, StepAction, StepState, Trigger};
 use crate::plan::conditions::Begun;
+use crate::plan::retention::STRANGERS;
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
 use crate::port::artifacts::Artifacts;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::commit_statuses::Comments;
+use crate::port::engine_storage::EngineStorage;
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
 use crate::port::infra::Infra;
@@ -37,8 +41,6 @@ use crate::port::step_containers::{Attempt, PrintedLine, StepContainers};
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the journal is read for whether somebody has cancelled the run.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long files of steps are kept after their run has ended.
-const FILES_FOR: TimeDelta = TimeDelta::days(30);
 /// The most lines of one run that are kept.
 const LINES_MAX: usize = 200_000;
 
@@ -61,6 +63,8 @@ pub struct Parts {
     pub images: Arc<dyn ImageStore>,
     /// The engine that steps run on.
     pub steps: Arc<dyn StepContainers>,
+    /// What pipelines have on that engine besides.
+    pub storage: Arc<dyn EngineStorage>,
     /// Where files of steps are kept.
     pub artifacts: Arc<dyn Artifacts>,
     /// fleetwright's own commands.
@@ -81,6 +85,10 @@ pub struct Parts {
     pub events: Events,
     /// Raised whenever the journal has changed.
     pub changed: Arc<watch::Sender<u64>>,
+    /// What is wrong with the server itself.
+    pub troubles: Arc<Troubles>,
+    /// How much was removed.
+    pub removed: Arc<Removed>,
 }
 
 impl Parts {
@@ -157,6 +165,8 @@ pub async fn drive(
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let supersede = frozen.config.as_ref().is_some_and(|config| config.supersede);
+    let mut overtaken = false;
     let mut input = Input::Begin;
     let mut activities = Activities::default();
     let mut wished = false;
@@ -240,6 +250,13 @@ pub async fn drive(
                         clear(parts, &frozen).await;
                         return Ok(Ending::Ended(state));
                     }
+                    if supersede && !overtaken && let Some(run) = pushed_since(parts, run) {
+                        overtaken = true;
+                        break Input::Newer { run };
+                    }
+                    if let Some(reason) = parts.space.danger() {
+                        break Input::NoRoom { reason };
+                    }
                 }
                 _ = flush.tick() => lines.flush(parts)?,
             }
@@ -247,7 +264,8 @@ pub async fn drive(
     }
 }
 
-/// Removes what a run that has ended has on the engine. What remains is removed by [`sweep`].
+/// Removes what a run that has ended has on the engine. What remains is removed by
+/// [`sweep`](super::retention::sweep).
 pub async fn clear(parts: &Parts, run: &Run) {
     let mut commands = run.config.iter().flat_map(|config| &config.steps);
     if commands.clone().any(|step| matches!(step, StepAction::Infra(_))) {
@@ -258,45 +276,6 @@ pub async fn clear(parts: &Parts, run: &Run) {
     {
         tracing::warn!(run = run.id.0, %error, "removing the containers of a run");
     }
-}
-
-/// Removes what runs have on the engine that have ended, whoever worked on them, and files that were kept long enough.
-pub async fn sweep(parts: &Parts) {
-    if let Err(problem) = sweep_files(parts, Utc::now()) {
-        tracing::warn!(problem.reason, "removing files that were kept");
-    }
-    infra::sweep(parts);
-    if let Err(error) = parts.steps.trim().await {
-        tracing::debug!(%error, "removing old caches");
-    }
-    let left = match parts.steps.left().await {
-        Ok(left) => left,
-        Err(error) => {
-            tracing::debug!(%error, "looking for what runs have left");
-            return;
-        }
-    };
-    for id in left {
-        let ended = match parts.journal.run(id) {
-            Ok(run) => run.is_none_or(|run| run.state.is_ended() && run.state != RunState::Quarantined),
-            Err(_) => false,
-        };
-        if ended && let Err(error) = parts.steps.clear(id).await {
-            tracing::warn!(run = id.0, %error, "removing the containers of a run");
-        }
-    }
-}
-
-/// Removes files of steps that are older than [`FILES_FOR`], or of runs that the journal does not know.
-fn sweep_files(parts: &Parts, now: DateTime<Utc>) -> Result<(), Problem> {
-    for id in parts.artifacts.runs().map_err(|error| Problem::lasting(error.to_string()))? {
-        let old =
-            parts.journal.run(id)?.is_none_or(|run| run.ended.is_some_and(|ended| now - ended > FILES_FOR));
-        if old {
-            parts.artifacts.remove(id).map_err(|error| Problem::lasting(error.to_string()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Waits for the first deadline and says which step's it is; never returns when there is none.
@@ -402,7 +381,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
                 }
                 let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
                 // What a stranger has put into a cache is for strangers.
-                let of = if begun.is_of_strangers() { "pull requests of " } else { "" };
+                let of = if begun.is_of_strangers() { STRANGERS } else { "" };
                 request.caches =
                     work::caches(&*parts.git, at, &format!("{of}{}", run.pipeline), caches).await?;
                 parts.steps.create(attempt, &request, &say).await?;
@@ -519,6 +498,19 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
 fn has_companions(run: &Run, index: usize) -> bool {
     let step = run.config.as_ref().and_then(|config| config.steps.get(index));
     matches!(step, Some(StepAction::Run(script)) if !script.companions.is_empty())
+}
+
+/// The run of a newer push that waits for `run` to end, where a push has started that as well.
+fn pushed_since(parts: &Parts, run: &Run) -> Option<RunId> {
+    let by_push = |trigger: Trigger| trigger == Trigger::Poll || trigger.is_pull_request();
+    let open = parts.journal.runs(&Which::Open(run.pipeline.clone())).unwrap_or_default();
+    let newer = |other: &&Run| {
+        other.id > run.id
+            && other.commit != run.commit
+            && other.reference == run.reference
+            && by_push(other.trigger)
+    };
+    open.iter().filter(newer).map(|other| other.id).max().filter(|_| by_push(run.trigger))
 }
 
 /// The run of a newer commit that waits for `run` to end.

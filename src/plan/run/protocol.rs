@@ -37,6 +37,16 @@ pub enum Input {
         /// The step's position.
         index: usize,
     },
+    /// A run of a newer commit waits for this one.
+    Newer {
+        /// That run.
+        run: RunId,
+    },
+    /// A disk is so full that what fills it further must end.
+    NoRoom {
+        /// Which disk, and how full it is, as the end of a sentence.
+        reason: String,
+    },
     /// End the run.
     Cancel {
         /// Why.
@@ -291,6 +301,29 @@ pub enum Action {
         /// Its image.
         digest: Digest,
     },
+}
+
+impl Action {
+    /// Whether it can fill the disks of the server or its engine.
+    pub fn fills_disks(&self) -> bool {
+        match self {
+            Self::Build { .. }
+            | Self::CheckOut
+            | Self::Prepare { .. }
+            | Self::Create { .. }
+            | Self::Execute { .. }
+            | Self::Collect { .. } => true,
+            Self::Inspect { .. }
+            | Self::Push { .. }
+            | Self::Ask { .. }
+            | Self::Deploy { .. }
+            | Self::Look { .. }
+            | Self::TakeBack { .. }
+            | Self::RunJob { .. }
+            | Self::Infra { .. }
+            | Self::Follow { .. } => false,
+        }
+    }
 }
 
 /// Something to be written down; all of one effect are written together.

@@ -72,6 +72,7 @@ pub fn config() -> RunConfig {
         timeouts: vec![None, Some(90)],
         after: Vec::new(),
         left_out: Default::default(),
+        supersede: false,
     }
 }
 
@@ -676,4 +677,131 @@ proptest! {
         prop_assert!(run.steps.iter().all(|step| step.state.is_ended()));
         prop_assert!(engine.containers.keys().all(|(_, attempt)| *attempt <= 2));
     }
+}
+
+proptest! {
+    /// A run that makes way for a newer one either has rolled nothing out, or has finished what it had begun.
+    #[test]
+    fn a_superseded_run_finishes_the_rollout_that_it_has_begun(
+        cuts in prop::collection::vec(0_usize..12, 0..8),
+        newer_after in 0_u32..14,
+        supersede: bool,
+        exists in prop::collection::vec(any::<bool>(), 3),
+    ) {
+        let before: Vec<Option<u64>> = exists.iter().map(|exists| exists.then_some(7)).collect();
+        let mut services =
+            Services { present: before.clone(), newest: vec![7; 3], asked: vec![0; 3], fails: None };
+        let config = RunConfig { supersede, ..release() };
+        let mut run = queued_run(1);
+        let (mut second, mut handled) = (0, 0);
+        for lives in cuts.into_iter().chain([usize::MAX]) {
+            if run.state.is_ended() {
+                break;
+            }
+            let mut machine = RunMachine::new(&run, config.clone());
+            let (mut inputs, mut left, mut seen) = (vec![Input::Begin], lives, false);
+            'life: while let Some(input) = inputs.pop() {
+                second += 1;
+                handled += 1;
+                for effect in machine.handle(at(second), input) {
+                    if left == 0 {
+                        break 'life;
+                    }
+                    left -= 1;
+                    match effect {
+                        Effect::Record(changes) => write(&mut run, at(second), &changes, &mut BTreeSet::new()),
+                        Effect::Perform { index, action } => {
+                            inputs.push(done(index, Ok(services.perform(&action))));
+                        }
+                        Effect::Wait { index, .. } => inputs.push(Input::Due { index }),
+                        Effect::Drop { index } => inputs.retain(|input| {
+                            !matches!(input, Input::Done { index: of, .. } if *of == index)
+                        }),
+                        Effect::Halt { .. } => panic!("there is no command"),
+                        Effect::End(_) => {}
+                    }
+                }
+                // Another process sees it again.
+                if handled > newer_after && !seen {
+                    seen = true;
+                    inputs.push(Input::Newer { run: RunId(2) });
+                }
+            }
+        }
+        prop_assert!(services.asked.iter().all(|asked| *asked <= 1), "{:?}", services.asked);
+        prop_assert!(run.steps.iter().all(|step| step.state.is_ended()));
+        match run.state {
+            RunState::Succeeded => prop_assert_eq!(services.present, vec![Some(8); 3]),
+            RunState::Superseded => {
+                prop_assert!(supersede);
+                prop_assert_eq!(services.present, before);
+                prop_assert_eq!(run.reason.as_deref(), Some("superseded by run 2"));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+}
+
+/// What was said of the steps that have ended.
+fn endings(effects: &[Effect]) -> Vec<String> {
+    let changes = effects.iter().filter_map(|effect| match effect {
+        Effect::Record(changes) => Some(changes),
+        _ => None,
+    });
+    let said = changes.flatten().filter_map(|change| match change {
+        Change::Event(PipelineEvent::StepFinished { step, outcome, reason, .. }) => {
+            Some(format!("{step} {outcome}: {}", reason.as_deref().unwrap_or("-")))
+        }
+        _ => None,
+    });
+    said.collect()
+}
+
+/// A run whose first command is under way.
+fn executing(supersede: bool) -> RunMachine {
+    let config = RunConfig { supersede, ..commands(&[vec![], vec![0]], &[After::Success; 2]) };
+    let mut machine = RunMachine::new(&queued_run(1), config);
+    machine.handle(at(1), Input::Begin);
+    let image = "r/tools@sha256:1".to_owned();
+    machine.handle(at(2), done(0, Ok(Outcome::CheckedOut { files: 3 })));
+    machine.handle(at(3), done(1, Ok(Outcome::Prepared { image })));
+    machine.handle(at(4), done(1, Ok(Outcome::Created)));
+    machine
+}
+
+#[test]
+fn whatever_ends_a_command_is_recorded_with_it() {
+    let mut machine = executing(false);
+    let effects = machine.handle(at(5), Input::Cancel { reason: "cancelled by anna".into() });
+    assert_eq!(endings(&effects), ["run s1 stopped: cancelled by anna"]);
+
+    let mut machine = executing(false);
+    let effects = machine.handle(at(5), Input::NoRoom { reason: "the disk of / has 9 MiB left".into() });
+    assert!(effects.contains(&Effect::Halt { index: 1, attempt: 1 }), "{effects:?}");
+    assert_eq!(endings(&effects), ["run s1 failed: it was stopped, because the disk of / has 9 MiB left"]);
+
+    let mut machine = executing(true);
+    let effects = machine.handle(at(5), Input::Newer { run: RunId(7) });
+    assert_eq!(endings(&effects), ["run s1 stopped: superseded by run 7"]);
+    assert_eq!(effects.last(), Some(&Effect::End(Ending::Ended(RunState::Superseded))));
+
+    let mut machine = executing(false);
+    assert_eq!(machine.handle(at(5), Input::Newer { run: RunId(7) }), []);
+
+    let mut machine = executing(false);
+    let end = ContainerEnd::Exited { status: 137, out_of_memory: true };
+    machine.handle(at(5), done(1, Ok(Outcome::Ended(end))));
+    let effects = machine.handle(at(6), done(1, Ok(Outcome::Created)));
+    assert_eq!(endings(&effects), Vec::<String>::new(), "it is tried again");
+    let effects = machine.handle(at(7), done(1, Ok(Outcome::Ended(end))));
+    assert_eq!(endings(&effects), ["run s1 failed: it used more memory than `resources.limits.memory`"]);
+
+    let mut machine = executing(false);
+    let effects = machine.handle(at(5), Input::Expired { index: 1 });
+    assert_eq!(
+        endings(&effects),
+        [
+            "run s1 failed: it did not end within its timeout of 3600 s; its `timeout` in pipelines/ can be longer"
+        ]
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::unlike_pattern;
 use crate::model::name::PipelineName;
-use crate::model::pipeline::{Parameter, ParameterKind, Triggers, When};
+use crate::model::pipeline::{Parameter, ParameterKind, Supersede, Triggers, When};
 use crate::model::run::{After, Trigger};
 use crate::model::setting::Place;
 use crate::repo::decode::{Fields, Reader, list};
@@ -22,6 +22,8 @@ const TRIGGERS: [(&str, Trigger); 6] = [
 /// The words for the outcome after which a step is begun.
 const RESULTS: [(&str, After); 3] =
     [("success", After::Success), ("failure", After::Failure), ("always", After::Always)];
+/// The words for the runs that a newer commit takes the place of.
+const SUPERSEDED: [(&str, Supersede); 2] = [("queued", Supersede::Queued), ("running", Supersede::Running)];
 /// What a step finds in its environment already.
 const OURS: &str = "FLEETWRIGHT_";
 
@@ -45,6 +47,12 @@ pub(super) fn triggers(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Triggers
     }
     let pull_requests = pull_requests.unwrap_or_default();
     Triggers { branches: Some(branches), tags, pull_requests, schedule, after }
+}
+
+/// Which runs a newer commit takes the place of.
+pub(super) fn supersede(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Supersede {
+    let word = |node| word(reader, node, "`supersede`", &SUPERSEDED);
+    fields.get("supersede").and_then(word).unwrap_or_default()
 }
 
 /// Patterns of branches or tags.

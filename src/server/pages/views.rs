@@ -148,7 +148,11 @@ pub fn questions(run: &Run) -> Vec<QuestionView> {
 
 impl StepView {
     fn new(run: &Run, index: usize, step: &RunStep, now: DateTime<Utc>) -> Self {
-        let (class, result) = step_result(&step.state);
+        let (class, mut result) = step_result(&step.state);
+        // What was stopped while it was under way ended with its run, for the same reason.
+        if step.state == StepState::Skipped && step.started.is_some() {
+            result = run.reason.clone().unwrap_or_default();
+        }
         let took = step.started.and_then(|started| (step.ended.unwrap_or(now) - started).to_std().ok());
         let same_as = match &step.state {
             StepState::Succeeded { result: StepResult::Image(image) } => {

@@ -83,10 +83,15 @@ async fn deploy(State(cluster): State<FakeCluster>, Json(deployment): Json<Deplo
 }
 
 async fn get_parameter(State(value): State<String>, body: String) -> impl IntoResponse {
-    let asked: Value = serde_json::from_str(&body).expect("JSON");
+    let headers = [("content-type", "application/x-amz-json-1.1")];
+    let Ok(asked) = serde_json::from_str::<Value>(&body) else {
+        // Another service: these credentials may do nothing there.
+        let refusal =
+            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>";
+        return (StatusCode::FORBIDDEN, [("content-type", "text/xml")], refusal.to_owned());
+    };
     let name = asked["Name"].clone();
     assert_eq!(asked["WithDecryption"], json!(true), "it is encrypted");
-    let headers = [("content-type", "application/x-amz-json-1.1")];
     if name.as_str().is_some_and(|name| name.ends_with("/nothing")) {
         let refusal = json!({ "__type": "ParameterNotFound", "message": "there is none" });
         return (StatusCode::BAD_REQUEST, headers, refusal.to_string());

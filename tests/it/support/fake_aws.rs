@@ -390,6 +390,16 @@ impl Drop for FakeAws {
 }
 
 impl World {
+    /// What an object holds.
+    pub fn object(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        self.buckets.object(bucket, key).map(<[u8]>::to_vec)
+    }
+
+    /// Makes an object hold something else.
+    pub fn set_object(&mut self, bucket: &str, key: &str, bytes: Vec<u8>) {
+        self.buckets.set(bucket, key, bytes);
+    }
+
     fn next(&mut self) -> u32 {
         self.serial += 1;
         self.serial

@@ -60,6 +60,7 @@ pub fn action(method: &Method, path: &str, query: &str) -> String {
         ("PUT", false, "encryption") => "PutBucketEncryption",
         ("PUT", true, _) => "PutObject",
         ("GET", true, _) => "GetObject",
+        ("DELETE", true, _) => "DeleteObject",
         ("PUT", false, _) => "CreateBucket",
         ("HEAD", false, _) => "HeadBucket",
         (method, ..) => return format!("{method} {path}?{query}"),
@@ -71,6 +72,13 @@ impl Buckets {
     /// An object, by bucket and key.
     pub fn object(&self, bucket: &str, key: &str) -> Option<&[u8]> {
         self.buckets.get(bucket)?.objects.get(key).map(|(bytes, _)| bytes.as_slice())
+    }
+
+    /// Makes an object that is there hold something else.
+    pub fn set(&mut self, bucket: &str, key: &str, bytes: Vec<u8>) {
+        if let Some(object) = self.buckets.get_mut(bucket).and_then(|bucket| bucket.objects.get_mut(key)) {
+            object.0 = bytes;
+        }
     }
 
     /// Makes a bucket as if `owner` had; others may use it when it is `open`.
@@ -138,6 +146,10 @@ impl Buckets {
                 Some((bytes, tag)) => Answer::ok(Some(tag.clone()), bytes.clone()),
                 None => Answer::error(404, "NoSuchKey", "The specified key does not exist."),
             },
+            "DeleteObject" => {
+                bucket.objects.remove(key);
+                Answer::ok(None, Vec::new())
+            }
             "PutObject" => {
                 let is_there = there.is_some();
                 let differs = header("if-match").is_some_and(|tag| there.is_some_and(|(_, is)| is != tag));
