@@ -3,6 +3,7 @@
 
 pub mod causes;
 pub mod config;
+pub mod logs;
 pub mod masked;
 pub mod poll;
 pub mod queue;

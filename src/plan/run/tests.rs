@@ -140,7 +140,7 @@ fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], images: &mut BTr
             }
             Change::Record(Record::Files { .. }) => {}
             Change::Record(Record::Image { key, .. }) => drop(images.insert(key.clone())),
-            Change::Record(Record::Event(_)) | Change::Event(_) => {}
+            Change::Record(Record::Event(_) | Record::Lines { .. }) | Change::Event(_) => {}
         }
     }
 }
