@@ -53,6 +53,7 @@ mod names;
 mod pipeline_callers;
 mod pipeline_hooks;
 mod pipeline_images;
+mod pipeline_logs;
 mod pipeline_serve;
 mod pipeline_steps;
 mod polling;

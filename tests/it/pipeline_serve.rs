@@ -188,6 +188,11 @@ impl Serve {
         serve
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// As a power cut would.
     pub fn kill(mut self) {
         let _ = self.process.kill();
