@@ -3,8 +3,11 @@
 
 pub mod causes;
 pub mod config;
+mod infra;
+mod jobs;
 pub mod logs;
 pub mod masked;
+pub mod notices;
 pub mod poll;
 pub mod queue;
 pub mod request;
