@@ -42,6 +42,7 @@ pub mod role_listeners;
 pub mod serve_file;
 pub mod serve_tokens;
 pub mod step_containers;
+pub mod step_logs;
 pub mod swarm;
 pub mod systemd;
 pub mod this_process;

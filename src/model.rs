@@ -61,6 +61,7 @@ pub mod stack_policy;
 pub mod standing;
 pub mod step_container;
 pub mod step_files;
+pub mod step_log;
 pub mod timeline;
 pub mod token;
 pub mod unit;

@@ -37,6 +37,7 @@ pub mod secrets;
 pub mod space;
 pub mod standing;
 pub mod step_containers;
+pub mod step_logs;
 pub mod store;
 pub mod streams;
 pub mod timeline;

@@ -6,6 +6,7 @@ pub mod cluster_api;
 mod form;
 pub mod hooks;
 pub mod limits;
+pub mod log_api;
 mod metrics;
 mod openapi;
 mod page_routes;

@@ -1,6 +1,7 @@
 //! What people see: terminal lines, tables, progress, JSON.
 
 pub mod access;
+pub mod ansi;
 pub mod audit;
 pub mod boot;
 pub mod cloud_config;

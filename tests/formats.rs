@@ -178,6 +178,7 @@ const FORMATS: &[Format] = &[
         ],
         loader: "adapter/journal.rs",
     },
+    Format { name: "step-logs", types: &[], loader: "adapter/step_logs/tests.rs" },
     Format {
         name: "pipeline-api",
         types: &[

@@ -100,7 +100,7 @@ impl Artifacts for ArtifactFolder {
 }
 
 /// The bytes of all files in a folder; links are not followed.
-fn size(folder: &Path) -> io::Result<u64> {
+pub(super) fn size(folder: &Path) -> io::Result<u64> {
     let mut all = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -111,7 +111,7 @@ fn size(folder: &Path) -> io::Result<u64> {
 }
 
 /// What is not there was to be removed, and takes no room.
-fn gone<T: Default>(result: io::Result<T>) -> io::Result<T> {
+pub(super) fn gone<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         result => result,

@@ -43,6 +43,24 @@ pub fn pack(folder: &Path, to: &Path) -> io::Result<()> {
     finished(archive.into_inner()?.finish()?)
 }
 
+/// Copies a folder with what it holds, as long as it is now: what grows meanwhile can't be packed.
+///
+/// # Errors
+/// When something can't be read or written.
+pub fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    private_file::make_folder(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let (entry, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        let to = to.join(name);
+        if std::fs::symlink_metadata(&entry)?.is_dir() {
+            copy_folder(&entry, &to)?;
+        } else {
+            std::fs::copy(&entry, &to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Unpacks what [`pack`] has written into `folder`; nothing is written outside of it.
 ///
 /// # Errors

@@ -18,15 +18,17 @@ use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::run::{
     Answer, Run, RunConfig, RunId, RunState, RunStep, SameAs, StepAction, StepState, Trigger,
 };
+use crate::model::step_log::{LineKind, LogLine, StepLog};
 use crate::port::journal::{
-    Cause, Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which,
+    Cause, Entry, Journal, JournalError, KnownImage, LinesEntry, Logged, NewRun, Observed, Printed, Record,
+    Which,
 };
 
 pub mod copy;
 mod retention;
 
 /// The schema that this version writes.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// Schema 1. Times are RFC 3339 in UTC; `config`, `step.state` and `entry.event` are JSON.
 const SCHEMA_1: &str = "
@@ -121,6 +123,22 @@ CREATE TABLE answer (
 PRAGMA user_version = 3;
 ";
 
+/// Schema 4 has lines of steps in files beside the journal, and here how many: `lines` are those from `first` on, which
+/// have the numbers from `seq` on in their run's stream. What schema 3 has recorded of steps stays where it is.
+const SCHEMA_4: &str = "
+CREATE TABLE lines (
+    run INTEGER NOT NULL REFERENCES run (id),
+    seq INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lines_step ON lines (run, position, first);
+ALTER TABLE step ADD COLUMN fault INTEGER;
+PRAGMA user_version = 4;
+";
+
 const RUN_COLUMNS: &str = "id, pipeline, repository, commit_id, subject, started_by, state, reason, queued, \
                            started, ended, config, reference, parameters, asked_by";
 
@@ -170,6 +188,9 @@ impl SqliteJournal {
         }
         if found < 3 {
             transaction.execute_batch(SCHEMA_3).map_err(failed)?;
+        }
+        if found < 4 {
+            transaction.execute_batch(SCHEMA_4).map_err(failed)?;
         }
         transaction.commit().map_err(failed)?;
         Ok(Self { connection: Mutex::new(connection) })
@@ -343,6 +364,20 @@ impl Journal for SqliteJournal {
                             return Err(JournalError::Ended { what: format!("run {run}") });
                         }
                     }
+                    Record::Lines { index, known, now, fault } => {
+                        let seq = match next {
+                            Some(seq) => seq,
+                            None => last_seq(t, run)? + 1,
+                        };
+                        next = Some(add_lines(t, run, *index, (*known, *now), seq)?);
+                        if let Some(fault) = fault {
+                            t.prepare_cached(
+                                "UPDATE step SET fault = coalesce(fault, ?3) WHERE run = ?1 AND position = ?2",
+                            )
+                            .and_then(|mut set| set.execute(params![run.0, position(*index), signed(*fault)]))
+                            .map_err(writing)?;
+                        }
+                    }
                     Record::Event(event) => {
                         let seq = match next {
                             Some(seq) => seq,
@@ -442,23 +477,95 @@ impl Journal for SqliteJournal {
         raw.into_iter().map(|raw| raw.finish(&connection)).collect()
     }
 
-    fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+    fn rows(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Logged>, JournalError> {
         let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached(
-                "SELECT seq, at, event FROM entry WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-            )
+        let mut rows: Vec<Logged> =
+            events(&connection, run, after, limit, "true")?.into_iter().map(Logged::Event).collect();
+        // The lines that begin at `after` or before may reach beyond it.
+        let sql = "SELECT seq, position, name, first, count FROM lines JOIN step USING (run, position)
+                   WHERE run = ?1 AND seq >= coalesce((SELECT max(seq) FROM lines WHERE run = ?1 AND seq <= ?2), ?2)
+                     AND seq + count - 1 > ?2
+                   ORDER BY seq LIMIT ?3";
+        let mut statement = connection.prepare_cached(sql).map_err(reading)?;
+        let found = statement.query_map(params![run.0, after, limit], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get(2)?,
+                row.get::<_, i64>(3)?,
+                row.get::<_, i64>(4)?,
+            ))
+        });
+        for row in found.map_err(reading)? {
+            let (seq, position, step, first, count) = row.map_err(reading)?;
+            let passed = (after + 1 - seq).max(0);
+            rows.push(Logged::Lines(LinesEntry {
+                seq: seq + passed,
+                index: usize::try_from(position).unwrap_or_default(),
+                step,
+                first: unsigned(first + passed),
+                count: u32::try_from(count - passed).unwrap_or(u32::MAX),
+            }));
+        }
+        rows.sort_by_key(|row| match row {
+            Logged::Event(entry) => entry.seq,
+            Logged::Lines(lines) => lines.seq,
+        });
+        let mut left = limit;
+        rows.retain_mut(|row| {
+            if left == 0 {
+                return false;
+            }
+            let count = match row {
+                Logged::Event(_) => 1,
+                Logged::Lines(lines) => {
+                    lines.count = lines.count.min(left);
+                    lines.count
+                }
+            };
+            left -= count;
+            true
+        });
+        Ok(rows)
+    }
+
+    fn events(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        // What a version before schema 4 has recorded of steps is among the events.
+        events(&self.lock(), run, after, limit, "json_extract(event, '$.what') IS NOT 'log'")
+    }
+
+    fn printed(&self, log: StepLog) -> Result<Printed, JournalError> {
+        let connection = self.lock();
+        let values = params![log.run.0, position(log.step)];
+        let old = connection
+            .prepare_cached(&format!("SELECT count(*) FROM entry WHERE {OLD_LINE}"))
+            .and_then(|mut query| query.query_row(values, |row| row.get::<_, i64>(0)))
             .map_err(reading)?;
+        let fault = connection
+            .prepare_cached("SELECT fault FROM step WHERE run = ?1 AND position = ?2")
+            .and_then(|mut query| query.query_row(values, |row| row.get::<_, Option<i64>>(0)).optional())
+            .map_err(reading)?;
+        let lines = last_line(&connection, log)?.unwrap_or(old);
+        Ok(Printed { lines: unsigned(lines), old: unsigned(old), fault: fault.flatten().map(unsigned) })
+    }
+
+    fn old_lines(&self, log: StepLog, from: u64, count: u32) -> Result<Vec<LogLine>, JournalError> {
+        let connection = self.lock();
+        let sql = format!(
+            "SELECT at, json_extract(event, '$.text') FROM entry WHERE {OLD_LINE} ORDER BY seq LIMIT ?3 OFFSET ?4"
+        );
+        let mut statement = connection.prepare_cached(&sql).map_err(reading)?;
+        let skipped = signed(from.max(1) - 1);
         let rows = statement
-            .query_map(params![run.0, after, limit], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            .query_map(params![log.run.0, position(log.step), count, skipped], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
             })
             .map_err(reading)?;
-        rows.map(|row| {
-            let (seq, at, event) = row.map_err(reading)?;
-            Ok(Entry { seq, at: parse_time(&at)?, event })
-        })
-        .collect()
+        let lines = rows.zip(from.max(1)..).map(|(row, number)| {
+            let (at, text) = row.map_err(reading)?;
+            Ok(LogLine { number, at: parse_time(&at)?, kind: LineKind::Whole, text })
+        });
+        lines.collect()
     }
 
     fn log_sizes(&self) -> Result<BTreeMap<RunId, u64>, JournalError> {
@@ -491,6 +598,90 @@ impl Journal for SqliteJournal {
         })
         .transpose()
     }
+}
+
+/// The rows of what a version before schema 4 has recorded of the step at `?2` of the run `?1`.
+const OLD_LINE: &str =
+    "run = ?1 AND json_extract(event, '$.what') = 'log' AND json_extract(event, '$.step') =
+                        (SELECT name FROM step WHERE run = ?1 AND position = ?2)";
+
+/// The events of a run after a number for which a condition holds.
+fn events(
+    connection: &Connection,
+    run: RunId,
+    after: i64,
+    limit: u32,
+    condition: &'static str,
+) -> Result<Vec<Entry>, JournalError> {
+    let sql = format!(
+        "SELECT seq, at, event FROM entry WHERE run = ?1 AND seq > ?2 AND {condition} ORDER BY seq LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql).map_err(reading)?;
+    let rows = statement
+        .query_map(params![run.0, after, limit], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        })
+        .map_err(reading)?;
+    rows.map(|row| {
+        let (seq, at, event) = row.map_err(reading)?;
+        Ok(Entry { seq, at: parse_time(&at)?, event })
+    })
+    .collect()
+}
+
+/// How many lines the log of a step has, if it has any.
+fn last_line(connection: &Connection, log: StepLog) -> Result<Option<i64>, JournalError> {
+    connection
+        .prepare_cached(
+            "SELECT first + count - 1 FROM lines WHERE run = ?1 AND position = ?2 ORDER BY first DESC LIMIT 1",
+        )
+        .and_then(|mut query| query.query_row(params![log.run.0, position(log.step)], |row| row.get(0)).optional())
+        .map_err(reading)
+}
+
+/// Records the lines after `known` up to `now` at `seq` of the run, and returns what is next there.
+fn add_lines(
+    t: &Transaction<'_>,
+    run: RunId,
+    index: usize,
+    (known, now): (u64, u64),
+    seq: i64,
+) -> Result<i64, JournalError> {
+    let count = signed(now.saturating_sub(known));
+    let before = last_line(t, StepLog { run, step: index })?;
+    if before.is_some_and(|before| before != signed(known)) {
+        let reason = format!("step {index} of run {run} has {before:?} lines, and {known} were expected");
+        return Err(JournalError::Corrupt { what: "lines".to_owned(), reason });
+    }
+    if count == 0 {
+        return Ok(seq);
+    }
+    // Where nothing came between, these continue those before them.
+    let longer = t
+        .prepare_cached(
+            "UPDATE lines SET count = count + ?3
+             WHERE run = ?1 AND seq = (SELECT max(seq) FROM lines WHERE run = ?1) AND position = ?2
+                 AND seq + count = ?4 AND first + count = ?5",
+        )
+        .and_then(|mut update| update.execute(params![run.0, position(index), count, seq, signed(known) + 1]))
+        .map_err(writing)?;
+    if longer == 0 {
+        t.prepare_cached("INSERT INTO lines (run, seq, position, first, count) VALUES (?1, ?2, ?3, ?4, ?5)")
+            .and_then(|mut insert| {
+                insert.execute(params![run.0, seq, position(index), signed(known) + 1, count])
+            })
+            .map_err(writing)?;
+    }
+    Ok(seq + count)
+}
+
+/// A number as SQLite has it.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
 }
 
 /// Where references were last seen, by their full names.
@@ -596,8 +787,9 @@ fn set_step(
 }
 
 fn last_seq(t: &Transaction<'_>, run: RunId) -> Result<i64, JournalError> {
-    t.query_row("SELECT coalesce(max(seq), 0) FROM entry WHERE run = ?1", [run.0], |row| row.get(0))
-        .map_err(reading)
+    let sql = "SELECT max(coalesce((SELECT max(seq) FROM entry WHERE run = ?1), 0),
+                   coalesce((SELECT seq + count - 1 FROM lines WHERE run = ?1 ORDER BY seq DESC LIMIT 1), 0))";
+    t.prepare_cached(sql).and_then(|mut query| query.query_row([run.0], |row| row.get(0))).map_err(reading)
 }
 
 /// A row of `run`, before its texts are parsed.
@@ -1013,7 +1205,7 @@ mod tests {
         let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
         let records = [Record::Event("{}".into()), Record::Step { index: 7, state: StepState::Inspecting }];
         assert!(journal.record(at(1), run, &records).is_err());
-        assert_eq!(journal.entries(run, 0, 10).expect("entries"), []);
+        assert_eq!(journal.rows(run, 0, 10).expect("rows"), []);
     }
 
     #[test]
@@ -1024,9 +1216,74 @@ mod tests {
             let records: Vec<_> = (0..batch).map(|n| Record::Event(format!("{batch}.{n}"))).collect();
             journal.record(at(batch), run, &records).expect("written");
         }
-        let entries = journal.entries(run, 1, 3).expect("entries");
+        let entries = journal.events(run, 1, 3).expect("entries");
         let seen: Vec<_> = entries.iter().map(|e| (e.seq, e.event.as_str())).collect();
         assert_eq!(seen, [(2, "2.1"), (3, "3.0"), (4, "3.1")]);
+    }
+
+    #[test]
+    fn lines_have_their_places_in_the_stream_and_continue_each_other() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        journal.record(at(1), run, &[Record::Begun(config())]).expect("begun");
+        let lines = |known, now| Record::Lines { index: 0, known, now, fault: (now > 4).then_some(now) };
+        let event = || Record::Event(r#"{"what":"x"}"#.into());
+        journal.record(at(1), run, &[event(), lines(0, 2), lines(2, 3), event()]).expect("written");
+        for known in 3..8 {
+            journal.record(at(2), run, &[lines(known, known + 1)]).expect("written");
+        }
+        journal.record(at(2), run, &[event()]).expect("written");
+        let log = StepLog { run, step: 0 };
+        assert_eq!(journal.printed(log).expect("read"), Printed { lines: 8, old: 0, fault: Some(5) });
+        let seen = |after, limit| -> Vec<(i64, u64, u32)> {
+            let rows = journal.rows(run, after, limit).expect("read").into_iter();
+            rows.map(|row| match row {
+                Logged::Event(entry) => (entry.seq, 0, 0),
+                Logged::Lines(lines) => (lines.seq, lines.first, lines.count),
+            })
+            .collect()
+        };
+        assert_eq!(seen(0, 100), [(1, 0, 0), (2, 1, 3), (5, 0, 0), (6, 4, 5), (11, 0, 0)]);
+        // From anywhere, and in pieces of any length, it is the same stream.
+        for limit in 1..12 {
+            let (mut after, mut numbers) = (0, Vec::new());
+            loop {
+                let rows = seen(after, limit);
+                let Some((seq, _, count)) = rows.last() else { break };
+                after = seq + i64::from(*count).max(1) - 1;
+                numbers.extend(rows.iter().flat_map(|(_, first, count)| *first..first + u64::from(*count)));
+            }
+            assert_eq!((after, numbers), (11, (1..=8).collect::<Vec<_>>()), "{limit}");
+        }
+        assert_eq!(journal.events(run, 1, 10).expect("read").len(), 2);
+        assert!(journal.record(at(3), run, &[lines(7, 9)]).is_err(), "these would be there twice");
+        assert!(journal.record(at(3), run, &[lines(9, 10)]).is_err(), "one would be missing");
+    }
+
+    /// Lines that were events are read as those that are in files, and others follow them.
+    #[test]
+    fn lines_of_schema_3_are_still_there() {
+        let journal = memory();
+        let run = journal.enqueue(at(0), &new_run("web", 'a', Trigger::Hand)).expect("queued");
+        journal.record(at(1), run, &[Record::Begun(config())]).expect("begun");
+        let name = journal.run(run).expect("read").expect("a run").steps.remove(0).name;
+        let old = |step: &str, text: &str| {
+            Record::Event(
+                serde_json::json!({"what": "log", "run": run, "step": step, "text": text}).to_string(),
+            )
+        };
+        let records = [old(&name, "one"), old("another", "x"), old(&name, "two"), old(&name, "three")];
+        journal.record(at(2), run, &records).expect("written");
+        let log = StepLog { run, step: 0 };
+        assert_eq!(journal.printed(log).expect("read"), Printed { lines: 3, old: 3, fault: None });
+        let lines = journal.old_lines(log, 2, 5).expect("read");
+        let seen: Vec<_> = lines.iter().map(|line| (line.number, line.text.as_str())).collect();
+        assert_eq!((seen, lines[0].at), (vec![(2, "two"), (3, "three")], at(2)));
+        assert_eq!(journal.events(run, 0, 10).expect("read"), []);
+        let further = Record::Lines { index: 0, known: 3, now: 4, fault: None };
+        journal.record(at(3), run, &[further]).expect("written");
+        assert_eq!(journal.printed(log).expect("read"), Printed { lines: 4, old: 3, fault: None });
+        assert_eq!(journal.rows(run, 0, 10).expect("read").len(), 5);
     }
 
     #[test]
@@ -1073,7 +1330,11 @@ mod tests {
             let supersedes = run.config.as_ref().is_some_and(|config| config.supersede);
             assert_eq!(supersedes, text.contains("supersede"), "{name}");
             assert_eq!(run.config.map(|config| config.steps.len()), Some(actions), "{name}");
-            let entries = journal.entries(RunId(1), 0, 100).expect("they can be read");
+            let rows = journal.rows(RunId(1), 0, 100).expect("they can be read");
+            let entries: Vec<&Entry> = rows
+                .iter()
+                .filter_map(|row| if let Logged::Event(entry) = row { Some(entry) } else { None })
+                .collect();
             for entry in &entries {
                 serde_json::from_str::<serde_json::Value>(&entry.event)
                     .unwrap_or_else(|error| panic!("{name}: {}: {error}", entry.event));

@@ -73,10 +73,13 @@ const BRIDGE: &str = "fwr-";
 const CAPABILITIES: [&str; 7] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"];
 /// Time between two attempts to read a log that ends while its container runs.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How much of a line is kept, in bytes: more than is shown, so that secrets are masked before it is cut.
-const KEPT: usize = 4 * LINE_MAX;
-/// The longest secret, in bytes: the most that a parameter holds.
-const SECRET_MOST: usize = 8 * 1024;
+/// How many pieces of a log are read before others get their turn.
+const TURNS: u32 = 64;
+/// How long a line is before it becomes several, in bytes as they were printed.
+const PIECE: usize = LINE_MAX;
+/// How much is known of the pieces beside one, in bytes: a parameter holds 8 KiB, which can be three times as long in the
+/// forms that are masked.
+const BESIDE: usize = 24 * 1024;
 /// How many pieces of an archive wait to be sent.
 const PIECES: usize = 16;
 
@@ -382,15 +385,22 @@ impl StepContainers for EngineSteps {
             let mut log = std::pin::pin!(self.docker().logs(&name, Some(options)));
             let mut lines = Splitter::default();
             let mut number = 0;
-            let mut take = |text: &str, left_out: usize| {
+            let mut take = |piece: Piece<'_>| {
                 number += 1;
                 if number > known {
                     known = number;
-                    printed(PrintedLine { number, text, left_out });
+                    let [before, text, after] = [piece.before, piece.bytes, piece.after].map(visible);
+                    let (text, before, after) = (&text, &before, &after);
+                    printed(PrintedLine { number, text, before, after, continues: piece.continues });
                 }
             };
-            while let Some(piece) = log.next().await {
+            for turn in 1_u32.. {
+                let Some(piece) = log.next().await else { break };
                 lines.push(&piece.map_err(|error| failed(error, None))?, &mut take);
+                if turn % TURNS == 0 {
+                    // A command that prints faster than this reads keeps nothing else of its run from its turn.
+                    tokio::task::yield_now().await;
+                }
             }
             if ended {
                 lines.finish(&mut take);
@@ -515,12 +525,22 @@ struct Splitter {
 /// A line that has not ended.
 #[derive(Debug, Default)]
 struct Begun {
+    /// The end of the piece before, and then what has come since.
     bytes: Vec<u8>,
-    left_out: usize,
+    /// How much of it belongs to the piece before.
+    before: usize,
 }
 
-/// Takes a line, and how many bytes of it are left out.
-type Take<'a> = &'a mut (dyn FnMut(&str, usize) + Send);
+/// A line, or a piece of one, with what is beside it.
+struct Piece<'a> {
+    before: &'a [u8],
+    bytes: &'a [u8],
+    after: &'a [u8],
+    continues: bool,
+}
+
+/// Takes a line or a piece of one.
+type Take<'a> = &'a mut (dyn FnMut(Piece<'_>) + Send);
 
 impl Splitter {
     fn push(&mut self, piece: &LogOutput, take: Take<'_>) {
@@ -532,17 +552,17 @@ impl Splitter {
         };
         let mut parts = bytes.split(|byte| *byte == b'\n');
         // There is always a first part, and each further one begins after a newline.
-        begun.push(parts.next().unwrap_or_default());
+        begun.push(parts.next().unwrap_or_default(), take);
         for part in parts {
             begun.end(take);
-            begun.push(part);
+            begun.push(part, take);
         }
     }
 
     /// What was not ended by a newline is a line as well.
     fn finish(&mut self, take: Take<'_>) {
         for begun in [&mut self.output, &mut self.errors] {
-            if !begun.bytes.is_empty() {
+            if begun.bytes.len() > begun.before {
                 begun.end(take);
             }
         }
@@ -550,27 +570,58 @@ impl Splitter {
 }
 
 impl Begun {
-    fn push(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(KEPT.saturating_sub(self.bytes.len()));
-        self.bytes.extend_from_slice(&bytes[..kept]);
-        self.left_out += bytes.len() - kept;
+    fn push(&mut self, bytes: &[u8], take: Take<'_>) {
+        // However much comes at once, no more than a few pieces are held.
+        for bytes in bytes.chunks(PIECE) {
+            self.bytes.extend_from_slice(bytes);
+            while self.bytes.len() - self.before >= PIECE + BESIDE {
+                self.pass_on(take);
+            }
+        }
     }
 
     fn end(&mut self, take: Take<'_>) {
-        let Self { mut bytes, mut left_out } = std::mem::take(self);
-        if left_out > 0 {
-            // What was left out may be the end of a secret.
-            bytes.truncate(KEPT - SECRET_MOST);
-            left_out += SECRET_MOST;
+        while self.bytes.len() - self.before > PIECE {
+            self.pass_on(take);
         }
-        let text = String::from_utf8_lossy(&bytes);
-        take(shown(text.trim_end_matches('\r')), left_out);
+        let (before, bytes) = self.bytes.split_at(self.before);
+        take(Piece { before, bytes, after: &[], continues: false });
+        self.bytes.clear();
+        self.before = 0;
+    }
+
+    /// Passes the next piece on. Where it ends follows from the line alone.
+    fn pass_on(&mut self, take: Take<'_>) {
+        let (before, rest) = self.bytes.split_at(self.before);
+        let mut end = PIECE;
+        while end > PIECE - 3 && rest.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+            end -= 1;
+        }
+        // The last state of a progress bar stays whole.
+        if let Some(returned) = rest[..end].iter().rposition(|byte| *byte == b'\r')
+            && returned >= PIECE / 2
+        {
+            end = returned + 1;
+        }
+        let (bytes, after) = rest.split_at(end);
+        let after = &after[..after.len().min(BESIDE)];
+        take(Piece { before, bytes, after, continues: true });
+        let begin = (self.before + end).saturating_sub(BESIDE);
+        self.before = self.before + end - begin;
+        self.bytes.drain(..begin);
     }
 }
 
-/// What a terminal would still show of a line: progress bars write over themselves with carriage returns.
-fn shown(line: &str) -> &str {
-    line.rsplit('\r').find(|part| !part.is_empty()).unwrap_or_default()
+/// Text whose bytes that are no UTF-8 can be seen.
+fn visible(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
 }
 
 /// Packs files into an archive that is sent while it is made.
@@ -650,8 +701,11 @@ mod tests {
     /// The lines of pieces, the first of two channels for `true`.
     fn lines(pieces: &[(bool, Vec<u8>)]) -> Vec<String> {
         let (mut splitter, mut found) = (Splitter::default(), Vec::new());
-        let mut take = |line: &str, left_out: usize| {
-            found.push(if left_out > 0 { format!("{}+{left_out}", line.len()) } else { line.to_owned() });
+        let mut take = |piece: Piece<'_>| {
+            assert!(
+                piece.bytes.len() <= PIECE && piece.before.len() <= BESIDE && piece.after.len() <= BESIDE
+            );
+            found.push(visible(piece.bytes) + if piece.continues { "…" } else { "" });
         };
         for (output, bytes) in pieces {
             let message = Bytes::from(bytes.clone());
@@ -666,21 +720,49 @@ mod tests {
     }
 
     #[test]
-    fn progress_bars_and_lines_without_an_end_are_lines() {
-        let all = lines(&[(true, b"one\r\n 10%\r 50%\r100%\r\n\nlast".to_vec()), (false, b"error".to_vec())]);
-        assert_eq!(all, ["one", "100%", "", "last", "error"]);
-        let long = vec![b'x'; KEPT + 7];
-        let end = (true, b"y\nz\n".to_vec());
-        let sure = KEPT - SECRET_MOST;
-        assert_eq!(lines(&[(true, long), end]), [format!("{sure}+{}", SECRET_MOST + 8), "z".to_owned()]);
+    fn only_a_newline_ends_a_line() {
+        let all = lines(&[(true, b"one\r\n 10%\r100%\r\n\n\0\xfflast".to_vec()), (false, b"error".to_vec())]);
+        assert_eq!(all, ["one\r", " 10%\r100%\r", "", "\0\\xfflast", "error"]);
+    }
+
+    #[test]
+    fn a_long_line_becomes_pieces_that_have_all_of_it() {
+        let exact = "x".repeat(PIECE);
+        assert_eq!(lines(&[(true, exact.clone().into_bytes())]), std::slice::from_ref(&exact));
+        let all = lines(&[(true, format!("{exact}é{exact}\nnext").into_bytes())]);
+        assert_eq!(all, [format!("{exact}…"), format!("é{}…", &exact[2..]), "xx".into(), "next".into()]);
+        // No character is cut, and the last state of progress is not either.
+        let odd = format!("x{}", "é".repeat(PIECE));
+        let pieces = lines(&[(true, odd.clone().into_bytes())]);
+        assert_eq!(pieces.concat().replace('…', ""), odd);
+        let bar = "[#####     ] 50%\r".repeat(2000);
+        let pieces = lines(&[(true, bar.clone().into_bytes())]);
+        assert!(pieces.len() > 1 && pieces[0].ends_with("50%\r…"), "{:?}", pieces.len());
+        assert_eq!(pieces.concat().replace('…', ""), bar);
+    }
+
+    /// 50 MB without a newline: none of it is lost, and little is held.
+    #[test]
+    fn a_line_without_end_is_never_held_whole() {
+        let mut begun = Begun::default();
+        let mut bytes = 0;
+        let mut take = |piece: Piece<'_>| bytes += piece.bytes.len();
+        for _ in 0..50 {
+            begun.push(&vec![b'x'; 1_000_000], &mut take);
+            assert!(begun.bytes.capacity() < 8 * (PIECE + BESIDE));
+        }
+        begun.end(&mut take);
+        assert_eq!(bytes, 50_000_000);
     }
 
     proptest! {
         #[test]
         fn a_channel_s_lines_are_the_same_however_it_is_cut(
             text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..400),
+            long in prop_oneof![3 => Just(0), 1 => PIECE - 50..3 * PIECE],
             cuts in proptest::collection::vec(1_usize..40, 1..40),
         ) {
+            let text = [text, vec![b'x'; long], b"\xc3\xa9\r".to_vec()].concat();
             let whole = lines(&[(true, text.clone())]);
             let mut pieces = Vec::new();
             let mut rest = &text[..];
@@ -688,7 +770,7 @@ mod tests {
                 if rest.is_empty() {
                     break;
                 }
-                let (now, later) = rest.split_at((*cut).min(rest.len()));
+                let (now, later) = rest.split_at((*cut * (1 + long / 100)).min(rest.len()));
                 pieces.push((true, now.to_vec()));
                 rest = later;
             }

@@ -23,8 +23,9 @@ use crate::adapter::git::Mirrors;
 use crate::adapter::journal::{SqliteJournal, journal_path};
 use crate::adapter::locks::FileLocks;
 use crate::adapter::step_containers::EngineSteps;
+use crate::adapter::step_logs::StepLogFolder;
 use crate::driver::pipeline::config::{freeze, later};
-use crate::driver::pipeline::masked::MaskedJournal;
+use crate::driver::pipeline::masked::{MaskedJournal, MaskedLogs};
 use crate::driver::pipeline::queue::Configure;
 use crate::driver::pipeline::run::{Connect, Parts};
 use crate::event::{Event, Events};
@@ -114,6 +115,7 @@ impl Workshop {
             infra: Arc::new(OwnCommands::new(place.with_file_name("plans"), mask.clone())),
             comments: Arc::new(comments(&repository, aws.as_ref(), &mask)?),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),
+            logs: Arc::new(MaskedLogs::new(StepLogFolder::new(place.with_file_name("logs")), mask.clone())),
             locks: Arc::new(FileLocks::new(folder.join("locks"))),
             mask,
             events,
@@ -196,6 +198,7 @@ pub fn journal_failure(error: &JournalError) -> Failure {
         JournalError::Newer { .. } => "use the version of fleetwright that wrote it, or a later one",
         JournalError::Open { .. }
         | JournalError::Access { .. }
+        | JournalError::Log(_)
         | JournalError::Ended { .. }
         | JournalError::Corrupt { .. } => {
             "see that the folder can be written and has space, or set FLEETWRIGHT_HOME to another"

@@ -5,6 +5,7 @@ pub mod causes;
 pub mod config;
 mod infra;
 mod jobs;
+pub mod logs;
 pub mod masked;
 pub mod notices;
 pub mod poll;

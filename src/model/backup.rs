@@ -33,6 +33,9 @@ pub struct Backup {
     /// The files that steps have kept, packed, by the numbers of their runs. Backups that follow share them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<i64, Part>,
+    /// What steps have printed, packed, by the numbers of their runs. Backups that follow share those of runs that had ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<i64, Part>,
 }
 
 /// An object of a backup.
@@ -49,8 +52,10 @@ pub struct Part {
 impl BackupList {
     /// The keys of everything that it names.
     pub fn keys(&self) -> std::collections::BTreeSet<&str> {
-        let parts =
-            self.backups.iter().flat_map(|one| std::iter::once(&one.journal).chain(one.files.values()));
+        let parts = self
+            .backups
+            .iter()
+            .flat_map(|one| std::iter::once(&one.journal).chain(one.files.values()).chain(one.logs.values()));
         parts.map(|part| part.key.as_str()).collect()
     }
 }
@@ -64,7 +69,8 @@ mod tests {
         for (name, text) in crate::source::samples::of("backup") {
             let list: BackupList = serde_json::from_str(&text).expect(&name);
             assert_eq!(list.backups.len(), 2, "{name}");
-            assert_eq!(list.keys().len(), 3, "{name}");
+            let logs = list.backups.iter().flat_map(|one| one.logs.values()).count();
+            assert_eq!(list.keys().len(), 3 + logs, "{name}");
             let again: BackupList =
                 serde_json::from_str(&serde_json::to_string(&list).expect("JSON")).expect(&name);
             assert_eq!(again, list, "{name}");

@@ -41,6 +41,17 @@ pub enum Record {
         /// Why, when there is something to say.
         reason: Option<String>,
     },
+    /// A step has printed lines, which are in its log.
+    Lines {
+        /// The step's position, from 0.
+        index: usize,
+        /// How many lines the log had before.
+        known: u64,
+        /// How many it has now.
+        now: u64,
+        /// The first line among them that reads like a failure.
+        fault: Option<u64>,
+    },
     /// Something to show, as JSON; the journal does not look inside.
     Event(String),
 }
@@ -52,4 +63,15 @@ pub struct KnownImage {
     pub digest: Digest,
     /// The run that pushed it.
     pub built_by: SameAs,
+}
+
+/// What a step has printed, as far as the journal knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Printed {
+    /// How many lines its log has. Those that an earlier version has recorded come first.
+    pub lines: u64,
+    /// How many of them are in the journal itself: those that a version before schema 4 has recorded.
+    pub old: u64,
+    /// The first line that reads like a failure, where one was noted.
+    pub fault: Option<u64>,
 }

@@ -61,6 +61,58 @@ pub fn plain(text: &str) -> String {
     Plain::default().push(text)
 }
 
+/// What a terminal would still show of a line: progress bars write over themselves with carriage returns.
+pub fn remains(line: &str) -> &str {
+    let line = line.trim_end_matches('\r');
+    line.rsplit('\r').next().unwrap_or_default()
+}
+
+/// A part of a text, as [`parts`] takes it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A character that a terminal shows, a tab, or the end of a line.
+    Shown(char),
+    /// A control sequence that sets colours, whole.
+    Colour(&'a str),
+    /// A control character outside of any sequence.
+    Control(char),
+    /// A character of another sequence.
+    Hidden,
+}
+
+/// Takes text apart: each part with the place that it begins at. What [`plain`] keeps is [`Part::Shown`].
+pub fn parts(text: &str) -> impl Iterator<Item = (usize, Part<'_>)> {
+    let mut plain = Plain::default();
+    let mut rest = text.char_indices();
+    std::iter::from_fn(move || {
+        let left = rest.as_str();
+        let (at, c) = rest.next()?;
+        if plain.0 == State::Text
+            && let Some(length) = colour(left)
+        {
+            while text.len() - rest.as_str().len() < at + length {
+                rest.next();
+            }
+            return Some((at, Part::Colour(&left[..length])));
+        }
+        let outside = plain.0 == State::Text;
+        let part = match plain.keeps(c) {
+            true => Part::Shown(c),
+            false if outside && plain.0 == State::Text => Part::Control(c),
+            false => Part::Hidden,
+        };
+        Some((at, part))
+    })
+}
+
+/// How long the sequence is that `text` begins with, if it sets colours.
+fn colour(text: &str) -> Option<usize> {
+    let numbers = text.strip_prefix("\u{1b}[")?;
+    let end = numbers.find(|c: char| !matches!(c, '0'..='9' | ';' | ':'))?;
+    // No colour needs as much; what is longer hides something.
+    (numbers[end..].starts_with('m') && end <= 40).then_some(2 + end + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -81,7 +133,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn progress_leaves_its_last_state() {
+        for (line, expected) in
+            [("10%\r50%\r100%", "100%"), ("one\r", "one"), ("a\r\r", "a"), ("", ""), ("\r", "")]
+        {
+            assert_eq!(remains(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn colours_are_told_from_other_sequences() {
+        let text = "\u{1b}[1;31mé\u{1b}[2K\0x\u{1b}[0m\u{1b}[m\t";
+        let found: Vec<Part<'_>> =
+            parts(text).map(|(_, part)| part).filter(|part| *part != Part::Hidden).collect();
+        let expected = [
+            Part::Colour("\u{1b}[1;31m"),
+            Part::Shown('é'),
+            Part::Control('\0'),
+            Part::Shown('x'),
+            Part::Colour("\u{1b}[0m"),
+            Part::Colour("\u{1b}[m"),
+            Part::Shown('\t'),
+        ];
+        assert_eq!(found, expected);
+    }
+
     proptest! {
+        #[test]
+        fn parts_show_what_plain_text_has(text in "[\u{1b}\u{9b}\u{9d}\u{7}\\\\\\[\\](P0;1ma\té\r\n]{0,40}") {
+            let shown: String =
+                parts(&text).filter_map(|(_, part)| if let Part::Shown(c) = part { Some(c) } else { None }).collect();
+            prop_assert_eq!(shown, plain(&text));
+        }
+
         #[test]
         fn the_same_remains_wherever_it_is_cut(
             text in "[\u{1b}\u{9b}\u{9d}\u{7}\\\\\\[\\](P0;ma\té\r\n]{0,30}", at in 0_usize..30

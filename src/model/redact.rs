@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::line::plain;
+use super::line::{Part, parts, plain};
 use super::secret::Secret;
 
 /// What stands where a secret stood.
@@ -65,6 +65,13 @@ impl Mask {
     /// `text` without what must not be shown.
     pub fn mask(&self, text: &str) -> String {
         self.current().mask(text)
+    }
+
+    /// `text` without what must not be shown, with its colours. Other control sequences are removed, and control
+    /// characters outside of them become `\xNN`. `text` may be cut out of a longer one: `before` and `after` are what
+    /// stands beside it there, and a secret that begins in `before` has been masked with it.
+    pub fn coloured(&self, before: &str, text: &str, after: &str) -> String {
+        self.current().coloured(before, text, after)
     }
 
     /// `value` with every string and key masked; a number, `true` or `false` that reads the
@@ -242,6 +249,53 @@ impl Redactor {
         masked
     }
 
+    fn coloured(&self, before: &str, text: &str, after: &str) -> String {
+        let is_plain = |text: &str| {
+            text.bytes().all(|byte| (b' '..0x7f).contains(&byte) || matches!(byte, b'\t' | b'\r'))
+        };
+        if is_plain(text) && before.is_empty() && after.is_empty() {
+            return self.mask(text);
+        }
+        // A sequence may stand inside a secret, so secrets are looked for where there are none.
+        let whole = [before, text, after].concat();
+        let inside = before.len()..before.len() + text.len();
+        let found = self.found(&plain(&whole));
+        let mut found = found.iter().peekable();
+        let mut at = 0;
+        let (mut coloured, mut bare) = (String::with_capacity(text.len()), String::with_capacity(text.len()));
+        for (place, part) in parts(&whole) {
+            while found.next_if(|(_, end)| *end <= at).is_some() {}
+            let secret = found.peek().filter(|(start, _)| *start <= at);
+            let within = secret.is_some_and(|(start, _)| *start < at);
+            let is_wanted = inside.contains(&place);
+            match part {
+                Part::Shown(c) => {
+                    if is_wanted {
+                        match secret {
+                            Some((start, _)) if *start == at => {
+                                coloured.push_str(MASK);
+                                bare.push_str(MASK);
+                            }
+                            Some(_) => {}
+                            None => {
+                                coloured.push(c);
+                                bare.push(c);
+                            }
+                        }
+                    }
+                    at += c.len_utf8();
+                }
+                Part::Colour(sequence) if is_wanted => coloured.push_str(sequence),
+                Part::Control(c) if is_wanted && !within => {
+                    coloured.push_str(&format!("\\x{:02x}", u32::from(c)))
+                }
+                Part::Colour(_) | Part::Control(_) | Part::Hidden => {}
+            }
+        }
+        // The numbers of colours might spell a secret, too.
+        if self.found(&coloured).is_empty() { coloured } else { bare }
+    }
+
     /// Where secrets are in `text`: in order, and apart from each other.
     fn found(&self, text: &str) -> Vec<(usize, usize)> {
         let Some(finder) = &self.finder else {
@@ -386,6 +440,24 @@ mod tests {
     }
 
     #[test]
+    fn colours_stay_and_secrets_between_them_do_not() {
+        let mask = mask_of(&["hunter22"]);
+        let shown = |text: &str| mask.coloured("", text, "");
+        assert_eq!(shown("\u{1b}[31mred\u{1b}[0m\u{1b}[2K\u{1b}]0;title\u{7}!"), "\u{1b}[31mred\u{1b}[0m!");
+        assert_eq!(shown("a hun\u{1b}[1mter\u{1b}[m22 b"), "a [redacted]\u{1b}[1m\u{1b}[m b");
+        assert_eq!(shown("\0hun\0ter22\u{8}\u{7f}"), "\\x00[redacted]\\x08\\x7f");
+        assert_eq!(shown("1%\r\thunter22\r"), "1%\r\t[redacted]\r");
+        // Cut anywhere, it is masked once.
+        let text = "say hunter22, hunter22";
+        for (at, _) in text.char_indices() {
+            let (first, second) = text.split_at(at);
+            let both = mask.coloured("", first, second) + &mask.coloured(first, second, "");
+            assert_eq!(both, "say [redacted], [redacted]", "{at}");
+        }
+        assert_eq!(mask_of(&["1;31"]).coloured("", "\u{1b}[1;31mé", ""), "é");
+    }
+
+    #[test]
     fn the_lines_of_a_secret_are_masked_one_by_one() {
         let redactor = knowing("-----BEGIN KEY-----\nabcdefghijk\n-----END KEY-----\n");
         assert_eq!(redactor.mask("> abcdefghijk <"), "> [redacted] <");
@@ -460,6 +532,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_coloured_shows_what_plain_text_shows(
+            secrets in prop::collection::vec("[ab1;]{4,6}", 1..4),
+            text in "[ab1;é\u{1b}\\[m\0\r]{0,40}",
+        ) {
+            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+            let mask = mask_of(&secrets);
+            let coloured = mask.coloured("", &text, "");
+            prop_assert!(mask.current().found(&coloured.replace(MASK, "\n")).is_empty(), "{:?}", coloured);
+            let shown = plain(&coloured).replace("\\x00", "").replace("\\x1b", "");
+            prop_assert_eq!(shown, mask.mask(&plain(&text)));
+        }
+
         #[test]
         fn base64_of_anything_around_a_secret_does_not_show_it(
             before in prop::collection::vec(any::<u8>(), 0..9),

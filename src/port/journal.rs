@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use crate::model::git_ref::GitRef;
-pub use crate::model::journal::{KnownImage, Record};
+pub use crate::model::journal::{KnownImage, Printed, Record};
 use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::run::{Answer, Run, RunId, RunState, Trigger};
+use crate::model::step_log::{LogLine, StepLog};
+use crate::port::step_logs::StepLogError;
 
 /// Why the journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,9 @@ pub enum JournalError {
         /// What happened.
         reason: String,
     },
+    /// The log of a step can't be written or read.
+    #[error(transparent)]
+    Log(#[from] StepLogError),
     /// The run, or the step, has ended; nothing is added to what has ended.
     #[error("{what} has ended already")]
     Ended {
@@ -93,6 +98,30 @@ pub struct Entry {
     pub at: DateTime<Utc>,
     /// What, as JSON.
     pub event: String,
+}
+
+/// Lines of a step with their place in their run's stream. The lines themselves are in the log of the step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinesEntry {
+    /// The number of the first line in the run.
+    pub seq: i64,
+    /// The step's position, from 0.
+    pub index: usize,
+    /// The step's name.
+    pub step: String,
+    /// The number of the first line in the log of the step.
+    pub first: u64,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// A part of a run's stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Logged {
+    /// An event.
+    Event(Entry),
+    /// Lines, each of which is an event of its own.
+    Lines(LinesEntry),
 }
 
 /// What came of [`Journal::observe`].
@@ -191,8 +220,17 @@ pub trait Journal: Send + Sync {
     /// Runs.
     fn runs(&self, which: &Which) -> Result<Vec<Run>, JournalError>;
 
-    /// The events of a run after `seq`, at most `limit`.
-    fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError>;
+    /// The events and lines of a run after the number `after`, at most `limit` of both together.
+    fn rows(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Logged>, JournalError>;
+
+    /// The events of a run after the number `after`, at most `limit`, without what its steps have printed.
+    fn events(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError>;
+
+    /// How much a step has printed.
+    fn printed(&self, log: StepLog) -> Result<Printed, JournalError>;
+
+    /// Lines that a version before schema 4 has recorded, from the one of that number, at most `count`.
+    fn old_lines(&self, log: StepLog, from: u64, count: u32) -> Result<Vec<LogLine>, JournalError>;
 
     /// How many bytes the logs of runs have; those without any are left out.
     fn log_sizes(&self) -> Result<BTreeMap<RunId, u64>, JournalError>;

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::name::{PipelineName, RepositoryName};
 use crate::model::run::{Run, RunId, RunState};
+use crate::model::step_log::LogLine;
 
 /// The version of every answer.
 pub const VERSION: u32 = 1;
@@ -102,6 +104,40 @@ pub struct RunAnswer {
     pub version: u32,
     /// The run.
     pub run: Run,
+}
+
+/// A line of what a step has printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineAnswer {
+    /// Its number in the step's log, from 1.
+    pub number: u64,
+    /// When it came.
+    pub at: DateTime<Utc>,
+    /// Its text, without colours.
+    pub text: String,
+}
+
+impl From<&LogLine> for LineAnswer {
+    fn from(line: &LogLine) -> Self {
+        Self { number: line.number, at: line.at, text: line.words() }
+    }
+}
+
+/// Lines of a step, or those among them that were searched for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinesAnswer {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: String,
+    /// How many lines the step's log has by now.
+    pub total: u64,
+    /// The lines, in order.
+    pub lines: Vec<LineAnswer>,
+    /// What `from` is for those that follow; `None` when there are none.
+    pub next: Option<u64>,
 }
 
 /// A run was put into the queue, or back into it.

@@ -32,15 +32,19 @@ pub struct WorkspaceFiles {
     pub open: Open,
 }
 
-/// A line of what a command prints.
+/// A line of what a command prints, or a piece of a very long one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrintedLine<'a> {
-    /// Its number, from 1.
+    /// Its number, from 1. It follows from what the command has printed alone.
     pub number: u64,
-    /// Its text, as it was printed: neither masked nor without control sequences.
+    /// Its text, as it was printed: neither masked nor without control sequences. Bytes that are not UTF-8 are `\\xNN`.
     pub text: &'a str,
-    /// How many bytes of it are left out at its end, because it is very long.
-    pub left_out: usize,
+    /// The end of the piece before it, so that a secret can be found that is in both.
+    pub before: &'a str,
+    /// The beginning of the piece after it.
+    pub after: &'a str,
+    /// Whether the next one continues it.
+    pub continues: bool,
 }
 
 /// Which files of a workspace are wanted.

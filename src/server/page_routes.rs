@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use axum::Extension;
-use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -12,21 +11,20 @@ use tera::Context;
 
 use super::callers::{NoSession, Who};
 use super::form::{Fields, local_path};
+use super::log_api::reading;
+use super::pages::log_pages::{self, ChosenLines, StepLogView};
 use super::pages::views::{ClusterView, PipelineView, RunView, columns, questions, steps};
 use super::pages::{self, Frame};
 use super::pipeline::{Pipelines, Seen};
 use super::pipeline_api::{Listed, Refused, newest};
 use super::strict::{StrictPath, StrictQuery};
 use crate::driver::pipeline::request::{self, Reply, RequestError, Wanted};
-use crate::event::pipeline::PipelineEvent;
 use crate::model::access::Level;
 use crate::model::run::{Run, RunId, RunState};
-use crate::port::journal::{Entry, Which};
+use crate::port::journal::Which;
 
 /// How many runs the first page shows.
 const RUNS: u32 = 20;
-/// How many entries of a log are read at a time.
-const BATCH: u32 = 500;
 
 /// What a page has around it, for `who`.
 pub(super) fn frame(server: &Pipelines, who: Option<&Who>) -> Frame {
@@ -177,18 +175,25 @@ pub async fn run(
     State(server): State<Pipelines>,
     Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
+    StrictQuery(chosen): StrictQuery<ChosenLines>,
 ) -> Result<Response, Refused> {
     let Some(run) = server.parts.journal.run(RunId(id))? else {
         return Ok(page_of(&RequestError::NoRun(RunId(id)).into(), &server, &who));
     };
-    Ok(Html(run_page_of(&frame(&server, Some(&who)), &run, Utc::now())).into_response())
+    let (run, logs) = reading(&server.parts, move |parts| {
+        let logs = log_pages::read(parts, &run, &chosen)?;
+        Ok((run, logs))
+    })
+    .await?;
+    Ok(Html(run_page_of(&frame(&server, Some(&who)), &run, &logs, Utc::now())).into_response())
 }
 
-pub(super) fn run_page_of(frame: &Frame, run: &Run, now: DateTime<Utc>) -> String {
+pub(super) fn run_page_of(frame: &Frame, run: &Run, logs: &[StepLogView], now: DateTime<Utc>) -> String {
     let mut more = Context::new();
     let steps = steps(run, now);
     more.insert("columns", &columns(run, &steps));
     more.insert("steps", &steps);
+    more.insert("logs", &logs);
     more.insert("questions", &questions(run));
     more.insert("run", &RunView::new(run, now));
     pages::render("run.html", frame, &format!("{} #{}", run.pipeline, run.id), "runs", more)
@@ -217,41 +222,6 @@ pub(super) fn machines_page(frame: &Frame, seen: &Seen, now: DateTime<Utc>) -> S
     let mut more = Context::new();
     more.insert("cluster", &ClusterView::new(seen, now));
     pages::render("machines.html", frame, "Machines", "machines", more)
-}
-
-/// `GET /runs/{id}/steps/{step}/log`: what a step has printed so far, as text; `step` is its number, from 1.
-pub async fn raw_log(
-    State(server): State<Pipelines>,
-    Extension(who): Extension<Who>,
-    StrictPath((id, number)): StrictPath<(i64, usize)>,
-) -> Result<Response, Refused> {
-    let journal = std::sync::Arc::clone(&server.parts.journal);
-    let run = journal.run(RunId(id))?;
-    let step = run.as_ref().and_then(|run| run.steps.get(number.checked_sub(1)?));
-    let Some(step) = step.map(|step| step.name.clone()) else {
-        let message = format!("there is no step {number} of a run {id}");
-        return Ok(pages::refused(&frame(&server, Some(&who)), StatusCode::NOT_FOUND, &message, None));
-    };
-    let printed = move |entry: &Entry| match serde_json::from_str(&entry.event) {
-        Ok(PipelineEvent::Log { step: of, text, .. }) if of == step => Some(text + "\n"),
-        _ => None,
-    };
-    let batches = futures_util::stream::unfold(Some(0), move |after| {
-        let read = after.map(|after| journal.entries(RunId(id), after, BATCH).map_err(std::io::Error::other));
-        let next = match read {
-            None => None,
-            Some(Err(error)) => Some((Err(error), None)),
-            Some(Ok(entries)) => entries.last().map(|last| last.seq).map(|last| {
-                let text: String = entries.iter().filter_map(&printed).collect();
-                (Ok(Bytes::from(text)), Some(last))
-            }),
-        };
-        std::future::ready(next)
-    });
-    let name = format!("attachment; filename=\"run-{id}-step-{number}.log\"");
-    let headers =
-        [(header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, Body::from_stream(batches)).into_response())
 }
 
 fn see(path: &str) -> Response {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tera::{Context, Tera};
 
+pub(super) mod log_pages;
 pub(super) mod views;
 
 const STYLE: &str = include_str!("pages/style.css");
@@ -27,6 +28,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("refused.html", include_str!("pages/refused.html")),
     ("run.html", include_str!("pages/run.html")),
     ("run_rows.html", include_str!("pages/run_rows.html")),
+    ("run_log.html", include_str!("pages/run_log.html")),
     ("runs.html", include_str!("pages/runs.html")),
     ("service_list.html", include_str!("pages/service_list.html")),
     ("services.html", include_str!("pages/services.html")),
@@ -248,7 +250,7 @@ mod tests {
         let pipelines = vec![views::PipelineView::new(&offered(), Some(run), vec![8, 9], seen, now)];
         vec![
             home_page(frame, pipelines, std::slice::from_ref(run), seen, now),
-            run_page_of(frame, run, now),
+            run_page_of(frame, run, &log_pages::tests::of(run, text), now),
             list_page(frame, &["web".to_owned()], std::slice::from_ref(run), &Default::default(), None, now),
             services_page(frame, seen, now),
             machines_page(frame, seen, now),

@@ -18,7 +18,7 @@ use super::callers::{Callers, Shown, is_cross_site, needed, same};
 use super::form::{Fields, local_path};
 use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pipeline_api as api;
-use super::{openapi, page_routes, pages, pipeline_metrics, step_api};
+use super::{log_api, openapi, page_routes, pages, pipeline_metrics, step_api};
 use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::Parts;
 use crate::model::redact::{Mask, WITHHELD};
@@ -100,6 +100,9 @@ pub(super) fn api_routes() -> Vec<ApiRoute> {
         route("/v1/runs/{id}/file", "get", get(step_api::file)),
         route("/v1/runs/{id}/log", "get", get(api::log)),
         route("/v1/metrics", "get", get(pipeline_metrics::metrics)),
+        route("/v1/runs/{id}/log/lines", "get", get(log_api::lines)),
+        route("/v1/runs/{id}/log/search", "get", get(log_api::search)),
+        route("/v1/runs/{id}/log/raw", "get", get(log_api::raw)),
         route("/v1/snapshot", "get", get(api::snapshot)),
         // Whoever sends one shows that it knows the repository's secret.
         ApiRoute {
@@ -122,7 +125,7 @@ pub fn router(server: Pipelines) -> Router {
         .route("/runs/{id}/answer", post(page_routes::answer))
         .route("/runs/{id}/cancel", post(page_routes::cancel))
         .route("/runs/{id}/retry", post(page_routes::retry))
-        .route("/runs/{id}/steps/{step}/log", get(page_routes::raw_log))
+        .route("/runs/{id}/steps/{step}/log", get(log_api::raw_of_page))
         .route("/services", get(page_routes::services));
     let (guarded, open): (Vec<_>, Vec<_>) = api_routes().into_iter().partition(|route| route.guarded);
     let add = |router: Router<Pipelines>, ApiRoute { path, method, handler, .. }: ApiRoute| {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::callers::Who;
 use super::pipeline::{Pipelines, refusal, refused};
 use super::strict::{StrictOrDefault, StrictPath, StrictQuery};
+use crate::driver::pipeline::logs::{self, Selected};
 use crate::driver::pipeline::request::{self, RequestError, Wanted};
 use crate::model::name::PipelineName;
 use crate::model::run::{Run, RunId, RunState, RunStep};
@@ -246,6 +247,8 @@ pub struct LogQuery {
     step: Option<String>,
     /// Whether to wait for what comes until the run ends; so it is unless given.
     follow: Option<bool>,
+    /// Whether lines that steps print are among the events; so they are unless given.
+    lines: Option<bool>,
 }
 
 /// `GET /v1/runs/{id}/log`: the run's entries, from the beginning or after the last one that the reader has, and those
@@ -270,9 +273,18 @@ pub async fn log(
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     let after = last.or(query.after).unwrap_or(0);
     let keep_alive = KeepAlive::new().interval(ALIVE);
-    Ok(Sse::new(entries(server, run.id, step, after, query.follow != Some(false)))
-        .keep_alive(keep_alive)
-        .into_response())
+    let reading = Reading {
+        changed: server.parts.changed.subscribe(),
+        server,
+        run: run.id,
+        step,
+        after,
+        follow: query.follow != Some(false),
+        lines: query.lines != Some(false),
+        waiting: VecDeque::new(),
+        ended: false,
+    };
+    Ok(Sse::new(reading.entries()).keep_alive(keep_alive).into_response())
 }
 
 /// The step of that name; `test` is `run test`, where no step is called `test`.
@@ -300,6 +312,7 @@ struct Reading {
     step: Option<String>,
     after: i64,
     follow: bool,
+    lines: bool,
     waiting: VecDeque<Sent>,
     changed: watch::Receiver<u64>,
     ended: bool,
@@ -312,58 +325,60 @@ struct OfStep {
     step: Option<String>,
 }
 
-fn entries(
-    server: Pipelines,
-    run: RunId,
-    step: Option<String>,
-    after: i64,
-    follow: bool,
-) -> impl Stream<Item = Result<Sent, Infallible>> {
-    let changed = server.parts.changed.subscribe();
-    let waiting = VecDeque::new();
-    let reading = Reading { server, run, step, after, follow, waiting, changed, ended: false };
-    futures_util::stream::unfold(reading, |mut reading| async move {
-        loop {
-            if let Some(sent) = reading.waiting.pop_front() {
-                return Some((Ok(sent), reading));
-            }
-            if reading.ended {
-                return None;
-            }
-            match reading.read() {
-                Ok(true) => {}
-                Ok(false) if !reading.follow => return None,
-                Ok(false) => {
-                    tokio::select! {
-                        _ = reading.changed.changed() => {}
-                        () = tokio::time::sleep(LOOK) => {}
-                    }
+impl Reading {
+    fn entries(self) -> impl Stream<Item = Result<Sent, Infallible>> {
+        futures_util::stream::unfold(self, |mut reading| async move {
+            loop {
+                if let Some(sent) = reading.waiting.pop_front() {
+                    return Some((Ok(sent), reading));
                 }
-                Err(error) => {
-                    // The reader comes again, with the id of what it got last.
-                    tracing::error!(%error, "the journal can't be read");
+                if reading.ended {
                     return None;
                 }
+                match reading.read() {
+                    Ok(true) => {}
+                    Ok(false) if !reading.follow => return None,
+                    Ok(false) => {
+                        tokio::select! {
+                            _ = reading.changed.changed() => {}
+                            () = tokio::time::sleep(LOOK) => {}
+                        }
+                    }
+                    Err(error) => {
+                        // The reader comes again, with the id of what it got last.
+                        tracing::error!(%error, "the journal can't be read");
+                        return None;
+                    }
+                }
             }
-        }
-    })
-}
+        })
+    }
 
-impl Reading {
     /// Reads what is next; whether there was anything.
     fn read(&mut self) -> Result<bool, JournalError> {
         // Asked before the entries are read: an ended run gets no more of them.
         let journal = &self.server.parts.journal;
         let ended = journal.run(self.run)?.is_none_or(|run: Run| run.state.is_ended());
-        let entries = journal.entries(self.run, self.after, BATCH)?;
-        if entries.is_empty() && ended {
+        let before = self.after;
+        let entries = match self.lines {
+            true => {
+                let selected = Selected { after: before, limit: BATCH, step: self.step.as_deref() };
+                let (entries, read_to) = logs::entries(&self.server.parts, self.run, selected)?;
+                self.after = read_to;
+                entries
+            }
+            false => {
+                let entries = journal.events(self.run, before, BATCH)?;
+                self.after = entries.last().map_or(before, |last| last.seq);
+                entries
+            }
+        };
+        if self.after == before && ended {
             self.waiting.push_back(Sent::default().event("end").data("{}"));
             self.ended = true;
             return Ok(true);
         }
-        let any = !entries.is_empty();
         for entry in entries {
-            self.after = entry.seq;
             if let Some(step) = &self.step {
                 let of: Option<OfStep> = serde_json::from_str(&entry.event).ok();
                 if of.and_then(|of| of.step).as_ref() != Some(step) {
@@ -374,6 +389,6 @@ impl Reading {
             let data = format!("{{\"at\":\"{}\",\"event\":{}}}", entry.at.to_rfc3339(), entry.event);
             self.waiting.push_back(Sent::default().id(entry.seq.to_string()).data(data));
         }
-        Ok(any)
+        Ok(self.after != before)
     }
 }

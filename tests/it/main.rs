@@ -54,6 +54,7 @@ mod pipeline_backup;
 mod pipeline_callers;
 mod pipeline_hooks;
 mod pipeline_images;
+mod pipeline_logs;
 mod pipeline_retention;
 mod pipeline_serve;
 mod pipeline_server;

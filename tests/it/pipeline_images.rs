@@ -15,7 +15,9 @@ use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
+use fleetwright::adapter::step_logs::StepLogFolder;
 use fleetwright::cli::infra_steps::OwnCommands;
+use fleetwright::driver::pipeline::logs::{Selected, entries};
 use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
 use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work};
@@ -107,7 +109,8 @@ impl Bench {
 
     /// Everything that was shown of a run.
     fn log(&self, parts: &Parts, id: RunId) -> String {
-        let entries = parts.journal.entries(id, 0, 100_000).expect("read");
+        let selected = Selected { after: 0, limit: 100_000, step: None };
+        let (entries, _) = entries(parts, id, selected).expect("read");
         let lines: Vec<_> = entries.into_iter().map(|entry| entry.event).collect();
         lines.join("\n")
     }
@@ -140,6 +143,7 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
             SqliteJournal::open(&journal_path(home)).expect("a journal"),
             mask.clone(),
         )),
+        logs: Arc::new(StepLogFolder::new(home.join("logs"))),
         locks: Arc::new(FileLocks::new(home.join("locks"))),
         events: Events::masked(mask.clone()).0,
         mask,

@@ -205,6 +205,11 @@ impl Serve {
         Command::new("kill").args([&format!("-{name}"), pid.as_str()]).status().expect("kill can be run");
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// As a power cut would.
     pub fn kill(mut self) {
         let _ = self.process.kill();

@@ -15,6 +15,7 @@ use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
+use fleetwright::adapter::step_logs::StepLogFolder;
 use fleetwright::cli::infra_steps::OwnCommands;
 use fleetwright::driver::pipeline::causes::{self, Caused};
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
@@ -62,6 +63,7 @@ fn parts(home: &Path) -> Parts {
         artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
         connect: Arc::new(Connected),
         journal: Arc::new(SqliteJournal::open(&journal_path(home)).expect("a journal")),
+        logs: Arc::new(StepLogFolder::new(home.join("logs"))),
         locks: Arc::new(FileLocks::new(home.join("locks"))),
         events: Events::masked(Mask::default()).0,
         mask: Mask::default(),

@@ -51,6 +51,7 @@ Examples:
   fleetwright pipeline retry 7                     a run that was quarantined, or one that failed, as a new run
   fleetwright pipeline logs 7                      what its steps have printed
   fleetwright pipeline logs 7 test --follow        of the step `test` alone, as it comes
+  fleetwright pipeline logs 7 test --search error  its lines that have this text
   fleetwright pipeline cancel 7                    a run that waits, or that is under way
   fleetwright pipeline list --state failed
   fleetwright pipeline list -o json
@@ -139,6 +140,12 @@ enum Action {
         /// Go on until the run has ended
         #[arg(short, long)]
         follow: bool,
+        /// Only lines that have this text, with their numbers
+        #[arg(long, value_name = "TEXT", requires = "step", conflicts_with = "follow")]
+        search: Option<String>,
+        /// Upper and lower case are the same for `--search`
+        #[arg(short, long, requires = "search")]
+        ignore_case: bool,
     },
     /// Prints a pipeline for pipelines/ from a workflow of Woodpecker or a Jenkinsfile
     Import(import::Args),
@@ -166,7 +173,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         Action::Files { run, step, into } => steps::files(context, RunId(run), step.as_deref(), into).await,
         Action::Retry { run } => retry(context, RunId(run)).await,
         Action::Cancel { run, reason } => cancel(context, RunId(run), reason).await,
-        Action::Logs { run, step, follow } => logs(context, RunId(run), step.as_deref(), follow).await,
+        Action::Logs { run, step: Some(step), search: Some(text), ignore_case, .. } => {
+            steps::search(context, RunId(run), &step, &text, ignore_case).await
+        }
+        Action::Logs { run, step, follow, .. } => logs(context, RunId(run), step.as_deref(), follow).await,
         Action::Import(args) => import::run(context, args),
         Action::List { limit, pipeline, state } => list(context, limit, pipeline, state).await,
     }

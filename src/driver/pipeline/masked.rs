@@ -1,4 +1,4 @@
-//! A journal that neither keeps nor shows a secret. What is written is masked with what is
+//! A journal and logs of steps that neither keep nor show a secret. What is written is masked with what is
 //! known then, and what is read with what has been learnt since.
 
 use std::collections::BTreeMap;
@@ -12,9 +12,68 @@ use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::redact::Mask;
 use crate::model::run::{Answer, ReleaseStage, Run, RunId, RunStep, StepState};
 use crate::model::step_files::{FailedTest, TestReport};
+use crate::model::step_log::{Found, LogLine, Needle, NewLine, Search, StepLog};
 use crate::port::journal::{
-    Cause, Entry, Journal, JournalError, KnownImage, NewRun, Observed, Record, Which,
+    Cause, Entry, Journal, JournalError, KnownImage, Logged, NewRun, Observed, Printed, Record, Which,
 };
+use crate::port::step_logs::{StepLogError, StepLogs};
+
+/// A line without what must not be shown.
+fn masked_line(mask: &Mask, line: LogLine) -> LogLine {
+    LogLine { text: mask.coloured("", &line.text, ""), ..line }
+}
+
+/// Logs of steps behind a mask.
+#[derive(Debug)]
+pub struct MaskedLogs<L> {
+    logs: L,
+    mask: Mask,
+}
+
+impl<L: StepLogs> MaskedLogs<L> {
+    /// `logs`, masked by `mask`.
+    pub fn new(logs: L, mask: Mask) -> Self {
+        Self { logs, mask }
+    }
+}
+
+impl<L: StepLogs> StepLogs for MaskedLogs<L> {
+    fn append(&self, log: StepLog, known: u64, lines: &[NewLine]) -> Result<u64, StepLogError> {
+        let masked =
+            |line: &NewLine| NewLine { text: self.mask.coloured("", &line.text, ""), ..line.clone() };
+        let lines: Vec<NewLine> = lines.iter().map(masked).collect();
+        self.logs.append(log, known, &lines)
+    }
+
+    fn page(&self, log: StepLog, known: u64, from: u64, count: usize) -> Result<Vec<LogLine>, StepLogError> {
+        let lines = self.logs.page(log, known, from, count)?.into_iter();
+        Ok(lines.map(|line| masked_line(&self.mask, line)).collect())
+    }
+
+    fn search(&self, log: StepLog, known: u64, search: &Search) -> Result<Found, StepLogError> {
+        let found = self.logs.search(log, known, search)?;
+        let needle = Needle::new(&search.text, search.any_case);
+        let lines = found.lines.into_iter().map(|line| masked_line(&self.mask, line));
+        // Whether a secret is in a log that was learnt later must not be found out by searching for it.
+        Ok(Found { lines: lines.filter(|line| needle.is_in(&line.text)).collect(), ..found })
+    }
+
+    fn close(&self, run: RunId) {
+        self.logs.close(run);
+    }
+
+    fn remove(&self, run: RunId) -> Result<(), StepLogError> {
+        self.logs.remove(run)
+    }
+
+    fn size(&self, run: RunId) -> Result<u64, StepLogError> {
+        self.logs.size(run)
+    }
+
+    fn runs(&self) -> Result<Vec<RunId>, StepLogError> {
+        self.logs.runs()
+    }
+}
 
 /// A journal behind a mask.
 #[derive(Debug)]
@@ -48,7 +107,7 @@ impl<J: Journal> MaskedJournal<J> {
                 tests: tests.clone().map(|tests| self.tests(tests)),
             },
             Record::Event(event) => Record::Event(self.event(run, event)),
-            Record::Begun(_) | Record::Image { .. } => record.clone(),
+            Record::Begun(_) | Record::Image { .. } | Record::Lines { .. } => record.clone(),
         }
     }
 
@@ -81,6 +140,10 @@ impl<J: Journal> MaskedJournal<J> {
         });
         // A number and two constants are always JSON.
         masked.unwrap_or_else(|| json!(PipelineEvent::withheld_of(run)).to_string())
+    }
+
+    fn entry(&self, run: RunId, entry: Entry) -> Entry {
+        Entry { event: self.event(run, &entry.event), ..entry }
     }
 
     fn shown(&self, run: Run) -> Run {
@@ -175,9 +238,28 @@ impl<J: Journal> Journal for MaskedJournal<J> {
         Ok(self.journal.runs(which)?.into_iter().map(|run| self.shown(run)).collect())
     }
 
-    fn entries(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError> {
-        let entries = self.journal.entries(run, after, limit)?.into_iter();
-        Ok(entries.map(|entry| Entry { event: self.event(run, &entry.event), ..entry }).collect())
+    fn rows(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Logged>, JournalError> {
+        let rows = self.journal.rows(run, after, limit)?.into_iter();
+        let masked = |row| match row {
+            Logged::Event(entry) => Logged::Event(self.entry(run, entry)),
+            // The names of steps are those of the run's instructions.
+            Logged::Lines(lines) => Logged::Lines(lines),
+        };
+        Ok(rows.map(masked).collect())
+    }
+
+    fn events(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Entry>, JournalError> {
+        let entries = self.journal.events(run, after, limit)?.into_iter();
+        Ok(entries.map(|entry| self.entry(run, entry)).collect())
+    }
+
+    fn printed(&self, log: StepLog) -> Result<Printed, JournalError> {
+        self.journal.printed(log)
+    }
+
+    fn old_lines(&self, log: StepLog, from: u64, count: u32) -> Result<Vec<LogLine>, JournalError> {
+        let lines = self.journal.old_lines(log, from, count)?.into_iter();
+        Ok(lines.map(|line| masked_line(&self.mask, line)).collect())
     }
 
     fn log_sizes(&self) -> Result<BTreeMap<RunId, u64>, JournalError> {
@@ -190,5 +272,76 @@ impl<J: Journal> Journal for MaskedJournal<J> {
 
     fn image(&self, key: &ImageKey, name: &str) -> Result<Option<KnownImage>, JournalError> {
         self.journal.image(key, name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::model::step_log::LineKind;
+
+    /// Lines in memory.
+    #[derive(Debug, Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<LogLine>>>);
+
+    impl StepLogs for Memory {
+        fn append(&self, _: StepLog, known: u64, lines: &[NewLine]) -> Result<u64, StepLogError> {
+            let mut kept = self.0.lock().expect("no panic");
+            for (line, number) in lines.iter().zip(known + 1..) {
+                kept.push(LogLine { number, at: line.at, kind: line.kind, text: line.text.clone() });
+            }
+            Ok(kept.len() as u64)
+        }
+
+        fn page(&self, _: StepLog, _: u64, _: u64, _: usize) -> Result<Vec<LogLine>, StepLogError> {
+            Ok(self.0.lock().expect("no panic").clone())
+        }
+
+        fn search(&self, _: StepLog, _: u64, search: &Search) -> Result<Found, StepLogError> {
+            let kept = self.0.lock().expect("no panic");
+            let lines = kept.iter().filter(|line| line.text.contains(&search.text)).cloned().collect();
+            Ok(Found { lines, next: None })
+        }
+
+        fn close(&self, _: RunId) {}
+
+        fn remove(&self, _: RunId) -> Result<(), StepLogError> {
+            Ok(())
+        }
+
+        fn size(&self, _run: RunId) -> Result<u64, StepLogError> {
+            Ok(0)
+        }
+
+        fn runs(&self) -> Result<Vec<RunId>, StepLogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_secret_is_neither_kept_nor_shown_nor_found() {
+        let (memory, mask) = (Memory::default(), Mask::default());
+        let logs = MaskedLogs::new(memory.clone(), mask.clone());
+        mask.learn("hunter22");
+        let log = StepLog { run: RunId(1), step: 0 };
+        let line =
+            |text: &str| NewLine { at: DateTime::default(), kind: LineKind::Whole, text: text.to_owned() };
+        logs.append(log, 0, &[line("a hun\u{1b}[1mter22 b"), line("later: open-sesame")]).expect("kept");
+        let kept: Vec<String> =
+            memory.0.lock().expect("no panic").iter().map(|line| line.text.clone()).collect();
+        assert_eq!(kept, ["a [redacted]\u{1b}[1m b", "later: open-sesame"]);
+        let find = |text: &str| {
+            let search = Search { text: text.to_owned(), any_case: false, from: 1, limit: 9 };
+            logs.search(log, 2, &search).expect("searched").lines.len()
+        };
+        assert_eq!(find("open-s"), 1);
+        mask.learn("open-sesame");
+        assert_eq!((find("open-s"), find("later")), (0, 1));
+        let shown = logs.page(log, 2, 1, 9).expect("read");
+        assert_eq!(shown[1].text, "later: [redacted]");
     }
 }

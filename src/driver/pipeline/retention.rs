@@ -71,6 +71,9 @@ pub async fn watch(parts: &Parts, keep: watch::Receiver<Keep>) {
 pub async fn sweep(parts: &Parts, keep: &Keep, now: DateTime<Utc>, low: Option<&str>) {
     infra::sweep(parts);
     clear_left(parts).await;
+    if let Err(error) = clear_logs(parts) {
+        tracing::warn!(%error, "removing logs of runs that are gone");
+    }
     let held = match held(parts).await {
         Ok(held) => held,
         Err(problem) => {
@@ -114,9 +117,22 @@ async fn clear_left(parts: &Parts) {
     }
 }
 
+/// Removes what steps of runs have printed that the journal no longer has.
+fn clear_logs(parts: &Parts) -> Result<(), JournalError> {
+    for id in parts.logs.runs()? {
+        if parts.journal.run(id)?.is_none() {
+            parts.logs.remove(id)?;
+        }
+    }
+    Ok(())
+}
+
 /// Everything that takes room. What the engine or the cluster does not answer is left alone.
 async fn held(parts: &Parts) -> Result<Held, Problem> {
-    let sizes = parts.journal.log_sizes()?;
+    let mut sizes = parts.journal.log_sizes()?;
+    for id in parts.logs.runs().map_err(JournalError::from)? {
+        *sizes.entry(id).or_default() += parts.logs.size(id).map_err(JournalError::from)?;
+    }
     let mut held = Held::default();
     let mut before = None;
     loop {
@@ -173,6 +189,9 @@ async fn remove(parts: &Parts, removal: &Removal) -> Result<Option<u64>, Problem
             // Its files first: without the run, nothing would show whose they are.
             parts.artifacts.remove(*id).map_err(|error| Problem::lasting(error.to_string()))?;
             let gone = parts.journal.forget(*id).map_err(|error: JournalError| Problem::from(error))?;
+            if gone {
+                parts.logs.remove(*id).map_err(|error| Problem::lasting(error.to_string()))?;
+            }
             Ok(if gone { bytes } else { None })
         }
         Thing::Files(id) => {

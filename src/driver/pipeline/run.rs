@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use super::work::{self, At, Prepared};
 use super::{infra, jobs};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
-use crate::model::line::{LINE_MAX, plain};
+use crate::model::line::{LINE_MAX, plain, remains};
 use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, RunId, StepAction, StepState, Trigger};
+use crate::model::step_log::{LineKind, NewLine, StepLog};
 use crate::plan::conditions::Begun;
 use crate::plan::retention::STRANGERS;
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
@@ -36,13 +37,14 @@ use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
 use crate::port::space::Space;
 use crate::port::step_containers::{Attempt, PrintedLine, StepContainers};
+use crate::port::step_logs::StepLogs;
 
 /// How often what a builder says is written down.
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the journal is read for whether somebody has cancelled the run.
 const LOOK: Duration = Duration::from_millis(500);
-/// The most lines of one run that are kept.
-const LINES_MAX: usize = 200_000;
+/// How many lines of a run this process shows itself. All of them are in the logs of the steps.
+const SHOWN_MOST: usize = 2000;
 
 /// Finds the cluster; asked again for every action, since control machines come and go.
 #[async_trait]
@@ -77,6 +79,8 @@ pub struct Parts {
     pub connect: Arc<dyn Connect>,
     /// The journal.
     pub journal: Arc<dyn Journal>,
+    /// What steps print.
+    pub logs: Arc<dyn StepLogs>,
     /// Locks between processes.
     pub locks: Arc<dyn Locks>,
     /// The mask of secrets.
@@ -157,8 +161,9 @@ pub async fn drive(
     mut wish: watch::Receiver<Wish>,
 ) -> Result<Ending, JournalError> {
     let frozen = Run { config: Some(config.clone()), ..run.clone() };
+    let steps = config.steps.len();
     let mut machine = RunMachine::new(run, config);
-    let lines = Lines::new(run.id);
+    let lines = Lines::new(run.id, &machine, steps);
     let mut prepared: HashMap<usize, Arc<Prepared>> = HashMap::new();
     let mut locks: BTreeMap<usize, Vec<Guard>> = BTreeMap::new();
     let mut flush = tokio::time::interval(FLUSH);
@@ -205,6 +210,7 @@ pub async fn drive(
                 Effect::End(ending) => {
                     drop(activities);
                     lines.flush(parts)?;
+                    parts.logs.close(run.id);
                     if ending != Ending::Left {
                         clear(parts, &frozen).await;
                     }
@@ -247,6 +253,7 @@ pub async fn drive(
                     if let Some(state) = now.filter(|state| state.is_ended()) {
                         // Somebody cancelled it; what actions say from here on has no place.
                         drop(activities);
+                        parts.logs.close(run.id);
                         clear(parts, &frozen).await;
                         return Ok(Ending::Ended(state));
                     }
@@ -345,7 +352,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
     let Doing { index, step, action, prepared: ready, mut locks } = doing;
     let mut prepared = None;
     let at = At { repository: &run.repository, commit: &run.commit };
-    let say = |line: &str| lines.add(&parts, &step, line, 0);
+    let say = |line: &str| lines.say(&parts, index, line);
     let result = match &action {
         Action::Inspect { build } => {
             let (git, images, journal) = (&*parts.git, &*parts.images, &*parts.journal);
@@ -394,7 +401,7 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             let state = |lines| StepState::Executing { image: image.clone(), attempt: *number, lines };
             let known = lines.printed(attempt).max(*known);
             let print = |line: PrintedLine<'_>| {
-                lines.add(&parts, &step, line.text, line.left_out);
+                lines.print(&parts, index, line);
                 lines.note(attempt, line.number, state(line.number));
             };
             let end = parts.steps.follow(attempt, known, &print).await;
@@ -565,55 +572,70 @@ async fn service_lock(
     }
 }
 
-/// A line of which no more than [`LINE_MAX`] bytes remain; one that was cut says so.
-fn shortened(mut line: String, left_out: usize) -> String {
-    if line.len() > LINE_MAX || left_out > 0 {
-        let end = line.floor_char_boundary(LINE_MAX);
-        let more = line.len() - end + left_out;
-        line.truncate(end);
-        line.push_str(&format!(" … ({more} more bytes are not kept)"));
-    }
-    line
-}
-
 /// What actions say, collected until it is written down.
 #[derive(Clone)]
 struct Lines {
     run: RunId,
+    /// The names of the steps.
+    steps: Arc<[String]>,
     state: Arc<Mutex<Collected>>,
 }
 
 #[derive(Default)]
 struct Collected {
-    waiting: Vec<Change>,
-    lines: usize,
+    waiting: Vec<Waiting>,
+    /// How many lines this process has shown.
+    shown: usize,
+    /// How many lines the logs of the steps have, by their positions.
+    known: BTreeMap<usize, u64>,
     /// The attempts at commands whose lines come, by the steps' positions: how many have come, and the state of the step
     /// that says so. It is written down together with the lines, so that another process neither loses nor repeats one.
     executing: BTreeMap<usize, (Attempt, u64, Option<StepState>)>,
 }
 
+/// What is to be written down.
+enum Waiting {
+    Event(PipelineEvent),
+    Line { step: usize, line: NewLine },
+}
+
 impl Lines {
-    fn new(run: RunId) -> Self {
-        Self { run, state: Arc::default() }
+    fn new(run: RunId, machine: &RunMachine, steps: usize) -> Self {
+        let steps = (0..steps).map(|index| machine.step_name(index).to_owned()).collect();
+        Self { run, steps, state: Arc::default() }
     }
 
-    /// Takes a line, of which so many bytes are left out already.
-    fn add(&self, parts: &Parts, step: &str, line: &str, left_out: usize) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.lines += 1;
-        let text = match state.lines {
-            // Masked before it is cut, so that no half of a secret remains.
-            n if n < LINES_MAX => shortened(parts.mask.mask(&plain(line)), left_out),
-            LINES_MAX => format!("(lines past {LINES_MAX} are not kept)"),
-            _ => return,
-        };
-        let event = PipelineEvent::Log { run: self.run, step: step.to_owned(), text };
-        state.waiting.push(Change::Event(event));
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a line of ours, or of an engine.
+    fn say(&self, parts: &Parts, step: usize, line: &str) {
+        // Masked before it is cut, so that no half of a secret remains.
+        let masked = parts.mask.coloured("", line, "");
+        let mut rest = masked.as_str();
+        while rest.len() > LINE_MAX {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(LINE_MAX));
+            self.add(step, piece.to_owned(), LineKind::Continues);
+            rest = after;
+        }
+        self.add(step, rest.to_owned(), LineKind::Whole);
+    }
+
+    /// Takes a line of a command.
+    fn print(&self, parts: &Parts, step: usize, line: PrintedLine<'_>) {
+        let kind = if line.continues { LineKind::Continues } else { LineKind::Whole };
+        self.add(step, parts.mask.coloured(line.before, line.text, line.after), kind);
+    }
+
+    fn add(&self, step: usize, text: String, kind: LineKind) {
+        let line = NewLine { at: Utc::now(), kind, text };
+        self.lock().waiting.push(Waiting::Line { step, line });
     }
 
     /// How many lines of a command have come.
     fn printed(&self, attempt: Attempt) -> u64 {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
         let known = state.executing.get(&attempt.step).filter(|(of, ..)| *of == attempt);
         known.map_or(0, |(_, lines, _)| *lines)
     }
@@ -626,27 +648,99 @@ impl Lines {
 
     /// Takes note of how many lines of a command have come.
     fn note(&self, attempt: Attempt, lines: u64, step: StepState) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.executing.insert(attempt.step, (attempt, lines, Some(step)));
+        self.lock().executing.insert(attempt.step, (attempt, lines, Some(step)));
     }
 
     fn event(&self, event: PipelineEvent) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.waiting.push(Change::Event(event));
+        self.lock().waiting.push(Waiting::Event(event));
     }
 
+    /// Writes down what has come: lines first, in the logs of their steps, and then how many they are, in the journal.
     fn flush(&self, parts: &Parts) -> Result<(), JournalError> {
-        let waiting = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut waiting = std::mem::take(&mut state.waiting);
-            for (index, (.., step)) in &mut state.executing {
-                let record = step.take().map(|state| Record::Step { index: *index, state });
-                waiting.extend(record.map(Change::Record));
-            }
-            waiting
+        let (waiting, states) = {
+            let mut state = self.lock();
+            let waiting = std::mem::take(&mut state.waiting);
+            let states = state.executing.iter_mut().filter_map(|(index, (.., step))| {
+                step.take().map(|state| Change::Record(Record::Step { index: *index, state }))
+            });
+            (waiting, states.collect::<Vec<_>>())
         };
-        if waiting.is_empty() { Ok(()) } else { parts.record(self.run, waiting) }
+        if waiting.is_empty() && states.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Vec::new();
+        let mut waiting = waiting.into_iter().peekable();
+        while let Some(next) = waiting.next() {
+            match next {
+                Waiting::Event(event) => changes.push(Change::Event(event)),
+                Waiting::Line { step, line } => {
+                    let mut lines = vec![line];
+                    while let Some(Waiting::Line { line, .. }) =
+                        waiting.next_if(|next| matches!(next, Waiting::Line { step: of, .. } if *of == step))
+                    {
+                        lines.push(line);
+                    }
+                    self.show(parts, step, &lines);
+                    changes.push(Change::Record(self.keep(parts, step, &lines)?));
+                }
+            }
+        }
+        changes.extend(states);
+        parts.record(self.run, changes)
     }
+
+    /// Appends lines to the log of their step.
+    fn keep(&self, parts: &Parts, step: usize, lines: &[NewLine]) -> Result<Record, JournalError> {
+        let log = StepLog { run: self.run, step };
+        let known = self.lock().known.get(&step).copied();
+        let known = match known {
+            Some(known) => known,
+            None => parts.journal.printed(log)?.lines,
+        };
+        let now = parts.logs.append(log, known, lines)?;
+        self.lock().known.insert(step, now);
+        let fault = lines.iter().zip(known + 1..=now).find(|(line, _)| is_fault(&line.text));
+        Ok(Record::Lines { index: step, known, now, fault: fault.map(|(_, number)| number) })
+    }
+
+    /// Shows lines as this process's own output, which may be read slowly and waits in memory until it is.
+    fn show(&self, parts: &Parts, step: usize, lines: &[NewLine]) {
+        let name = self.steps.get(step).map_or("", String::as_str);
+        let mut state = self.lock();
+        for line in lines {
+            state.shown += 1;
+            if state.shown > SHOWN_MOST {
+                return;
+            }
+            let mut words = plain(remains(&line.text));
+            if state.shown == SHOWN_MOST {
+                words = format!("(`fleetwright pipeline logs {}` shows further lines)", self.run);
+            }
+            let event = PipelineEvent::Log { run: self.run, step: name.to_owned(), text: words };
+            parts.events.emit(EventKind::Pipeline(event));
+        }
+    }
+}
+
+/// Whether a line reads like a failure.
+fn is_fault(line: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "error",
+        "errors",
+        "failed",
+        "failure",
+        "fail",
+        "panicked",
+        "panic",
+        "exception",
+        "traceback",
+        "fatal",
+    ];
+    let plain = plain(remains(line));
+    let mut words = plain.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.any(|word| {
+        (4..=9).contains(&word.len()) && WORDS.iter().any(|fault| fault.eq_ignore_ascii_case(word))
+    })
 }
 
 #[cfg(test)]
@@ -654,11 +748,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_is_cut_says_so() {
-        let whole = "é".repeat(LINE_MAX / 2);
-        assert_eq!(shortened(whole.clone(), 0), whole);
-        let long = shortened(format!("{whole}é and more"), 0);
-        assert_eq!(long, format!("{whole} … (11 more bytes are not kept)"));
-        assert_eq!(shortened(whole.clone(), 5), format!("{whole} … (5 more bytes are not kept)"));
+    fn a_line_that_reads_like_a_failure_is_found() {
+        for line in
+            ["Error: x", "\u{1b}[31merror\u{1b}[0m[E0308]", "test a ... FAILED", "thread 'x' panicked at"]
+        {
+            assert!(is_fault(line), "{line}");
+        }
+        for line in ["0 errors_total", "terror", "failing over", "error\rok", ""] {
+            assert!(!is_fault(line), "{line}");
+        }
     }
 }

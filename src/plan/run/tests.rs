@@ -141,7 +141,7 @@ pub(super) fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], image
             }
             Change::Record(Record::Files { .. }) => {}
             Change::Record(Record::Image { key, .. }) => drop(images.insert(key.clone())),
-            Change::Record(Record::Event(_)) | Change::Event(_) => {}
+            Change::Record(Record::Event(_) | Record::Lines { .. }) | Change::Event(_) => {}
         }
     }
 }

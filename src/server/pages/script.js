@@ -1,13 +1,19 @@
 "use strict";
-// Keeps <main>'s live parts as the server would draw them now, and follows the log. Everything but the log works
-// without it.
-const short = (text) => text.replace(/^(sha256:|k-)/, "").slice(0, 12);
-const took = (s) => (s < 10 ? s.toFixed(1) : Math.round(s)) + " s";
+// Keeps <main>'s live parts as the server would draw them now, and follows the log of a run. Everything works without it.
+const log = document.getElementById("log");
+async function drawn(address) {
+  const answer = await fetch(address, { cache: "no-store" });
+  return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+}
 async function refresh() {
   try {
-    const answer = await fetch(location.href, { cache: "no-store" });
-    if (!answer.ok) return;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // No lines are needed: those that come are appended.
+    const fresh = await drawn(log ? location.pathname + "?step=0" : location.href);
+    if (!fresh) return;
+    // The page was drawn before the run had steps.
+    if (log && fresh.querySelectorAll("#log .part").length !== log.querySelectorAll(".part").length) {
+      return location.reload();
+    }
     for (const part of document.querySelectorAll("[data-live]")) {
       const next = fresh.getElementById(part.id);
       // A part that has the focus stays: a field in it may be half filled in.
@@ -15,186 +21,154 @@ async function refresh() {
       part.innerHTML = next.innerHTML;
       part.className = next.className;
     }
+    if (log) unfoldWhatRuns();
   } catch (_) { /* the server is away; the next round tries again */ }
 }
 let due = null;
 const soon = () => { if (!due) due = setTimeout(() => { due = null; refresh(); }, 120); };
 
-const words = {
-  queued: (e) => ["say", "queued " + (e.by ? "by " + e.by : e.trigger === "hand" ? "by hand" : "by a change")],
-  started: (e) => ["say", "started: " + e.steps.join(", ")],
-  resumed: (e) => ["hm", "resumed" + (e.step ? " at " + e.step : "")],
-  "step-started": (e) => ["say", e.step],
-  "nothing-to-build": (e) => ["ok", "nothing to build: same tree as " + e.same_as.commit.slice(0, 7) + " (run " + e.same_as.run + "), " + short(e.digest)],
-  building: (e) => ["say", "building " + short(e.key) + " from " + e.files + (e.files === 1 ? " file" : " files")],
-  pushing: (e) => ["say", "pushing " + e.reference],
-  pushed: (e) => ["ok", "pushed " + e.digest],
-  log: (e) => ["", e.text],
-  retrying: (e) => ["hm", e.step + ": " + e.reason + "; try " + e.attempt + (e.seconds ? " in " + took(e.seconds) : "")],
-  "step-finished": (e) => [e.outcome === "succeeded" ? "ok" : e.outcome === "failed" ? "no" : "hm",
-    e.step + " " + e.outcome + " after " + took(e.seconds) + (e.reason ? ": " + e.reason : "")],
-  finished: (e) => [e.state === "succeeded" ? "ok" : e.state === "failed" ? "no" : "hm",
-    e.state + " after " + took(e.seconds) + (e.reason && e.state !== "failed" ? ": " + e.reason : "")],
-  rollout: (e) => {
-    const r = e.rollout;
-    if (r.what === "started") return ["say", r.service + " revision " + r.revision + ", " + short(r.digest)];
-    if (r.what === "progress") return ["say", "revision " + r.revision + ": " + r.healthy + "/" + r.desired + " healthy"];
-    const good = r.state === "running";
-    return [good ? "ok" : "no", "revision " + r.revision + " is " + r.state.replace("-", " ") + (r.reason ? ": " + r.reason : "")];
-  },
-};
+const MOST = 5000; // Lines of a step that are drawn at a time.
+const PAGE = 1000;
+const partOf = (node) => node.closest("details.part");
+const linesOf = (part) => part.querySelector(".lines");
+const pageOf = (part, query) => location.pathname + "?step=" + part.dataset.index + query;
+const numberOf = (line) => (line ? Number(line.id.split("-")[1]) : 0);
 
-// Colours become classes, other control sequences nothing, and of a progress bar its last state remains.
-function write(line, text) {
-  if (text.includes("\r")) text = text.replace(/\r+$/, "").split("\r").pop();
-  if (!text.includes("\x1b")) return line.append(text);
-  let classes = [];
-  for (const [at, piece] of text.replace(/\x1b\[[0-9;?]*[A-Za-ln-z]/g, "").split(/\x1b\[([0-9;]*)m/).entries()) {
-    if (at % 2) {
-      for (const code of piece.split(";").map(Number)) {
-        if (code === 0) classes = [];
-        else if (code === 1) classes.push("b");
-        else if ((code >= 30 && code <= 37) || (code >= 90 && code <= 97)) {
-          classes = classes.filter((one) => one === "b").concat("c" + (code % 10));
-        } else if (code === 39) classes = classes.filter((one) => one === "b");
-      }
-    } else if (piece) {
-      const span = document.createElement("span");
-      span.className = classes.join(" ");
-      span.textContent = piece;
-      line.append(classes.length ? span : piece);
+// Brings lines of another page of the run into this one: before those that are here, after them, or in their place.
+function take(part, fresh, where) {
+  const other = fresh && fresh.getElementById(part.id);
+  if (!other) return 0;
+  const lines = linesOf(part);
+  if (where === "instead") {
+    lines.replaceChildren();
+    delete lines.dataset.found;
+  }
+  const piece = document.createDocumentFragment();
+  let count = 0;
+  for (const line of [...linesOf(other).children]) {
+    if (document.getElementById(line.id)) continue;
+    piece.append(document.importNode(line, true));
+    count += 1;
+  }
+  const height = document.documentElement.scrollHeight;
+  if (where === "before") lines.prepend(piece);
+  else lines.append(piece);
+  for (const side of ["earlier", "later"]) {
+    if ((side === "earlier" && where === "after") || (side === "later" && where === "before")) continue;
+    part.querySelector("." + side).replaceChildren(
+      ...[...other.querySelector("." + side).childNodes].map((node) => document.importNode(node, true)));
+  }
+  if (where === "before") scrollBy(0, document.documentElement.scrollHeight - height);
+  while (where === "after" && lines.childElementCount > MOST) {
+    lines.firstChild.remove();
+    const earlier = document.createElement("a");
+    earlier.className = "page";
+    earlier.rel = "prev";
+    earlier.href = pageOf(part, "&from=" + Math.max(1, numberOf(lines.firstElementChild) - PAGE));
+    earlier.textContent = "Earlier lines";
+    part.querySelector(".earlier").replaceChildren(earlier);
+  }
+  return count;
+}
+async function showLines(part) {
+  if (linesOf(part).childElementCount || part.dataset.reads) return;
+  part.dataset.reads = "1";
+  try {
+    take(part, await drawn(pageOf(part, "")), "instead");
+  } catch (_) { /* the link does the same */ }
+  delete part.dataset.reads;
+}
+const isBusy = (part) => document.getElementById("state-" + part.dataset.index).classList.contains("busy");
+function unfoldWhatRuns() {
+  if (!log.dataset.follow) return;
+  for (const part of log.querySelectorAll("details.part")) {
+    if (part.dataset.touched) continue;
+    if (isBusy(part) && !part.open) {
+      part.open = true;
+      part.dataset.auto = "1";
+    } else if (part.dataset.auto && part.open && !isBusy(part)) {
+      part.open = false;
     }
   }
 }
-
-const MOST = 5000; // Lines of a step that are drawn; the raw log has all.
-const FAULT = /\b(error|errors|failed|failure|fail|panicked|panic|exception|traceback|fatal)\b/i;
-const log = document.getElementById("log");
-if (log) {
-  const parts = new Map();
-  for (const element of log.querySelectorAll("[data-step]")) {
-    parts.set(element.dataset.step, {
-      element, index: element.dataset.index, lines: element.querySelector(".lines"),
-      waiting: [], count: 0, dropped: 0, fault: 0, last: 0, touched: false, failed: false,
-    });
+async function followLines() {
+  const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 40;
+  let came = 0;
+  for (const part of log.querySelectorAll("details.part[open]")) {
+    const lines = linesOf(part);
+    if (lines.dataset.found || part.dataset.reads || part.querySelector(".later a") || !(isBusy(part) || part.dataset.runs)) continue;
+    part.dataset.runs = isBusy(part) ? "1" : "";
+    came += take(part, await drawn(pageOf(part, "&from=" + (numberOf(lines.lastElementChild) + 1))), "after");
+    // What comes faster than it is read is a page that is asked for.
+    if (came < PAGE) part.querySelector(".later").replaceChildren();
   }
-  const isOpen = (part) => part.element.tagName !== "DETAILS" || part.element.open;
-  const put = (part) => {
-    if (!isOpen(part) || !part.waiting.length) return;
-    const piece = document.createDocumentFragment();
-    if (part.waiting.length > MOST) {
-      part.dropped += part.waiting.length - MOST + part.lines.childElementCount;
-      part.waiting.splice(0, part.waiting.length - MOST);
-      part.lines.textContent = "";
-    }
-    for (const { number, at, kind, text } of part.waiting) {
-      const line = document.createElement("p");
-      if (kind) line.className = kind;
-      if (number) {
-        line.id = "s" + part.index + "-" + number;
-        const link = document.createElement("a");
-        link.href = "#" + line.id;
-        link.className = "n";
-        link.textContent = number;
-        line.append(link);
-      }
-      const time = document.createElement("time");
-      time.dateTime = at;
-      time.textContent = new Date(at).toTimeString().slice(0, 8);
-      line.append(time);
-      write(line, text);
-      piece.append(line);
-    }
-    part.waiting = [];
-    part.lines.append(piece);
-    while (part.lines.childElementCount > MOST) {
-      part.lines.firstChild.remove();
-      part.dropped += 1;
-    }
-    const more = part.element.querySelector(".more");
-    if (more && part.dropped) {
-      more.hidden = false;
-      more.textContent = " has " + part.dropped + " earlier lines";
-    }
-  };
-  const wanted = () => /^#s(\d+)-(\d+)$/.exec(location.hash);
-  let shown = false;
-  // Opens the line that the address names, or the first that failed.
-  const show = (ended) => {
-    const hash = wanted();
-    const at = hash && [...parts.values()].find((part) => part.index === hash[1]);
-    const failed = [...parts.values()].find((part) => part.failed);
-    const part = at || (location.hash ? null : failed);
-    if (!part || shown || (!ended && !at)) return;
-    part.element.open = true;
-    put(part);
-    const number = at ? hash[2] : part.fault || part.last;
-    const line = document.getElementById("s" + part.index + "-" + number) || (ended && part.element);
-    if (!line) return;
-    shown = true;
-    if (line !== part.element) line.classList.add("mark");
-    line.scrollIntoView({ block: "center" });
-  };
-  const draw = () => {
-    const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 40;
-    for (const part of parts.values()) put(part);
-    if (wanted()) show(false);
-    else if (atEnd && log.dataset.follow) scrollTo(0, document.documentElement.scrollHeight);
-  };
-  let due = false;
-  const later = () => { if (!due) { due = true; requestAnimationFrame(() => { due = false; draw(); }); } };
-  log.addEventListener("toggle", (event) => {
-    const part = [...parts.values()].find((one) => one.element === event.target);
-    if (part) put(part);
-  }, true);
-  log.addEventListener("click", (event) => {
-    const part = [...parts.values()].find((one) => one.element.contains(event.target));
-    if (part) part.touched = true;
-    if (event.target.className === "n") {
-      for (const old of log.querySelectorAll(".mark")) old.classList.remove("mark");
-      event.target.parentElement.classList.add("mark");
-      shown = true;
-    }
-  });
-  // A link of the graph leads to a step's log, which is folded.
-  const unfold = () => {
-    const step = /^#step-\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
-    if (!step) return;
+  if (came && atEnd) scrollTo(0, document.documentElement.scrollHeight);
+}
+// Marks the line that the address names, on another page if it is not here.
+function showNamed() {
+  const step = /^#step-\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
+  if (step) {
     step.open = true;
     step.scrollIntoView();
-  };
-  unfold();
-  addEventListener("hashchange", () => { shown = false; unfold(); show(false); });
-  const source = new EventSource("/v1/runs/" + log.dataset.run + "/log");
-  source.onmessage = (message) => {
-    const { at, event } = JSON.parse(message.data);
-    const make = words[event.what];
-    if (!make) return;
-    // The page was drawn before the run had steps.
-    if (event.what === "started" && parts.size === 1 && event.steps.length) return location.reload();
-    const part = parts.get(event.step || "") || parts.get("");
-    const [kind, text] = make(event);
-    let number = 0;
-    if (event.what === "log" && part.index !== undefined) {
-      number = part.last = ++part.count;
-      if (!part.fault && FAULT.test(text)) part.fault = number;
+  }
+  const named = /^#s(\d+)-(\d+)$/.exec(location.hash);
+  let line = named ? document.getElementById(named[0].slice(1)) : log.querySelector(".mark");
+  if (named && !line && !location.search.includes("line=")) {
+    return location.replace(location.pathname + "?step=" + named[1] + "&line=" + named[2] + named[0]);
+  }
+  if (!line) return;
+  for (const old of log.querySelectorAll(".mark")) old.classList.remove("mark");
+  line.classList.add("mark");
+  partOf(line).open = true;
+  line.scrollIntoView({ block: "center" });
+}
+if (log) {
+  log.addEventListener("toggle", (event) => {
+    if (event.target.matches("details.part") && event.target.open) showLines(event.target);
+  }, true);
+  log.addEventListener("click", async (event) => {
+    const part = partOf(event.target);
+    if (part) part.dataset.touched = "1";
+    const link = event.target.closest("a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (link.className === "n") {
+      event.preventDefault();
+      history.replaceState(null, "", link.href);
+      for (const old of log.querySelectorAll(".mark")) old.classList.remove("mark");
+      link.parentElement.classList.add("mark");
+    } else if (link.className === "page") {
+      event.preventDefault();
+      try {
+        take(part, await drawn(link.href), link.rel === "prev" ? "before" : "after");
+      } catch (_) {
+        location.assign(link.href);
+      }
     }
-    part.waiting.push({ number, at, kind, text });
-    if (log.dataset.follow && !part.touched && part.index !== undefined) {
-      if (event.what === "step-started") part.element.open = true;
-      if (event.what === "step-finished" && event.outcome !== "failed") part.element.open = false;
-    }
-    if (event.what === "step-finished" && event.outcome === "failed") part.failed = true;
-    later();
-    if (event.what !== "log" && log.dataset.follow) soon();
-  };
-  source.addEventListener("end", () => {
-    source.close();
-    show(true);
-    later();
-    if (log.dataset.follow) soon();
-    delete log.dataset.follow;
   });
+  showNamed();
+  addEventListener("hashchange", showNamed);
+  if (log.dataset.follow) {
+    unfoldWhatRuns();
+    let reads = false;
+    const timer = setInterval(async () => {
+      if (reads || document.hidden) return;
+      reads = true;
+      try { await followLines(); } catch (_) { /* the next round tries again */ }
+      reads = false;
+    }, 1000);
+    const source = new EventSource("/v1/runs/" + log.dataset.run + "/log?lines=false");
+    source.onmessage = soon;
+    source.addEventListener("end", async () => {
+      source.close();
+      clearInterval(timer);
+      const touched = log.querySelector("[data-touched]") || location.search || location.hash;
+      // Whoever reads something stays there; otherwise the page shows what has failed.
+      if (!touched) return location.reload();
+      try { await followLines(); } catch (_) { /* it is there when the page is loaded again */ }
+      await refresh();
+      delete log.dataset.follow;
+    });
+  }
 } else if (document.querySelector("[data-live]")) {
   setInterval(() => { if (!document.hidden) refresh(); }, 2000);
 }

@@ -1,4 +1,4 @@
-//! `fleetwright pipeline show`, `approve`, `reject` and `files`.
+//! `fleetwright pipeline show`, `approve`, `reject`, `files` and `logs --search`.
 
 use std::fs;
 use std::io::Write as _;
@@ -37,6 +37,46 @@ pub async fn show(context: &Context, id: RunId) -> Result<Done, Failure> {
         print!("{}", view::run::shown(&run, Utc::now(), Paint(context.colour_out)));
     }
     Ok(Done::Ok)
+}
+
+/// Prints the lines of a step that have a text.
+pub async fn search(
+    context: &Context,
+    id: RunId,
+    step: &str,
+    text: &str,
+    any_case: bool,
+) -> Result<Done, Failure> {
+    let api = Finder::new(context)?.find(context)?;
+    let mut from = 1;
+    loop {
+        let query = [
+            ("step", step.to_owned()),
+            ("text", text.to_owned()),
+            ("any_case", any_case.to_string()),
+            ("from", from.to_string()),
+            ("limit", "1000".to_owned()),
+        ];
+        let found =
+            api.get(&format!("runs/{id}/log/search"), &query).await.map_err(|error| failure(&error))?;
+        for line in found["lines"].as_array().into_iter().flatten() {
+            let (number, words) = (&line["number"], line["text"].as_str().unwrap_or_default());
+            let shown = match context.json() {
+                true => json!({
+                    "version": 1, "at": line["at"], "step": found["step"], "number": number, "line": words,
+                })
+                .to_string(),
+                false => format!("{number}: {words}"),
+            };
+            if view::out::try_stdout(&format!("{shown}\n")).is_err() {
+                return Ok(Done::Ok);
+            }
+        }
+        match found["next"].as_u64() {
+            Some(next) => from = next,
+            None => return Ok(Done::Ok),
+        }
+    }
 }
 
 /// Shows what a run asks, and approves it.

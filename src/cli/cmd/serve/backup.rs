@@ -12,6 +12,7 @@ use crate::adapter::artifacts::ArtifactFolder;
 use crate::adapter::backup_files;
 use crate::adapter::journal::{SqliteJournal, copy, journal_path};
 use crate::adapter::locks::FileLocks;
+use crate::adapter::step_logs::StepLogFolder;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -24,6 +25,7 @@ use crate::port::backups::Backups;
 use crate::port::cloud::CloudError;
 use crate::port::journal::Journal as _;
 use crate::port::locks::Locks as _;
+use crate::port::step_logs::StepLogs as _;
 use crate::port::store::Condition;
 use crate::view;
 use crate::view::words::count;
@@ -41,6 +43,9 @@ Examples:
   fleetwright serve backup
   fleetwright -e production serve backup")]
 pub struct Args {}
+
+/// What is in the key of the logs of a run that had not ended: the next backup has more of them.
+const OPEN: &str = "-open";
 
 /// The key below which the backups of an environment are.
 pub fn prefix(environment: &str) -> String {
@@ -75,6 +80,7 @@ pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
         work: folder.join("backup.new"),
         journal,
         artifacts: ArtifactFolder::new(folder.join("artifacts")),
+        logs: folder.join("logs"),
     };
     let made = made.make().await?;
     if context.json() {
@@ -107,6 +113,8 @@ struct Making {
     work: PathBuf,
     journal: PathBuf,
     artifacts: ArtifactFolder,
+    /// The folder with what steps have printed, by their runs.
+    logs: PathBuf,
 }
 
 /// A backup that was made.
@@ -164,11 +172,12 @@ impl Making {
             };
             files.insert(id.0, part);
         }
+        let logs = self.pack_logs(&list, &runs, &mut sent).await?;
         drop(runs);
         let _ = std::fs::remove_dir_all(&self.work);
 
         let before: Vec<String> = list.keys().into_iter().map(str::to_owned).collect();
-        let backup = Backup { at: now, journal, files };
+        let backup = Backup { at: now, journal, files, logs };
         list.backups.push(backup.clone());
         let times: Vec<_> = list.backups.iter().map(|one| one.at).collect();
         let stay = kept(&times, now);
@@ -190,6 +199,38 @@ impl Making {
         }
         let place = self.store.place(&self.prefix).await.map_err(cloud)?;
         Ok(Made { backup, place, sent, kept: list.backups.len() })
+    }
+
+    /// Packs what steps have printed. It is read after the journal was copied, so it has all the lines that the copy knows of.
+    async fn pack_logs(
+        &self,
+        list: &BackupList,
+        runs: &SqliteJournal,
+        sent: &mut u64,
+    ) -> Result<BTreeMap<i64, Part>, Failure> {
+        let failed = |error: std::io::Error| here(&self.work, &error);
+        let found = StepLogFolder::new(self.logs.clone()).runs();
+        let found = found.map_err(|error| Failure::failed(error.to_string(), "see that it can be read"))?;
+        let known: BTreeMap<i64, Part> = list.backups.iter().flat_map(|one| one.logs.clone()).collect();
+        let mut logs = BTreeMap::new();
+        for id in found {
+            let Some(run) = runs.run(id).map_err(|error| journal_failure(&error))? else { continue };
+            let ended = run.state.is_ended();
+            let part = match known.get(&id.0).filter(|part| ended && !part.key.contains(OPEN)) {
+                Some(part) => part.clone(),
+                None => {
+                    let (copy, packed) = (self.work.join("logs"), self.work.join("logs.tar.zst"));
+                    backup_files::copy_folder(&self.logs.join(id.to_string()), &copy).map_err(failed)?;
+                    backup_files::pack(&copy, &packed).map_err(failed)?;
+                    std::fs::remove_dir_all(&copy).map_err(failed)?;
+                    let open = if ended { "" } else { OPEN };
+                    let key = format!("logs/{id}{open}-{}.tar.zst", Utc::now().timestamp());
+                    self.send(key, &packed, sent).await?
+                }
+            };
+            logs.insert(id.0, part);
+        }
+        Ok(logs)
     }
 
     async fn send(&self, key: String, file: &Path, sent: &mut u64) -> Result<Part, Failure> {

@@ -138,11 +138,13 @@ impl Restoring {
             std::fs::remove_dir_all(&work).map_err(failed)?;
         }
         private_file::make_folder(&work).map_err(failed)?;
-        for (run, part) in &backup.files {
-            let packed = work.join("files.tar.zst");
-            self.fetch(part, &packed).await?;
-            let unpacked = work.join("artifacts").join(run.to_string());
-            backup_files::unpack(&packed, &unpacked).map_err(failed)?;
+        for (kind, parts) in [("artifacts", &backup.files), ("logs", &backup.logs)] {
+            for (run, part) in parts {
+                let packed = work.join("files.tar.zst");
+                self.fetch(part, &packed).await?;
+                let unpacked = work.join(kind).join(run.to_string());
+                backup_files::unpack(&packed, &unpacked).map_err(failed)?;
+            }
         }
         let packed = work.join("journal.zst");
         self.fetch(&backup.journal, &packed).await?;
@@ -150,13 +152,15 @@ impl Restoring {
         backup_files::decompress(&packed, &fresh).map_err(failed)?;
         copy::restored(&fresh).map_err(|error| journal_failure(&error))?;
 
-        let artifacts = folder.join("artifacts");
-        if work.join("artifacts").exists() {
-            private_file::make_folder(&artifacts).map_err(failed)?;
-            for run in backup.files.keys() {
-                let to = artifacts.join(run.to_string());
+        for (kind, parts) in [("artifacts", &backup.files), ("logs", &backup.logs)] {
+            if parts.is_empty() {
+                continue;
+            }
+            private_file::make_folder(&folder.join(kind)).map_err(failed)?;
+            for run in parts.keys().map(ToString::to_string) {
+                let to = folder.join(kind).join(&run);
                 if !to.exists() {
-                    std::fs::rename(work.join("artifacts").join(run.to_string()), to).map_err(failed)?;
+                    std::fs::rename(work.join(kind).join(run), to).map_err(failed)?;
                 }
             }
         }
