@@ -13,6 +13,7 @@ mod pages;
 pub mod pipeline;
 pub mod pipeline_api;
 pub mod role_api;
+mod shell_api;
 pub mod step_api;
 mod strict;
 mod tls;

@@ -70,6 +70,14 @@ impl DockerImages {
         &self.docker
     }
 
+    /// Opens the stream that a request to `path` of the engine begins.
+    pub(super) async fn hijack(
+        &self,
+        path: &str,
+    ) -> Result<hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>, ImageError> {
+        self.address.hijack(path).await
+    }
+
     /// Masks these values from now on.
     pub(super) fn hide(&self, values: &[Secret<String>]) {
         self.mask.learn_all(values);

@@ -3,11 +3,13 @@
 
 pub mod causes;
 pub mod config;
+mod kept;
 pub mod masked;
 pub mod poll;
 pub mod queue;
 pub mod request;
 pub mod run;
+pub mod shell;
 pub mod source;
 pub mod statuses;
 pub mod work;

@@ -17,7 +17,8 @@ use super::callers::{Callers, Shown, is_cross_site, needed, same};
 use super::form::{Fields, local_path};
 use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pipeline_api as api;
-use super::{openapi, page_routes, pages, step_api};
+use super::{openapi, page_routes, pages, shell_api, step_api};
+use crate::driver::pipeline::queue::Configure;
 use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::Parts;
 use crate::model::redact::{Mask, WITHHELD};
@@ -54,6 +55,8 @@ pub struct Pipelines {
     pub environment: String,
     /// What runs need; its journal is what the pages show.
     pub parts: Parts,
+    /// Says what a run does.
+    pub configure: Arc<dyn Configure>,
     /// The pipelines that this server works on, by their names.
     pub offered: Arc<[Offered]>,
     /// What is known of the cluster.
@@ -88,6 +91,7 @@ pub(super) fn api_routes() -> Vec<ApiRoute> {
         route("/v1/runs/{id}", "get", get(api::run)),
         route("/v1/runs/{id}/cancel", "post", post(api::cancel)),
         route("/v1/runs/{id}/retry", "post", post(api::retry)),
+        route("/v1/runs/{id}/shell", "post", post(shell_api::shell)),
         route("/v1/runs/{id}/answer", "post", post(step_api::answer)),
         route("/v1/runs/{id}/file", "get", get(step_api::file)),
         route("/v1/runs/{id}/log", "get", get(api::log)),

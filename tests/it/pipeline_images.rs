@@ -198,6 +198,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         timeouts: Vec::new(),
         after: Vec::new(),
         left_out: BTreeMap::new(),
+        taken: None,
     }
 }
 

@@ -16,7 +16,7 @@ RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
 ";
 
 /// A site whose pipeline builds an image, and then has these steps, with 8 blanks before each line.
-fn site(steps: &str) -> Site {
+pub fn site(steps: &str) -> Site {
     let site = Site::new();
     let text = format!(
         "web:\n  repository: web\n  steps:\n    - build: {{image: demo/web}}\n{steps}    - rollout: {{service: web}}\n"
@@ -25,7 +25,7 @@ fn site(steps: &str) -> Site {
     site
 }
 
-fn commit(site: &Site, subject: &str, files: &[(&str, &[u8])]) -> String {
+pub fn commit(site: &Site, subject: &str, files: &[(&str, &[u8])]) -> String {
     let unique = format!("{}\n# {}\n", DOCKERFILE, crate::support::git::unique());
     let busybox = busybox();
     let all = [&[("Dockerfile", unique.as_bytes()), ("busybox*", &busybox[..])], files].concat();
@@ -33,7 +33,7 @@ fn commit(site: &Site, subject: &str, files: &[(&str, &[u8])]) -> String {
 }
 
 /// What the steps of a run have printed, in order.
-async fn lines(site: &Site, page: &str, run: i64) -> Vec<String> {
+pub async fn lines(site: &Site, page: &str, run: i64) -> Vec<String> {
     let url = format!("{page}v1/runs/{run}/log");
     let text = site.client().get(&url).send().await.expect("an answer").text().await.expect("text");
     let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
@@ -45,11 +45,18 @@ async fn lines(site: &Site, page: &str, run: i64) -> Vec<String> {
         .collect()
 }
 
-/// Waits until nothing is left of any run.
+/// Waits until nothing is left of any run but those that have failed, which keep their workspaces.
 async fn nothing_left(site: &Site) {
     let limit = Instant::now() + Duration::from_secs(30);
+    let failed: Vec<i64> = site
+        .runs()
+        .iter()
+        .filter(|run| run["state"] == "failed")
+        .filter_map(|run| run["id"].as_i64())
+        .collect();
     loop {
-        let left = site.steps().left().await.expect("the engine answers");
+        let mut left = site.steps().left().await.expect("the engine answers");
+        left.retain(|run| !failed.contains(&run.0));
         if left.is_empty() {
             return;
         }

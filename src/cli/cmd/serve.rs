@@ -46,8 +46,8 @@ mod token;
 
 /// The time between two tries to reach the cluster.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Time between two looks for what killed processes have left on the engine.
-const SWEEP: Duration = Duration::from_secs(3600);
+/// Time between two checks of what runs have left on the engine.
+const SWEEP: Duration = Duration::from_secs(300);
 
 /// Watches git repositories and runs their pipelines; serves the page
 #[derive(Debug, clap::Args)]
@@ -134,6 +134,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         project: shop.repository.project.to_string(),
         environment: shop.environment.name.to_string(),
         parts: shop.parts.clone(),
+        configure: Arc::clone(&shop.configure) as Arc<dyn queue::Configure>,
         offered: offered(&shop)?.into(),
         seen: seen_now,
         callers: Arc::new(callers),

@@ -12,12 +12,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
+use super::kept;
 use super::work::{self, At, Prepared};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
 use crate::model::redact::Mask;
-use crate::model::run::{Run, RunConfig, RunId, RunState, StepAction, StepState};
+use crate::model::run::{Run, RunConfig, RunId, StepAction, StepState};
 use crate::plan::conditions::Begun;
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
 use crate::port::artifacts::Artifacts;
@@ -185,7 +186,7 @@ pub async fn drive(
                     drop(activities);
                     lines.flush(parts)?;
                     if ending != Ending::Left {
-                        clear(parts, &frozen).await;
+                        kept::settle(parts, run.id).await;
                     }
                     return Ok(ending);
                 }
@@ -246,7 +247,7 @@ pub async fn clear(parts: &Parts, run: &Run) {
     }
 }
 
-/// Removes what runs have on the engine that have ended, whoever worked on them, and files that were kept long enough.
+/// Removes what runs have on the engine that have ended, whoever worked on them, and what was kept long enough.
 pub async fn sweep(parts: &Parts) {
     if let Err(problem) = sweep_files(parts, Utc::now()) {
         tracing::warn!(problem.reason, "removing files that were kept");
@@ -254,22 +255,7 @@ pub async fn sweep(parts: &Parts) {
     if let Err(error) = parts.steps.trim().await {
         tracing::debug!(%error, "removing old caches");
     }
-    let left = match parts.steps.left().await {
-        Ok(left) => left,
-        Err(error) => {
-            tracing::debug!(%error, "looking for what runs have left");
-            return;
-        }
-    };
-    for id in left {
-        let ended = match parts.journal.run(id) {
-            Ok(run) => run.is_none_or(|run| run.state.is_ended() && run.state != RunState::Quarantined),
-            Err(_) => false,
-        };
-        if ended && let Err(error) = parts.steps.clear(id).await {
-            tracing::warn!(run = id.0, %error, "removing the containers of a run");
-        }
-    }
+    kept::sweep_runs(parts).await;
 }
 
 /// Removes files of steps that are older than [`FILES_FOR`], or of runs that the journal does not know.
@@ -369,6 +355,9 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
         },
         Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
         Action::CheckOut => work::check_out(&parts.git, &*parts.steps, run.id, at, &say).await,
+        Action::TakeOver { from, workspace, steps } => {
+            kept::take_over(&parts, run.id, *from, *workspace, steps).await
+        }
         Action::Prepare { image } => {
             async {
                 parts.learn().await?;
