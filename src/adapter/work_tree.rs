@@ -91,7 +91,7 @@ pub async fn snapshot(folder: &Path, mirror: &Path) -> Result<Snapshot, GitError
     {
         return Ok(Snapshot { commit: id(head, mirror)?, subject, branch, has_changes: false });
     }
-    let subject = format!("uncommitted changes after \"{subject}\"");
+    let subject = format!("{subject}, with uncommitted changes");
     let mut arguments = vec!["commit-tree", &tree, "-m", &subject];
     if let Some(head) = &head {
         arguments.extend(["-p", head]);
@@ -189,7 +189,7 @@ mod tests {
         let before = (git(&tree, &["status", "--porcelain"]).await, git(&tree, &["count-objects"]).await);
         let (dirty, paths) = taken("dirty").await;
         assert!(dirty.has_changes);
-        assert_eq!(dirty.subject, "uncommitted changes after \"first\"");
+        assert_eq!(dirty.subject, "first, with uncommitted changes");
         assert_eq!(paths, [".gitignore", "kept", "sub/new"]);
         let after = (git(&tree, &["status", "--porcelain"]).await, git(&tree, &["count-objects"]).await);
         assert_eq!(before, after);

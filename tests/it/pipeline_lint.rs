@@ -11,7 +11,8 @@ web:
   on:
     branches: [main, release/*]
     tags: [v*]
-    schedule: {cron: 0 3 * * *, timezone: Europe/Berlin}
+    schedule: \"0 3 * * *\"
+    timezone: Europe/Berlin
   parameters:
     LEVEL: {default: full}
   steps:
@@ -69,7 +70,7 @@ fn problems_of_pipelines_are_shown_with_their_places_and_those_of_other_files_ar
         .expect("written");
     let run = fleetwright(folder.path(), &["pipeline", "lint"]);
     assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{run}");
-    assert!(run.stderr.contains("--> pipelines/web.yaml:13:"), "{run}");
+    assert!(run.stderr.contains("--> pipelines/web.yaml:14:"), "{run}");
     assert!(run.stderr.contains("there is no step `unti` before this one"), "{run}");
     assert!(run.stderr.contains("did you mean `unit`?"), "{run}");
     assert!(!run.stderr.contains("replica`"), "{run}");
@@ -96,7 +97,7 @@ fn a_file_from_elsewhere_is_checked_as_if_it_were_in_the_repository() {
     let run = fleetwright(folder.path(), &["pipeline", "lint", "draft/web.yaml"]);
     assert_eq!(run.status, Some(2), "{run}");
     assert!(
-        run.stderr.contains("--> draft/web.yaml:13:") && run.stderr.contains("did you mean `web`?"),
+        run.stderr.contains("--> draft/web.yaml:14:") && run.stderr.contains("did you mean `web`?"),
         "{run}"
     );
     assert!(!run.stderr.contains("pipelines/web.yaml"), "{run}");

@@ -149,7 +149,7 @@ fn the_work_tree_runs_with_its_changes_and_nothing_is_left() {
         "approve   ✗ skipped: a local run asks nobody",
         "rollout web   ✗ skipped: a local run changes nothing outside of this computer",
         "✓ succeeded after",
-        "uncommitted changes after",
+        "first, with uncommitted changes",
     ] {
         assert!(stderr.contains(said), "{said}: {stderr}");
     }

@@ -133,8 +133,9 @@ async fn a_shell_has_a_terminal_and_ends_with_its_connection() {
     site.wait_for("failed", |run| run["state"] == "failed");
     // `script` gives the command a terminal of this size.
     let program = env!("CARGO_BIN_EXE_fleetwright");
-    let line =
-        format!("stty rows 33 cols 99; {program} pipeline shell 1 test -- sh -c 'stty size; tty; exit 5'");
+    let line = format!(
+        "stty rows 33 cols 99; {program} pipeline shell 1 test -- sh -c 'sleep 1; stty size; tty; exit 5'"
+    );
     let mut command = site.command_in(site.folder.path(), &[]);
     let mut scripted = Command::new("script");
     scripted.args(["-qec", &line, "/dev/null"]).current_dir(site.folder.path()).env_clear();

@@ -425,7 +425,7 @@ pub async fn retry_from(
     let (index, _) = step_called(&run, from)?;
     learn(parts).await?;
     // As the run itself began: its conditions are judged by what had started it.
-    let fresh = Run { config: None, ..run.clone() };
+    let fresh = Run { config: None, trigger: first_trigger(parts, &run)?, ..run.clone() };
     let mut config = configure.config(&fresh).await.map_err(RequestError::Config)?;
     let taken = taken_over(&run, &config, index)?;
     if taken.workspace && !parts.steps.has_workspace(id).await.map_err(RequestError::Engine)? {
@@ -445,6 +445,19 @@ pub async fn retry_from(
     let new = parts.journal.enqueue_as(chrono::Utc::now(), &again, &config)?;
     announce(parts, new, &again)?;
     Ok(new)
+}
+
+/// What started the run whose results a chain of retries from steps has taken over.
+fn first_trigger(parts: &Parts, run: &Run) -> Result<Trigger, JournalError> {
+    let mut first = run.clone();
+    while let Some(taken) = first.config.as_ref().and_then(|config| config.taken.as_ref()) {
+        match parts.journal.run(taken.run)? {
+            // Runs are taken over by later ones only, so this ends.
+            Some(earlier) if earlier.id < first.id => first = earlier,
+            _ => break,
+        }
+    }
+    Ok(first.trigger)
 }
 
 /// The position and the name of the step that is meant: `test` is `run test`, where no step is called `test`.
