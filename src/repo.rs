@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::model::pipeline::Pipeline;
 use crate::model::project::{Environment, Repository};
 use crate::model::stack::RenderedStack;
 use crate::source::{Diagnostic, SourceFile, Span, suggest};
@@ -129,6 +130,47 @@ pub fn check_with(root: &Path, variables: Variables<'_>) -> (Vec<Diagnostic>, us
         .collect();
     names::check_rendered(&repository, &rendered, &mut problems);
     (sorted(problems), repository.files)
+}
+
+/// What [`lint`] has found.
+#[derive(Debug)]
+pub struct Linted {
+    /// The pipelines of the files that were asked for, as far as they could be read.
+    pub pipelines: Vec<Pipeline>,
+    /// The problems of those files, and of [`PROJECT_FILE`], sorted by file and place.
+    pub problems: Vec<Diagnostic>,
+    /// How many errors other files of the repository have.
+    pub elsewhere: usize,
+    /// How many files were checked.
+    pub files: usize,
+}
+
+/// Checks pipelines alone, against the rest of the repository at `root`: nothing is rendered. `drafts` are checked as if
+/// they were in `pipelines/`, in place of a file of the same name there. `only` names the files that are reported, all of
+/// `pipelines/` where it names none.
+pub fn lint(root: &Path, drafts: Vec<Arc<SourceFile>>, only: &[String]) -> Linted {
+    let mut problems = Vec::new();
+    let mut files = files::read(root, &mut problems);
+    let base = |name: &str| name.rsplit('/').next().unwrap_or(name).to_owned();
+    let mut wanted = only.to_vec();
+    for draft in drafts {
+        files.pipelines.retain(|file| base(file.name()) != base(draft.name()));
+        wanted.push(draft.name().to_owned());
+        files.pipelines.push(draft);
+    }
+    if wanted.is_empty() {
+        wanted = files.pipelines.iter().map(|file| file.name().to_owned()).collect();
+    }
+    let repository = references::assemble(root, &files, &|name| std::env::var(name).ok(), &mut problems);
+    let is_wanted = |name: &str| wanted.iter().any(|wanted| wanted == name);
+    let (here, other): (Vec<_>, Vec<_>) = problems.into_iter().partition(|problem| match &problem.label {
+        Some(label) => label.file.name() == PROJECT_FILE || is_wanted(label.file.name()),
+        // A file that can't be read has no place.
+        None => wanted.iter().any(|wanted| problem.message.contains(wanted.as_str())),
+    });
+    let pipelines = repository.pipelines.into_iter().filter(|one| is_wanted(one.place.file.name())).collect();
+    let elsewhere = other.iter().filter(|problem| problem.is_error()).count();
+    Linted { pipelines, problems: sorted(here), elsewhere, files: wanted.len() }
 }
 
 /// By file and place; what several environments or stacks have in common is said once.

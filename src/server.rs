@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod pipeline_api;
 mod pipeline_metrics;
 pub mod role_api;
+mod shell_api;
 pub mod step_api;
 mod strict;
 mod tls;

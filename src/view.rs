@@ -15,6 +15,7 @@ pub mod foreign_pipeline;
 pub mod import;
 pub mod jobs;
 pub mod json;
+pub mod lint;
 pub mod live;
 pub mod local;
 pub mod logs;

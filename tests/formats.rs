@@ -184,6 +184,8 @@ const FORMATS: &[Format] = &[
         types: &[
             "port/pipeline_wire.rs RunRequest",
             "port/pipeline_wire.rs CancelRequest",
+            "port/pipeline_wire.rs RetryRequest",
+            "port/pipeline_wire.rs ShellRequest",
             "port/pipeline_wire.rs AnswerRequest",
             "port/pipeline_wire.rs AnsweredAnswer",
             "port/pipeline_wire.rs QueuedAnswer",

@@ -57,6 +57,12 @@ impl Artifacts for ArtifactFolder {
         fs::rename(staged, kept).map_err(self.failed("keeping"))
     }
 
+    fn copy(&self, from: RunId, to: RunId, step: usize) -> Result<(), ArtifactError> {
+        let staged = self.stage(to, step)?;
+        gone(link_all(&self.step(from, step), &staged)).map_err(self.failed("copying"))?;
+        self.keep(to, step)
+    }
+
     fn open(&self, run: RunId, step: usize, path: &str) -> Result<Option<File>, ArtifactError> {
         let inside = Path::new(path);
         // Whoever asks chooses the path.
@@ -110,6 +116,22 @@ pub(super) fn size(folder: &Path) -> io::Result<u64> {
     Ok(all)
 }
 
+/// Links all files below `from` into `to`, which is there: files that are kept are never written to again.
+fn link_all(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&target)?;
+            link_all(&entry.path(), &target)?;
+        } else {
+            fs::hard_link(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+
 /// What is not there was to be removed, and takes no room.
 pub(super) fn gone<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {
@@ -158,7 +180,15 @@ mod tests {
         // The file, and the link's own length.
         assert_eq!(files.size(RunId(7)).expect("measured"), 1 + "/etc/passwd".len() as u64);
         assert_eq!(files.size(RunId(8)).expect("measured"), 0);
+
+        // A copy outlives the run that it was made of; one of nothing is nothing.
+        files.copy(RunId(7), RunId(8), 2).expect("copied");
+        files.copy(RunId(7), RunId(8), 2).expect("copied again");
+        files.copy(RunId(7), RunId(8), 3).expect("nothing to copy");
+        assert_eq!(files.runs().expect("listed"), [RunId(7), RunId(8)]);
         files.remove(RunId(7)).expect("removed");
+        assert!(files.open(RunId(8), 2, "report/two.txt").expect("asked").is_some());
+        files.remove(RunId(8)).expect("removed");
         files.remove(RunId(7)).expect("removed again");
         assert_eq!(files.runs().expect("listed"), []);
     }

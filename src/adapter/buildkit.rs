@@ -69,6 +69,22 @@ impl Address {
         }
     }
 
+    /// Opens the stream that a request to `path` begins.
+    pub(super) async fn hijack(&self, path: &str) -> Result<TokioIo<hyper::upgrade::Upgraded>, ImageError> {
+        let post = Request::post(path)
+            .header("Host", "docker")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "tcp")
+            .body(Empty::new())
+            .map_err(|error| away(error.to_string()))?;
+        let mut sender = self.connect().await?;
+        let response = sender.send_request(post).await.map_err(|error| away(error.to_string()))?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(refused(response).await);
+        }
+        Ok(TokioIo::new(hyper::upgrade::on(response).await.map_err(|error| away(error.to_string()))?))
+    }
+
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, ImageError> {
         let connecting = async {
             match self {

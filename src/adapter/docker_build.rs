@@ -81,6 +81,12 @@ impl DockerImages {
             Address::Unix(path) => format!("unix://{path}"),
             Address::Tcp(address) => format!("tcp://{address}"),
         }
+    /// Opens the stream that a request to `path` of the engine begins.
+    pub(super) async fn hijack(
+        &self,
+        path: &str,
+    ) -> Result<hyper_util::rt::TokioIo<hyper::upgrade::Upgraded>, ImageError> {
+        self.address.hijack(path).await
     }
 
     /// Masks these values from now on.

@@ -328,6 +328,15 @@ impl Journal for SqliteJournal {
         self.write(|t| insert(t, at, run))
     }
 
+    fn enqueue_as(&self, at: DateTime<Utc>, run: &NewRun, config: &RunConfig) -> Result<RunId, JournalError> {
+        self.write(|t| {
+            let id = insert(t, at, run)?;
+            t.execute("UPDATE run SET config = ?2 WHERE id = ?1", params![id.0, json(config)?])
+                .map_err(writing)?;
+            Ok(id)
+        })
+    }
+
     fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError> {
         self.write(|t| {
             let mut next: Option<i64> = None;
@@ -978,6 +987,7 @@ mod tests {
             after: Vec::new(),
             left_out: BTreeMap::new(),
             supersede: false,
+            taken: None,
         }
     }
 
@@ -1319,8 +1329,9 @@ mod tests {
             connection.execute_batch(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
             let journal = SqliteJournal::prepare(connection, Path::new(&name)).expect("a journal");
             let run = journal.run(RunId(1)).expect("it can be read").expect("a run");
-            // Releases came later, commands after them, and then questions.
+            // Releases came later, commands after them, then questions, and then shells.
             let (steps, actions, entries_there) = match () {
+                () if text.contains("\"shell\"") => (23, 6, 17),
                 () if text.contains("asking") => (23, 6, 16),
                 () if text.contains("executing") => (19, 5, 15),
                 () if text.contains("releasing") => (14, 3, 15),

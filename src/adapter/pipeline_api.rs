@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use reqwest::header::{CONNECTION, UPGRADE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::model::frame::PROTOCOL;
 use crate::model::run::RunId;
 use crate::model::secret::Secret;
-use crate::port::pipeline_wire::{Refusal, RefusalError};
+use crate::port::pipeline_wire::{Refusal, RefusalError, ShellRequest};
+use crate::port::streams::{Attached, INSTANCE_HEADER};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -182,6 +185,29 @@ impl PipelineApi {
         })))
     }
 
+    /// Runs a program in a container like that of a step that has failed.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is an error.
+    pub async fn shell(&self, run: RunId, request: &ShellRequest) -> Result<Attached, ApiError> {
+        let failed = |error: reqwest::Error| ApiError::Unreachable {
+            address: self.base.clone(),
+            reason: words(&error),
+        };
+        // A connection of its own, without a limit of time; HTTP/2 has no streams of this kind.
+        let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).http1_only();
+        let client = client.build().map_err(failed)?;
+        let call = client.post(self.url(&format!("runs/{run}/shell"))).json(request);
+        let response = self.send(call.header(CONNECTION, "Upgrade").header(UPGRADE, PROTOCOL)).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.unreadable(format!("status {}, and no stream", response.status().as_u16())));
+        }
+        let step = response.headers().get(INSTANCE_HEADER).and_then(|value| value.to_str().ok());
+        let instance = format!("`{}` of run {run}", step.unwrap_or(&request.step));
+        let connection = response.upgrade().await.map_err(failed)?;
+        Ok(Attached { instance, machine: self.base.clone(), connection: Box::new(connection) })
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}/v1/{path}", self.base)
     }
@@ -199,7 +225,7 @@ impl PipelineApi {
         let response = sent
             .map_err(|error| ApiError::Unreachable { address: self.base.clone(), reason: words(&error) })?;
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         // A proxy before it answers so while it is away.

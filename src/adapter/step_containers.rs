@@ -44,12 +44,17 @@ use crate::model::service::Limits;
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
 use crate::model::step_files::StepFile;
 use crate::port::images::{ImageError, Lines, Open};
-use crate::port::step_containers::{Attempt, Printed, PrintedLine, StepContainers, Wanted, WorkspaceFiles};
+use crate::port::step_containers::{
+    Attempt, Printed, PrintedLine, Program, StepContainers, Wanted, WorkspaceFiles,
+};
+use crate::port::streams::Process;
 
 mod caches;
 mod collect;
 mod companions;
 mod storage;
+mod kept;
+mod shell;
 
 /// The folder of the workspace in a step's container.
 pub const WORKSPACE: &str = "/workspace";
@@ -61,6 +66,8 @@ const SECRETS: &str = "/run/secrets";
 const SCOPE: &str = "fleetwright.pipelines";
 /// The label with the run's number.
 const RUN: &str = "fleetwright.run";
+/// The label of a container in which somebody has a shell.
+const SHELL: &str = "fleetwright.shell";
 /// How long a step has to end when its run is cancelled, in seconds.
 const GRACE: i32 = 10;
 /// The largest log of a step. Less than everything would be rotated away while it is read.
@@ -158,11 +165,10 @@ impl EngineSteps {
         Ok(())
     }
 
-    /// Makes a container that only files are put into, runs `work`, and removes it.
-    async fn upload(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError> {
-        let image = placeholder_image();
+    /// Makes sure of the image without a file.
+    async fn load_placeholder(&self) -> Result<(), ImageError> {
         if let Err(Error::DockerResponseServerError { status_code: 404, .. }) =
-            self.docker().inspect_image(&image).await
+            self.docker().inspect_image(&placeholder_image()).await
         {
             let archive = placeholder_archive().map_err(|error| memory(&error))?;
             let body = bollard::body_full(Bytes::from(archive));
@@ -172,25 +178,31 @@ impl EngineSteps {
                 step.map_err(|error| failed(error, None))?;
             }
         }
+        Ok(())
+    }
+
+    /// Makes the volume of a run, unless it is there.
+    async fn make_volume(&self, run: RunId) -> Result<(), ImageError> {
+        let request = VolumeCreateRequest {
+            name: Some(self.name(run)),
+            labels: Some(self.labels(run)),
+            ..VolumeCreateRequest::default()
+        };
+        self.docker().create_volume(request).await.map_err(|error| failed(error, None))?;
+        Ok(())
+    }
+
+    /// Makes a container that only files are put into, puts them there, and removes it.
+    async fn upload(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError> {
+        self.load_placeholder().await?;
         let name = format!("{}-files", self.name(run));
         self.remove(&name).await?;
-        let body = ContainerCreateBody {
-            image: Some(image),
-            cmd: Some(vec!["/never-started".to_owned()]),
-            labels: Some(self.labels(run)),
-            host_config: Some(HostConfig {
-                mounts: Some(vec![self.workspace(run)]),
-                network_mode: Some("none".to_owned()),
-                ..HostConfig::default()
-            }),
-            ..ContainerCreateBody::default()
-        };
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        self.docker().create_container(Some(options), body).await.map_err(|error| failed(error, None))?;
+        self.create_idle(run, &name, self.workspace(run)).await?;
         let (sender, pieces) = mpsc::channel(PIECES);
         let handle = Handle::current();
         let packing = tokio::task::spawn_blocking(move || pack(files, sender, &handle));
-        let options = UploadToContainerOptionsBuilder::default().path(WORKSPACE).build();
+        // The engine leaves the mode of a folder alone that the archive calls `.`.
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
         let sent = self
             .docker()
             .upload_to_container(&name, Some(options), bollard::body_stream(ReceiverStream::new(pieces)))
@@ -214,14 +226,22 @@ impl EngineSteps {
     /// Masks the secrets that a container has, before anything that it prints is read: another process may have created
     /// it, and the parameters may have other values by now.
     async fn learn(&self, container: &str) -> Result<(), ImageError> {
+        let found = self.secrets_of(container).await?;
+        let values: Vec<Secret<String>> = found.into_iter().map(|(_, value)| value).collect();
+        self.images.hide(&values);
+        Ok(())
+    }
+
+    /// The secrets in a container's files, by their variables; none of a container that is not there.
+    async fn secrets_of(&self, container: &str) -> Result<Vec<(String, Secret<String>)>, ImageError> {
         let found = match self.docker().inspect_container(container, None).await {
             Ok(found) => found,
-            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(Vec::new()),
             Err(error) => return Err(failed(error, None)),
         };
         let entry = found.config.and_then(|config| config.entrypoint).unwrap_or_default();
         if !entry.iter().any(|word| word.contains(SECRETS)) {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let options = DownloadFromContainerOptionsBuilder::default().path(SECRETS).build();
         let mut pieces = std::pin::pin!(self.docker().download_from_container(container, Some(options)));
@@ -238,10 +258,11 @@ impl EngineSteps {
             }
             let mut value = Vec::new();
             file.read_to_end(&mut value).map_err(|error| memory(&error))?;
-            values.push(Secret::new(String::from_utf8_lossy(&value).into_owned()));
+            let path = file.path().map_err(|error| memory(&error))?.into_owned();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            values.push((name, Secret::new(String::from_utf8_lossy(&value).into_owned())));
         }
-        self.images.hide(&values);
-        Ok(())
+        Ok(values)
     }
 
     /// Puts the helper and the values of secrets into a container that was created, and opens folders in it to every user.
@@ -290,12 +311,7 @@ impl StepContainers for EngineSteps {
     }
 
     async fn prepare(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError> {
-        let request = VolumeCreateRequest {
-            name: Some(self.name(run)),
-            labels: Some(self.labels(run)),
-            ..VolumeCreateRequest::default()
-        };
-        self.docker().create_volume(request).await.map_err(|error| failed(error, None))?;
+        self.make_volume(run).await?;
         self.upload(run, files).await
     }
 
@@ -427,6 +443,34 @@ impl StepContainers for EngineSteps {
         self.remove_companions(attempt).await
     }
 
+    async fn has_workspace(&self, run: RunId) -> Result<bool, ImageError> {
+        self.volume_is_there(run).await
+    }
+
+    async fn copy_workspace(&self, from: RunId, to: RunId) -> Result<bool, ImageError> {
+        // The engine would make an empty one.
+        if !self.volume_is_there(from).await? {
+            return Ok(false);
+        }
+        self.make_volume(to).await?;
+        self.copy_volume(from, to).await?;
+        Ok(true)
+    }
+
+    async fn keep(&self, run: RunId, steps: &[usize]) -> Result<(), ImageError> {
+        self.keep_only(run, steps).await
+    }
+
+    async fn shell(
+        &self,
+        run: RunId,
+        step: usize,
+        secrets: &BTreeMap<String, String>,
+        program: &Program,
+    ) -> Result<Option<Process>, ImageError> {
+        self.open_shell(run, step, secrets, program).await
+    }
+
     async fn clear(&self, run: RunId) -> Result<(), ImageError> {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&self.filters(Some(run)));
         let found = self.docker().list_containers(Some(options.build())).await;
@@ -447,7 +491,7 @@ impl StepContainers for EngineSteps {
             let options = None::<bollard::query_parameters::RemoveVolumeOptions>;
             absent(self.docker().remove_volume(&volume.name, options).await)?;
         }
-        Ok(())
+        self.remove_shell_images(run).await
     }
 
     async fn left(&self) -> Result<Vec<RunId>, ImageError> {
@@ -633,11 +677,16 @@ fn pack(files: WorkspaceFiles, sender: mpsc::Sender<Bytes>, handle: &Handle) -> 
     root.set_entry_type(tar::EntryType::Directory);
     root.set_mode(0o777);
     root.set_size(0);
-    archive.append_data(&mut root, "./", io::empty())?;
+    archive.append_data(&mut root, format!("{}/", inside("")), io::empty())?;
     for file in &files {
         append(&mut archive, file, time, &open, handle)?;
     }
     archive.into_inner()?.flush()
+}
+
+/// The path of a file of the workspace in an archive for the root of a container.
+fn inside(path: &str) -> String {
+    format!("{WORKSPACE}/{path}").trim_matches('/').to_owned()
 }
 
 fn append(
@@ -654,13 +703,13 @@ fn append(
             header.set_entry_type(tar::EntryType::Directory);
             header.set_mode(0o755);
             header.set_size(0);
-            archive.append_data(&mut header, &file.path, io::empty())
+            archive.append_data(&mut header, inside(&file.path), io::empty())
         }
         EntryKind::Link => {
             header.set_entry_type(tar::EntryType::Symlink);
             header.set_mode(0o777);
             header.set_size(0);
-            archive.append_link(&mut header, &file.path, &file.target)
+            archive.append_link(&mut header, inside(&file.path), &file.target)
         }
         EntryKind::File | EntryKind::Executable => {
             header.set_mode(if file.kind == EntryKind::Executable { 0o755 } else { 0o644 });
@@ -668,7 +717,7 @@ fn append(
             let reader = StreamReader::new(open(&file.blob));
             archive.append_data(
                 &mut header,
-                &file.path,
+                inside(&file.path),
                 SyncIoBridge::new_with_handle(reader, handle.clone()),
             )
         }

@@ -27,7 +27,7 @@ use crate::adapter::step_logs::StepLogFolder;
 use crate::driver::pipeline::config::{freeze, later};
 use crate::driver::pipeline::masked::{MaskedJournal, MaskedLogs};
 use crate::driver::pipeline::queue::Configure;
-use crate::driver::pipeline::run::{Connect, Parts};
+use crate::driver::pipeline::run::{Connect, Parts, SHOWN_MOST};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
 use crate::model::later::Known;
@@ -120,6 +120,7 @@ impl Workshop {
             mask,
             events,
             changed: Arc::new(watch::Sender::new(0)),
+            shown_most: SHOWN_MOST,
             troubles: Arc::default(),
             removed: Arc::default(),
         };

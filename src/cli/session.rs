@@ -66,6 +66,21 @@ impl Streams {
     /// # Errors
     /// When the streams of this process can't be used, or the one to the program breaks.
     pub async fn connect(self, context: &Context, attached: Attached, again: &str) -> Result<Done, Failure> {
+        let next = "see `fleetwright machines` whether that machine is up; where it is, the program is ended with its stream";
+        self.connect_or(context, attached, again, next).await
+    }
+
+    /// The same; `next` says what to do when the stream breaks.
+    ///
+    /// # Errors
+    /// When the streams of this process can't be used, or the one to the program breaks.
+    pub async fn connect_or(
+        self,
+        context: &Context,
+        attached: Attached,
+        again: &str,
+        next: &str,
+    ) -> Result<Done, Failure> {
         let Attached { instance, machine, connection } = attached;
         if context.json() {
             view::exec::started(&instance, &machine);
@@ -107,7 +122,7 @@ impl Streams {
             }),
             Err(error) => Err(Failure::failed(
                 format!("the stream to {instance} on {machine} broke before the program ended: {error}"),
-                "see `fleetwright machines` whether that machine is up; where it is, the program is ended with its stream",
+                next,
             )),
         }
     }

@@ -152,6 +152,17 @@ pub enum PipelineEvent {
         /// The first cause of a failure.
         reason: Option<String>,
     },
+    /// Somebody runs a program in a container like that of a step that has failed.
+    Shell {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// The name of the token of who it is.
+        by: String,
+        /// The program, without its arguments: they may hold secrets.
+        program: String,
+    },
     /// A run ended.
     Finished {
         /// The run.
@@ -194,6 +205,7 @@ impl PipelineEvent {
             | Self::Asking { run, .. }
             | Self::Retrying { run, .. }
             | Self::StepFinished { run, .. }
+            | Self::Shell { run, .. }
             | Self::Finished { run, .. } => *run,
         }
     }
@@ -212,6 +224,7 @@ impl PipelineEvent {
             | Self::Log { step, .. }
             | Self::Asking { step, .. }
             | Self::Retrying { step, .. }
+            | Self::Shell { step, .. }
             | Self::StepFinished { step, .. } => Some(step),
         }
     }

@@ -390,6 +390,23 @@ pub struct RunConfig {
     /// Whether a newer commit of the same reference ends it while it is under way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub supersede: bool,
+    /// What it takes over from an earlier run; `None` where it does everything itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+}
+
+/// What a retry from a step takes over from the earlier run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taken {
+    /// The earlier run.
+    pub run: RunId,
+    /// The step that it was retried from.
+    pub from: String,
+    /// Whether the workspace is a copy of the earlier run's.
+    pub workspace: bool,
+    /// The results of the steps that are not run again, by their positions.
+    pub results: BTreeMap<usize, StepResult>,
 }
 
 impl RunConfig {
@@ -715,10 +732,14 @@ pub struct Run {
 impl Run {
     /// What started it, and who, as the end of a sentence.
     pub fn started_by(&self) -> String {
-        match (self.trigger, &self.asked_by) {
+        let mut words = match (self.trigger, &self.asked_by) {
             (Trigger::Hand, Some(by)) => format!("by {by}"),
             (trigger, Some(by)) => format!("{} ({by})", trigger.words()),
             (trigger, None) => trigger.words().to_owned(),
+        };
+        if let Some(taken) = self.config.as_ref().and_then(|config| config.taken.as_ref()) {
+            words.push_str(&format!(", as run {} from `{}` on", taken.run, taken.from));
         }
+        words
     }
 }

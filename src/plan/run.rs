@@ -145,6 +145,7 @@ impl RunMachine {
             | Action::Push { .. }
             | Action::Look { .. }
             | Action::CheckOut
+            | Action::TakeOver { .. }
             | Action::Prepare { .. }
             | Action::Create { .. }
             | Action::Execute { .. }
@@ -362,6 +363,7 @@ impl RunMachine {
                     self.step_finished(now, index, "skipped", Some(reason), out);
                 }
             }
+            self.take_over(now, out);
         } else {
             let under_way = self.steps.iter().find(|step| step.is_under_way());
             let step = under_way.or_else(|| self.steps.iter().find(|step| !step.state.is_ended()));
@@ -370,6 +372,19 @@ impl RunMachine {
                 pipeline: self.pipeline.clone(),
                 step: step.map(|step| step.name.clone()),
             });
+        }
+    }
+
+    /// Ends the steps whose results are those of an earlier run. The one that makes the workspace copies it first.
+    fn take_over(&mut self, now: DateTime<Utc>, out: &mut Out) {
+        let Some(taken) = self.config.taken.clone() else { return };
+        for (index, result) in taken.results {
+            let waits = |step: &Step| step.state == StepState::Waiting && step.action != StepAction::Source;
+            if self.steps.get(index).is_some_and(waits) {
+                self.set(index, StepState::Succeeded { result }, out);
+                let reason = Some(taken_words(taken.run));
+                self.step_finished(now, index, "succeeded", reason, out);
+            }
         }
     }
 
@@ -386,7 +401,13 @@ impl RunMachine {
             }
             (StepAction::Source, _) => {
                 self.set(index, StepState::Preparing, out);
-                self.perform(index, Action::CheckOut, out);
+                let taken = self.config.taken.as_ref().filter(|taken| taken.results.contains_key(&index));
+                let action = taken.map_or(Action::CheckOut, |taken| Action::TakeOver {
+                    from: taken.run,
+                    workspace: taken.workspace,
+                    steps: taken.results.keys().copied().filter(|of| *of != index).collect(),
+                });
+                self.perform(index, action, out);
             }
             (StepAction::Run(script), StepState::Creating { image, attempt }) => {
                 self.create(index, &script, image, attempt, out);
@@ -789,6 +810,11 @@ impl RunMachine {
         self.ended = true;
         out.after(Effect::End(Ending::Left));
     }
+}
+
+/// Why a step has ended that was not begun.
+fn taken_words(run: RunId) -> String {
+    format!("taken over from run {run}")
 }
 
 fn seconds(from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> f64 {

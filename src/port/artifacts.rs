@@ -31,6 +31,12 @@ pub trait Artifacts: Send + Sync {
     /// When it can't be moved.
     fn keep(&self, run: RunId, step: usize) -> Result<(), ArtifactError>;
 
+    /// Makes the files of a step those of the same step of another run as well, in place of those it had.
+    ///
+    /// # Errors
+    /// When they can't be read or written.
+    fn copy(&self, from: RunId, to: RunId, step: usize) -> Result<(), ArtifactError>;
+
     /// Opens a file of a step; `None` when there is none of that path.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::run::{Answer, Run, RunId, RunState, Trigger};
 use crate::model::step_log::{LogLine, StepLog};
 use crate::port::step_logs::StepLogError;
+use crate::model::run::{Answer, Run, RunConfig, RunId, RunState, Trigger};
 
 /// Why the journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +195,9 @@ pub trait Journal: Send + Sync {
 
     /// Puts a run into the queue that someone asked for.
     fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError>;
+
+    /// Puts a run into the queue of which it is settled already what it does.
+    fn enqueue_as(&self, at: DateTime<Utc>, run: &NewRun, config: &RunConfig) -> Result<RunId, JournalError>;
 
     /// Writes changes of a run.
     fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError>;

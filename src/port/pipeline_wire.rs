@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::streams::Terminal;
 use crate::model::name::{PipelineName, RepositoryName};
 use crate::model::run::{Run, RunId, RunState};
 use crate::model::step_log::LogLine;
@@ -24,6 +25,33 @@ pub struct RunRequest {
     /// Values of the pipeline's parameters, by their names; those that are not given have their defaults.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, String>,
+}
+
+/// Asks for another try of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// The step to begin at, in a new run that takes over what it does not touch; all of the run where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// Asks for a program in a container like that of a step that has failed. The answer begins a stream of
+/// [frames](crate::model::frame).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShellRequest {
+    /// The step.
+    pub step: String,
+    /// The program and its arguments; a shell where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Whether it gets a standard input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub input: bool,
+    /// Its terminal, if it gets one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Terminal>,
 }
 
 /// Asks for the end of a run.
@@ -201,6 +229,11 @@ mod tests {
             if let Some(sample) = samples.get("answer_request") {
                 loads::<AnswerRequest>(sample);
                 loads::<AnsweredAnswer>(&samples["answered"]);
+            }
+            // Retries from a step, and shells, came with the third.
+            if let Some(sample) = samples.get("retry_request") {
+                loads::<RetryRequest>(sample);
+                loads::<ShellRequest>(&samples["shell_request"]);
             }
             loads::<CancelledAnswer>(&samples["cancelled"]);
             loads::<Refusal>(&samples["refusal"]);

@@ -1,11 +1,13 @@
 //! The containers in which steps of pipelines run their commands.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::images::{ImageError, Lines, Open};
+use super::streams::{Process, Terminal};
 use crate::model::image::ContextFile;
 use crate::model::run::RunId;
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
@@ -45,6 +47,17 @@ pub struct PrintedLine<'a> {
     pub after: &'a str,
     /// Whether the next one continues it.
     pub continues: bool,
+}
+
+/// A program that somebody runs by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Whether it gets a standard input.
+    pub input: bool,
+    /// Its terminal, if it gets one.
+    pub terminal: Option<Terminal>,
 }
 
 /// Which files of a workspace are wanted.
@@ -98,6 +111,26 @@ pub trait StepContainers: Send + Sync {
 
     /// Removes the companions of an attempt, and stops its command where it has not ended.
     async fn dismiss(&self, attempt: Attempt) -> Result<(), ImageError>;
+
+    /// Whether the engine has the workspace of a run.
+    async fn has_workspace(&self, run: RunId) -> Result<bool, ImageError>;
+
+    /// Makes the workspace of `to`, with what that of `from` holds; `false` when there is none any more.
+    async fn copy_workspace(&self, from: RunId, to: RunId) -> Result<bool, ImageError>;
+
+    /// Stops and removes everything of a run but its workspace, and the container of the last attempt at each of `steps`,
+    /// which loses its secrets.
+    async fn keep(&self, run: RunId, steps: &[usize]) -> Result<(), ImageError>;
+
+    /// Starts a program in a container like that of the last attempt at a step, which has ended and is kept: with its
+    /// files, the workspace, and `secrets` by their variables. `None` when no such container is kept.
+    async fn shell(
+        &self,
+        run: RunId,
+        step: usize,
+        secrets: &BTreeMap<String, String>,
+        program: &Program,
+    ) -> Result<Option<Process>, ImageError>;
 
     /// Stops and removes everything of a run.
     async fn clear(&self, run: RunId) -> Result<(), ImageError>;

@@ -16,7 +16,7 @@ use super::pages::log_pages::{self, ChosenLines, StepLogView};
 use super::pages::views::{ClusterView, PipelineView, RunView, columns, questions, steps};
 use super::pages::{self, Frame};
 use super::pipeline::{Pipelines, Seen};
-use super::pipeline_api::{Listed, Refused, newest};
+use super::pipeline_api::{self as api, Listed, Refused, newest};
 use super::strict::{StrictPath, StrictQuery};
 use crate::driver::pipeline::request::{self, Reply, RequestError, Wanted};
 use crate::model::access::Level;
@@ -283,9 +283,10 @@ pub async fn answer(
 pub async fn retry(
     State(server): State<Pipelines>,
     Extension(who): Extension<Who>,
+    Extension(fields): Extension<Fields>,
     StrictPath(id): StrictPath<i64>,
 ) -> Response {
-    match request::retry(&server.parts, &server.offered(), RunId(id), &who.caller).await {
+    match api::retried(&server, RunId(id), fields.filled("from"), &who).await {
         Ok(id) => see(&format!("/runs/{id}")),
         Err(error) => page_of(&error.into(), &server, &who),
     }

@@ -18,7 +18,8 @@ use super::callers::{Callers, Shown, is_cross_site, needed, same};
 use super::form::{Fields, local_path};
 use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pipeline_api as api;
-use super::{log_api, openapi, page_routes, pages, pipeline_metrics, step_api};
+use super::{log_api, openapi, page_routes, pages, pipeline_metrics, shell_api, step_api};
+use crate::driver::pipeline::queue::Configure;
 use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::Parts;
 use crate::model::redact::{Mask, WITHHELD};
@@ -55,6 +56,8 @@ pub struct Pipelines {
     pub environment: String,
     /// What runs need; its journal is what the pages show.
     pub parts: Parts,
+    /// Says what a run does.
+    pub configure: Arc<dyn Configure>,
     /// The pipelines that this server works on, by their names.
     pub offered: watch::Receiver<Arc<[Offered]>>,
     /// What is known of the cluster.
@@ -96,6 +99,7 @@ pub(super) fn api_routes() -> Vec<ApiRoute> {
         route("/v1/runs/{id}", "get", get(api::run)),
         route("/v1/runs/{id}/cancel", "post", post(api::cancel)),
         route("/v1/runs/{id}/retry", "post", post(api::retry)),
+        route("/v1/runs/{id}/shell", "post", post(shell_api::shell)),
         route("/v1/runs/{id}/answer", "post", post(step_api::answer)),
         route("/v1/runs/{id}/file", "get", get(step_api::file)),
         route("/v1/runs/{id}/log", "get", get(api::log)),

@@ -24,10 +24,9 @@ use crate::model::run::{Run, RunId, RunState, RunStep};
 use crate::port::git::GitError;
 use crate::port::journal::{JournalError, Which};
 use crate::port::pipeline_wire::{
-    CancelRequest, CancelledAnswer, PipelineAnswer, PipelinesAnswer, QueuedAnswer, RunAnswer, RunRequest,
-    RunsAnswer, VERSION,
+    CancelRequest, CancelledAnswer, PipelineAnswer, PipelinesAnswer, QueuedAnswer, RetryRequest, RunAnswer,
+    RunRequest, RunsAnswer, VERSION,
 };
-use crate::source::suggest;
 
 /// How many runs a list has, unless its `limit` says otherwise.
 pub const RUNS: u32 = 50;
@@ -56,7 +55,14 @@ impl Refused {
     /// The HTTP status and the code.
     pub fn kind(&self) -> (StatusCode, &'static str) {
         match &self.0 {
-            RequestError::NoPipeline { .. } | RequestError::NoRun(_) => (StatusCode::NOT_FOUND, "not-found"),
+            RequestError::NoPipeline { .. } | RequestError::NoRun(_) | RequestError::NoStep { .. } => {
+                (StatusCode::NOT_FOUND, "not-found")
+            }
+            RequestError::NotFrom(_) => (StatusCode::CONFLICT, "changed"),
+            RequestError::NoWorkspace { .. } => (StatusCode::CONFLICT, "no-workspace"),
+            RequestError::NoShell { .. } => (StatusCode::CONFLICT, "no-shell"),
+            RequestError::Config(_) => (StatusCode::CONFLICT, "config"),
+            RequestError::Engine(_) => (StatusCode::BAD_GATEWAY, "engine"),
             RequestError::Unfit { .. } | RequestError::Parameters(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
             }
@@ -206,9 +212,26 @@ pub async fn retry(
     State(server): State<Pipelines>,
     Extension(who): Extension<Who>,
     StrictPath(id): StrictPath<i64>,
+    StrictOrDefault(body): StrictOrDefault<RetryRequest>,
 ) -> Result<Response, Refused> {
-    let run = request::retry(&server.parts, &server.offered(), RunId(id), &who.caller).await?;
+    let run = retried(&server, RunId(id), body.from.as_deref(), &who).await?;
     Ok(document(&server, StatusCode::CREATED, &QueuedAnswer { version: VERSION, run }))
+}
+
+/// Tries a run again: all of it, or from a step on.
+pub(super) async fn retried(
+    server: &Pipelines,
+    id: RunId,
+    from: Option<&str>,
+    who: &Who,
+) -> Result<RunId, RequestError> {
+    match from {
+        None => request::retry(&server.parts, &server.offered(), id, &who.caller).await,
+        Some(from) => {
+            let configure = &*server.configure;
+            request::retry_from(&server.parts, &server.offered(), configure, (id, from), &who.caller).await
+        }
+    }
 }
 
 /// `POST /v1/runs/{id}/cancel`.
@@ -292,18 +315,10 @@ pub async fn log(
 /// # Errors
 /// What to do, when there is none.
 pub fn step_called<'r>(run: &'r Run, name: &str) -> Result<&'r RunStep, String> {
-    let short = |step: &&RunStep| step.name.split_once(' ').is_some_and(|(_, short)| short == name);
-    let whole = run.steps.iter().find(|step| step.name == name);
-    if let Some(step) = whole.or_else(|| run.steps.iter().find(short)) {
-        return Ok(step);
+    match request::step_called(run, name) {
+        Ok((index, _)) => Ok(&run.steps[index]),
+        Err(error) => Err(error.next()),
     }
-    let names: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
-    let shorts = names.iter().filter_map(|name| Some(name.split_once(' ')?.1));
-    Err(match suggest(name, shorts.chain(names.iter().copied())) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => "it has not begun; `fleetwright pipeline list` shows it".to_owned(),
-        None => format!("it has `{}`", names.join("`, `")),
-    })
 }
 
 struct Reading {

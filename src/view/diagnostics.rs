@@ -27,11 +27,16 @@ pub fn draw(diagnostics: &[Diagnostic], colour: bool) {
     write(&text);
 }
 
+/// The closing line of a check that took `took`.
+pub fn closing(diagnostics: &[Diagnostic], files: usize, took: Duration) -> String {
+    let end = if diagnostics.iter().any(Diagnostic::is_error) { " Nothing was changed." } else { "" };
+    format!("{} ({} ms).{end}", counts(diagnostics, files), took.as_millis())
+}
+
 /// Prints all that `validate` has to say on stderr.
 pub fn print_check(diagnostics: &[Diagnostic], files: usize, took: Duration, colour: bool) {
     draw(diagnostics, colour);
-    let end = if diagnostics.iter().any(Diagnostic::is_error) { " Nothing was changed." } else { "" };
-    write(&format!("{} ({} ms).{end}\n", counts(diagnostics, files), took.as_millis()));
+    write(&format!("{}\n", closing(diagnostics, files, took)));
 }
 
 fn write(text: &str) {

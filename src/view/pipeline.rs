@@ -87,13 +87,20 @@ impl Lines {
             PipelineEvent::StepFinished { step, outcome, seconds, reason, .. } => {
                 let took = human_seconds(*seconds);
                 match (outcome.as_str(), reason) {
-                    ("succeeded", _) => format!("{step}   {} {took}", paint.paint(GOOD, "✓")),
+                    ("succeeded", Some(reason)) => {
+                        format!("{step}   {} {}", paint.paint(GOOD, "✓"), printable(reason))
+                    }
+                    ("succeeded", None) => format!("{step}   {} {took}", paint.paint(GOOD, "✓")),
                     (outcome, Some(reason)) => {
                         let words = format!("✗ {outcome}: {}", printable(reason));
                         format!("{step}   {} {took}", paint.paint(BAD, &words))
                     }
                     (outcome, None) => format!("{step}   {outcome} {took}"),
                 }
+            }
+            PipelineEvent::Shell { step, by, program, .. } => {
+                let text = format!("{} runs `{}` in its container", printable(by), printable(program));
+                format!("{step}   {}", paint.paint(CHANGE, &text))
             }
             PipelineEvent::Finished { state, seconds, reason, .. } => {
                 let (mark, style) = mark(*state);

@@ -37,6 +37,7 @@ fn samples() -> Vec<EventKind> {
         json!({ "what": "rollout", "step": "s", "rollout": started }),
         json!({ "what": "log", "step": "s", "text": "t" }),
         json!({ "what": "asking", "step": "s", "message": "m" }),
+        json!({ "what": "shell", "step": "s", "by": "b", "program": "p" }),
         json!({ "what": "retrying", "step": "s", "reason": "r", "attempt": 76, "seconds": 77.5 }),
         json!({ "what": "step-finished", "step": "s", "outcome": "failed", "seconds": 77.5, "reason": "r" }),
         json!({ "what": "finished", "pipeline": "web", "state": "failed", "seconds": 0.0, "reason": "r" }),
@@ -94,6 +95,7 @@ fn variant(event: &EventKind) -> usize {
             PipelineEvent::StepFinished { .. } => 12,
             PipelineEvent::Finished { .. } => 13,
             PipelineEvent::Asking { .. } => 34,
+            PipelineEvent::Shell { .. } => 35,
         },
         EventKind::Rollout(event) => match event {
             RolloutEvent::Started { .. } => 14,
@@ -219,7 +221,7 @@ fn reaches_no_view(secret: &str) {
 #[test]
 fn every_variant_has_a_sample() {
     let variants: BTreeSet<usize> = samples().iter().map(variant).collect();
-    assert_eq!(variants, (0..35).collect());
+    assert_eq!(variants, (0..36).collect());
 }
 
 /// At e1e3c77 an event was masked as JSON text, and shown as it was when that no longer parsed.

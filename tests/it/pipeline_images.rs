@@ -21,7 +21,7 @@ use fleetwright::driver::pipeline::logs::{Selected, entries};
 use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
 use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work};
-use fleetwright::driver::pipeline::run::{Connect, Parts, Wish};
+use fleetwright::driver::pipeline::run::{Connect, Parts, SHOWN_MOST, Wish};
 use fleetwright::event::Events;
 use fleetwright::model::redact::Mask;
 use fleetwright::model::run::{
@@ -148,6 +148,7 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         events: Events::masked(mask.clone()).0,
         mask,
         changed: Arc::new(watch::Sender::new(0)),
+        shown_most: SHOWN_MOST,
         troubles: Arc::default(),
         removed: Arc::default(),
     }
@@ -215,6 +216,7 @@ fn config(host: &str, args: BTreeMap<String, String>) -> RunConfig {
         after: Vec::new(),
         left_out: BTreeMap::new(),
         supersede: false,
+        taken: None,
     }
 }
 

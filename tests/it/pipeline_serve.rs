@@ -69,8 +69,13 @@ impl Site {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_in(self.folder.path(), arguments)
+    }
+
+    /// A command in another folder than that of the repository.
+    pub fn command_in(&self, folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fleetwright"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear();
+        command.args(arguments).current_dir(folder).env_clear();
         command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         command
     }

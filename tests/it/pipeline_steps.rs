@@ -45,11 +45,18 @@ pub async fn lines(site: &Site, page: &str, run: i64) -> Vec<String> {
         .collect()
 }
 
-/// Waits until nothing is left of any run.
+/// Waits until nothing is left of any run but those that have failed, which keep their workspaces.
 async fn nothing_left(site: &Site) {
     let limit = Instant::now() + Duration::from_secs(30);
+    let failed: Vec<i64> = site
+        .runs()
+        .iter()
+        .filter(|run| run["state"] == "failed")
+        .filter_map(|run| run["id"].as_i64())
+        .collect();
     loop {
-        let left = site.steps().left().await.expect("the engine answers");
+        let mut left = site.steps().left().await.expect("the engine answers");
+        left.retain(|run| !failed.contains(&run.0));
         if left.is_empty() {
             return;
         }

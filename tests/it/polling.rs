@@ -19,7 +19,7 @@ use fleetwright::adapter::step_logs::StepLogFolder;
 use fleetwright::cli::infra_steps::OwnCommands;
 use fleetwright::driver::pipeline::causes::{self, Caused};
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
-use fleetwright::driver::pipeline::run::{Connect, Parts};
+use fleetwright::driver::pipeline::run::{Connect, Parts, SHOWN_MOST};
 use fleetwright::event::Events;
 use fleetwright::model::git_ref::GitRef;
 use fleetwright::model::pipeline::Triggers;
@@ -68,6 +68,7 @@ fn parts(home: &Path) -> Parts {
         events: Events::masked(Mask::default()).0,
         mask: Mask::default(),
         changed: Arc::new(tokio::sync::watch::Sender::new(0)),
+        shown_most: SHOWN_MOST,
         troubles: Arc::default(),
         removed: Arc::default(),
     }

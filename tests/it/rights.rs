@@ -94,6 +94,10 @@ const ELSEWHERE: &[&str] = &[
     // What they call so is something else: archives of tar, and what runs are given.
     "adapter/backup_files.rs",
     "adapter/step_containers/collect.rs",
+    "adapter/step_containers/kept.rs",
+    // The secrets of a run on somebody's own computer are those that its command was given.
+    "adapter/local_run.rs",
+    "cli/cmd/pipeline/local.rs",
     "driver/pipeline/config.rs",
     "driver/pipeline/request.rs",
     "server/pipeline_api.rs",

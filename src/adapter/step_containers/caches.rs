@@ -54,4 +54,19 @@ impl EngineSteps {
         }
         Ok(fresh)
     }
+
+    /// Removes all caches.
+    ///
+    /// # Errors
+    /// When the engine does not.
+    pub async fn remove_caches(&self) -> Result<(), ImageError> {
+        let scope = format!("{SCOPE}={}", self.scope);
+        let filters = HashMap::from([("label".to_owned(), vec![scope, CACHE.to_owned()])]);
+        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+        let volumes = self.docker().list_volumes(Some(options)).await.map_err(|error| failed(error, None))?;
+        for volume in volumes.volumes.unwrap_or_default() {
+            absent(self.docker().remove_volume(&volume.name, None::<RemoveVolumeOptions>).await)?;
+        }
+        Ok(())
+    }
 }

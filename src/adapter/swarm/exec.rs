@@ -244,10 +244,10 @@ fn kernel(signal: Signal) -> nix::sys::signal::Signal {
 }
 
 /// One piece of what a program wrote.
-type Piece = std::io::Result<(Channel, Bytes)>;
+pub(in crate::adapter) type Piece = std::io::Result<(Channel, Bytes)>;
 
 /// What a terminal shows.
-fn plain(from: impl AsyncRead + Send + Unpin) -> impl Stream<Item = Piece> + Send {
+pub(in crate::adapter) fn plain(from: impl AsyncRead + Send + Unpin) -> impl Stream<Item = Piece> + Send {
     stream::unfold(Some(from), |from| async move {
         let mut from = from?;
         let mut chunk = vec![0; CHUNK];
@@ -263,7 +263,7 @@ fn plain(from: impl AsyncRead + Send + Unpin) -> impl Stream<Item = Piece> + Sen
 }
 
 /// What a program without a terminal wrote, by channel.
-fn separate(from: impl AsyncRead + Send + Unpin) -> impl Stream<Item = Piece> + Send {
+pub(in crate::adapter) fn separate(from: impl AsyncRead + Send + Unpin) -> impl Stream<Item = Piece> + Send {
     stream::unfold(Some((from, Channels::default())), |state| async move {
         let (mut from, mut channels) = state?;
         let mut chunk = vec![0; CHUNK];

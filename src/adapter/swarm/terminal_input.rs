@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 const END: u8 = 4;
 
 /// Writes what is typed at a terminal. Shutting it down types the end of the input and closes nothing.
-pub(super) struct TerminalInput<W> {
+pub(in crate::adapter) struct TerminalInput<W> {
     writer: W,
     last: u8,
     /// How many [`END`]s are still to be typed, as soon as the input has ended.
@@ -20,7 +20,7 @@ pub(super) struct TerminalInput<W> {
 }
 
 impl<W> TerminalInput<W> {
-    pub(super) fn new(writer: W) -> Self {
+    pub(in crate::adapter) fn new(writer: W) -> Self {
         Self { writer, last: b'\n', ends: None }
     }
 }

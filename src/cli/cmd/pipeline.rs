@@ -20,12 +20,15 @@ use crate::event::pipeline::PipelineEvent;
 use crate::event::{EVENT_VERSION, Event, EventKind};
 use crate::model::percent::encoded;
 use crate::model::run::{Run, RunId, RunState};
-use crate::port::pipeline_wire::{CancelRequest, CancelledAnswer, QueuedAnswer, RunRequest};
+use crate::port::pipeline_wire::{CancelRequest, CancelledAnswer, QueuedAnswer, RetryRequest, RunRequest};
 use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
 
 mod import;
+mod lint;
+mod local;
+mod shell;
 mod steps;
 
 /// Runs a pipeline by hand, lists and cancels runs, shows what they print, or tries one again
@@ -45,16 +48,20 @@ Examples:
   fleetwright pipeline run web                     the head of its branch
   fleetwright pipeline run web --commit v1.2       a tag, a branch or a commit
   fleetwright pipeline run web --set VERSION=2     with a parameter
+  fleetwright pipeline run web --local             the work tree here, on this computer's Docker, without a server
   fleetwright pipeline show 7                      its steps, the tests that failed, what it asks
   fleetwright pipeline approve 7                   shows what would be done, asks, and lets it go on
   fleetwright pipeline files 7 --into out          what its steps have kept
   fleetwright pipeline retry 7                     a run that was quarantined, or one that failed, as a new run
+  fleetwright pipeline retry 7 --from test         as a new run that takes over what `test` does not touch
+  fleetwright pipeline shell 7 test                a shell in the step `test`, which has failed
   fleetwright pipeline logs 7                      what its steps have printed
   fleetwright pipeline logs 7 test --follow        of the step `test` alone, as it comes
   fleetwright pipeline logs 7 test --search error  its lines that have this text
   fleetwright pipeline cancel 7                    a run that waits, or that is under way
   fleetwright pipeline list --state failed
   fleetwright pipeline list -o json
+  fleetwright pipeline lint                        checks pipelines/ and shows the steps in their order
   fleetwright pipeline import .woodpecker.yml      a pipeline for pipelines/ from one of Woodpecker or Jenkins")]
 pub struct Args {
     #[command(subcommand)]
@@ -71,8 +78,10 @@ enum Action {
         #[arg(long, value_name = "REF")]
         commit: Option<String>,
         /// A parameter of the pipeline; may be given several times
-        #[arg(long = "set", value_name = "NAME=VALUE")]
+        #[arg(long = "set", visible_alias = "param", value_name = "NAME=VALUE")]
         parameters: Vec<String>,
+        #[command(flatten)]
+        local: local::Args,
     },
     /// Shows a run: its steps, what its tests have shown, what it asks
     Show {
@@ -119,7 +128,12 @@ enum Action {
         /// The run's number
         #[arg(value_name = "RUN")]
         run: i64,
+        /// Begin at this step: a new run takes over the results of the steps that it does not touch, and the workspace,
+        /// which is kept for an hour after a failure
+        #[arg(long, value_name = "STEP")]
+        from: Option<String>,
     },
+    Shell(shell::Args),
     /// Ends a run; a rollout that has begun continues in the cluster
     Cancel {
         /// The run's number
@@ -149,6 +163,7 @@ enum Action {
     },
     /// Prints a pipeline for pipelines/ from a workflow of Woodpecker or a Jenkinsfile
     Import(import::Args),
+    Lint(lint::Args),
     /// Lists the last runs, newest first
     List {
         /// How many
@@ -166,18 +181,23 @@ enum Action {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     match args.action {
-        Action::Run { name, commit, parameters } => run_by_hand(context, &name, commit, parameters).await,
+        Action::Run { name, commit, parameters, local } => match local.is_wanted() {
+            true => local::run(context, &name, given(parameters)?, local).await,
+            false => run_by_hand(context, &name, commit, given(parameters)?).await,
+        },
         Action::Show { run } => steps::show(context, RunId(run)).await,
         Action::Approve { run, step, yes } => steps::approve(context, RunId(run), step, yes).await,
         Action::Reject { run, step } => steps::reject(context, RunId(run), step).await,
         Action::Files { run, step, into } => steps::files(context, RunId(run), step.as_deref(), into).await,
-        Action::Retry { run } => retry(context, RunId(run)).await,
+        Action::Retry { run, from } => retry(context, RunId(run), from).await,
+        Action::Shell(args) => shell::run(context, args).await,
         Action::Cancel { run, reason } => cancel(context, RunId(run), reason).await,
         Action::Logs { run, step: Some(step), search: Some(text), ignore_case, .. } => {
             steps::search(context, RunId(run), &step, &text, ignore_case).await
         }
         Action::Logs { run, step, follow, .. } => logs(context, RunId(run), step.as_deref(), follow).await,
         Action::Import(args) => import::run(context, args),
+        Action::Lint(args) => lint::run(context, &args),
         Action::List { limit, pipeline, state } => list(context, limit, pipeline, state).await,
     }
 }
@@ -206,14 +226,10 @@ fn understood<T: serde::de::DeserializeOwned>(api: &PipelineApi, answer: Value) 
     serde_json::from_value(answer).map_err(|error| failure(&api.unreadable(error.to_string())))
 }
 
-async fn run_by_hand(
-    context: &Context,
-    name: &str,
-    commit: Option<String>,
-    given: Vec<String>,
-) -> Result<Done, Failure> {
+/// The parameters that were given.
+fn given(all: Vec<String>) -> Result<BTreeMap<String, String>, Failure> {
     let mut parameters = BTreeMap::new();
-    for text in given {
+    for text in all {
         let Some((name, value)) = text.split_once('=') else {
             return Err(Failure::usage(
                 format!("`--set {text}` has no `=`"),
@@ -222,6 +238,15 @@ async fn run_by_hand(
         };
         parameters.insert(name.to_owned(), value.to_owned());
     }
+    Ok(parameters)
+}
+
+async fn run_by_hand(
+    context: &Context,
+    name: &str,
+    commit: Option<String>,
+    parameters: BTreeMap<String, String>,
+) -> Result<Done, Failure> {
     context.may_change(&format!("fleetwright pipeline run {name}"))?;
     let finder = Finder::new(context)?;
     let api = finder.find(context)?;
@@ -233,11 +258,14 @@ async fn run_by_hand(
 }
 
 /// Releases a run from quarantine, or makes a new run of the same commit.
-async fn retry(context: &Context, id: RunId) -> Result<Done, Failure> {
+async fn retry(context: &Context, id: RunId, from: Option<String>) -> Result<Done, Failure> {
     context.may_change(&format!("fleetwright pipeline retry {id}"))?;
     let finder = Finder::new(context)?;
     let api = finder.find(context)?;
-    let answer = api.post(&format!("runs/{id}/retry"), &json!({})).await.map_err(|error| failure(&error))?;
+    let answer = api
+        .post(&format!("runs/{id}/retry"), &RetryRequest { from })
+        .await
+        .map_err(|error| failure(&error))?;
     let queued: QueuedAnswer = understood(&api, answer)?;
     follow(context, &finder, queued.run).await
 }

@@ -151,6 +151,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         environment: shop.environment.name.to_string(),
         parts: shop.parts.clone(),
         offered: crew.offered(),
+        configure: Arc::clone(&shop.configure) as Arc<dyn queue::Configure>,
         seen: seen_now,
         callers: Arc::new(callers),
         hooks,

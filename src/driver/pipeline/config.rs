@@ -91,10 +91,34 @@ pub fn freeze(
     run: &Run,
     known: &Known,
 ) -> Result<RunConfig, ConfigError> {
-    let pipeline = &run.pipeline;
-    let found = repository.pipeline(pipeline).ok_or_else(|| ConfigError::NoPipeline(pipeline.clone()))?;
     let registry =
         environment.registry.as_ref().ok_or_else(|| ConfigError::NoRegistry(environment.name.clone()))?;
+    let registries = (registry.push.get()?, registry.pull.get()?);
+    frozen(repository, environment, run, Some(known), registries)
+}
+
+/// What a run of its pipeline does on somebody's own computer, where nothing is rolled out and no value is looked up.
+///
+/// # Errors
+/// When something that it names is not there, or it was given a parameter that the pipeline does not have.
+pub fn freeze_locally(
+    repository: &Repository,
+    environment: &Environment,
+    run: &Run,
+    registry: &str,
+) -> Result<RunConfig, ConfigError> {
+    frozen(repository, environment, run, None, (registry, registry))
+}
+
+fn frozen(
+    repository: &Repository,
+    environment: &Environment,
+    run: &Run,
+    known: Option<&Known>,
+    (push, pull): (&str, &str),
+) -> Result<RunConfig, ConfigError> {
+    let pipeline = &run.pipeline;
+    let found = repository.pipeline(pipeline).ok_or_else(|| ConfigError::NoPipeline(pipeline.clone()))?;
     let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
     let parameters = values(&found.parameters, &run.parameters).map_err(ConfigError::Parameters)?;
     // Whose pull request it is makes no difference to a command.
@@ -142,6 +166,7 @@ pub fn freeze(
             let wanted = repository.job(&run.job, &environment.name);
             let wanted = wanted
                 .ok_or_else(|| ConfigError::NoJob { pipeline: pipeline.clone(), job: run.job.to_string() })?;
+            let Some(known) = known else { return Ok(StepAction::Job(Box::new(wanted.spec.clone()))) };
             let ready = wanted.ready(known).map_err(|piece| ConfigError::NotKnown(piece.clone()))?;
             Ok(StepAction::Job(Box::new(ready.spec)))
         }
@@ -155,6 +180,7 @@ pub fn freeze(
                         pipeline: pipeline.clone(),
                         service: service.to_string(),
                     })?;
+                    let Some(known) = known else { return Ok(wanted.spec.clone()) };
                     let ready = wanted.ready(known).map_err(|piece| ConfigError::NotKnown(piece.clone()))?;
                     Ok::<_, ConfigError>(ready.spec)
                 })
@@ -184,14 +210,15 @@ pub fn freeze(
     }
     Ok(RunConfig {
         environment: environment.name.to_string(),
-        push: registry.push.get()?.to_owned(),
-        pull: registry.pull.get()?.to_owned(),
+        push: push.to_owned(),
+        pull: pull.to_owned(),
         steps,
         needs,
         timeouts,
         after: if after.iter().all(|after| *after == After::Success) { Vec::new() } else { after },
         left_out,
         supersede: found.supersede == Supersede::Running,
+        taken: None,
     })
 }
 

@@ -10,7 +10,7 @@ use crate::event::pipeline::PipelineEvent;
 use crate::model::git_ref::GitRef;
 use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::redact::Mask;
-use crate::model::run::{Answer, ReleaseStage, Run, RunId, RunStep, StepState};
+use crate::model::run::{Answer, ReleaseStage, Run, RunConfig, RunId, RunStep, StepState};
 use crate::model::step_files::{FailedTest, TestReport};
 use crate::model::step_log::{Found, LogLine, Needle, NewLine, Search, StepLog};
 use crate::port::journal::{
@@ -211,6 +211,10 @@ impl<J: Journal> Journal for MaskedJournal<J> {
 
     fn enqueue(&self, at: DateTime<Utc>, run: &NewRun) -> Result<RunId, JournalError> {
         self.journal.enqueue(at, &self.new_run(run))
+    }
+
+    fn enqueue_as(&self, at: DateTime<Utc>, run: &NewRun, config: &RunConfig) -> Result<RunId, JournalError> {
+        self.journal.enqueue_as(at, &self.new_run(run), config)
     }
 
     fn record(&self, at: DateTime<Utc>, run: RunId, records: &[Record]) -> Result<(), JournalError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::queue::{self, Cancelled, announce, enqueue};
+use super::queue::{self, Cancelled, Configure, announce, enqueue};
 use super::run::{Parts, clear};
 use crate::model::access::Level;
 use crate::model::git_ref::GitRef;
@@ -11,8 +11,11 @@ use crate::model::pipeline::{Action, Parameter, Pipeline, values};
 use crate::model::run::{
     Answer, Run, RunId, RunState, RunStep, StepAction, StepState, Trigger, approve_name, job_name,
 };
+use crate::plan::kept::kept_until;
+use crate::plan::retry_from::{Unfit, taken_over};
 use crate::plan::run::Problem;
 use crate::port::git::{Commit, GitError, GitSource};
+use crate::port::images::ImageError;
 use crate::port::journal::{JournalError, NewRun};
 use crate::source::suggest;
 
@@ -148,6 +151,45 @@ pub enum RequestError {
         /// Its state.
         state: RunState,
     },
+    /// The run has no such step.
+    #[error("run {run} has no step `{step}`")]
+    NoStep {
+        /// The run.
+        run: RunId,
+        /// What was asked for.
+        step: String,
+        /// What to do.
+        next: String,
+    },
+    /// Nothing of the run can be taken over.
+    #[error(transparent)]
+    NotFrom(#[from] Unfit),
+    /// The workspace of the run is needed and is not there.
+    #[error("the workspace of run {run}, which `{step}` needs, is gone{why}")]
+    NoWorkspace {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// Why, as the end of the sentence.
+        why: String,
+    },
+    /// There is no shell in the step.
+    #[error("there is no shell in `{step}` of run {run}: {why}")]
+    NoShell {
+        /// The run.
+        run: RunId,
+        /// The step.
+        step: String,
+        /// Why.
+        why: String,
+    },
+    /// What the run would do now is not known.
+    #[error("{0}")]
+    Config(String),
+    /// The engine can't be used.
+    #[error(transparent)]
+    Engine(ImageError),
     /// The repository has no such commit, or can't be read.
     #[error(transparent)]
     Git(GitError),
@@ -180,6 +222,26 @@ impl RequestError {
             Self::Level { .. } => "ask somebody who has such a token".to_owned(),
             Self::Unfit { .. } => "send another text".to_owned(),
             Self::NotEnded { run, .. } => format!("`fleetwright pipeline cancel {run}` ends it"),
+            Self::NoStep { next, .. } => next.clone(),
+            Self::NotFrom(Unfit::Quarantined(run)) => {
+                format!("`fleetwright pipeline retry {run}` resumes it")
+            }
+            Self::NotFrom(Unfit::NeverBegan(run) | Unfit::Changed { run, .. })
+            | Self::NoWorkspace { run, .. } => {
+                format!("`fleetwright pipeline retry {run}` runs every step of its commit")
+            }
+            Self::NotFrom(Unfit::LeftOut { run, .. }) => {
+                format!("`fleetwright pipeline show {run}` shows the others")
+            }
+            Self::NoShell { run, .. } => {
+                format!(
+                    "`fleetwright pipeline retry {run}` runs it again; its container is kept for an hour if it fails"
+                )
+            }
+            Self::Config(_) => {
+                "`fleetwright validate` on the server's machine shows what is wrong".to_owned()
+            }
+            Self::Engine(_) => "check that Docker runs on the server's machine".to_owned(),
             Self::Ended { .. } => "`fleetwright pipeline list` shows the others".to_owned(),
             Self::Git(GitError::NotFound { .. }) => {
                 "push it first, or give another commit, branch or tag".to_owned()
@@ -346,6 +408,80 @@ pub async fn retry(
         return Ok(id);
     }
     Ok(enqueue(parts, &again)?)
+}
+
+/// Puts a new run of the same commit into the queue that takes over what the step called `from` does not touch; gives
+/// the run.
+///
+/// # Errors
+/// When there is no such run or step, the run has not ended, the pipeline has changed, or the workspace is gone.
+pub async fn retry_from(
+    parts: &Parts,
+    offered: &[Offered],
+    configure: &dyn Configure,
+    (id, from): (RunId, &str),
+    caller: &Caller,
+) -> Result<RunId, RequestError> {
+    let run = parts.journal.run(id)?.ok_or(RequestError::NoRun(id))?;
+    find(offered, run.pipeline.as_str())?;
+    if !run.state.is_ended() {
+        return Err(RequestError::NotEnded { run: id, state: run.state });
+    }
+    let (index, _) = step_called(&run, from)?;
+    learn(parts).await?;
+    // As the run itself began: its conditions are judged by what had started it.
+    let fresh = Run { config: None, trigger: first_trigger(parts, &run)?, ..run.clone() };
+    let mut config = configure.config(&fresh).await.map_err(RequestError::Config)?;
+    let taken = taken_over(&run, &config, index)?;
+    if taken.workspace && !parts.steps.has_workspace(id).await.map_err(RequestError::Engine)? {
+        let why = match kept_until(&run) {
+            None => format!(": run {id} is {}, and only that of a failed run is kept", run.state.word()),
+            Some(until) if until < chrono::Utc::now() => {
+                format!(": it was kept until {}", until.format("%Y-%m-%d %H:%M UTC"))
+            }
+            Some(_) => " from this engine: the disk was full, or another engine has run it".to_owned(),
+        };
+        return Err(RequestError::NoWorkspace { run: id, step: taken.from, why });
+    }
+    config.taken = Some(taken);
+    let Run { pipeline, repository, commit, subject, reference, parameters, .. } = run;
+    let (trigger, asked_by) = (Trigger::Hand, caller.name.clone());
+    let again = NewRun { pipeline, repository, commit, subject, trigger, reference, parameters, asked_by };
+    let new = parts.journal.enqueue_as(chrono::Utc::now(), &again, &config)?;
+    announce(parts, new, &again)?;
+    Ok(new)
+}
+
+/// What started the run whose results a chain of retries from steps has taken over.
+fn first_trigger(parts: &Parts, run: &Run) -> Result<Trigger, JournalError> {
+    let mut first = run.clone();
+    while let Some(taken) = first.config.as_ref().and_then(|config| config.taken.as_ref()) {
+        match parts.journal.run(taken.run)? {
+            // Runs are taken over by later ones only, so this ends.
+            Some(earlier) if earlier.id < first.id => first = earlier,
+            _ => break,
+        }
+    }
+    Ok(first.trigger)
+}
+
+/// The position and the name of the step that is meant: `test` is `run test`, where no step is called `test`.
+///
+/// # Errors
+/// When there is none.
+pub fn step_called<'r>(run: &'r Run, name: &str) -> Result<(usize, &'r str), RequestError> {
+    let names: Vec<&str> = run.steps.iter().map(|step| step.name.as_str()).collect();
+    let whole = names.iter().position(|known| *known == name);
+    if let Some(index) = whole.or_else(|| names.iter().position(|known| is_called(known, name))) {
+        return Ok((index, names[index]));
+    }
+    let shorts = names.iter().filter_map(|name| Some(name.split_once(' ')?.1));
+    let next = match suggest(name, shorts.chain(names.iter().copied())) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "it has not begun; `fleetwright pipeline list` shows it".to_owned(),
+        None => format!("it has `{}`", names.join("`, `")),
+    };
+    Err(RequestError::NoStep { run: run.id, step: name.to_owned(), next })
 }
 
 /// Ends a run; says whether the cluster had been asked for a rollout, which continues.

@@ -7,12 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::infra;
+use super::{infra, kept};
 use super::run::Parts;
 use super::troubles::Concern;
 use crate::model::keep::{Keep, Kind, human_size};
 use crate::model::name::Digest;
-use crate::model::run::RunState;
 use crate::plan::retention::{Held, HeldRun, Removal, Thing, removals};
 use crate::plan::run::Problem;
 use crate::port::images::ImageError;
@@ -24,6 +23,8 @@ const SWEEP: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(10);
 /// The time between two sweeps while a disk is nearly full: what is removed may become free later.
 const LOW: Duration = Duration::from_secs(300);
+/// The time between two checks of what failed runs have left on the engine, which stays for an hour.
+const TIDY: Duration = Duration::from_secs(300);
 /// How many runs are read at a time.
 const PAGE: u32 = 200;
 /// How long the cluster may take to answer which revisions there are.
@@ -51,7 +52,7 @@ impl Removed {
 
 /// Sweeps once an hour, and soon after a disk is nearly full. `keep` is read again for each sweep.
 pub async fn watch(parts: &Parts, keep: watch::Receiver<Keep>) {
-    let mut swept: Option<tokio::time::Instant> = None;
+    let (mut swept, mut tidied): (Option<tokio::time::Instant>, Option<tokio::time::Instant>) = (None, None);
     loop {
         let low = parts.space.lack();
         let text = low.as_ref().map(|low| format!("{low}; runs that are queued wait until there is room"));
@@ -61,6 +62,10 @@ pub async fn watch(parts: &Parts, keep: watch::Receiver<Keep>) {
             let now = *keep.borrow();
             sweep(parts, &now, Utc::now(), low.as_deref()).await;
             swept = Some(tokio::time::Instant::now());
+            tidied = swept;
+        } else if tidied.is_none_or(|at| at.elapsed() >= TIDY) {
+            kept::sweep_runs(parts).await;
+            tidied = Some(tokio::time::Instant::now());
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -70,7 +75,7 @@ pub async fn watch(parts: &Parts, keep: watch::Receiver<Keep>) {
 /// full, as the end of a sentence.
 pub async fn sweep(parts: &Parts, keep: &Keep, now: DateTime<Utc>, low: Option<&str>) {
     infra::sweep(parts);
-    clear_left(parts).await;
+    kept::sweep_runs(parts).await;
     if let Err(error) = clear_logs(parts) {
         tracing::warn!(%error, "removing logs of runs that are gone");
     }
@@ -93,26 +98,6 @@ pub async fn sweep(parts: &Parts, keep: &Keep, now: DateTime<Utc>, low: Option<&
                 let what = removal.what.words();
                 parts.events.note(format!("could not remove {what}: {}; trying again later", problem.reason));
             }
-        }
-    }
-}
-
-/// Removes what runs have on the engine that have ended, whoever worked on them.
-async fn clear_left(parts: &Parts) {
-    let left = match parts.steps.left().await {
-        Ok(left) => left,
-        Err(error) => {
-            tracing::debug!(%error, "looking for what runs have left");
-            return;
-        }
-    };
-    for id in left {
-        let ended = match parts.journal.run(id) {
-            Ok(run) => run.is_none_or(|run| run.state.is_ended() && run.state != RunState::Quarantined),
-            Err(_) => false,
-        };
-        if ended && let Err(error) = parts.steps.clear(id).await {
-            tracing::warn!(run = id.0, %error, "removing the containers of a run");
         }
     }
 }

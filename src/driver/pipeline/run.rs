@@ -12,6 +12,7 @@ use chrono::Utc;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
+use super::kept;
 use super::retention::Removed;
 use super::troubles::Troubles;
 use super::work::{self, At, Prepared};
@@ -43,8 +44,8 @@ use crate::port::step_logs::StepLogs;
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often the journal is read for whether somebody has cancelled the run.
 const LOOK: Duration = Duration::from_millis(500);
-/// How many lines of a run this process shows itself. All of them are in the logs of the steps.
-const SHOWN_MOST: usize = 2000;
+/// How many lines of a run a server shows itself. All of them are in the logs of the steps.
+pub const SHOWN_MOST: usize = 2000;
 
 /// Finds the cluster; asked again for every action, since control machines come and go.
 #[async_trait]
@@ -85,6 +86,8 @@ pub struct Parts {
     pub locks: Arc<dyn Locks>,
     /// The mask of secrets.
     pub mask: Mask,
+    /// How many lines of a run are shown as this process's own output.
+    pub shown_most: usize,
     /// Where events go, after they are in the journal.
     pub events: Events,
     /// Raised whenever the journal has changed.
@@ -212,7 +215,7 @@ pub async fn drive(
                     lines.flush(parts)?;
                     parts.logs.close(run.id);
                     if ending != Ending::Left {
-                        clear(parts, &frozen).await;
+                        kept::settle(parts, run.id).await;
                     }
                     return Ok(ending);
                 }
@@ -274,10 +277,8 @@ pub async fn drive(
 /// Removes what a run that has ended has on the engine. What remains is removed by
 /// [`sweep`](super::retention::sweep).
 pub async fn clear(parts: &Parts, run: &Run) {
+    parts.infra.clear(run.id);
     let mut commands = run.config.iter().flat_map(|config| &config.steps);
-    if commands.clone().any(|step| matches!(step, StepAction::Infra(_))) {
-        parts.infra.clear(run.id);
-    }
     if commands.any(|step| matches!(step, StepAction::Run(_)))
         && let Err(error) = parts.steps.clear(run.id).await
     {
@@ -370,6 +371,9 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
         },
         Action::Push { build, key } => work::push(&*parts.images, build, key, &say).await,
         Action::CheckOut => work::check_out(&parts.git, &*parts.steps, run.id, at, &say).await,
+        Action::TakeOver { from, workspace, steps } => {
+            kept::take_over(&parts, run.id, *from, *workspace, steps).await
+        }
         Action::Prepare { image } => {
             async {
                 parts.learn().await?;
@@ -709,11 +713,11 @@ impl Lines {
         let mut state = self.lock();
         for line in lines {
             state.shown += 1;
-            if state.shown > SHOWN_MOST {
+            if state.shown > parts.shown_most {
                 return;
             }
             let mut words = plain(remains(&line.text));
-            if state.shown == SHOWN_MOST {
+            if state.shown == parts.shown_most {
                 words = format!("(`fleetwright pipeline logs {}` shows further lines)", self.run);
             }
             let event = PipelineEvent::Log { run: self.run, step: name.to_owned(), text: words };

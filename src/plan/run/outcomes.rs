@@ -104,6 +104,15 @@ impl RunMachine {
             (Outcome::CheckedOut { files }, Action::CheckOut) => {
                 self.succeed(now, index, StepResult::Source { files }, out);
             }
+            (Outcome::TakenOver { files }, Action::TakeOver { from, .. }) => {
+                for (index, files, tests) in files {
+                    out.record(Record::Files { index, files, tests });
+                }
+                let taken = self.config.taken.as_ref().and_then(|taken| taken.results.get(&index));
+                let result = taken.cloned().unwrap_or(StepResult::Source { files: 0 });
+                self.set(index, StepState::Succeeded { result }, out);
+                self.step_finished(now, index, "succeeded", Some(super::taken_words(*from)), out);
+            }
             (Outcome::Prepared { image }, Action::Prepare { .. }) => {
                 let StepAction::Run(script) = self.steps[index].action.clone() else {
                     return self.fail(now, index, "it runs no command".to_owned(), out);

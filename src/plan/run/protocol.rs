@@ -80,6 +80,11 @@ pub enum Outcome {
         /// How many.
         files: usize,
     },
+    /// The results of an earlier run are there.
+    TakenOver {
+        /// The files and the tests of its steps, by their positions.
+        files: Vec<(usize, Vec<StepFile>, Option<TestReport>)>,
+    },
     /// The image of a command is on the engine.
     Prepared {
         /// The image, with its registry's host and digest.
@@ -216,6 +221,15 @@ pub enum Action {
     },
     /// Put the files of the commit into the run's workspace.
     CheckOut,
+    /// Copy what is taken over from an earlier run.
+    TakeOver {
+        /// The earlier run.
+        from: RunId,
+        /// Whether its workspace is copied.
+        workspace: bool,
+        /// The positions of the steps whose files are kept as those of this run.
+        steps: Vec<usize>,
+    },
     /// Have the engine pull the image of a command.
     Prepare {
         /// The image as the step names it, or as a step before has built it.

@@ -73,6 +73,7 @@ pub fn config() -> RunConfig {
         after: Vec::new(),
         left_out: Default::default(),
         supersede: false,
+        taken: None,
     }
 }
 
@@ -408,7 +409,8 @@ struct Services {
     fails: Option<usize>,
 }
 
-fn release() -> RunConfig {
+/// What builds an image and rolls three services out together.
+pub fn release() -> RunConfig {
     let mut config = config();
     let StepAction::Rollout(web) = config.steps.remove(1) else { panic!("a rollout") };
     let named = |name: &str| ServiceSpec { name: name.parse().expect("a name"), ..(*web).clone() };
@@ -525,7 +527,7 @@ struct Commands {
 }
 
 /// A run of commands, each of which needs some before it.
-pub(super) fn commands(needs: &[Vec<usize>], after: &[After]) -> RunConfig {
+pub fn commands(needs: &[Vec<usize>], after: &[After]) -> RunConfig {
     let script = |number: usize| ScriptSpec {
         name: format!("s{number}"),
         image: "r/tools@sha256:1".to_owned(),
@@ -568,6 +570,11 @@ impl Commands {
         assert!(failed || config.after(index) != After::Failure, "{index} is for failures");
         match action {
             Action::CheckOut => Outcome::CheckedOut { files: 3 },
+            Action::TakeOver { from, steps, .. } => {
+                assert_eq!(*from, RunId(1));
+                assert!(!steps.contains(&index), "the workspace is copied for it");
+                Outcome::TakenOver { files: steps.iter().map(|step| (*step, Vec::new(), None)).collect() }
+            }
             Action::Prepare { image } => Outcome::Prepared { image: image.clone() },
             Action::Create { attempt, .. } => {
                 let state = &run.steps[index].state;
@@ -742,6 +749,43 @@ proptest! {
     }
 }
 
+/// Works on `run` until it ends, in processes that are killed after so many effects each.
+fn finish(
+    run: &mut Run,
+    config: &RunConfig,
+    engine: &mut Commands,
+    cuts: Vec<usize>,
+    order: &mut impl Iterator<Item = prop::sample::Index>,
+) {
+    let mut second = 0;
+    for lives in cuts.into_iter().chain([usize::MAX]) {
+        if run.state.is_ended() {
+            return;
+        }
+        let mut machine = RunMachine::new(run, config.clone());
+        let (mut inputs, mut left) = (vec![Input::Begin], lives);
+        'life: while !inputs.is_empty() {
+            let next = order.next().map_or(0, |index| index.index(inputs.len()));
+            let input = inputs.remove(next);
+            second += 1;
+            for effect in machine.handle(at(second), input) {
+                if left == 0 {
+                    break 'life;
+                }
+                left -= 1;
+                match effect {
+                    Effect::Record(changes) => write(run, at(second), &changes, &mut BTreeSet::new()),
+                    Effect::Perform { index, action } => {
+                        inputs.push(done(index, Ok(engine.perform(index, &action, run, config))));
+                    }
+                    Effect::End(_) => {}
+                    other => panic!("nothing waits or is dropped: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
 /// What was said of the steps that have ended.
 fn endings(effects: &[Effect]) -> Vec<String> {
     let changes = effects.iter().filter_map(|effect| match effect {
@@ -804,4 +848,53 @@ fn whatever_ends_a_command_is_recorded_with_it() {
             "run s1 failed: it did not end within its timeout of 3600 s; its `timeout` in pipelines/ can be longer"
         ]
     );
+}
+
+proptest! {
+    /// A retry from any step of a run that has ended, cut off after any effects: what is taken over has its result and is
+    /// not run again, everything else that is part of the run is, and it ends once.
+    #[test]
+    fn a_retry_from_a_step_runs_the_rest_once_wherever_it_is_cut_off(
+        shape in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..3), 1..7),
+        fails in prop::collection::vec(prop::bool::weighted(0.3), 8),
+        after in prop::collection::vec(prop_oneof![5 => Just(After::Success), 1 => Just(After::Always)], 7),
+        left_out in prop::collection::vec(prop::bool::weighted(0.15), 7),
+        from: prop::sample::Index,
+        cuts in prop::collection::vec(0_usize..16, 0..6),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 0..80),
+    ) {
+        let needs: Vec<Vec<usize>> = shape
+            .iter()
+            .enumerate()
+            .map(|(at, of)| if at == 0 { Vec::new() } else { of.iter().map(|need| need.index(at)).collect() })
+            .collect();
+        let left_out = (0..needs.len()).filter(|at| left_out[*at]).map(|at| (at + 1, "not now".to_owned()));
+        let mut config = RunConfig { left_out: left_out.collect(), ..commands(&needs, &after[..needs.len()]) };
+        let statuses = |fails: &[bool]| fails.iter().map(|fails| if *fails { vec![1, 1] } else { vec![] }).collect();
+        let mut order = order.into_iter();
+        let mut first = queued_run(1);
+        let mut engine = Commands { statuses: statuses(&fails), ..Commands::default() };
+        finish(&mut first, &config, &mut engine, Vec::new(), &mut order);
+        let from = from.index(config.steps.len());
+        let taken = crate::plan::retry_from::taken_over(&first, &config, from);
+        prop_assume!(taken.is_ok());
+        config.taken = taken.ok();
+        let results = config.taken.as_ref().map(|taken| taken.results.clone()).unwrap_or_default();
+
+        let mut second = queued_run(2);
+        let mut engine = Commands { statuses: statuses(&[false; 8]), ..Commands::default() };
+        finish(&mut second, &config, &mut engine, cuts, &mut order);
+        prop_assert_eq!(second.state, RunState::Succeeded, "{:?}", second.reason);
+        for (index, step) in second.steps.iter().enumerate() {
+            let ran = engine.containers.keys().any(|(of, _)| *of == index);
+            match results.get(&index) {
+                Some(result) => {
+                    prop_assert_eq!(&step.state, &StepState::Succeeded { result: result.clone() });
+                    prop_assert!(!ran, "{index} was taken over, and runs");
+                }
+                None if config.left_out.contains_key(&index) => prop_assert!(!ran),
+                None => prop_assert!(ran || index == 0, "{index} was neither taken over nor run"),
+            }
+        }
+    }
 }
