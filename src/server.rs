@@ -13,6 +13,8 @@ mod pages;
 pub mod pipeline;
 pub mod pipeline_api;
 pub mod role_api;
+pub mod service_pages;
+mod stack_pages;
 pub mod step_api;
 mod strict;
 mod tls;

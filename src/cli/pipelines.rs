@@ -13,6 +13,7 @@ use super::later::{in_place, look_up_in};
 use super::protect::may_change;
 use crate::adapter::artifacts::ArtifactFolder;
 use crate::adapter::aws::Aws;
+use crate::adapter::cluster_api::ClusterApi;
 use crate::adapter::disk_space::DiskSpace;
 use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
@@ -42,7 +43,7 @@ pub struct Workshop {
     /// The environment.
     pub environment: Environment,
     /// The cluster.
-    pub cluster: Arc<dyn Cluster>,
+    pub cluster: Arc<ClusterApi>,
     /// What runs need.
     pub parts: Parts,
     /// Where secrets are; `None` where AWS can't be used.
@@ -81,7 +82,7 @@ impl Workshop {
             images = images.with_secrets(aws.parameters());
         }
         let mask = context.mask();
-        let cluster = context.cluster_of(&repository, &environment).await?;
+        let cluster = context.cluster_api_of(&repository, &environment).await?;
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.
         umask(Mode::S_IRWXG | Mode::S_IRWXO);
@@ -99,7 +100,7 @@ impl Workshop {
             // The engine keeps what it builds and runs beside most systems' data.
             space: Arc::new(DiskSpace::new(vec![folder.clone(), PathBuf::from("/var/lib/docker")])),
             artifacts: Arc::new(ArtifactFolder::new(place.with_file_name("artifacts"))),
-            connect: Arc::new(Connected(Arc::clone(&cluster))),
+            connect: Arc::new(Connected(Arc::clone(&cluster) as Arc<dyn Cluster>)),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),
             locks: Arc::new(FileLocks::new(folder.join("locks"))),
             mask,
@@ -258,7 +259,7 @@ async fn secrets_are_there(config: &RunConfig, parameters: &dyn Parameters) -> R
 }
 
 /// The repository, or its first error in one line.
-fn read(root: &Path) -> Result<Repository, String> {
+pub(super) fn read(root: &Path) -> Result<Repository, String> {
     let diagnostics = match repo::load(root).finish() {
         Ok((repository, _)) => return Ok(repository),
         Err(diagnostics) => diagnostics,

@@ -117,6 +117,8 @@ pub enum Which {
         pipeline: Option<PipelineName>,
         /// The state; any, where none is given.
         state: Option<RunState>,
+        /// How the commit's id begins; any, where nothing is given.
+        commit: Option<String>,
         /// Only runs with a lower number.
         before: Option<RunId>,
         /// At most this many.

@@ -53,6 +53,8 @@ mod names;
 mod pipeline_callers;
 mod pipeline_hooks;
 mod pipeline_images;
+mod pipeline_openapi;
+mod pipeline_pages;
 mod pipeline_serve;
 mod pipeline_steps;
 mod polling;

@@ -19,6 +19,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::page_token::{VARIABLE, page_token};
 use crate::cli::pipelines::{Workshop, journal_failure, state_folder};
+use crate::cli::served_stacks::ServedStacks;
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::causes::{self, Caused};
 use crate::driver::pipeline::config::source;
@@ -27,6 +28,7 @@ use crate::driver::pipeline::queue;
 use crate::driver::pipeline::request::{Offered, step_names};
 use crate::driver::pipeline::run::{Parts, Wish, sweep};
 use crate::driver::pipeline::statuses::{self, Targets};
+use crate::driver::stack_board::StackBoard;
 use crate::event::{Event, EventKind};
 use crate::model::name::RepositoryName;
 use crate::model::pipeline::Triggers;
@@ -37,6 +39,7 @@ use crate::server::callers::Callers;
 use crate::server::hooks::{Hook, Hooks};
 use crate::server::limits::{self, Caps};
 use crate::server::pipeline::{Pipelines, Seen, router};
+use crate::server::service_pages::Reach;
 use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
@@ -130,12 +133,16 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let stop = signals();
     let (wish, wished) = watch::channel(Wish::GoOn);
     let (seen, seen_now) = watch::channel(Seen::default());
+    let reader = ServedStacks::new(context, context.root()?, shop.environment.name.clone());
+    let stacks = Arc::new(StackBoard::new(Arc::new(reader)));
     let app = router(Pipelines {
         project: shop.repository.project.to_string(),
         environment: shop.environment.name.to_string(),
         parts: shop.parts.clone(),
         offered: offered(&shop)?.into(),
         seen: seen_now,
+        reach: Arc::new(Reach::new(&shop.cluster)),
+        stacks: Arc::clone(&stacks),
         callers: Arc::new(callers),
         hooks: Arc::new(Hooks::new(hooks(&shop, &watched), shop.parameters.clone())),
         loopback: args.listen.ip().is_loopback(),
@@ -158,7 +165,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         )
     })?;
     let mut watchers = JoinSet::new();
-    watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
+    watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster) as Arc<dyn Cluster>, seen));
     watchers.spawn(sweep_again(shop.parts.clone()));
     if let Some((targets, forges)) = statuses(&shop)? {
         let parts = shop.parts.clone();
@@ -180,7 +187,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     }
 
     let mut printer = Printer { lines: Lines::new(Paint(context.colour_err)), json: context.json() };
-    let mut stopping = false;
+    let mut reading_stacks = std::pin::pin!(stacks.work());
+    let (mut stopping, mut idle) = (false, false);
     let mut result = Ok(());
     loop {
         tokio::select! {
@@ -190,13 +198,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                 stopping = true;
                 let _ = wish.send(Wish::Stop);
             }
-            joined = workers.join_next() => match joined {
+            joined = workers.join_next(), if !idle => match joined {
                 None if stopping => break,
                 // Nothing to watch: the page is served all the same.
-                None => {
-                    stop.cancelled().await;
-                    break;
-                }
+                None => idle = true,
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => {
                     result = Err(journal_failure(&error));
@@ -218,6 +223,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                 let _ = wish.send(Wish::Stop);
                 stopping = true;
             }
+            never = &mut reading_stacks => match never {},
+        }
+        if stopping && idle {
+            break;
         }
     }
     while let Ok(event) = shop.events.try_recv() {
