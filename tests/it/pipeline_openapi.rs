@@ -25,8 +25,8 @@ async fn nothing_fails_and_every_answer_is_documented() {
         .args(["--header", &format!("Authorization: Bearer {}", token.trim())])
         .args(["--max-examples", EXAMPLES, "--generation-deterministic", "--workers", "2"])
         // A log that is followed has no end, unless its run has one.
-        .args(["--request-timeout", "20", "--continue-on-failure", "--max-time", "40"])
-        .args(["--generation-database", "none", "--no-color"])
+        .args(["--request-timeout", "20", "--continue-on-failure", "--max-time", "35"])
+        .arg("--no-color")
         .args([
             "--checks",
             "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",

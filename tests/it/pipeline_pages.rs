@@ -112,7 +112,8 @@ impl Lab {
     }
 
     fn commit(&self, subject: &str) -> String {
-        let dockerfile = format!("{DOCKERFILE}# {}\n", crate::support::git::unique());
+        let unique = crate::support::git::unique();
+        let dockerfile = format!("{DOCKERFILE}ENV UNIQUE={unique}-{}\n", subject.len());
         let busybox = busybox();
         let files: [(&str, &[u8]); 3] =
             [("Dockerfile", dockerfile.as_bytes()), ("busybox*", &busybox), ("bad.xml", BAD_REPORT)];
@@ -209,7 +210,7 @@ async fn every_page_passes_axe_fits_its_window_and_is_used_by_keyboard() {
             {"open": "/stacks"},
             {"see": "Drift was not checked since this server started."},
             {"choose": "Check for drift"},
-            {"wait": "1 of 2 resources differ"},
+            {"wait": "1 of 1 resource differs"},
             {"see": "Entry"}, {"see": "two"}, {"see": "Not checked: Handle"},
             {"choose": MACHINE},
             {"see": "web@1"}, {"see": "exited with status 1"},

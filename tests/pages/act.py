@@ -42,9 +42,13 @@ def act(page, base, step):
         case {"open": path}:
             page.goto(base + path.lstrip("/"))
         case {"choose": name}:
-            focus(page, named(page, name), name)
-            page.keyboard.press("Enter")
-            page.wait_for_load_state()
+            chosen = named(page, name)
+            focus(page, chosen, name)
+            if chosen.evaluate("(one) => one.tagName") == "SUMMARY":
+                page.keyboard.press("Enter")
+            else:
+                with page.expect_navigation():
+                    page.keyboard.press("Enter")
         case {"fill": label, "text": text}:
             focus(page, page.get_by_label(label, exact=True).first, label)
             page.keyboard.type(text)
@@ -75,6 +79,7 @@ def main():
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900}).new_page()
         page.goto(base + "login")
+        page.wait_for_function("document.activeElement.id === 'token'")
         page.keyboard.type(task["token"])
         page.keyboard.press("Enter")
         page.wait_for_url(base)

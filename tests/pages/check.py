@@ -36,6 +36,7 @@ FOCUS = """() => {
 def log_in(page, base, token):
     """By keyboard, as its form is."""
     page.goto(base + "login")
+    page.wait_for_function("document.activeElement.id === 'token'")
     page.keyboard.type(token)
     page.keyboard.press("Enter")
     page.wait_for_url(base)
@@ -55,6 +56,8 @@ def settled(page):
 
 def keyboard(page):
     """What Tab does not reach, or not visibly."""
+    # Parts that are drawn again would lose their numbers.
+    page.evaluate("window.fetch = () => new Promise(() => {})")
     actions = page.evaluate(ACTIONS)
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     reached, hidden = set(), []

@@ -122,6 +122,7 @@ impl CheckedView {
                 let of = count(checked, "resource");
                 match drifted {
                     0 => Self { words: format!("No drift in {of} ({when})"), class: "good", lost: None },
+                    1 => Self { words: format!("1 of {of} differs ({when})"), class: "bad", lost: None },
                     drifted => {
                         Self { words: format!("{drifted} of {of} differ ({when})"), class: "bad", lost: None }
                     }
