@@ -16,6 +16,7 @@ pub mod context;
 pub mod demo;
 pub mod explain;
 pub mod failure;
+pub mod infra_steps;
 mod later;
 mod occurrences;
 mod page_token;

@@ -23,6 +23,7 @@ pub mod git_ref;
 pub mod group;
 pub mod identity;
 pub mod image;
+pub mod infra_step;
 pub mod java_regex;
 pub mod job;
 pub mod journal;

@@ -34,6 +34,7 @@ pub mod junit;
 pub mod lock;
 pub mod notify;
 pub mod owner;
+pub mod pipeline_notices;
 pub mod predict;
 pub mod recover;
 pub mod release;

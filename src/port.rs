@@ -18,6 +18,7 @@ pub mod groups;
 pub mod hooks;
 pub mod identity;
 pub mod images;
+pub mod infra;
 pub mod jobs;
 pub mod journal;
 pub mod kept;

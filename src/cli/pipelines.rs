@@ -1,5 +1,6 @@
 //! What `serve` works with: the infra repository, the parts that runs need, and where it keeps its state.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +10,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::infra_steps::OwnCommands;
 use super::later::{in_place, look_up_in};
 use super::protect::may_change;
 use crate::adapter::artifacts::ArtifactFolder;
 use crate::adapter::aws::Aws;
 use crate::adapter::cluster_api::ClusterApi;
+use crate::adapter::commit_statuses::{ForgeComments, ForgeStatuses};
 use crate::adapter::disk_space::DiskSpace;
 use crate::adapter::docker_build::{CredentialSource, DockerImages};
 use crate::adapter::git::Mirrors;
@@ -29,9 +32,11 @@ use crate::local::home::Home;
 use crate::model::later::Known;
 use crate::model::name::EnvironmentName;
 use crate::model::project::{Environment, Registry, RegistryKind, Repository};
+use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, StepAction};
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::jobs::JobCluster;
 use crate::port::journal::JournalError;
 use crate::port::parameters::Parameters;
 use crate::repo;
@@ -100,7 +105,9 @@ impl Workshop {
             // The engine keeps what it builds and runs beside most systems' data.
             space: Arc::new(DiskSpace::new(vec![folder.clone(), PathBuf::from("/var/lib/docker")])),
             artifacts: Arc::new(ArtifactFolder::new(place.with_file_name("artifacts"))),
-            connect: Arc::new(Connected(Arc::clone(&cluster) as Arc<dyn Cluster>)),
+            connect: Arc::new(Connected(Arc::clone(&cluster))),
+            infra: Arc::new(OwnCommands::new(place.with_file_name("plans"), mask.clone())),
+            comments: Arc::new(comments(&repository, aws.as_ref(), &mask)?),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),
             locks: Arc::new(FileLocks::new(folder.join("locks"))),
             mask,
@@ -120,6 +127,23 @@ impl Workshop {
             journal_folder,
         })
     }
+}
+
+/// Pull requests at the forges of the repositories.
+fn comments(repository: &Repository, aws: Option<&Aws>, mask: &Mask) -> Result<ForgeComments, Failure> {
+    let targets: BTreeMap<_, _> = repository
+        .repositories
+        .iter()
+        .filter_map(|found| Some((found.name.clone(), found.status.clone()?)))
+        .collect();
+    let forges = match aws {
+        Some(aws) if !targets.is_empty() => Some(
+            ForgeStatuses::new(aws.parameters(), mask.clone())
+                .map_err(|error| Failure::failed(error.to_string(), "start it again"))?,
+        ),
+        _ => None,
+    };
+    Ok(ForgeComments::new(forges, targets))
 }
 
 /// Where an environment's images are built and kept; nobody is asked anything yet.
@@ -188,12 +212,16 @@ pub(crate) fn journal_folder(folder: &Path, repository: &Repository, environment
     own
 }
 
-struct Connected(Arc<dyn Cluster>);
+struct Connected(Arc<ClusterApi>);
 
 #[async_trait]
 impl Connect for Connected {
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError> {
-        Ok(Arc::clone(&self.0))
+        Ok(Arc::clone(&self.0) as Arc<dyn Cluster>)
+    }
+
+    async fn jobs(&self) -> Result<Arc<dyn JobCluster>, ClusterError> {
+        Ok(Arc::clone(&self.0) as Arc<dyn JobCluster>)
     }
 }
 
@@ -241,9 +269,12 @@ async fn secrets_are_there(config: &RunConfig, parameters: &dyn Parameters) -> R
         let secrets = match step {
             StepAction::Run(script) => &script.secrets,
             StepAction::Build(build) => &build.secrets,
-            StepAction::Source | StepAction::Rollout(_) | StepAction::Release(_) | StepAction::Approve(_) => {
-                continue;
-            }
+            StepAction::Source
+            | StepAction::Rollout(_)
+            | StepAction::Release(_)
+            | StepAction::Approve(_)
+            | StepAction::Job(_)
+            | StepAction::Infra(_) => continue,
         };
         for name in secrets.values().filter(|_| !config.left_out.contains_key(&index)) {
             if let Ok(None) = parameters.get(name).await {

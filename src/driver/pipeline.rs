@@ -3,7 +3,10 @@
 
 pub mod causes;
 pub mod config;
+mod infra;
+mod jobs;
 pub mod masked;
+pub mod notices;
 pub mod poll;
 pub mod queue;
 pub mod request;

@@ -45,12 +45,26 @@ pub const DESCRIPTION_MOST: usize = 140;
 impl StatusTarget {
     /// Where a status of `commit` is sent. GitHub: REST API, "Commit statuses"; Gitea has the same under `/api/v1`.
     pub fn url(&self, commit: &str) -> String {
+        format!("{}/statuses/{commit}", self.repository())
+    }
+
+    /// Where comments of the pull request with this number are. GitHub: REST API, "Issue comments"; Gitea has the same.
+    pub fn comments(&self, number: u64) -> String {
+        format!("{}/issues/{number}/comments", self.repository())
+    }
+
+    /// Where one comment is.
+    pub fn comment(&self, id: u64) -> String {
+        format!("{}/issues/comments/{id}", self.repository())
+    }
+
+    fn repository(&self) -> String {
         let api = match (self.forge, self.server.as_deref().map(|server| server.trim_end_matches('/'))) {
             (Forge::GitHub, None) => "https://api.github.com".to_owned(),
             (Forge::GitHub, Some(server)) => format!("{server}/api/v3"),
             (Forge::Gitea, server) => format!("{}/api/v1", server.unwrap_or_default()),
         };
-        format!("{api}/repos/{}/statuses/{commit}", self.project)
+        format!("{api}/repos/{}", self.project)
     }
 }
 

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::access::Level;
-use super::name::{PipelineName, RepositoryName, ServiceName};
+use super::infra_step::InfraSpec;
+use super::name::{JobName, PipelineName, RepositoryName, ServiceName};
+use super::notify::Form;
 use super::run::{After, CacheSpec, Companion, Trigger};
 use super::schedule::Schedule;
 use super::service::Limits;
@@ -23,6 +27,8 @@ pub struct Pipeline {
     pub paths: Vec<String>,
     /// What it can be given.
     pub parameters: Vec<Parameter>,
+    /// Who is notified of its runs.
+    pub notices: Vec<Notice>,
     /// What it does, in order; at least one.
     pub steps: Vec<Step>,
     /// Where it stands.
@@ -171,6 +177,19 @@ pub enum Action {
     Rollout(Rollout),
     /// Waits until somebody approves what the steps after it do.
     Approve(Approve),
+    /// Runs a job on the cluster, and waits for its end.
+    Job(JobRun),
+    /// Works with the infra repository that the commit holds.
+    Infra(InfraSpec),
+}
+
+/// A job that a step runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRun {
+    /// The job, as `jobs/` has it at the moment of the run.
+    pub job: JobName,
+    /// What the step is called.
+    pub name: String,
 }
 
 /// A question to people.
@@ -233,4 +252,45 @@ pub struct Build {
 pub struct Rollout {
     /// The services, as `services/` has them at the moment of the run.
     pub services: Vec<ServiceName>,
+}
+
+/// Somebody who is notified of a pipeline's runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How messages are written.
+    pub form: Form,
+    /// The SSM parameter with the URL, which is what lets somebody in.
+    pub parameter: String,
+    /// What they are notified of.
+    pub on: Vec<RunNews>,
+}
+
+/// Something about a run that somebody can be notified of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunNews {
+    /// It waits for somebody's approval.
+    Asking,
+    /// It has failed.
+    Failed,
+    /// It has succeeded, and the last one of the same branch had failed.
+    Fixed,
+    /// It has succeeded.
+    Succeeded,
+    /// Somebody has cancelled it.
+    Cancelled,
+}
+
+impl RunNews {
+    /// All of them, by their words in files.
+    pub const ALL: [(&str, Self); 5] = [
+        ("asking", Self::Asking),
+        ("failed", Self::Failed),
+        ("fixed", Self::Fixed),
+        ("succeeded", Self::Succeeded),
+        ("cancelled", Self::Cancelled),
+    ];
+
+    /// What somebody is notified of who does not say it.
+    pub const USUAL: [Self; 3] = [Self::Asking, Self::Failed, Self::Fixed];
 }

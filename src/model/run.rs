@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Level;
 use super::git_ref::GitRef;
-use super::name::{CommitId, Digest, ImageKey, PipelineName, RepositoryName, ServiceName};
+use super::infra_step::{InfraSpec, Planned};
+use super::job::JobSpec;
+use super::name::{CommitId, Digest, ImageKey, JobName, PipelineName, RepositoryName, ServiceName};
 use super::service::{HealthCheck, Limits, ServiceSpec};
 use super::step_container::ContainerEnd;
 use super::step_files::{StepFile, TestReport};
@@ -37,6 +39,9 @@ pub enum Trigger {
     Tag,
     /// A pull request was opened or changed.
     PullRequest,
+    /// A pull request was opened or changed whose commit is the head of a branch of the same repository: somebody has
+    /// pushed it who may push there.
+    OwnPullRequest,
     /// It was due.
     Schedule,
     /// A run of another pipeline has succeeded.
@@ -44,6 +49,22 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Poll,
+        Self::Hand,
+        Self::Tag,
+        Self::PullRequest,
+        Self::OwnPullRequest,
+        Self::Schedule,
+        Self::Pipeline,
+    ];
+
+    /// Whether it is a pull request.
+    pub fn is_pull_request(self) -> bool {
+        matches!(self, Self::PullRequest | Self::OwnPullRequest)
+    }
+
     /// The words after a run's number.
     pub fn words(self) -> &'static str {
         match self {
@@ -51,6 +72,7 @@ impl Trigger {
             Self::Hand => "by hand",
             Self::Tag => "by a tag",
             Self::PullRequest => "by a pull request",
+            Self::OwnPullRequest => "by a pull request of a branch",
             Self::Schedule => "on schedule",
             Self::Pipeline => "after another pipeline",
         }
@@ -63,6 +85,7 @@ impl Trigger {
             Self::Hand => "hand",
             Self::Tag => "tag",
             Self::PullRequest => "pull-request",
+            Self::OwnPullRequest => "own-pull-request",
             Self::Schedule => "schedule",
             Self::Pipeline => "pipeline",
         }
@@ -70,9 +93,7 @@ impl Trigger {
 
     /// The trigger of that word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Poll, Self::Hand, Self::Tag, Self::PullRequest, Self::Schedule, Self::Pipeline]
-            .into_iter()
-            .find(|trigger| trigger.word() == word)
+        Self::ALL.into_iter().find(|trigger| trigger.word() == word)
     }
 }
 
@@ -148,11 +169,20 @@ pub enum StepAction {
     Release(Vec<ServiceSpec>),
     /// Waits until somebody approves.
     Approve(Question),
+    /// Runs a job on the cluster.
+    Job(Box<JobSpec>),
+    /// Works with the infra repository that the commit holds.
+    Infra(InfraSpec),
 }
 
 /// What a step that waits for people is called in lists: `approve production`.
 pub fn approve_name(name: &str) -> String {
     if name == "approve" { name.to_owned() } else { format!("approve {name}") }
+}
+
+/// What a step that runs a job is called in lists: `job migrate`.
+pub fn job_name(job: &JobName) -> String {
+    format!("job {job}")
 }
 
 /// What people are asked.
@@ -193,13 +223,20 @@ impl StepAction {
                 format!("release {}", names.join(", "))
             }
             Self::Approve(question) => approve_name(&question.name),
+            Self::Job(spec) => job_name(&spec.name),
+            Self::Infra(spec) => spec.shown(),
         }
     }
 
     /// The services that it rolls out.
     pub fn services(&self) -> Vec<&ServiceName> {
         match self {
-            Self::Source | Self::Build(_) | Self::Run(_) | Self::Approve(_) => Vec::new(),
+            Self::Source
+            | Self::Build(_)
+            | Self::Run(_)
+            | Self::Approve(_)
+            | Self::Job(_)
+            | Self::Infra(_) => Vec::new(),
             Self::Rollout(spec) => vec![&spec.name],
             Self::Release(specs) => specs.iter().map(|spec| &spec.name).collect(),
         }
@@ -387,7 +424,8 @@ impl RunConfig {
         let given = self.timeouts.get(index).copied().flatten().map(Duration::from_secs);
         given.unwrap_or_else(|| match self.steps.get(index) {
             Some(StepAction::Rollout(_) | StepAction::Release(_)) => ROLLOUT_TIMEOUT,
-            Some(StepAction::Run(_)) => RUN_TIMEOUT,
+            Some(StepAction::Infra(spec)) if spec.work.changes() => ROLLOUT_TIMEOUT,
+            Some(StepAction::Run(_) | StepAction::Job(_) | StepAction::Infra(_)) => RUN_TIMEOUT,
             Some(StepAction::Approve(_)) => APPROVE_TIMEOUT,
             Some(StepAction::Build(_) | StepAction::Source) | None => BUILD_TIMEOUT,
         })
@@ -437,6 +475,15 @@ pub enum StepState {
         attempt: u32,
         /// How the command ended.
         end: ContainerEnd,
+    },
+    /// The cluster runs its job, or fleetwright works with the files of the commit.
+    Working {
+        /// Which attempt at the job; 0 before the first.
+        #[serde(default)]
+        attempt: u32,
+        /// How many lines of what that attempt prints are in the journal.
+        #[serde(default)]
+        lines: u64,
     },
     /// People are asked.
     Asking {
@@ -490,6 +537,7 @@ impl StepState {
             Self::Creating { .. } => "starting",
             Self::Executing { .. } => "running",
             Self::Collecting { .. } => "keeping files",
+            Self::Working { .. } => "at work",
             Self::Asking { .. } => "waits for approval",
             Self::Deploying { .. } => "deploying",
             Self::Following { .. } => "rolling out",
@@ -554,6 +602,20 @@ pub enum StepResult {
     Approved {
         /// Who.
         by: String,
+    },
+    /// Nothing had to be approved: what follows changes nothing.
+    NothingToApprove,
+    /// A job has succeeded.
+    Job {
+        /// The job.
+        job: JobName,
+    },
+    /// What would change is known.
+    Planned(Planned),
+    /// The environment is as the files of the commit describe it.
+    Infra {
+        /// What was done, in one line.
+        summary: String,
     },
 }
 

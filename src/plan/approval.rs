@@ -17,6 +17,9 @@ pub struct Proposal<'a> {
     pub environment: &'a str,
     /// The images that steps before have put into the registry, with their digests.
     pub images: BTreeMap<&'a String, &'a Digest>,
+    /// What steps before have planned, by their names, as hashes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub plans: BTreeMap<&'a String, &'a String>,
     /// The question and the steps after it, with everything that they say.
     pub steps: Vec<&'a StepAction>,
 }
@@ -44,6 +47,7 @@ mod tests {
                 commit: &commit,
                 environment,
                 images: BTreeMap::from([(&image, digest)]),
+                plans: BTreeMap::new(),
                 steps,
             })
         };

@@ -2,6 +2,7 @@
 
 use super::ignore_pattern::Pattern;
 use crate::model::git_ref::{GitRef, RefKind};
+use crate::model::infra_step::InfraWork;
 use crate::model::pipeline::{Action, Step, Triggers, When};
 use crate::model::run::Trigger;
 
@@ -39,9 +40,14 @@ pub struct Begun<'a> {
 }
 
 impl Begun<'_> {
-    /// Whether the commit may be anybody's, as those of pull requests are.
+    /// Whether the commit may be anybody's, as those of pull requests are. One that is the head of a branch was pushed by
+    /// somebody who may.
     pub fn is_of_strangers(&self) -> bool {
-        self.trigger == Trigger::PullRequest
+        self.trigger != Trigger::OwnPullRequest && self.is_of_pull_request()
+    }
+
+    fn is_of_pull_request(&self) -> bool {
+        self.trigger.is_pull_request()
             || self.reference.is_some_and(|reference| matches!(reference.kind(), RefKind::PullRequest(_)))
     }
 
@@ -51,7 +57,9 @@ impl Begun<'_> {
     }
 
     fn unfit(&self, when: &When) -> Option<String> {
-        if !when.triggers.is_empty() && !when.triggers.contains(&self.trigger) {
+        // The word for pull requests is for those of branches as well.
+        let own = self.trigger == Trigger::OwnPullRequest && when.triggers.contains(&Trigger::PullRequest);
+        if !when.triggers.is_empty() && !when.triggers.contains(&self.trigger) && !own {
             return Some(format!("it is not for runs that are started {}", self.trigger.words()));
         }
         if when.branches.is_empty() && when.tags.is_empty() {
@@ -70,14 +78,26 @@ impl Begun<'_> {
         (!fits).then(|| format!("it is for `{}`, and this is {is}", wanted.join("`, `")))
     }
 
-    /// What a commit of a stranger must not do.
+    /// What a commit that nobody has merged must not do, and what one of a stranger must not.
     fn withheld(&self, action: &Action) -> Option<String> {
-        if !self.is_of_strangers() {
+        if !self.is_of_pull_request() {
             return None;
         }
+        let is_of_strangers = self.is_of_strangers();
         match action {
             Action::Rollout(_) => Some("a pull request rolls nothing out".to_owned()),
             Action::Approve(_) => Some("there is nothing to approve in a pull request".to_owned()),
+            Action::Job(_) => Some("a pull request runs no job".to_owned()),
+            Action::Infra(spec) => match &spec.work {
+                InfraWork::Plan { .. } if is_of_strangers => Some(
+                    "a pull request whose commit is the head of no branch here is not planned".to_owned(),
+                ),
+                InfraWork::Plan { .. } => None,
+                InfraWork::Apply { .. } => Some("a pull request applies nothing".to_owned()),
+                InfraWork::Deploy { .. } => Some("a pull request deploys nothing".to_owned()),
+                InfraWork::Drift { .. } => Some("a pull request looks for no drift".to_owned()),
+            },
+            Action::Build(_) | Action::Run(_) if !is_of_strangers => None,
             Action::Build(build) if !build.secrets.is_empty() => {
                 Some("a pull request gets no secrets, which this build needs".to_owned())
             }

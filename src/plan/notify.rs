@@ -252,7 +252,7 @@ pub fn body(form: Form, cluster: &str, message: &Message) -> String {
 }
 
 /// Slack reads these three characters as markup ("Formatting text" in its documentation).
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

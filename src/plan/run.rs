@@ -14,6 +14,8 @@ use super::approval::{self, Proposal};
 use super::release::Member;
 use crate::event::pipeline::PipelineEvent;
 use crate::model::duration::human;
+use crate::model::infra_step::{InfraSpec, InfraWork, Planned};
+use crate::model::job::{JobImage, Runs};
 use crate::model::journal::Record;
 use crate::model::name::{CommitId, Digest, PipelineName, RepositoryName};
 use crate::model::run::{
@@ -23,6 +25,8 @@ use crate::model::run::{
 use crate::model::service::{Deployment, Origin, ServiceSpec};
 use crate::model::step_container::ContainerRequest;
 
+#[cfg(test)]
+mod infra_tests;
 mod outcomes;
 mod protocol;
 #[cfg(test)]
@@ -132,6 +136,14 @@ impl RunMachine {
             | Action::Create { .. }
             | Action::Execute { .. }
             | Action::Collect { .. } => "its `timeout` in pipelines/ can be longer".to_owned(),
+            Action::Infra { spec, .. } if spec.work.changes() => format!(
+                "what has begun continues; see `fleetwright status`, and `fleetwright {}`",
+                spec.work.word()
+            ),
+            Action::Infra { .. } => "its `timeout` in pipelines/ can be longer".to_owned(),
+            Action::RunJob { spec, .. } => {
+                format!("the job continues; see `fleetwright job history {}`", spec.name)
+            }
             Action::Ask { .. } => {
                 return format!("it was not answered within {}", human(self.timeout(index)));
             }
@@ -345,6 +357,9 @@ impl RunMachine {
             (StepAction::Approve(_), StepState::Asking { shown, .. }) => {
                 self.perform(index, Action::Ask { shown }, out);
             }
+            (StepAction::Approve(_), _) if self.nothing_follows(index) => {
+                self.succeed(now, index, StepResult::NothingToApprove, out);
+            }
             (StepAction::Approve(question), _) => {
                 let shown = approval::shown(&self.proposal(index));
                 self.set(index, StepState::Asking { since: now, shown: shown.clone() }, out);
@@ -355,6 +370,20 @@ impl RunMachine {
                 });
                 self.perform(index, Action::Ask { shown }, out);
             }
+            (StepAction::Job(spec), state) => {
+                let (attempt, known) = match state {
+                    StepState::Working { attempt, lines } => (attempt, lines),
+                    _ => (0, 0),
+                };
+                self.set(index, StepState::Working { attempt, lines: known }, out);
+                let image = match &spec.runs {
+                    Runs::Image(name) => self.built_before(index, name),
+                    Runs::Service(_) => None,
+                };
+                let image = image.map(|digest| JobImage { registry: self.config.pull.clone(), digest });
+                self.perform(index, Action::RunJob { spec, image, attempt, known }, out);
+            }
+            (StepAction::Infra(spec), state) => self.work(now, index, spec, &state, out),
             (StepAction::Rollout(spec), StepState::Following { revision }) => {
                 match self.image_for(index, &spec) {
                     Ok(digest) => {
@@ -397,13 +426,82 @@ impl RunMachine {
         }
     }
 
+    /// Begins work with the infra repository, or continues it.
+    fn work(&mut self, now: DateTime<Utc>, index: usize, spec: InfraSpec, state: &StepState, out: &mut Out) {
+        let planned = match &spec.work {
+            InfraWork::Apply { plan } => match self.plan_called(plan, index) {
+                Some(planned) => Some(planned),
+                None => {
+                    let reason = format!("no step before it has planned `{plan}`");
+                    return self.fail(now, index, reason, out);
+                }
+            },
+            _ => None,
+        };
+        if let Some((_, planned)) = &planned
+            && planned.settles(&spec.work)
+        {
+            let summary = "nothing to change".to_owned();
+            return self.succeed(now, index, StepResult::Infra { summary }, out);
+        }
+        let resumed = matches!(state, StepState::Working { .. });
+        self.set(index, StepState::Working { attempt: 0, lines: 0 }, out);
+        let approved =
+            self.steps.iter().take(index).any(|step| {
+                matches!(step.state, StepState::Succeeded { result: StepResult::Approved { .. } })
+            });
+        self.perform(index, Action::Infra { spec, planned, approved, resumed }, out);
+    }
+
+    /// What the step before `index` has planned that is called `name`.
+    fn plan_called(&self, name: &str, index: usize) -> Option<(usize, Planned)> {
+        let before = self.steps.iter().enumerate().take(index).rev();
+        let mut found = before.filter_map(|(at, step)| match (&step.action, &step.state) {
+            (StepAction::Infra(spec), StepState::Succeeded { result: StepResult::Planned(planned) })
+                if spec.name == name =>
+            {
+                Some((at, planned.clone()))
+            }
+            _ => None,
+        });
+        found.next()
+    }
+
+    /// Whether everything after the question at `index` was planned, and changes nothing.
+    fn nothing_follows(&self, index: usize) -> bool {
+        let plans: Vec<&Planned> = self
+            .steps
+            .iter()
+            .take(index)
+            .filter_map(|step| match &step.state {
+                StepState::Succeeded { result: StepResult::Planned(planned) } => Some(planned),
+                _ => None,
+            })
+            .collect();
+        let after = self.steps.iter().enumerate().skip(index + 1);
+        let mut after = after.filter(|(at, _)| !self.config.left_out.contains_key(at));
+        // Where several steps have planned, all of their plans have to be empty.
+        !plans.is_empty()
+            && after.all(|(_, step)| match &step.action {
+                StepAction::Infra(spec) => plans.iter().all(|planned| planned.settles(&spec.work)),
+                _ => false,
+            })
+    }
+
     /// What the steps after the one at `index` would do.
     fn proposal(&self, index: usize) -> Proposal<'_> {
         let images = self.steps.iter().filter_map(|step| match &step.state {
             StepState::Succeeded { result: StepResult::Image(built) } => Some((&built.image, &built.digest)),
             _ => None,
         });
+        let plans = self.steps.iter().filter_map(|step| match &step.state {
+            StepState::Succeeded { result: StepResult::Planned(planned) } => {
+                Some((&step.name, &planned.hash))
+            }
+            _ => None,
+        });
         Proposal {
+            plans: plans.collect(),
             commit: &self.commit,
             environment: &self.config.environment,
             images: images.collect(),

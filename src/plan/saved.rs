@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::document;
-use super::stack::{Desired, Existing, Plan};
+use super::stack::{Desired, Existing, Plan, StackAction};
 use crate::model::deployed::DeployedStack;
 use crate::model::name::StackName;
 
@@ -155,6 +155,30 @@ impl SavedPlan {
     /// Whether it is a file of this kind.
     pub fn is_one(&self) -> bool {
         self.kind == KIND
+    }
+
+    /// The stacks with which this plan, made after a part of `first` was applied, does more than the rest of it: those that
+    /// change now and did not then, and those that somebody else has changed meanwhile.
+    pub fn beyond(&self, first: &Self) -> Vec<String> {
+        let changes = |plan: &Plan, name: &StackName| {
+            plan.stack(name).is_some_and(|stack| stack.action != StackAction::Unchanged)
+        };
+        let basis = |saved: &Self, name: &StackName| {
+            saved.basis.iter().find(|basis| basis.stack == *name).map(|basis| basis.deployed.clone())
+        };
+        let open = self.plan.stacks.iter().filter(|stack| changes(&self.plan, &stack.stack));
+        let open = open.filter(|stack| {
+            !changes(&first.plan, &stack.stack) || basis(self, &stack.stack) != basis(first, &stack.stack)
+        });
+        let deleted =
+            self.plan.deleted().filter(|left| first.plan.deleted().all(|known| known.id != left.id));
+        open.map(|stack| stack.stack.to_string()).chain(deleted.map(|left| left.cloud_name.clone())).collect()
+    }
+
+    /// The hash of what it does and of what it rests on, the same whenever it is made.
+    pub fn content_hash(&self) -> String {
+        let text = serde_json::to_vec(&(&self.basis, &self.plan)).unwrap_or_default();
+        Sha256::digest(text).iter().take(12).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What has moved since, given the stacks as they are wanted and deployed now, and those that

@@ -9,7 +9,9 @@ use crate::model::setting::Place;
 use crate::source::{Diagnostic, Span};
 use crate::yaml::Node;
 
+mod infra;
 mod matrix;
+mod notices;
 mod steps;
 mod triggers;
 
@@ -32,7 +34,7 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<Decoded> {
 
 fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded> {
     let name = reader.name(key);
-    let keys = ["repository", "on", "paths", "parameters", "timeout", "steps"];
+    let keys = ["repository", "on", "paths", "parameters", "notify", "timeout", "steps"];
     let fields = reader.fields(value, key.span, "a pipeline", &keys)?;
     let node = reader.required(&fields, "repository");
     let repository_span = node.map_or(key.span, |node| node.span);
@@ -40,6 +42,7 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let paths = fields.get("paths").map(|node| paths(reader, node)).unwrap_or_default();
     let triggers = triggers::triggers(reader, &fields);
     let parameters = triggers::parameters(reader, &fields, &triggers);
+    let notices = fields.get("notify").map(|node| notices::notices(reader, node)).unwrap_or_default();
     let all = timeout(reader, &fields);
     let mut parsed = Vec::new();
     let (mut wanted, mut read) = (0, 0);
@@ -59,11 +62,12 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let place = Place::new(reader.file, key.span);
     let complete = read == wanted;
     let mut steps = connected(reader, parsed, complete);
+    infra::planned(reader, &mut steps, complete);
     // People take longer.
     let machines = steps.iter_mut().filter(|step| !matches!(step.action, Action::Approve(_)));
     machines.for_each(|step| step.timeout = step.timeout.or(all));
     let (name, repository) = (name?, repository?);
-    let pipeline = Pipeline { name, repository, triggers, paths, parameters, steps, place };
+    let pipeline = Pipeline { name, repository, triggers, paths, parameters, notices, steps, place };
     Some(Decoded { pipeline, repository: repository_span, complete })
 }
 

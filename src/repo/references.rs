@@ -210,6 +210,15 @@ fn check_pipeline(
         let place = format!("`repositories` of {PROJECT_FILE}");
         problems.push(with_suggestion(diagnostic, file, decoded.repository, name, &known, &place));
     }
+    let jobs = names(&declared.jobs);
+    for step in &pipeline.steps {
+        let Action::Job(run) = &step.action else { continue };
+        if !jobs.contains(&run.job.as_str()) && !declared.unread.contains(&"jobs") {
+            let diagnostic = Diagnostic::error("unknown-job", format!("there is no job `{}`", run.job));
+            let (at, name) = (&step.place, run.job.as_str());
+            problems.push(with_suggestion(diagnostic, &at.file, at.span, name, &jobs, "jobs/"));
+        }
+    }
     let known = names(&declared.services);
     for (index, step) in pipeline.steps.iter().enumerate() {
         let Action::Rollout(rollout) = &step.action else { continue };
@@ -217,7 +226,11 @@ fn check_pipeline(
             .into_iter()
             .filter_map(|earlier| match &pipeline.steps[earlier].action {
                 Action::Build(build) => Some(build.image.as_str()),
-                Action::Run(_) | Action::Rollout(_) | Action::Approve(_) => None,
+                Action::Run(_)
+                | Action::Rollout(_)
+                | Action::Approve(_)
+                | Action::Job(_)
+                | Action::Infra(_) => None,
             })
             .collect();
         for service in &rollout.services {

@@ -85,6 +85,9 @@ fn result(run: &Run, step: &RunStep) -> String {
             each.collect::<Vec<_>>().join(", ")
         }
         StepState::Succeeded { result: StepResult::Approved { by } } => format!("by {}", plain(by)),
+        StepState::Succeeded { result: StepResult::NothingToApprove } => "nothing to approve".to_owned(),
+        StepState::Succeeded { result: StepResult::Planned(planned) } => plain(&planned.summary),
+        StepState::Succeeded { result: StepResult::Infra { summary } } => plain(summary),
         StepState::Skipped => left_out(run, step).unwrap_or_default(),
         _ => String::new(),
     };

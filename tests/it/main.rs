@@ -66,6 +66,7 @@ mod services_walkthrough;
 mod shipped;
 mod stacks;
 mod stacks_killed;
+mod stacks_pipeline;
 mod stacks_walkthrough;
 mod streams;
 mod support;

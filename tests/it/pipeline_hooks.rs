@@ -134,3 +134,51 @@ async fn a_forge_shows_the_state_of_each_run_also_when_it_was_away() {
     let successes = states().iter().filter(|state| *state == "success").count();
     assert_eq!(successes, 1, "nothing is reported twice: {:?}", states());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_are_notified_of_failures_and_of_what_mends_them_once_each() {
+    let (sent, refusals) = (Sent::default(), Arc::new(AtomicUsize::new(1)));
+    let receiver = Router::new().fallback(take).with_state((Arc::clone(&sent), refusals));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, receiver).await });
+    let site = Site::new();
+    let text = format!(
+        "web:\n  repository: web\n  notify: [{{url: '/url/{address}'}}]\n  steps:\n    - build: {{image: demo/web}}\n    \
+         - approve: {{message: Ready?, when: {{branches: [main]}}}}\n"
+    );
+    std::fs::write(site.folder.path().join("pipelines/web.yaml"), text).expect("written");
+    let good: (&str, &[u8]) = ("Dockerfile", b"FROM scratch\nCOPY . /\n");
+    let bad: (&str, &[u8]) = ("Dockerfile", b"FROM scratch\nCOPY missing /\n");
+    let news = || -> Vec<(String, i64)> {
+        let sent = sent.lock().expect("no panic");
+        let each = sent.iter().map(|(.., body)| {
+            (body["event"].as_str().unwrap_or_default().to_owned(), body["run"].as_i64().unwrap_or_default())
+        });
+        each.collect()
+    };
+    let wait = async |wanted: &[(&str, i64)]| {
+        let wanted: Vec<(String, i64)> =
+            wanted.iter().map(|(event, run)| ((*event).to_owned(), *run)).collect();
+        let limit = Instant::now() + Duration::from_secs(60);
+        while news() != wanted {
+            assert!(Instant::now() < limit, "{:?}", news());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let server = site.serve();
+    site.origin.commit("breaks", &[bad]);
+    site.wait_for("failed", |run| run["state"] == "failed");
+    wait(&[("failed", 1)]).await;
+    // What was sent is not sent again by the next server, and what happened meanwhile is.
+    drop(server);
+    site.origin.commit("mends", &[good]);
+    let _server = site.serve();
+    wait(&[("failed", 1), ("asking", 2)]).await;
+    let (good, _, errors) = site.run(&["pipeline", "approve", "2", "--yes"]);
+    assert!(good, "{errors}");
+    wait(&[("failed", 1), ("asking", 2), ("fixed", 2)]).await;
+    let sent = sent.lock().expect("no panic").clone();
+    assert_eq!(sent[1].2["question"], "Ready?");
+    assert_eq!((&sent[2].2["pipeline"], &sent[2].2["subject"]), (&"web".into(), &"mends".into()));
+}

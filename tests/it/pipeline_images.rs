@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleetwright::adapter::artifacts::ArtifactFolder;
+use fleetwright::adapter::commit_statuses::ForgeComments;
 use fleetwright::adapter::disk_space::DiskSpace;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
+use fleetwright::cli::infra_steps::OwnCommands;
 use fleetwright::driver::pipeline::masked::MaskedJournal;
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
 use fleetwright::driver::pipeline::queue::{Cancelled, Configure, cancel, work};
@@ -25,6 +27,7 @@ use fleetwright::model::run::{
 };
 use fleetwright::model::service::{Limits, Scale, ServiceSpec, UpdatePolicy};
 use fleetwright::port::cluster::{Cluster, ClusterError};
+use fleetwright::port::jobs::JobCluster;
 use tokio::sync::watch;
 
 use crate::support::cluster::{FakeCluster, Mood};
@@ -38,6 +41,10 @@ struct Connected(FakeCluster);
 impl Connect for Connected {
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError> {
         Ok(Arc::new(self.0.clone()))
+    }
+
+    async fn jobs(&self) -> Result<Arc<dyn JobCluster>, ClusterError> {
+        Err(ClusterError::Denied { reason: "this cluster has no jobs".to_owned() })
     }
 }
 
@@ -123,6 +130,8 @@ fn parts(home: &Path, registry: &Registry, cluster: &FakeCluster) -> Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(Arc::clone(&images), &home.display().to_string())),
         images,
+        infra: Arc::new(OwnCommands::new(home.join("plans"), mask.clone())),
+        comments: Arc::new(ForgeComments::new(None, BTreeMap::new())),
         space: Arc::new(DiskSpace::new(Vec::new())),
         artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
         connect: Arc::new(Connected(cluster.clone())),

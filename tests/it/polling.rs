@@ -1,5 +1,6 @@
 //! Branches that are watched.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use fleetwright::adapter::artifacts::ArtifactFolder;
+use fleetwright::adapter::commit_statuses::ForgeComments;
 use fleetwright::adapter::disk_space::DiskSpace;
 use fleetwright::adapter::docker_build::{CredentialSource, DockerImages};
 use fleetwright::adapter::git::Mirrors;
 use fleetwright::adapter::journal::{SqliteJournal, journal_path};
 use fleetwright::adapter::locks::FileLocks;
 use fleetwright::adapter::step_containers::EngineSteps;
+use fleetwright::cli::infra_steps::OwnCommands;
 use fleetwright::driver::pipeline::causes::{self, Caused};
 use fleetwright::driver::pipeline::poll::{Watched, WatchedPipeline, look};
 use fleetwright::driver::pipeline::run::{Connect, Parts};
@@ -23,6 +26,7 @@ use fleetwright::model::redact::Mask;
 use fleetwright::model::run::{RunId, RunState, Trigger};
 use fleetwright::model::schedule::Schedule;
 use fleetwright::port::cluster::{Cluster, ClusterError};
+use fleetwright::port::jobs::JobCluster;
 use fleetwright::port::journal::{Record, Which};
 
 use crate::support::cluster::{FakeCluster, Mood};
@@ -34,6 +38,10 @@ struct Connected;
 impl Connect for Connected {
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError> {
         Ok(Arc::new(FakeCluster::new(Mood::Healthy)))
+    }
+
+    async fn jobs(&self) -> Result<Arc<dyn JobCluster>, ClusterError> {
+        Err(ClusterError::Denied { reason: "this cluster has no jobs".to_owned() })
     }
 }
 
@@ -47,6 +55,8 @@ fn parts(home: &Path) -> Parts {
         git: Arc::new(Mirrors::new(home.join("repos"))),
         steps: Arc::new(EngineSteps::new(images.clone(), "polling")),
         images,
+        infra: Arc::new(OwnCommands::new(home.join("plans"), Mask::default())),
+        comments: Arc::new(ForgeComments::new(None, BTreeMap::new())),
         space: Arc::new(DiskSpace::new(Vec::new())),
         artifacts: Arc::new(ArtifactFolder::new(home.join("artifacts"))),
         connect: Arc::new(Connected),

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::lab::{PROJECT, copy_infra, fleetwright, tool};
 
 /// The local cloud of the tests of stacks, apart from the fleet's: they run beside each other.
@@ -88,6 +90,21 @@ impl Stacks {
 }
 
 impl Stacks {
+    /// Stores a secret.
+    pub fn parameter(&self, name: &str, value: &str) {
+        let var = |name: &str| self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value);
+        let scope = format!("test/20260101/{}/ssm/aws4_request", var("AWS_REGION"));
+        let authorization =
+            format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+        let body = json!({ "Name": name, "Value": value, "Type": "SecureString", "Overwrite": true });
+        let (target, kind) =
+            ("X-Amz-Target: AmazonSSM.PutParameter", "Content-Type: application/x-amz-json-1.1");
+        let headers = ["--header", target, "--header", kind, "--header", &authorization];
+        let (body, endpoint) = (body.to_string(), var("AWS_ENDPOINT_URL"));
+        let arguments = [&["--silent", "--fail"], &headers[..], &["--data", &body, endpoint]].concat();
+        tool("curl", &arguments);
+    }
+
     /// Waits until somebody holds the environment's lock, asking as often as can be: it is held
     /// for less than a second.
     fn wait_for_lock(&self) {

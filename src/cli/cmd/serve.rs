@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::adapter::commit_statuses::ForgeStatuses;
 use crate::adapter::serve_file::ServeFile;
 use crate::adapter::serve_tokens::ServeTokens;
+use crate::adapter::webhook::Webhooks;
 use crate::cli::Done;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
@@ -23,6 +24,7 @@ use crate::cli::served_stacks::ServedStacks;
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::causes::{self, Caused};
 use crate::driver::pipeline::config::source;
+use crate::driver::pipeline::notices::{self, Notices};
 use crate::driver::pipeline::poll::{self, Watched, WatchedPipeline};
 use crate::driver::pipeline::queue;
 use crate::driver::pipeline::request::{Offered, step_names};
@@ -172,6 +174,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         watchers.spawn(async move { statuses::watch(&parts, &targets, &forges).await });
     }
     let mut workers: JoinSet<Result<(), JournalError>> = JoinSet::new();
+    if let Some(notices) = notices(&shop)? {
+        let (parts, mut wished) = (shop.parts.clone(), wished.clone());
+        workers.spawn(async move {
+            tokio::select! {
+                result = notices::watch(&parts, &notices) => result,
+                _ = wished.changed() => Ok(()),
+            }
+        });
+    }
     for pipeline in &shop.repository.pipelines {
         let (parts, name, wished) = (shop.parts.clone(), pipeline.name.clone(), wished.clone());
         let configure = Arc::clone(&shop.configure);
@@ -316,6 +327,26 @@ fn statuses(shop: &Workshop) -> Result<Option<(Targets, ForgeStatuses)>, Failure
     let forges = ForgeStatuses::new(parameters, shop.parts.mask.clone());
     let forges = forges.map_err(|error| Failure::failed(error.to_string(), "start it again"))?;
     Ok(Some((targets, forges)))
+}
+
+/// Whom pipelines notify; `None` where nobody is.
+fn notices(shop: &Workshop) -> Result<Option<Notices>, Failure> {
+    let pipelines = shop.repository.pipelines.iter().filter(|pipeline| !pipeline.notices.is_empty());
+    let pipelines: BTreeMap<_, _> =
+        pipelines.map(|pipeline| (pipeline.name.clone(), pipeline.notices.clone())).collect();
+    let Some(parameters) = shop.parameters.clone().filter(|_| !pipelines.is_empty()) else {
+        return Ok(None);
+    };
+    let sender = Webhooks::new().map_err(|error| Failure::failed(error, "start it again"))?;
+    let server = shop.environment.server.as_ref().and_then(|server| server.get().ok());
+    Ok(Some(Notices {
+        pipelines,
+        project: shop.repository.project.to_string(),
+        environment: shop.environment.name.to_string(),
+        server: server.map(str::to_owned),
+        parameters,
+        sender: Arc::new(sender),
+    }))
 }
 
 /// The repositories that webhooks are taken for.

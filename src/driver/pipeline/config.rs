@@ -7,7 +7,7 @@ use crate::model::later::{Known, LaterVariable};
 use crate::model::name::{EnvironmentName, PipelineName, RepositoryName, ServiceName};
 use crate::model::pipeline::{Action, values};
 use crate::model::project::{Environment, Repository};
-use crate::model::run::{After, BuildSpec, Question, Run, RunConfig, ScriptSpec, StepAction};
+use crate::model::run::{After, BuildSpec, Question, Run, RunConfig, ScriptSpec, StepAction, Trigger};
 use crate::model::setting::Unset;
 use crate::model::stack::Piece;
 use crate::plan::conditions::Begun;
@@ -39,6 +39,14 @@ pub enum ConfigError {
         /// The service.
         service: String,
     },
+    /// A pipeline names a job that is not there.
+    #[error("pipeline `{pipeline}` runs job `{job}`, which jobs/ does not have")]
+    NoJob {
+        /// The pipeline.
+        pipeline: PipelineName,
+        /// The job.
+        job: String,
+    },
     /// The environment has no registry.
     #[error("environment `{0}` has no `registry`, which pipelines need")]
     NoRegistry(EnvironmentName),
@@ -53,7 +61,7 @@ pub enum ConfigError {
     Unset(#[from] Unset),
 }
 
-/// The variables of the services that `pipeline` rolls out, as far as their values have to be looked up.
+/// The variables of the services and jobs that `pipeline` rolls out or runs, as far as their values have to be looked up.
 pub fn later<'r>(
     repository: &'r Repository,
     environment: &Environment,
@@ -62,10 +70,15 @@ pub fn later<'r>(
     let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
     let services = steps.flat_map(|step| match &step.action {
         Action::Rollout(rollout) => rollout.services.as_slice(),
-        Action::Build(_) | Action::Run(_) | Action::Approve(_) => &[],
+        Action::Build(_) | Action::Run(_) | Action::Approve(_) | Action::Job(_) | Action::Infra(_) => &[],
     });
     let services = services.filter_map(|service| repository.service(service, &environment.name));
-    services.flat_map(|wanted| &wanted.later).collect()
+    let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
+    let jobs = steps.filter_map(|step| match &step.action {
+        Action::Job(run) => repository.job(&run.job, &environment.name),
+        _ => None,
+    });
+    services.flat_map(|wanted| &wanted.later).chain(jobs.flat_map(|wanted| &wanted.later)).collect()
 }
 
 /// Freezes what a run of its pipeline does now in `environment`.
@@ -84,7 +97,9 @@ pub fn freeze(
         environment.registry.as_ref().ok_or_else(|| ConfigError::NoRegistry(environment.name.clone()))?;
     let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
     let parameters = values(&found.parameters, &run.parameters).map_err(ConfigError::Parameters)?;
-    let mut context = BTreeMap::from([("FLEETWRIGHT_TRIGGER".to_owned(), run.trigger.word().to_owned())]);
+    // Whose pull request it is makes no difference to a command.
+    let trigger = if run.trigger.is_pull_request() { Trigger::PullRequest } else { run.trigger };
+    let mut context = BTreeMap::from([("FLEETWRIGHT_TRIGGER".to_owned(), trigger.word().to_owned())]);
     if let Some(reference) = &run.reference {
         context.insert("FLEETWRIGHT_REF".to_owned(), reference.as_str().to_owned());
         match reference.kind() {
@@ -123,6 +138,14 @@ pub fn freeze(
             artifacts: script.artifacts.clone(),
             reports: script.reports.clone(),
         }))),
+        Action::Job(run) => {
+            let wanted = repository.job(&run.job, &environment.name);
+            let wanted = wanted
+                .ok_or_else(|| ConfigError::NoJob { pipeline: pipeline.clone(), job: run.job.to_string() })?;
+            let ready = wanted.ready(known).map_err(|piece| ConfigError::NotKnown(piece.clone()))?;
+            Ok(StepAction::Job(Box::new(ready.spec)))
+        }
+        Action::Infra(spec) => Ok(StepAction::Infra(spec.clone())),
         Action::Rollout(rollout) => {
             let mut specs = ordered(repository, environment, &rollout.services)
                 .into_iter()

@@ -151,7 +151,7 @@ pub async fn watch(
 pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>, Unseen>, JournalError> {
     let source = &watched.source;
     let main = GitRef::branch(&source.branch);
-    let found = match references(parts, watched, &main).await {
+    let (found, heads) = match references(parts, watched, &main).await {
         Ok(found) => found,
         Err(error) => return Ok(Err(error.into())),
     };
@@ -167,7 +167,7 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
     if let Err(problem) = parts.learn().await {
         return Ok(Err(Unseen { problem, answered: false }));
     }
-    let wanted = Wanted { watched, main: &main, before: &before, new: &new };
+    let wanted = Wanted { watched, main: &main, before: &before, new: &new, heads: &heads };
     let runs = match wanted.runs(parts, &moved).await {
         Ok(runs) => runs,
         Err(error) => return Ok(Err(error.into())),
@@ -197,15 +197,16 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
     Ok(Ok(observed.queued))
 }
 
-/// Where the references stand that set something off.
+/// Where the references stand that set something off, and the heads of all branches where pull requests do.
 async fn references(
     parts: &Parts,
     watched: &Watched,
     main: &GitRef,
-) -> Result<BTreeMap<GitRef, CommitId>, GitError> {
+) -> Result<(BTreeMap<GitRef, CommitId>, BTreeSet<CommitId>), GitError> {
     let source = &watched.source;
     if watched.pipelines.iter().all(|pipeline| pipeline.kinds().next().is_none()) {
-        return Ok(BTreeMap::from([(main.clone(), parts.git.head(source).await?)]));
+        let head = parts.git.head(source).await?;
+        return Ok((BTreeMap::from([(main.clone(), head)]), BTreeSet::new()));
     }
     let pull_requests = watched.pipelines.iter().any(|pipeline| pipeline.triggers.pull_requests);
     let mut found = parts.git.references(source, pull_requests).await?;
@@ -216,10 +217,13 @@ async fn references(
     {
         return Err(GitError::NoBranch { url: source.name.to_string(), branch: source.branch.clone() });
     }
+    let is_branch = |reference: &GitRef| matches!(reference.kind(), RefKind::Branch(_));
+    let heads = found.iter().filter(|(reference, _)| is_branch(reference)).map(|(_, head)| head.clone());
+    let heads = if pull_requests { heads.collect() } else { BTreeSet::new() };
     found.retain(|reference, _| {
         watched.pipelines.iter().any(|pipeline| set_off(&pipeline.triggers, main, reference).is_some())
     });
-    Ok(found)
+    Ok((found, heads))
 }
 
 /// The kinds of references that a pipeline is set off by and was not before, with their words. What is there already of
@@ -263,6 +267,8 @@ struct Wanted<'a> {
     main: &'a GitRef,
     before: &'a BTreeMap<GitRef, CommitId>,
     new: &'a BTreeSet<(PipelineName, &'static str)>,
+    /// The heads of the repository's branches.
+    heads: &'a BTreeSet<CommitId>,
 }
 
 impl Wanted<'_> {
@@ -288,6 +294,9 @@ impl Wanted<'_> {
                     _ => true,
                 };
                 if is_meant {
+                    // Somebody has pushed the commit to a branch who may do that.
+                    let own = trigger == Trigger::PullRequest && self.heads.contains(id);
+                    let trigger = if own { Trigger::OwnPullRequest } else { trigger };
                     runs.push(NewRun {
                         pipeline: pipeline.name.clone(),
                         repository: source.name.clone(),

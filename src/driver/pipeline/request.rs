@@ -9,7 +9,7 @@ use crate::model::git_ref::GitRef;
 use crate::model::name::PipelineName;
 use crate::model::pipeline::{Action, Parameter, Pipeline, values};
 use crate::model::run::{
-    Answer, Run, RunId, RunState, RunStep, StepAction, StepState, Trigger, approve_name,
+    Answer, Run, RunId, RunState, RunStep, StepAction, StepState, Trigger, approve_name, job_name,
 };
 use crate::plan::run::Problem;
 use crate::port::git::{Commit, GitError, GitSource};
@@ -38,6 +38,8 @@ pub fn step_names(pipeline: &Pipeline) -> Vec<String> {
         Action::Build(build) => format!("build {}", build.image),
         Action::Run(script) => format!("run {}", script.name),
         Action::Approve(approve) => approve_name(&approve.name),
+        Action::Job(run) => job_name(&run.job),
+        Action::Infra(spec) => spec.shown(),
         Action::Rollout(rollout) => match rollout.services.as_slice() {
             [only] => format!("rollout {only}"),
             several => {
@@ -334,7 +336,10 @@ pub async fn retry(
     }
     learn(parts).await?;
     let Run { pipeline, repository, commit, subject, reference, parameters, .. } = run;
-    let (trigger, asked_by) = (Trigger::Hand, caller.name.clone());
+    // Who asks says nothing about who has pushed the commit.
+    let own = run.trigger == Trigger::OwnPullRequest;
+    let trigger = if own { Trigger::OwnPullRequest } else { Trigger::Hand };
+    let asked_by = caller.name.clone();
     let again = NewRun { pipeline, repository, commit, subject, trigger, reference, parameters, asked_by };
     if queue::retry(parts, id)? {
         announce(parts, id, &again)?;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
 use super::work::{self, At, Prepared};
+use super::{infra, jobs};
 use crate::event::pipeline::PipelineEvent;
 use crate::event::{EventKind, Events};
 use crate::model::line::{LINE_MAX, plain};
@@ -22,8 +23,11 @@ use crate::plan::conditions::Begun;
 use crate::plan::run::{Action, Change, Effect, Ending, Input, Outcome, Problem, RunMachine};
 use crate::port::artifacts::Artifacts;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::commit_statuses::Comments;
 use crate::port::git::GitRemote;
 use crate::port::images::ImageStore;
+use crate::port::infra::Infra;
+use crate::port::jobs::JobCluster;
 use crate::port::journal::{Journal, JournalError, Record, Which};
 use crate::port::locks::{Guard, Locks};
 use crate::port::space::Space;
@@ -43,6 +47,9 @@ const LINES_MAX: usize = 200_000;
 pub trait Connect: Send + Sync {
     /// The environment's cluster.
     async fn cluster(&self) -> Result<Arc<dyn Cluster>, ClusterError>;
+
+    /// Its jobs.
+    async fn jobs(&self) -> Result<Arc<dyn JobCluster>, ClusterError>;
 }
 
 /// All that runs need.
@@ -56,6 +63,10 @@ pub struct Parts {
     pub steps: Arc<dyn StepContainers>,
     /// Where files of steps are kept.
     pub artifacts: Arc<dyn Artifacts>,
+    /// fleetwright's own commands.
+    pub infra: Arc<dyn Infra>,
+    /// Pull requests that plans are shown in.
+    pub comments: Arc<dyn Comments>,
     /// The disks that runs need.
     pub space: Arc<dyn Space>,
     /// The cluster.
@@ -238,8 +249,11 @@ pub async fn drive(
 
 /// Removes what a run that has ended has on the engine. What remains is removed by [`sweep`].
 pub async fn clear(parts: &Parts, run: &Run) {
-    let commands = run.config.iter().flat_map(|config| &config.steps);
-    if commands.into_iter().any(|step| matches!(step, StepAction::Run(_)))
+    let mut commands = run.config.iter().flat_map(|config| &config.steps);
+    if commands.clone().any(|step| matches!(step, StepAction::Infra(_))) {
+        parts.infra.clear(run.id);
+    }
+    if commands.any(|step| matches!(step, StepAction::Run(_)))
         && let Err(error) = parts.steps.clear(run.id).await
     {
         tracing::warn!(run = run.id.0, %error, "removing the containers of a run");
@@ -251,6 +265,7 @@ pub async fn sweep(parts: &Parts) {
     if let Err(problem) = sweep_files(parts, Utc::now()) {
         tracing::warn!(problem.reason, "removing files that were kept");
     }
+    infra::sweep(parts);
     if let Err(error) = parts.steps.trim().await {
         tracing::debug!(%error, "removing old caches");
     }
@@ -432,6 +447,23 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             let kept = work::Kept { artifacts, reports };
             work::collect(&*parts.steps, &*parts.artifacts, attempt, kept, &say).await
         }
+        Action::RunJob { spec, image, attempt, known } => {
+            let of = |number| Attempt { run: run.id, step: index, number };
+            // What came before a failure to ask the cluster may not be in the journal's state that the action was made of.
+            let printed = lines.last_attempt(index).unwrap_or((*attempt, *known));
+            let print = |attempt: u32, number: u64, text: &str| {
+                say(text);
+                lines.note(of(attempt), number, StepState::Working { attempt, lines: number });
+            };
+            let wanted = jobs::Wanted { index, spec, image: image.as_ref() };
+            jobs::run_job(&parts, &run, wanted, printed, &print).await
+        }
+        Action::Infra { spec, planned, approved, resumed } => {
+            let (approved, resumed) = (*approved, *resumed);
+            let asked =
+                infra::Asked { index, step: &step, spec, planned: planned.as_ref(), approved, resumed };
+            infra::work(&parts, &run, asked, &say).await
+        }
         Action::Look { services } => {
             async {
                 if locks.is_empty() {
@@ -592,6 +624,12 @@ impl Lines {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let known = state.executing.get(&attempt.step).filter(|(of, ..)| *of == attempt);
         known.map_or(0, |(_, lines, _)| *lines)
+    }
+
+    /// The attempt whose lines come for the step at `index`, and how many have come.
+    fn last_attempt(&self, index: usize) -> Option<(u32, u64)> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.executing.get(&index).map(|(attempt, lines, _)| (attempt.number, *lines))
     }
 
     /// Takes note of how many lines of a command have come.

@@ -275,6 +275,18 @@ pub(super) async fn check_out(
     at: At<'_>,
     lines: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Outcome, Problem> {
+    let files = files_of(git, at, lines).await?;
+    let count = files.files.len();
+    steps.prepare(run, files).await?;
+    Ok(Outcome::CheckedOut { files: count })
+}
+
+/// The files of the commit; what can't be put into a folder is left out.
+pub(super) async fn files_of(
+    git: &Arc<dyn GitRemote>,
+    at: At<'_>,
+    lines: &(dyn Fn(&str) + Send + Sync),
+) -> Result<WorkspaceFiles, Problem> {
     let time = git.commit(at.repository, at.commit.as_str()).await?.time;
     let mut entries = git.tree(at.repository, at.commit, ".").await?;
     entries.retain(|entry| match (&entry.kind, &entry.raw) {
@@ -289,9 +301,7 @@ pub(super) async fn check_out(
         (_, None) => true,
     });
     let files = git.measure(at.repository, entries).await?;
-    let count = files.len();
-    steps.prepare(run, WorkspaceFiles { files, time, open: opener(git, at.repository) }).await?;
-    Ok(Outcome::CheckedOut { files: count })
+    Ok(WorkspaceFiles { files, time, open: opener(git, at.repository) })
 }
 
 /// The digest of an image and its name with a host: without one it is the environment's, or else

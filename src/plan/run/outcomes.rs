@@ -154,6 +154,19 @@ impl RunMachine {
                     Some(reason) => self.fail(now, index, reason, out),
                 }
             }
+            (Outcome::JobEnded { failure }, Action::RunJob { spec, .. }) => match failure {
+                None => {
+                    let job = spec.name.clone();
+                    self.succeed(now, index, StepResult::Job { job }, out);
+                }
+                Some(reason) => self.fail(now, index, reason, out),
+            },
+            (Outcome::Planned(planned), Action::Infra { .. }) => {
+                self.succeed(now, index, StepResult::Planned(planned), out);
+            }
+            (Outcome::InfraDone { summary }, Action::Infra { .. }) => {
+                self.succeed(now, index, StepResult::Infra { summary }, out);
+            }
             (Outcome::Looked { before }, Action::Look { .. }) => {
                 let stage = ReleaseStage::Deploying { since: now };
                 self.set(index, StepState::Releasing { before, revisions: Vec::new(), stage }, out);

@@ -5,6 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::event::pipeline::PipelineEvent;
+use crate::model::infra_step::{InfraSpec, Planned};
+use crate::model::job::{JobImage, JobSpec};
 use crate::model::journal::{KnownImage, Record};
 use crate::model::name::{Digest, ImageKey, ServiceName};
 use crate::model::run::{Answer, BuildSpec, CacheSpec, RunId, RunState};
@@ -105,6 +107,18 @@ pub enum Outcome {
     TakenBack {
         /// The outcome for each service, for a message.
         words: String,
+    },
+    /// A job has ended.
+    JobEnded {
+        /// Why it did not succeed; `None` where it did.
+        failure: Option<String>,
+    },
+    /// What would change is known.
+    Planned(Planned),
+    /// The environment is as the files of the commit describe it.
+    InfraDone {
+        /// What was done, in one line.
+        summary: String,
     },
     /// The rollout has ended.
     Followed {
@@ -245,6 +259,28 @@ pub enum Action {
     TakeBack {
         /// The services that were begun.
         members: Vec<Member>,
+    },
+    /// Have the cluster run a job, unless that has happened, and wait for its end.
+    RunJob {
+        /// The job.
+        spec: Box<JobSpec>,
+        /// The image that a step before has built for it.
+        image: Option<JobImage>,
+        /// Which of its attempts printed the lines that are in the journal.
+        attempt: u32,
+        /// How many those are.
+        known: u64,
+    },
+    /// Work with the infra repository that the commit holds.
+    Infra {
+        /// What to do.
+        spec: InfraSpec,
+        /// The position of the step that has planned it, and the plan; for `apply`.
+        planned: Option<(usize, Planned)>,
+        /// Whether somebody has approved it in this run.
+        approved: bool,
+        /// Whether it may have been begun before.
+        resumed: bool,
     },
     /// Wait until the cluster is done.
     Follow {

@@ -33,7 +33,7 @@ pub fn queued_run(id: i64) -> Run {
     }
 }
 
-fn at(second: i64) -> DateTime<Utc> {
+pub(super) fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + second, 0).expect("a time")
 }
 
@@ -93,7 +93,7 @@ fn a_step_that_takes_too_long_fails_and_what_it_does_is_dropped() {
     assert_eq!(machine.handle(at(3601), Input::Expired { index: 0 }), []);
 }
 
-fn done(index: usize, result: Result<Outcome, Problem>) -> Input {
+pub(super) fn done(index: usize, result: Result<Outcome, Problem>) -> Input {
     Input::Done { index, result: Box::new(result) }
 }
 
@@ -106,7 +106,7 @@ fn digest() -> Digest {
 }
 
 /// The journal's side: what has been written, by the same rules as the real one.
-fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], images: &mut BTreeSet<ImageKey>) {
+pub(super) fn write(run: &mut Run, now: DateTime<Utc>, changes: &[Change], images: &mut BTreeSet<ImageKey>) {
     assert!(!run.state.is_ended(), "nothing is written to a run that has ended: {changes:?}");
     for change in changes {
         match change {
@@ -524,7 +524,7 @@ struct Commands {
 }
 
 /// A run of commands, each of which needs some before it.
-fn commands(needs: &[Vec<usize>], after: &[After]) -> RunConfig {
+pub(super) fn commands(needs: &[Vec<usize>], after: &[After]) -> RunConfig {
     let script = |number: usize| ScriptSpec {
         name: format!("s{number}"),
         image: "r/tools@sha256:1".to_owned(),

@@ -540,6 +540,7 @@ pub const ALL: &[Explanation] = &[
         "A template of cloud-init puts instance data in: `v1` and what is in it, `ds`, which the metadata service gives, and few more. What is not there is put in as `CI_MISSING_JINJA_VAR/NAME`, with a warning in the log.",
         "{{ local_ipv4 }}                # warned of\n{{ ds.meta_data.local_ipv4 }}   # right",
     ),
+    explain("unknown-job", "jobs/ has no job of that name.", ""),
     explain(
         "unknown-key",
         "The key is none of those that may stand here. Most often it is misspelt, or stands one level too high or too low.",

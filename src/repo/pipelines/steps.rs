@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::infra;
 use super::matrix::expanded;
 use super::triggers::when;
 use super::{Parsed, needs, timeout, unlike_pattern};
@@ -18,7 +19,7 @@ use crate::source::{Diagnostic, Span};
 use crate::yaml::Node;
 
 /// The kinds of steps.
-const STEPS: [&str; 4] = ["build", "run", "rollout", "approve"];
+const STEPS: [&str; 9] = ["build", "run", "rollout", "approve", "job", "plan", "apply", "deploy", "drift"];
 /// The most times that a command is tried again.
 const RETRIES_MOST: i64 = 10;
 /// Time between two checks of a container that runs beside a command, unless its file says something else: a command
@@ -48,6 +49,11 @@ pub(super) fn step(reader: &mut Reader<'_>, node: &Node) -> Vec<Parsed> {
             "run" => script(reader, &twin.body, key.span, &twin.label),
             "rollout" => rollout(reader, &twin.body, key.span),
             "approve" => approve(reader, &twin.body, key.span),
+            "job" => infra::job(reader, &twin.body, key.span),
+            "plan" => infra::plan(reader, &twin.body, key.span),
+            "apply" => infra::apply(reader, &twin.body, key.span),
+            "deploy" => infra::deploy(reader, &twin.body, key.span),
+            "drift" => infra::drift(reader, &twin.body, key.span),
             _ => None,
         };
         // What stands in the file once is said once.
@@ -57,14 +63,15 @@ pub(super) fn step(reader: &mut Reader<'_>, node: &Node) -> Vec<Parsed> {
             }
         }
         let Some(Parsed { step, name, needs, .. }) = parsed else { return Vec::new() };
-        let place = if matches!(step.action, Action::Rollout(_)) { step.place } else { place.clone() };
+        let names_something = matches!(step.action, Action::Rollout(_) | Action::Job(_) | Action::Infra(_));
+        let place = if names_something { step.place } else { place.clone() };
         steps.push(Parsed { step: Step { place, ..step }, name, needs, twin: (number, twins.len()) });
     }
     steps
 }
 
 /// A step with what every kind has.
-fn parsed(
+pub(super) fn parsed(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     place: Place,
@@ -147,7 +154,7 @@ fn message(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn own_name(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String> {
+pub(super) fn own_name(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<String> {
     fields.get("name").and_then(|node| step_name(reader, node))
 }
 
@@ -443,7 +450,7 @@ fn variable_secrets(
 }
 
 /// Reports what is no parameter's name.
-fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
+pub(super) fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
     if value.text().is_some_and(|name| !name.starts_with('/')) {
         let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
             .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");
@@ -480,7 +487,7 @@ fn target(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
 }
 
 /// A path that stays inside the git repository.
-fn path(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
+pub(super) fn path(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<String> {
     let text = reader.text(node, what)?;
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         let diagnostic = Diagnostic::error("bad-value", format!("`{text}` leaves the git repository"));

@@ -232,6 +232,7 @@ fn step_result(state: &StepState) -> (&'static str, String) {
         | StepState::Creating { .. }
         | StepState::Executing { .. }
         | StepState::Collecting { .. }
+        | StepState::Working { .. }
         | StepState::Asking { .. }
         | StepState::Deploying { .. } => ("busy", String::new()),
         StepState::Following { revision } => ("busy", format!("revision {revision}")),
@@ -260,6 +261,10 @@ fn succeeded(result: &StepResult) -> String {
         },
         StepResult::Source { files } => count(*files, "file"),
         StepResult::Approved { by } => format!("by {by}"),
+        StepResult::NothingToApprove => "nothing to approve".to_owned(),
+        StepResult::Planned(planned) => planned.summary.clone(),
+        StepResult::Infra { summary } => summary.clone(),
+        StepResult::Job { .. } => String::new(),
         StepResult::Run { attempts: 1 } => String::new(),
         StepResult::Run { attempts } => format!("at try {attempts}"),
         StepResult::Rollout { service, revision } => format!("{service} revision {revision}"),
