@@ -487,11 +487,12 @@ impl DeployedView {
     }
 }
 
-/// What changes when a service goes back; it keeps its number of instances.
+/// What changes when a service goes back; it keeps its number of instances, and gets today's secrets.
 pub(super) fn changes(now: &Deployed, then: &Deployed) -> Vec<ChangeView> {
     let plan = service_plan(Some(now), &then.deployment);
-    let stays = |change: &&FieldChange| change.field != "replicas";
-    plan.changes.iter().filter(stays).map(ChangeView::new).collect()
+    let of_secret = |field: &str| field.starts_with("secrets.") && field.ends_with(".value");
+    let changes = |change: &&FieldChange| change.field != "replicas" && !of_secret(&change.field);
+    plan.changes.iter().filter(changes).map(ChangeView::new).collect()
 }
 
 pub(super) fn rollback_page(
