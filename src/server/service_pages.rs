@@ -610,6 +610,8 @@ pub(super) fn machine_page(
 pub(super) mod tests {
     use super::*;
     use crate::model::logs::LogEntry;
+    use crate::model::run::RunStep;
+    use crate::plan::run::tests::{config, queued_run};
 
     /// One line that an instance has printed, and one machine whose lines are missing.
     pub fn read(text: &str) -> ReadLines {
@@ -636,5 +638,32 @@ pub(super) mod tests {
         assert!(chosen.link("/x").starts_with("/x?instance=web%401&text=a%20b&since=1h&lines=500"));
         let query = Lines { lines: "999999".into(), since: "odd".into(), ..Lines::default() }.query(now);
         assert_eq!((query.tail, query.since, query.slot), (Some(100), None, None), "only what is offered");
+    }
+
+    #[test]
+    fn a_run_has_the_revisions_that_it_rolled_out() {
+        let mut run = queued_run(1);
+        run.config = Some(config());
+        let web: ServiceName = "web".parse().expect("a name");
+        let mut rolled = |state: StepState| {
+            let step = |name: &str, state: StepState| RunStep {
+                name: name.to_owned(),
+                state,
+                started: None,
+                ended: None,
+                files: Vec::new(),
+                tests: None,
+            };
+            run.steps = vec![step("build demo/web", StepState::Waiting), step("rollout web", state)];
+            assert!(deploys(&run, &web) && !deploys(&run, &"api".parse().expect("a name")));
+            rolled_out(&run)
+                .into_iter()
+                .map(|(name, revision)| (name.to_string(), revision))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rolled(StepState::Following { revision: 3 }), [("web".to_owned(), 3)]);
+        let result = StepResult::Rollout { service: web.clone(), revision: 4 };
+        assert_eq!(rolled(StepState::Succeeded { result }), [("web".to_owned(), 4)]);
+        assert!(rolled(StepState::Failed { reason: "x".into() }).is_empty(), "its revision is not known");
     }
 }

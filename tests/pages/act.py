@@ -31,10 +31,9 @@ def focus(page, locator, what):
 
 
 def named(page, name):
-    found = page.get_by_role("button", name=name, exact=True).or_(
-        page.get_by_role("link", name=name, exact=True)
-    )
-    return found.or_(page.locator("summary", has_text=name)).first
+    shown = page.get_by_role("button", name=name, exact=True).or_(page.get_by_role("link", name=name, exact=True))
+    # What is folded is not shown, and its summary leads there.
+    return shown.first if shown.count() else page.locator("summary", has_text=name).first
 
 
 def act(page, base, step):
