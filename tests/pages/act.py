@@ -21,7 +21,7 @@ TABS_MOST = 300
 
 def focus(page, locator, what):
     """Tab, until the element has the focus."""
-    locator.wait_for(timeout=5_000)
+    locator.wait_for(timeout=20_000)
     handle = locator.element_handle()
     for _ in range(TABS_MOST):
         if handle.evaluate("(one) => one === document.activeElement"):
