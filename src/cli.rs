@@ -29,6 +29,7 @@ mod registries;
 mod release;
 mod rollouts;
 pub mod secrets;
+mod served_stacks;
 mod session;
 pub mod span;
 pub mod stacks;

@@ -31,6 +31,7 @@ pub mod rendezvous;
 pub mod role;
 pub mod roll;
 pub mod rollout;
+pub mod stack_board;
 pub mod standing;
 pub mod stream;
 pub mod timeline;

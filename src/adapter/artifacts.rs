@@ -131,7 +131,6 @@ fn link_all(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-
 /// What is not there was to be removed, and takes no room.
 pub(super) fn gone<T: Default>(result: io::Result<T>) -> io::Result<T> {
     match result {

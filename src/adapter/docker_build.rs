@@ -81,6 +81,8 @@ impl DockerImages {
             Address::Unix(path) => format!("unix://{path}"),
             Address::Tcp(address) => format!("tcp://{address}"),
         }
+    }
+
     /// Opens the stream that a request to `path` of the engine begins.
     pub(super) async fn hijack(
         &self,

@@ -466,14 +466,16 @@ impl Journal for SqliteJournal {
                 "WHERE pipeline = ?1 AND state IN ('queued', 'running') ORDER BY id",
                 vec![pipeline.as_str().to_owned().into()],
             ),
-            Which::Fitting { pipeline, state, before, limit } => (
+            Which::Fitting { pipeline, state, commit, before, limit } => (
                 "WHERE id < ?1 AND (?2 IS NULL OR pipeline = ?2) AND (?3 IS NULL OR state = ?3)
+                 AND (?5 IS NULL OR substr(commit_id, 1, length(?5)) = ?5)
                  ORDER BY id DESC LIMIT ?4",
                 vec![
                     before.map_or(i64::MAX, |before| before.0).into(),
                     pipeline.as_ref().map(|pipeline| pipeline.as_str().to_owned()).into(),
                     state.map(|state| state.word().to_owned()).into(),
                     (*limit).into(),
+                    commit.clone().into(),
                 ],
             ),
         };
@@ -1160,10 +1162,17 @@ mod tests {
         journal.record(at(1), RunId(3), &[ended]).expect("written");
         let find = |pipeline: Option<&str>, state, before: Option<i64>, limit| {
             let pipeline = pipeline.map(|name| name.parse().expect("a name"));
-            let which = Which::Fitting { pipeline, state, before: before.map(RunId), limit };
+            let which = Which::Fitting { pipeline, state, commit: None, before: before.map(RunId), limit };
             let runs = journal.runs(&which).expect("runs");
             runs.iter().map(|run| run.id.0).collect::<Vec<_>>()
         };
+        let of_commit = |start: &str| {
+            let commit = Some(start.to_owned());
+            let which = Which::Fitting { pipeline: None, state: None, commit, before: None, limit: 9 };
+            journal.runs(&which).expect("runs").iter().map(|run| run.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!((of_commit("bbbb"), of_commit(&"d".repeat(40))), (vec![2], vec![4]));
+        assert_eq!(of_commit("b%"), Vec::<i64>::new(), "it is no pattern");
         assert_eq!(find(None, None, None, 9), [4, 3, 2, 1]);
         assert_eq!(find(None, None, Some(4), 2), [3, 2]);
         assert_eq!(find(Some("web"), None, None, 9), [4, 3, 1]);

@@ -52,9 +52,9 @@ use crate::port::streams::Process;
 mod caches;
 mod collect;
 mod companions;
-mod storage;
 mod kept;
 mod shell;
+mod storage;
 
 /// The folder of the workspace in a step's container.
 pub const WORKSPACE: &str = "/workspace";

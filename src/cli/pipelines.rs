@@ -50,7 +50,7 @@ pub struct Workshop {
     /// The environment.
     pub environment: Environment,
     /// The cluster.
-    pub cluster: Arc<dyn Cluster>,
+    pub cluster: Arc<ClusterApi>,
     /// What runs need.
     pub parts: Parts,
     /// Where secrets are; `None` where AWS can't be used.
@@ -91,8 +91,7 @@ impl Workshop {
             images = images.with_secrets(aws.parameters());
         }
         let mask = context.mask();
-        let api = context.cluster_api_of(&repository, &environment).await?;
-        let cluster: Arc<dyn Cluster> = Arc::clone(&api) as Arc<dyn Cluster>;
+        let cluster = context.cluster_api_of(&repository, &environment).await?;
         let folder = state_folder(repository.project.as_str())?;
         // What git and SQLite write here is their user's alone as well.
         umask(Mode::S_IRWXG | Mode::S_IRWXO);
@@ -111,7 +110,7 @@ impl Workshop {
             // The engine keeps what it builds and runs beside most systems' data.
             space: Arc::new(DiskSpace::new(vec![folder.clone(), PathBuf::from("/var/lib/docker")])),
             artifacts: Arc::new(ArtifactFolder::new(place.with_file_name("artifacts"))),
-            connect: Arc::new(Connected(Arc::clone(&api))),
+            connect: Arc::new(Connected(Arc::clone(&cluster))),
             infra: Arc::new(OwnCommands::new(place.with_file_name("plans"), mask.clone())),
             comments: Arc::new(comments(&repository, aws.as_ref(), &mask)?),
             journal: Arc::new(MaskedJournal::new(journal, mask.clone())),

@@ -381,7 +381,7 @@ fn named(stacks: &[WantedStack], given: &str) -> Result<(StackName, String), Fai
 }
 
 /// Every variable that the stacks to be worked on need must be set; others may do without.
-fn all_set(repository: &Repository, wanted: &Wanted) -> Result<(), Failure> {
+pub(super) fn all_set(repository: &Repository, wanted: &Wanted) -> Result<(), Failure> {
     let unset = wanted.chosen().flat_map(|wanted| &wanted.stack.unset);
     let mut diagnostics: Vec<_> = unset.map(|unset| unset.diagnostic()).collect();
     if diagnostics.is_empty() {
@@ -441,7 +441,8 @@ fn all_chosen(wanted: &Wanted, secrets: &[GivenSecret]) -> Result<(), Failure> {
     }
 }
 
-fn wanted(
+/// The rendered stacks with what is known of them; `names` are those that were asked for.
+pub(super) fn wanted(
     repository: &Repository,
     environment: &Environment,
     rendered: Vec<RenderedStack>,

@@ -168,7 +168,9 @@ fn images(step: &StepAction) -> Vec<&str> {
             Runs::Image(image) => vec![image],
             Runs::Service(_) => Vec::new(),
         },
-        StepAction::Source | StepAction::Build(_) | StepAction::Approve(_) | StepAction::Infra(_) => Vec::new(),
+        StepAction::Source | StepAction::Build(_) | StepAction::Approve(_) | StepAction::Infra(_) => {
+            Vec::new()
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use chrono::{DateTime, Utc};
 use crate::model::git_ref::GitRef;
 pub use crate::model::journal::{KnownImage, Printed, Record};
 use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
+use crate::model::run::{Answer, Run, RunConfig, RunId, RunState, Trigger};
 use crate::model::run::{Answer, Run, RunId, RunState, Trigger};
 use crate::model::step_log::{LogLine, StepLog};
 use crate::port::step_logs::StepLogError;
-use crate::model::run::{Answer, Run, RunConfig, RunId, RunState, Trigger};
 
 /// Why the journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,8 @@ pub enum Which {
         pipeline: Option<PipelineName>,
         /// The state; any, where none is given.
         state: Option<RunState>,
+        /// How the commit's id begins; any, where nothing is given.
+        commit: Option<String>,
         /// Only runs with a lower number.
         before: Option<RunId>,
         /// At most this many.

@@ -181,6 +181,16 @@ pub trait ReadLogs: Send + Sync {
     async fn read_logs(&self, service: &ServiceName, query: &LogQuery) -> Result<LogItems, ClusterError>;
 }
 
+/// The cluster, for those who read what happened in it.
+#[async_trait]
+pub trait ReadEvents: Send + Sync {
+    /// The events of all control machines, merged, oldest first.
+    ///
+    /// # Errors
+    /// When no control machine answers, or the caller may not read them.
+    async fn read_events(&self, query: &EventQuery) -> Result<EventPage, ClusterError>;
+}
+
 /// The agents of the cluster's machines, for its control machines.
 #[async_trait]
 pub trait Agents: Send + Sync {

@@ -302,11 +302,20 @@ fn authorization(headers: &HeaderMap) -> Option<(Vec<u8>, Shown)> {
 /// The level that a request needs.
 pub fn needed(method: &Method, path: &str) -> Level {
     match *method {
+        // As in the cluster: logs may hold what a service should not have printed, and variables what should be a
+        // secret.
+        Method::GET | Method::HEAD if is_deployers(path) => Level::Deployer,
         Method::GET | Method::HEAD | Method::OPTIONS => Level::Viewer,
         Method::POST if path == "/logout" => Level::Viewer,
         Method::POST => Level::Deployer,
         _ => Level::Admin,
     }
+}
+
+/// Whether a page of a service shows what only those see who may deploy it.
+fn is_deployers(path: &str) -> bool {
+    let of_service = path.strip_prefix("/services/").and_then(|rest| rest.split_once('/'));
+    of_service.is_some_and(|(_, what)| matches!(what, "logs" | "logs/raw" | "rollback"))
 }
 
 /// Whether another site's page has sent this.
@@ -418,6 +427,22 @@ mod tests {
         assert!(callers.who(&cookie(&set), at(1)).is_some());
         assert!(callers.log_out(&cookie(&set)).contains("Max-Age=0"));
         assert_eq!(callers.who(&cookie(&set), at(1)), None);
+    }
+
+    #[test]
+    fn what_a_service_prints_and_is_configured_with_is_for_deployers() {
+        for (path, level) in [
+            ("/services", Level::Viewer),
+            ("/services/web", Level::Viewer),
+            ("/services/logs", Level::Viewer),
+            ("/services/web/logs", Level::Deployer),
+            ("/services/web/logs/raw", Level::Deployer),
+            ("/services/web/rollback", Level::Deployer),
+            ("/stacks", Level::Viewer),
+        ] {
+            assert_eq!(needed(&Method::GET, path), level, "{path}");
+            assert_eq!(needed(&Method::POST, path), Level::Deployer, "{path}");
+        }
     }
 
     #[test]

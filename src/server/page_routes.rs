@@ -12,15 +12,19 @@ use tera::Context;
 use super::callers::{NoSession, Who};
 use super::form::{Fields, local_path};
 use super::log_api::reading;
+use super::pages::cluster::ClusterView;
+use super::pages::home::{HomeView, PipelineRuns};
 use super::pages::log_pages::{self, ChosenLines, StepLogView};
-use super::pages::views::{ClusterView, PipelineView, RunView, columns, questions, steps};
+use super::pages::views::{RunView, columns, questions, steps};
 use super::pages::{self, Frame};
 use super::pipeline::{Pipelines, Seen};
-use super::pipeline_api::{self as api, Listed, Refused, newest};
+use super::pipeline_api::{self as api, Listed, Refused, begins_a_commit, newest};
+use super::service_pages::shown;
 use super::strict::{StrictPath, StrictQuery};
 use crate::driver::pipeline::request::{self, Reply, RequestError, Wanted};
 use crate::model::access::Level;
 use crate::model::run::{Run, RunId, RunState};
+use crate::model::service::{Revision, RevisionState};
 use crate::port::journal::Which;
 
 /// How many runs the first page shows.
@@ -35,6 +39,7 @@ pub(super) fn frame(server: &Pipelines, who: Option<&Who>) -> Frame {
         nav: who.is_some(),
         who: who.and_then(|who| who.caller.name.clone()),
         may_change: csrf.is_some() && who.is_some_and(|who| who.level >= Level::Deployer),
+        may_read: who.is_some_and(|who| who.level >= Level::Deployer),
         csrf,
         notices: match who {
             Some(_) => {
@@ -63,28 +68,28 @@ pub async fn home(
     let runs = journal.runs(&Which::Newest(RUNS))?;
     let seen = server.seen.borrow().masked(&server.parts.mask);
     let now = Utc::now();
+    let all = server.offered();
     let mut pipelines = Vec::new();
-    for offered in server.offered().iter() {
+    for offered in all.iter() {
         let last = newest(&server, &offered.name)?;
         let open = journal.runs(&Which::Open(offered.name.clone()))?;
-        let waiting = open.iter().filter(|run| run.state == RunState::Queued).map(|run| run.id.0).collect();
-        pipelines.push(PipelineView::new(offered, last.as_ref(), waiting, &seen, now));
+        pipelines.push(PipelineRuns { offered, last, open });
     }
-    Ok(Html(home_page(&frame(&server, Some(&who)), pipelines, &runs, &seen, now)))
+    let view = HomeView::new(&pipelines, &seen, &server.stacks.seen(), now);
+    Ok(Html(home_page(&frame(&server, Some(&who)), &shown(&server, &view), &runs, &seen, now)))
 }
 
 pub(super) fn home_page(
     frame: &Frame,
-    pipelines: Vec<PipelineView>,
+    view: &serde_json::Value,
     runs: &[Run],
     seen: &Seen,
     now: DateTime<Utc>,
 ) -> String {
     let mut more = Context::new();
-    more.insert("pipelines", &pipelines);
+    more.insert("view", view);
     more.insert("runs", &rows(runs, now));
     more.insert("cluster", &ClusterView::new(seen, now));
-    more.insert("with_history", &false);
     pages::render("home.html", frame, &frame.environment, "home", more)
 }
 
@@ -101,6 +106,8 @@ pub struct Chosen {
     #[serde(default)]
     state: String,
     #[serde(default)]
+    commit: String,
+    #[serde(default)]
     before: Option<i64>,
 }
 
@@ -113,6 +120,9 @@ impl Chosen {
         }
         if !self.state.is_empty() {
             parts.push(format!("state={}", self.state));
+        }
+        if !self.commit.is_empty() {
+            parts.push(format!("commit={}", self.commit));
         }
         parts.extend(before.map(|before| format!("before={before}")));
         if parts.is_empty() { "/runs".to_owned() } else { format!("/runs?{}", parts.join("&")) }
@@ -142,17 +152,34 @@ pub async fn history(
             None => return bad(&format!("`{word}` is not a state of a run")),
         },
     };
-    let listed = Listed { pipeline, state, limit: None, before: chosen.before };
+    let commit = Some(chosen.commit.trim().to_ascii_lowercase()).filter(|commit| !commit.is_empty());
+    if let Some(text) = commit.as_deref().filter(|text| !begins_a_commit(text)) {
+        return bad(&format!("`{text}` is not how a commit's id begins: 4 to 40 of 0-9 and a-f"));
+    }
+    let listed = Listed { pipeline, state, commit: commit.clone(), limit: None, before: chosen.before };
     let (runs, next) = listed.read(&server)?;
+    let seen = server.seen.borrow().masked(&server.parts.mask);
+    let deployed = commit.map(|commit| deployed(&seen, &commit)).unwrap_or_default();
     let names: Vec<String> = server.offered().iter().map(|offered| offered.name.to_string()).collect();
-    let html = list_page(&around, &names, &runs, &chosen, next, Utc::now());
+    let html = list_page(&around, &names, (&runs, &deployed), &chosen, next, Utc::now());
     Ok(Html(html).into_response())
+}
+
+/// The services that run a commit whose id begins so, with the revisions' numbers.
+fn deployed(seen: &Seen, commit: &str) -> Vec<(String, u64)> {
+    let services = seen.snapshot.iter().flat_map(|(snapshot, _)| &snapshot.services);
+    let running = services.filter_map(|service| {
+        let is_running = |revision: &&Revision| revision.state == RevisionState::Running;
+        Some((service.name.to_string(), service.history.iter().find(is_running)?))
+    });
+    let of_commit = running.filter(|(_, revision)| revision.origin.commit.starts_with(commit));
+    of_commit.map(|(name, revision)| (name, revision.number)).collect()
 }
 
 pub(super) fn list_page(
     frame: &Frame,
     names: &[String],
-    runs: &[Run],
+    (runs, deployed): (&[Run], &[(String, u64)]),
     chosen: &Chosen,
     next: Option<RunId>,
     now: DateTime<Utc>,
@@ -163,6 +190,8 @@ pub(super) fn list_page(
     more.insert("states", &states);
     more.insert("pipeline", &chosen.pipeline);
     more.insert("state", &chosen.state);
+    more.insert("commit", &chosen.commit);
+    more.insert("deployed", deployed);
     more.insert("before", &chosen.before);
     more.insert("newest", &chosen.link(None));
     more.insert("older", &next.map(|next| chosen.link(Some(next.0))));
@@ -199,32 +228,7 @@ pub(super) fn run_page_of(frame: &Frame, run: &Run, logs: &[StepLogView], now: D
     pages::render("run.html", frame, &format!("{} #{}", run.pipeline, run.id), "runs", more)
 }
 
-/// `GET /services`.
-pub async fn services(State(server): State<Pipelines>, Extension(who): Extension<Who>) -> Html<String> {
-    let seen = server.seen.borrow().masked(&server.parts.mask);
-    Html(services_page(&frame(&server, Some(&who)), &seen, Utc::now()))
-}
-
-pub(super) fn services_page(frame: &Frame, seen: &Seen, now: DateTime<Utc>) -> String {
-    let mut more = Context::new();
-    more.insert("cluster", &ClusterView::new(seen, now));
-    more.insert("with_history", &true);
-    pages::render("services.html", frame, "Services", "services", more)
-}
-
-/// `GET /machines`.
-pub async fn machines(State(server): State<Pipelines>, Extension(who): Extension<Who>) -> Html<String> {
-    let seen = server.seen.borrow().masked(&server.parts.mask);
-    Html(machines_page(&frame(&server, Some(&who)), &seen, Utc::now()))
-}
-
-pub(super) fn machines_page(frame: &Frame, seen: &Seen, now: DateTime<Utc>) -> String {
-    let mut more = Context::new();
-    more.insert("cluster", &ClusterView::new(seen, now));
-    pages::render("machines.html", frame, "Machines", "machines", more)
-}
-
-fn see(path: &str) -> Response {
+pub(super) fn see(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, path.to_owned())]).into_response()
 }
 

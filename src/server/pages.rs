@@ -12,7 +12,10 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tera::{Context, Tera};
 
+pub(super) mod cluster;
+pub(super) mod home;
 pub(super) mod log_pages;
+pub(super) mod stacks;
 pub(super) mod views;
 
 const STYLE: &str = include_str!("pages/style.css");
@@ -21,17 +24,25 @@ const SCRIPT: &str = include_str!("pages/script.js");
 /// The templates, by their names.
 const TEMPLATES: &[(&str, &str)] = &[
     ("layout.html", include_str!("pages/layout.html")),
+    ("deployed.html", include_str!("pages/deployed.html")),
+    ("events.html", include_str!("pages/events.html")),
     ("home.html", include_str!("pages/home.html")),
+    ("instances.html", include_str!("pages/instances.html")),
     ("login.html", include_str!("pages/login.html")),
+    ("machine.html", include_str!("pages/machine.html")),
     ("machine_rows.html", include_str!("pages/machine_rows.html")),
     ("machines.html", include_str!("pages/machines.html")),
     ("refused.html", include_str!("pages/refused.html")),
+    ("rollback.html", include_str!("pages/rollback.html")),
     ("run.html", include_str!("pages/run.html")),
     ("run_rows.html", include_str!("pages/run_rows.html")),
     ("run_log.html", include_str!("pages/run_log.html")),
     ("runs.html", include_str!("pages/runs.html")),
+    ("service.html", include_str!("pages/service.html")),
     ("service_list.html", include_str!("pages/service_list.html")),
+    ("service_logs.html", include_str!("pages/service_logs.html")),
     ("services.html", include_str!("pages/services.html")),
+    ("stacks.html", include_str!("pages/stacks.html")),
 ];
 
 /// Nothing from elsewhere, and only this style and this script.
@@ -91,6 +102,8 @@ pub(super) struct Frame {
     pub may_change: bool,
     /// What is wrong with the server itself, for those who have logged in.
     pub notices: Vec<String>,
+    /// Whether the logs of services, and what they are configured with, may be read.
+    pub may_read: bool,
 }
 
 /// Renders a page; `section` is the link that leads to it.
@@ -139,16 +152,26 @@ mod tests {
     use chrono::DateTime;
     use serde_json::json;
 
-    use super::super::page_routes::{
-        home_page, list_page, login_page, machines_page, run_page_of, services_page,
-    };
+    use super::super::page_routes::{home_page, list_page, login_page, run_page_of};
     use super::super::pipeline::Seen;
+    use super::super::service_pages::{
+        Lines, logs_page, machine_page, machines_page, rollback_page, service_page, services_page,
+        tests::read,
+    };
+    use super::super::stack_pages;
     use super::*;
     use crate::driver::pipeline::request::Offered;
+    use crate::driver::stack_board::{Board, Checked, Listed, StackNow};
+    use crate::model::deployed::{DeployedStack, PropertyChange};
+    use crate::model::drift::DriftState;
+    use crate::model::machine::Machine;
+    use crate::model::name::StackName;
     use crate::model::run::{Question, RunConfig, StepAction};
     use crate::model::run::{Run, RunId, RunState, RunStep, StepState, Trigger};
     use crate::model::service::ServiceStatus;
     use crate::model::step_files::{FailedTest, StepFile, TestReport};
+    use crate::model::timeline::{EventKind, EventPage, TimelineEvent};
+    use crate::plan::drift::{DriftReport, Drifted, FoundBy, StackDrift};
     use crate::plan::run::tests::config;
     use crate::port::cluster::Snapshot;
     use crate::port::git::GitSource;
@@ -222,7 +245,8 @@ mod tests {
             ],
         }))
         .expect("a service");
-        let snapshot = Snapshot { version: 1, revision: 1, machines: Vec::new(), services: vec![service] };
+        let machines = vec![machine(long)];
+        let snapshot = Snapshot { version: 1, revision: 1, machines, services: vec![service] };
         Seen { snapshot: Some((Arc::new(snapshot), since)), lost: Some(long.to_owned()) }
     }
 
@@ -235,6 +259,7 @@ mod tests {
             csrf: Some("token".to_owned()),
             may_change: true,
             notices: vec![name.to_owned()],
+            may_read: true,
         }
     }
 
@@ -244,16 +269,128 @@ mod tests {
         Offered { name: "web".parse().expect("a name"), source, steps: Vec::new(), parameters: Vec::new() }
     }
 
+    fn machine(text: &str) -> Machine {
+        serde_json::from_value(json!({
+            "id": "10-0-0-1", "address": "10.0.0.1", "role": "worker", "state": "down", "leader": false,
+            "group": "shop-test-workers", "metadata": {"zone": "a", "note": text},
+            "pressure": {"disk": 99, "inodes": 3, "memory_available": 50},
+        }))
+        .expect("a machine")
+    }
+
+    fn page_of_events(text: &str) -> EventPage {
+        let at = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
+        let event = TimelineEvent::new("x".into(), at, EventKind::Ended, text);
+        let event = event.of(&"web".parse().expect("a name")).instance("web@1").by(text);
+        let event = event.on(Some(&"10-0-0-1".parse().expect("an id"))).printed(&[text.to_owned()]);
+        EventPage { version: 1, events: vec![event], missing: Vec::new() }
+    }
+
+    /// A stack that drifted, and one that can't be said anything of.
+    fn board(text: &str) -> Board {
+        let at = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
+        let name: StackName = "workers".parse().expect("a name");
+        let stack = StackNow {
+            name: Some(name.clone()),
+            cloud_name: "shop-test-workers".to_owned(),
+            deployed: Some(DeployedStack {
+                status: "UPDATE_ROLLBACK_FAILED".to_owned(),
+                status_reason: text.to_owned(),
+                updated: Some(at),
+                ..DeployedStack::default()
+            }),
+            group: None,
+            not_ours: None,
+        };
+        let drifted = Drifted {
+            resource: "Group".to_owned(),
+            resource_type: "AWS::AutoScaling::AutoScalingGroup".to_owned(),
+            physical_id: text.to_owned(),
+            state: DriftState::Modified,
+            found_by: FoundBy::Fleetwright,
+            differences: vec![PropertyChange {
+                path: "MaxSize".to_owned(),
+                before: Some(text.to_owned()),
+                after: None,
+            }],
+            user_data: Some(text.to_owned()),
+            note: Some(text.to_owned()),
+        };
+        let drift = StackDrift {
+            stack: name,
+            cloud_name: "shop-test-workers".to_owned(),
+            checked: 2,
+            drifted: vec![drifted],
+            not_checked: Vec::new(),
+        };
+        let report = DriftReport {
+            version: 1,
+            project: "shop".parse().expect("a name"),
+            environment: "test".parse().expect("a name"),
+            region: "eu-west-1".to_owned(),
+            stacks: vec![drift],
+            absent: Vec::new(),
+            not_ours: Vec::new(),
+        };
+        Board {
+            listed: Some(Listed { at, result: Ok(vec![stack]) }),
+            checking: Some((at, text.to_owned())),
+            checked: Some(Checked { at, by: text.to_owned(), result: Ok(report) }),
+        }
+    }
+
+    fn value(view: &impl Serialize) -> serde_json::Value {
+        serde_json::to_value(view).expect("JSON")
+    }
+
     /// Every page, with `text` wherever others may have written something.
     fn all(frame: &Frame, run: &Run, seen: &Seen, text: &str) -> Vec<String> {
         let now = DateTime::from_timestamp(1_700_000_100, 0).expect("a time");
-        let pipelines = vec![views::PipelineView::new(&offered(), Some(run), vec![8, 9], seen, now)];
+        let offered = offered();
+        let open = vec![Run { state: RunState::Running, ..run.clone() }];
+        let pipelines = [home::PipelineRuns { offered: &offered, last: Some(run.clone()), open }];
+        let home = value(&home::HomeView::new(&pipelines, seen, &board(text), now));
+        let (snapshot, _) = seen.snapshot.clone().expect("a snapshot");
+        let service = &snapshot.services[0];
+        let web = &service.name;
+        let events = page_of_events(text);
+        let machines = [machine(text)];
+        let why = crate::plan::why::why(&crate::plan::why::Known {
+            service,
+            machines: &machines,
+            events: &events.events,
+            placement: None,
+        });
+        let why = value(&cluster::WhyView::new(&why));
+        let happened = value(&cluster::EventsView::new(&Ok(events), frame.may_read));
+        let runs = [(2, 7)].into();
+        let (lines, instances) = (read(text), ["web@1"].into());
+        let chosen = Lines::default();
+        let deployed = json!({
+            "revision": 1, "image": "sha256:0", "digest": "sha256:0",
+            "origin": {"repository": "web", "short": "aaaaaaa", "commit": "a".repeat(40), "subject": text},
+        });
+        let changes = json!([{"field": "env.A", "before": text, "after": "not set"}]);
+        let stacks = stacks::StacksView::new(&board(text), seen, frame.may_read, now);
+        let found = [("web".to_owned(), 1)];
         vec![
-            home_page(frame, pipelines, std::slice::from_ref(run), seen, now),
+            home_page(frame, &home, std::slice::from_ref(run), seen, now),
             run_page_of(frame, run, &log_pages::tests::of(run, text), now),
-            list_page(frame, &["web".to_owned()], std::slice::from_ref(run), &Default::default(), None, now),
+            list_page(
+                frame,
+                &["web".to_owned()],
+                (std::slice::from_ref(run), &found),
+                &Default::default(),
+                None,
+                now,
+            ),
             services_page(frame, seen, now),
+            service_page(frame, seen, service, &runs, (why, happened.clone()), now),
+            logs_page(frame, web, &chosen, &instances, &lines),
+            rollback_page(frame, web, (deployed.clone(), deployed), &changes),
             machines_page(frame, seen, now),
+            machine_page(frame, seen, &board(text), &machines[0], happened, now),
+            stack_pages::render(frame, &value(&stacks)),
             login_page(frame, "/runs/7", Some(text)),
         ]
     }
@@ -279,6 +416,8 @@ mod tests {
                 !html.contains("/retry")
                     && !html.contains("/cancel")
                     && !html.contains("action=\"/pipelines")
+                    && !html.contains("method=\"post\" action=\"/services")
+                    && !html.contains("action=\"/stacks")
             );
         }
         let changing = all(&frame("shop"), &run_named("x"), &seen_with("x"), "x");

@@ -18,10 +18,14 @@ use super::callers::{Callers, Shown, is_cross_site, needed, same};
 use super::form::{Fields, local_path};
 use super::hooks::{BODY_MOST, Hooks, hook};
 use super::pipeline_api as api;
-use super::{log_api, openapi, page_routes, pages, pipeline_metrics, shell_api, step_api};
+use super::service_pages::Reach;
+use super::{
+    log_api, openapi, page_routes, pages, pipeline_metrics, service_pages, shell_api, stack_pages, step_api,
+};
 use crate::driver::pipeline::queue::Configure;
 use crate::driver::pipeline::request::Offered;
 use crate::driver::pipeline::run::Parts;
+use crate::driver::stack_board::StackBoard;
 use crate::model::redact::{Mask, WITHHELD};
 use crate::port::cluster::Snapshot;
 use crate::port::pipeline_wire::{Refusal, RefusalError};
@@ -62,6 +66,10 @@ pub struct Pipelines {
     pub offered: watch::Receiver<Arc<[Offered]>>,
     /// What is known of the cluster.
     pub seen: watch::Receiver<Seen>,
+    /// The cluster, for what is read or asked for when a page needs it.
+    pub reach: Arc<Reach>,
+    /// The stacks of the environment.
+    pub stacks: Arc<StackBoard>,
     /// Who may call. Other users of this machine reach the loopback, too.
     pub callers: Arc<Callers>,
     /// The repositories that webhooks are taken for.
@@ -122,7 +130,8 @@ pub fn router(server: Pipelines) -> Router {
         .route("/", get(page_routes::home))
         .route("/login", get(page_routes::login_form).post(page_routes::log_in))
         .route("/logout", post(page_routes::log_out))
-        .route("/machines", get(page_routes::machines))
+        .route("/machines", get(service_pages::machines))
+        .route("/machines/{id}", get(service_pages::machine))
         .route("/pipelines/{name}/runs", post(page_routes::start))
         .route("/runs", get(page_routes::history))
         .route("/runs/{id}", get(page_routes::run))
@@ -130,7 +139,13 @@ pub fn router(server: Pipelines) -> Router {
         .route("/runs/{id}/cancel", post(page_routes::cancel))
         .route("/runs/{id}/retry", post(page_routes::retry))
         .route("/runs/{id}/steps/{step}/log", get(log_api::raw_of_page))
-        .route("/services", get(page_routes::services));
+        .route("/services", get(service_pages::services))
+        .route("/services/{name}", get(service_pages::service))
+        .route("/services/{name}/logs", get(service_pages::logs))
+        .route("/services/{name}/logs/raw", get(service_pages::raw_logs))
+        .route("/services/{name}/rollback", get(service_pages::rollback_form).post(service_pages::roll_back))
+        .route("/stacks", get(stack_pages::stacks))
+        .route("/stacks/drift", post(stack_pages::check));
     let (guarded, open): (Vec<_>, Vec<_>) = api_routes().into_iter().partition(|route| route.guarded);
     let add = |router: Router<Pipelines>, ApiRoute { path, method, handler, .. }: ApiRoute| {
         tracing::trace!(method, path, "a route");

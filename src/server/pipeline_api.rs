@@ -122,8 +122,19 @@ pub async fn pipelines(State(server): State<Pipelines>) -> Result<Response, Refu
 
 /// The newest run of a pipeline.
 pub fn newest(server: &Pipelines, pipeline: &PipelineName) -> Result<Option<Run>, JournalError> {
-    let which = Which::Fitting { pipeline: Some(pipeline.clone()), state: None, before: None, limit: 1 };
+    let which = Which::Fitting {
+        pipeline: Some(pipeline.clone()),
+        state: None,
+        commit: None,
+        before: None,
+        limit: 1,
+    };
     Ok(server.parts.journal.runs(&which)?.pop())
+}
+
+/// Whether a commit's id can begin so.
+pub fn begins_a_commit(text: &str) -> bool {
+    (4..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Which runs are listed.
@@ -134,6 +145,8 @@ pub struct Listed {
     pub pipeline: Option<PipelineName>,
     /// Those in a state.
     pub state: Option<RunState>,
+    /// Those of a commit whose id begins so.
+    pub commit: Option<String>,
     /// How many.
     pub limit: Option<u32>,
     /// Those with a lower number.
@@ -150,6 +163,7 @@ impl Listed {
         let which = Which::Fitting {
             pipeline: self.pipeline.clone(),
             state: self.state,
+            commit: self.commit.clone(),
             before: self.before.map(RunId),
             // One more shows whether others follow.
             limit: limit + 1,
@@ -170,6 +184,10 @@ pub async fn runs(
     if query.limit.is_some_and(|limit| !(1..=RUNS_MAX).contains(&limit)) {
         let message = format!("`limit` must be from 1 to {RUNS_MAX}");
         return Ok(refusal(StatusCode::BAD_REQUEST, "invalid", &message));
+    }
+    if query.commit.as_deref().is_some_and(|commit| !begins_a_commit(commit)) {
+        let message = "`commit` must be 4 to 40 of 0-9 and a-f";
+        return Ok(refusal(StatusCode::BAD_REQUEST, "invalid", message));
     }
     if query.before.is_some_and(|before| before < 1) {
         return Ok(refusal(

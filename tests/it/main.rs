@@ -57,6 +57,8 @@ mod pipeline_images;
 mod pipeline_lint;
 mod pipeline_local;
 mod pipeline_logs;
+mod pipeline_openapi;
+mod pipeline_pages;
 mod pipeline_retention;
 mod pipeline_retry;
 mod pipeline_serve;

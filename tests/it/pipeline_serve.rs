@@ -30,6 +30,12 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
+        Self::with_aws(|registry| parameters(registry.credentials()))
+    }
+
+    /// One whose AWS answers at the URL that `aws` returns; its parameter `/fleetwright/registry` holds the
+    /// credentials of the registry.
+    pub fn with_aws(aws: impl FnOnce(&Registry) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let registry = Registry::start();
         let origin = Origin::new();
@@ -57,7 +63,7 @@ impl Site {
             ("FLEETWRIGHT_HOME", folder.path().join("home").display().to_string()),
             ("PUSH", registry.host()),
             ("WEB", origin.url()),
-            ("AWS_ENDPOINT_URL", parameters(registry.credentials())),
+            ("AWS_ENDPOINT_URL", aws(&registry)),
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
             ("AWS_EC2_METADATA_DISABLED", "true".into()),

@@ -8,6 +8,7 @@ pub mod git;
 pub mod lab;
 pub mod ministack;
 pub mod oracles;
+pub mod page_tools;
 pub mod parameters;
 pub mod proxy;
 pub mod registry;

@@ -1,11 +1,13 @@
 //! What happened, through the API.
 
+use async_trait::async_trait;
 use reqwest::{Method, Url};
 
 use super::{Again, ClusterApi};
 use crate::model::feature::{self, Feature, Needs};
 use crate::model::timeline::{EventPage, EventQuery};
 use crate::port::cluster::{Cluster as _, ClusterError};
+use crate::port::streams::ReadEvents;
 
 impl ClusterApi {
     /// The events of all control machines, merged.
@@ -24,6 +26,13 @@ impl ClusterApi {
         let needs = Needs { control: [Feature::Events].into_iter().collect(), ..Needs::default() };
         feature::check(needs, &self.snapshot().await?.machines)
             .map_err(|old| ClusterError::Refused { reason: format!("events can't be read: {old}") })
+    }
+}
+
+#[async_trait]
+impl ReadEvents for ClusterApi {
+    async fn read_events(&self, query: &EventQuery) -> Result<EventPage, ClusterError> {
+        self.events(query).await
     }
 }
 

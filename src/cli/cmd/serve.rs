@@ -22,9 +22,11 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::page_token::{VARIABLE, page_token};
 use crate::cli::pipelines::{Workshop, journal_failure, state_folder};
+use crate::cli::served_stacks::ServedStacks;
 use crate::cli::stacks::signals;
 use crate::driver::pipeline::retention;
 use crate::driver::pipeline::troubles::Concern;
+use crate::driver::stack_board::StackBoard;
 use crate::event::{Event, EventKind};
 use crate::model::project::Repository;
 use crate::model::run::RunState;
@@ -34,6 +36,7 @@ use crate::server::callers::Callers;
 use crate::server::hooks::Hooks;
 use crate::server::limits::{self, Caps};
 use crate::server::pipeline::{Pipelines, Seen, router};
+use crate::server::service_pages::Reach;
 use crate::view;
 use crate::view::paint::Paint;
 use crate::view::pipeline::Lines;
@@ -146,6 +149,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let hooks = Arc::new(Hooks::new(BTreeMap::new(), shop.parameters.clone()));
     let mut crew = Crew::new(shop.parts.clone(), Arc::clone(&shop.configure), Arc::clone(&hooks));
     let (seen, seen_now) = watch::channel(Seen::default());
+    let reader = ServedStacks::new(context, context.root()?, shop.environment.name.clone());
+    let stacks = Arc::new(StackBoard::new(Arc::new(reader)));
     let app = router(Pipelines {
         project: shop.repository.project.to_string(),
         environment: shop.environment.name.to_string(),
@@ -153,6 +158,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         offered: crew.offered(),
         configure: Arc::clone(&shop.configure) as Arc<dyn queue::Configure>,
         seen: seen_now,
+        reach: Arc::new(Reach::new(&shop.cluster)),
+        stacks: Arc::clone(&stacks),
         callers: Arc::new(callers),
         hooks,
         loopback: args.listen.ip().is_loopback(),
@@ -175,7 +182,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         )
     })?;
     let mut watchers = JoinSet::new();
-    watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster), seen));
+    watchers.spawn(look_at_cluster(Arc::clone(&shop.cluster) as Arc<dyn Cluster>, seen));
     crew.work(setup, shop.repository.keep);
     {
         let (parts, kept) = (shop.parts.clone(), crew.keep());
@@ -197,6 +204,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     };
 
     let mut printer = Printer { lines: Lines::new(Paint(context.colour_err)), json: context.json() };
+    let mut reading_stacks = std::pin::pin!(stacks.work());
     let mut stopping = false;
     let mut result = Ok(());
     loop {
@@ -240,6 +248,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
                     stopping = true;
                 }
             }
+            never = &mut reading_stacks => match never {},
         }
     }
     done.cancel();

@@ -88,7 +88,8 @@ async fn once(
 ) -> Result<Result<(), String>, JournalError> {
     let words = format!("notice {}", notice.parameter);
     let cause = Cause { pipeline, words: &words };
-    let which = Which::Fitting { pipeline: Some(pipeline.clone()), state: None, before: None, limit: RUNS };
+    let of = Some(pipeline.clone());
+    let which = Which::Fitting { pipeline: of, state: None, commit: None, before: None, limit: RUNS };
     let runs = parts.journal.runs(&which)?;
     let kept = parts.journal.mark(cause)?;
     let Some(mut told) = kept.as_deref().and_then(Told::read) else {

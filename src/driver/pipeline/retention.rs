@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
-use super::{infra, kept};
 use super::run::Parts;
 use super::troubles::Concern;
+use super::{infra, kept};
 use crate::model::keep::{Keep, Kind, human_size};
 use crate::model::name::Digest;
 use crate::plan::retention::{Held, HeldRun, Removal, Thing, removals};

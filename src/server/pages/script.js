@@ -18,8 +18,10 @@ async function refresh() {
       const next = fresh.getElementById(part.id);
       // A part that has the focus stays: a field in it may be half filled in.
       if (!next || next.innerHTML === part.innerHTML || part.contains(document.activeElement)) continue;
+      const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 40;
       part.innerHTML = next.innerHTML;
       part.className = next.className;
+      if (part.dataset.end !== undefined && atEnd) scrollTo(0, document.documentElement.scrollHeight);
     }
     if (log) unfoldWhatRuns();
   } catch (_) { /* the server is away; the next round tries again */ }

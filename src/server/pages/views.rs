@@ -6,15 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::pipeline::Seen;
-use crate::driver::pipeline::request::Offered;
-use crate::model::machine::{Machine, MachineState};
 use crate::model::percent::encoded;
-use crate::model::pipeline::{Parameter, ParameterKind};
 use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepAction, StepResult, StepState};
-use crate::model::service::{
-    Instance, InstanceState, PreDeployState, Revision, RevisionState, ServiceStatus,
-};
 use crate::model::step_files::FailedTest;
 use crate::view::pipeline::took;
 use crate::view::run::size;
@@ -87,6 +80,8 @@ pub struct StepView {
     same_as: Option<i64>,
     took: String,
     needs: String,
+    /// The services that it rolls out.
+    services: Vec<String>,
     tests: Option<TestsView>,
     files: Vec<FileView>,
 }
@@ -171,6 +166,7 @@ impl StepView {
             same_as,
             took: took.map_or_else(|| "–".to_owned(), human),
             needs: names.collect::<Vec<_>>().join(", "),
+            services: services(run, index),
             tests: step.tests.as_ref().map(|tests| TestsView {
                 words: match tests.failed {
                     0 => count(usize::try_from(tests.tests).unwrap_or(usize::MAX), "test"),
@@ -214,6 +210,15 @@ pub fn columns(run: &Run, steps: &[StepView]) -> Vec<Vec<StepView>> {
         columns.entry(depth).or_default().push(step.clone());
     }
     columns.into_values().collect()
+}
+
+/// The services that a step rolls out.
+fn services(run: &Run, index: usize) -> Vec<String> {
+    match run.config.as_ref().and_then(|config| config.steps.get(index)) {
+        Some(StepAction::Rollout(spec)) => vec![spec.name.to_string()],
+        Some(StepAction::Release(specs)) => specs.iter().map(|spec| spec.name.to_string()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn needs(run: &Run, index: usize) -> Vec<usize> {
@@ -270,253 +275,8 @@ fn succeeded(result: &StepResult) -> String {
     }
 }
 
-/// Something that a run can be given, in a form.
-#[derive(Debug, Serialize)]
-pub struct ParameterView {
-    name: String,
-    kind: &'static str,
-    choices: Vec<String>,
-    default: String,
-    required: bool,
-    description: String,
-}
-
-impl ParameterView {
-    /// Of a parameter.
-    pub fn new(parameter: &Parameter) -> Self {
-        let (kind, choices) = match &parameter.kind {
-            ParameterKind::Text => ("text", Vec::new()),
-            ParameterKind::Number => ("number", Vec::new()),
-            ParameterKind::Boolean => ("choice", vec!["true".to_owned(), "false".to_owned()]),
-            ParameterKind::Choice(choices) => ("choice", choices.clone()),
-        };
-        Self {
-            name: parameter.name.clone(),
-            kind,
-            choices,
-            default: parameter.default.clone().unwrap_or_default(),
-            required: parameter.default.is_none(),
-            description: parameter.description.clone(),
-        }
-    }
-}
-
-/// A pipeline on the first page.
-#[derive(Debug, Serialize)]
-pub struct PipelineView {
-    name: String,
-    repository: String,
-    branch: String,
-    last: Option<RunView>,
-    waiting: Vec<i64>,
-    deployed: Vec<Deployed>,
-    parameters: Vec<ParameterView>,
-}
-
-/// What runs of a repository.
-#[derive(Debug, Serialize)]
-struct Deployed {
-    name: String,
-    words: String,
-}
-
-impl PipelineView {
-    /// Of `offered`, whose newest run is `last` and whose `waiting` runs wait.
-    pub fn new(
-        offered: &Offered,
-        last: Option<&Run>,
-        waiting: Vec<i64>,
-        seen: &Seen,
-        now: DateTime<Utc>,
-    ) -> Self {
-        let services = seen.snapshot.iter().flat_map(|(snapshot, _)| &snapshot.services);
-        let deployed = services.filter_map(|service| {
-            let running = service.history.iter().find(|revision| revision.state == RevisionState::Running)?;
-            let origin = &running.origin;
-            (origin.repository == offered.source.name.as_str()).then(|| Deployed {
-                name: service.name.to_string(),
-                words: format!(
-                    "revision {}, {} “{}”",
-                    running.number,
-                    origin.commit.get(..7).unwrap_or("by hand"),
-                    origin.subject
-                ),
-            })
-        });
-        Self {
-            name: offered.name.to_string(),
-            repository: offered.source.name.to_string(),
-            branch: offered.source.branch.clone(),
-            last: last.map(|run| RunView::new(run, now)),
-            waiting,
-            deployed: deployed.collect(),
-            parameters: offered.parameters.iter().map(ParameterView::new).collect(),
-        }
-    }
-}
-
-/// What is known of the cluster.
-#[derive(Debug, Serialize)]
-pub struct ClusterView {
-    lost: Option<String>,
-    since: Option<String>,
-    asking: bool,
-    empty: bool,
-    services: Vec<ServiceView>,
-    machines: Vec<MachineView>,
-}
-
-impl ClusterView {
-    /// Of what was seen, as of `now`.
-    pub fn new(seen: &Seen, now: DateTime<Utc>) -> Self {
-        let snapshot = seen.snapshot.as_ref();
-        let services = snapshot.iter().flat_map(|(snapshot, _)| &snapshot.services);
-        let machines = snapshot.iter().flat_map(|(snapshot, _)| &snapshot.machines);
-        Self {
-            lost: seen.lost.as_deref().map(|lost| lost.trim_end_matches('.').to_owned()),
-            since: snapshot.filter(|_| seen.lost.is_some()).map(|(_, at)| ago(*at, now)),
-            asking: snapshot.is_none() && seen.lost.is_none(),
-            empty: snapshot.is_some_and(|(snapshot, _)| snapshot.services.is_empty()),
-            services: services.map(|status| ServiceView::new(status, now)).collect(),
-            machines: machines.map(MachineView::new).collect(),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct ServiceView {
-    name: String,
-    class: &'static str,
-    healthy: u32,
-    desired: u64,
-    running: Option<RevisionView>,
-    newest: Option<RevisionView>,
-    instances: Vec<InstanceView>,
-    history: Vec<RevisionView>,
-}
-
-impl ServiceView {
-    fn new(status: &ServiceStatus, now: DateTime<Utc>) -> Self {
-        let is_running = |revision: &&Revision| revision.state == RevisionState::Running;
-        let revision = |revision| RevisionView::new(revision, now);
-        Self {
-            name: status.name.to_string(),
-            class: if status.is_whole() { "good" } else { "bad" },
-            healthy: status.healthy(),
-            desired: u64::from(status.desired),
-            running: status.history.iter().find(is_running).map(revision),
-            newest: status.history.first().filter(|first| !is_running(first)).map(revision),
-            instances: status.instances.iter().map(|instance| InstanceView::new(instance, now)).collect(),
-            history: status.history.iter().map(revision).collect(),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct RevisionView {
-    number: u64,
-    class: &'static str,
-    words: &'static str,
-    reason: Option<String>,
-    digest: String,
-    image: String,
-    origin: String,
-}
-
-impl RevisionView {
-    fn new(revision: &Revision, now: DateTime<Utc>) -> Self {
-        let waits = matches!(revision.pre_deploy, Some(PreDeployState::Waiting | PreDeployState::Running));
-        let (class, words) = match revision.state {
-            RevisionState::RollingOut if waits => ("busy", "runs its pre_deploy"),
-            RevisionState::RollingOut => ("busy", "is rolling out"),
-            RevisionState::RolledBack => ("bad", "was rolled back"),
-            RevisionState::Failed => ("bad", "failed"),
-            RevisionState::Replaced => ("", "was replaced"),
-            RevisionState::Running => ("good", "runs"),
-        };
-        let origin = &revision.origin;
-        let what = match origin.commit.get(..7) {
-            Some(commit) => format!("{}@{commit} “{}”", origin.repository, origin.subject),
-            None => "by hand".to_owned(),
-        };
-        Self {
-            number: revision.number,
-            class,
-            words,
-            reason: revision.reason.clone(),
-            digest: revision.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
-            image: revision.image().to_string(),
-            origin: format!("{what}, {}", ago(revision.since, now)),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct InstanceView {
-    name: String,
-    class: &'static str,
-    state: &'static str,
-    message: Option<String>,
-    machine: Option<String>,
-    addresses: Vec<String>,
-    image: String,
-    since: String,
-}
-
-impl InstanceView {
-    fn new(instance: &Instance, now: DateTime<Utc>) -> Self {
-        let dash = || "–".to_owned();
-        let mut addresses: Vec<String> = instance.addresses.iter().map(ToString::to_string).collect();
-        if addresses.is_empty() {
-            addresses.push(dash());
-        }
-        Self {
-            name: instance.name.clone(),
-            class: match instance.state {
-                InstanceState::Healthy => "good",
-                InstanceState::Starting | InstanceState::Stopping | InstanceState::Pending => "busy",
-                InstanceState::Failed => "bad",
-            },
-            state: instance.state.word(),
-            message: instance.message.clone(),
-            machine: instance.machine.as_ref().map(ToString::to_string),
-            addresses,
-            image: instance.digest.as_ref().map_or_else(dash, |digest| digest.short().to_string()),
-            since: ago(instance.since, now),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct MachineView {
-    id: String,
-    class: &'static str,
-    state: &'static str,
-    role: String,
-    address: String,
-    zone: String,
-    group: String,
-}
-
-impl MachineView {
-    fn new(machine: &Machine) -> Self {
-        Self {
-            id: machine.id.to_string(),
-            class: match machine.state {
-                MachineState::Ready => "good",
-                MachineState::Paused | MachineState::Draining | MachineState::Rebooting => "busy",
-                MachineState::Down => "bad",
-            },
-            state: machine.state.word(),
-            role: format!("{}{}", machine.role.word(), if machine.leader { ", leader" } else { "" }),
-            address: machine.address.to_string(),
-            zone: machine.metadata.get("zone").cloned().unwrap_or_else(|| "–".to_owned()),
-            group: machine.group.clone(),
-        }
-    }
-}
-
-fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+/// How long ago something was.
+pub fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let since = (now - at).to_std().unwrap_or(Duration::ZERO);
     // Tenths of a second would only flicker.
     if since < Duration::from_secs(10) { "now".to_owned() } else { format!("{} ago", human(since)) }

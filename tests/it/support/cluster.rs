@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::Utc;
+use fleetwright::model::logs::LogEntry;
+use fleetwright::model::machine::Machine;
 use fleetwright::model::mount::{SecretRef, SecretVersion};
 use fleetwright::model::name::{MachineId, ServiceName, VolumeName};
 use fleetwright::model::service::{
     Deployed, Deployment, Instance, InstanceState, Revision, RevisionState, Scale, ScaleTo, ServiceStatus,
 };
+use fleetwright::model::timeline::{EventPage, TimelineEvent};
 use fleetwright::port::cluster::{Cluster, ClusterError, Snapshot};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
@@ -35,12 +38,16 @@ struct State {
     mood: Mood,
     services: Vec<ServiceStatus>,
     deployments: Vec<Deployment>,
+    machines: Vec<Machine>,
+    events: Vec<TimelineEvent>,
+    lines: Vec<LogEntry>,
 }
 
 impl FakeCluster {
     /// An empty one.
     pub fn new(mood: Mood) -> Self {
-        let state = State { mood, services: Vec::new(), deployments: Vec::new() };
+        let (machines, events, lines) = (Vec::new(), Vec::new(), Vec::new());
+        let state = State { mood, services: Vec::new(), deployments: Vec::new(), machines, events, lines };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::new(watch::Sender::new(1)) }
     }
 
@@ -52,6 +59,32 @@ impl FakeCluster {
     /// What becomes of the rollouts after this.
     pub fn set_mood(&self, mood: Mood) {
         self.state.lock().expect("the state").mood = mood;
+    }
+
+    /// What it reports of machines, of what happened, and of what instances have printed.
+    pub fn reports(&self, machines: Vec<Machine>, events: Vec<TimelineEvent>, lines: Vec<LogEntry>) {
+        {
+            let mut state = self.state.lock().expect("the state");
+            (state.machines, state.events, state.lines) = (machines, events, lines);
+        }
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The events of one of those names.
+    pub fn happened(&self, of: &str) -> EventPage {
+        let state = self.state.lock().expect("the state");
+        let fits = |event: &&TimelineEvent| {
+            let machine = event.machine.as_ref().is_some_and(|machine| machine.as_str() == of);
+            machine || event.service.as_ref().is_some_and(|service| service.as_str() == of)
+        };
+        let events = state.events.iter().filter(fits).cloned().collect();
+        EventPage { version: 1, events, missing: Vec::new() }
+    }
+
+    /// What instances have printed that contains `text`.
+    pub fn printed(&self, text: &str) -> Vec<LogEntry> {
+        let state = self.state.lock().expect("the state");
+        state.lines.iter().filter(|line| line.text.contains(text)).cloned().collect()
     }
 
     /// Ends what is being rolled out.
@@ -66,8 +99,9 @@ impl FakeCluster {
     }
 
     fn snapshot_now(&self) -> Snapshot {
-        let services = self.state.lock().expect("the state").services.clone();
-        Snapshot { version: 1, revision: *self.changed.borrow(), machines: Vec::new(), services }
+        let state = self.state.lock().expect("the state");
+        let (machines, services) = (state.machines.clone(), state.services.clone());
+        Snapshot { version: 1, revision: *self.changed.borrow(), machines, services }
     }
 }
 
@@ -174,13 +208,16 @@ impl Cluster for FakeCluster {
         Ok(number)
     }
 
-    async fn deployed(&self, service: &ServiceName, _: Option<u64>) -> Result<Deployed, ClusterError> {
+    async fn deployed(&self, service: &ServiceName, wanted: Option<u64>) -> Result<Deployed, ClusterError> {
         let state = self.state.lock().expect("the state");
-        let missing = || ClusterError::NotFound { what: "service", name: service.to_string() };
-        let deployment =
-            state.deployments.iter().rfind(|one| one.spec.name == *service).ok_or_else(missing)?.clone();
-        let status = state.services.iter().find(|status| status.name == *service).ok_or_else(missing)?;
-        let revision = status.history.first().map_or(1, |newest| newest.number);
+        let missing = |what| ClusterError::NotFound { what, name: service.to_string() };
+        let status = state.services.iter().find(|status| status.name == *service);
+        let status = status.ok_or_else(|| missing("service"))?;
+        let revision = wanted.or_else(|| Some(status.history.first()?.number)).unwrap_or(1);
+        // Each deployment of the service is the next revision.
+        let nth = usize::try_from(revision).expect("a number").checked_sub(1);
+        let mut of_it = state.deployments.iter().filter(|one| one.spec.name == *service);
+        let deployment = nth.and_then(|nth| of_it.nth(nth)).ok_or_else(|| missing("revision"))?.clone();
         let live = deployment.spec.scale;
         Ok(Deployed { version: 1, revision, deployment, live, stopped: false })
     }
@@ -205,8 +242,9 @@ impl Cluster for FakeCluster {
         }
     }
 
-    async fn rollback(&self, service: &ServiceName, _: Option<u64>) -> Result<u64, ClusterError> {
-        Err(ClusterError::NotFound { what: "service", name: service.to_string() })
+    async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError> {
+        let deployed = self.deployed(service, to).await?;
+        self.deploy(&deployed.deployment).await
     }
 
     async fn remove(&self, service: &ServiceName) -> Result<(), ClusterError> {

@@ -2,18 +2,21 @@
 //! TLS, and SSM's GetParameter.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::Path as Folder;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
-use fleetwright::model::service::Deployment;
-use fleetwright::port::cluster::Cluster;
-use fleetwright::port::cluster_wire::{Changed, Line};
+use fleetwright::model::name::ServiceName;
+use fleetwright::model::service::{Deployed, Deployment};
+use fleetwright::model::timeline::EventPage;
+use fleetwright::port::cluster::{Cluster, ClusterError};
+use fleetwright::port::cluster_wire::{Changed, Line, WireError};
+use fleetwright::port::streams::LogLine;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
@@ -27,7 +30,7 @@ pub const TOKEN: &str = "cluster-test-token";
 
 /// Serves `cluster` over TLS with a certificate whose authority is written to
 /// `folder`/ca.pem; gives its URL.
-pub fn cluster_api(cluster: FakeCluster, folder: &Path) -> String {
+pub fn cluster_api(cluster: FakeCluster, folder: &Folder) -> String {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     std::fs::create_dir_all(folder).expect("a folder");
     let ca = certificates(folder);
@@ -38,6 +41,10 @@ pub fn cluster_api(cluster: FakeCluster, folder: &Path) -> String {
         .route("/v1/snapshot", get(snapshot))
         .route("/v1/watch", get(watch))
         .route("/v1/services/{name}", put(deploy))
+        .route("/v1/services/{name}/deployment", get(deployed))
+        .route("/v1/services/{name}/rollback/{revision}", post(rollback))
+        .route("/v1/services/{name}/logs", get(logs))
+        .route("/v1/events", get(events))
         .with_state(cluster);
     tokio::spawn(async move {
         let tls = RustlsConfig::from_pem_file(cert, key).await.expect("a certificate");
@@ -80,6 +87,46 @@ async fn watch(State(cluster): State<FakeCluster>) -> impl IntoResponse {
 
 async fn deploy(State(cluster): State<FakeCluster>, Json(deployment): Json<Deployment>) -> Json<Changed> {
     Json(Changed { revision: cluster.deploy(&deployment).await.expect("deployed") })
+}
+
+/// What a query says of a field.
+fn field(query: Option<String>, name: &str) -> Option<String> {
+    let query = query.unwrap_or_default();
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+}
+
+type Answer<T> = Result<Json<T>, (StatusCode, Json<Value>)>;
+
+fn refused(error: &ClusterError) -> (StatusCode, Json<Value>) {
+    let error = WireError::from(error);
+    (StatusCode::NOT_FOUND, Json(json!({ "error": error })))
+}
+
+async fn deployed(
+    State(cluster): State<FakeCluster>,
+    Path(name): Path<ServiceName>,
+    RawQuery(query): RawQuery,
+) -> Answer<Deployed> {
+    let revision = field(query, "revision").map(|number| number.parse().expect("a number"));
+    cluster.deployed(&name, revision).await.map(Json).map_err(|error| refused(&error))
+}
+
+async fn rollback(
+    State(cluster): State<FakeCluster>,
+    Path((name, revision)): Path<(ServiceName, u64)>,
+) -> Answer<Changed> {
+    let revision = cluster.rollback(&name, Some(revision)).await.map_err(|error| refused(&error))?;
+    Ok(Json(Changed { revision }))
+}
+
+async fn logs(State(cluster): State<FakeCluster>, RawQuery(query): RawQuery) -> String {
+    let lines = cluster.printed(&field(query, "grep").unwrap_or_default()).into_iter();
+    lines.map(|line| serde_json::to_string(&LogLine::Entry(line)).expect("JSON") + "\n").collect()
+}
+
+async fn events(State(cluster): State<FakeCluster>, RawQuery(query): RawQuery) -> Json<EventPage> {
+    Json(cluster.happened(&field(query, "of").unwrap_or_default()))
 }
 
 async fn get_parameter(State(value): State<String>, body: String) -> impl IntoResponse {
