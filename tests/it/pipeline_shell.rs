@@ -136,7 +136,7 @@ async fn a_shell_has_a_terminal_and_ends_with_its_connection() {
     let line = format!(
         "stty rows 33 cols 99; {program} pipeline shell 1 test -- sh -c 'sleep 1; stty size; tty; exit 5'"
     );
-    let mut command = site.command_in(site.folder.path(), &[]);
+    let command = site.command_in(site.folder.path(), &[]);
     let mut scripted = Command::new("script");
     scripted.args(["-qec", &line, "/dev/null"]).current_dir(site.folder.path()).env_clear();
     scripted.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
@@ -144,7 +144,6 @@ async fn a_shell_has_a_terminal_and_ends_with_its_connection() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(said.contains("33 99") && said.contains("/dev/"), "{said}");
-    drop(command.stdin(Stdio::null()));
 
     // A caller that is killed takes the program with it.
     let mut command =
