@@ -28,7 +28,6 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("refused.html", include_str!("pages/refused.html")),
     ("run.html", include_str!("pages/run.html")),
     ("run_rows.html", include_str!("pages/run_rows.html")),
-    ("run_log.html", include_str!("pages/run_log.html")),
     ("runs.html", include_str!("pages/runs.html")),
     ("service_list.html", include_str!("pages/service_list.html")),
     ("services.html", include_str!("pages/services.html")),
