@@ -36,7 +36,6 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("rollback.html", include_str!("pages/rollback.html")),
     ("run.html", include_str!("pages/run.html")),
     ("run_rows.html", include_str!("pages/run_rows.html")),
-    ("run_log.html", include_str!("pages/run_log.html")),
     ("runs.html", include_str!("pages/runs.html")),
     ("service.html", include_str!("pages/service.html")),
     ("service_list.html", include_str!("pages/service_list.html")),
