@@ -8,7 +8,6 @@ use crate::model::git_ref::GitRef;
 pub use crate::model::journal::{KnownImage, Printed, Record};
 use crate::model::name::{CommitId, ImageKey, PipelineName, RepositoryName};
 use crate::model::run::{Answer, Run, RunConfig, RunId, RunState, Trigger};
-use crate::model::run::{Answer, Run, RunId, RunState, Trigger};
 use crate::model::step_log::{LogLine, StepLog};
 use crate::port::step_logs::StepLogError;
 

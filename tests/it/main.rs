@@ -62,7 +62,6 @@ mod pipeline_pages;
 mod pipeline_retention;
 mod pipeline_retry;
 mod pipeline_serve;
-mod pipeline_serve;
 mod pipeline_server;
 mod pipeline_shell;
 mod pipeline_steps;

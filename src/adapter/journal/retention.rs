@@ -67,6 +67,7 @@ mod tests {
             after: Vec::new(),
             left_out: [].into(),
             supersede: false,
+            taken: None,
         }
     }
 
@@ -107,7 +108,7 @@ mod tests {
         assert!(journal.forget(gone).expect("asked"));
         assert!(!journal.forget(gone).expect("asked"), "it is gone");
         assert_eq!(journal.run(gone).expect("read"), None);
-        assert_eq!(journal.entries(gone, 0, 9).expect("read"), []);
+        assert_eq!(journal.rows(gone, 0, 9).expect("read"), []);
         assert_eq!(journal.answered(gone, 0).expect("read"), None);
         assert_eq!(journal.image(&key, &format!("r/{gone}")).expect("read"), None);
         assert!(journal.image(&key, &format!("r/{stays}")).expect("read").is_some());

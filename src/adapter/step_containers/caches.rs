@@ -1,10 +1,13 @@
 //! Folders that outlive runs, as volumes of the engine.
 
+use std::collections::HashMap;
+
 use bollard::errors::Error;
 use bollard::models::{Mount, MountType, MountVolumeOptions};
+use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 use sha2::{Digest as _, Sha256};
 
-use super::{EngineSteps, SCOPE, failed};
+use super::{EngineSteps, SCOPE, absent, failed};
 use crate::model::step_container::CacheMount;
 use crate::port::images::ImageError;
 

@@ -156,7 +156,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         environment: shop.environment.name.to_string(),
         parts: shop.parts.clone(),
         offered: crew.offered(),
-        configure: Arc::clone(&shop.configure) as Arc<dyn queue::Configure>,
+        configure: Arc::clone(&shop.configure) as _,
         seen: seen_now,
         reach: Arc::new(Reach::new(&shop.cluster)),
         stacks: Arc::clone(&stacks),

@@ -121,7 +121,7 @@ async fn held(parts: &Parts) -> Result<Held, Problem> {
     let mut held = Held::default();
     let mut before = None;
     loop {
-        let page = Which::Fitting { pipeline: None, state: None, before, limit: PAGE };
+        let page = Which::Fitting { pipeline: None, state: None, commit: None, before, limit: PAGE };
         let runs = parts.journal.runs(&page)?;
         let Some(last) = runs.last() else { break };
         before = Some(last.id);

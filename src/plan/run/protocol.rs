@@ -323,6 +323,7 @@ impl Action {
         match self {
             Self::Build { .. }
             | Self::CheckOut
+            | Self::TakeOver { .. }
             | Self::Prepare { .. }
             | Self::Create { .. }
             | Self::Execute { .. }
