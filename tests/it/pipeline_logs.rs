@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::pipeline_serve::{Serve, Site};
+use crate::pipeline_serve::Serve;
 use crate::pipeline_steps::{commit, lines, site};
 use crate::support::endpoints::STEP_TOKEN;
 
