@@ -232,6 +232,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("port/tokens.rs", "its sample is in the tests beside it"),
     ("model/address.rs", "agent.yaml and fleetwright.yaml; unknown keys are refused"),
     ("server/", "queries, which are checked below"),
+    ("adapter/commit_statuses.rs", "the answers of forges"),
     ("cli/cmd/pipeline.rs Logged", "an entry of a log: an event with its time"),
     ("model/deployed.rs", "AWS's answers; what a saved plan holds of them is in `plan`"),
     ("model/drift.rs", "printed only"),

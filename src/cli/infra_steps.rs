@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio_util::io::StreamReader;
 
 use super::page_token::VARIABLE;
+use super::stacks::{ENDS_WITH_INPUT, HAS_CHANGED};
 use crate::adapter::{output, plan_file, private_file};
 use crate::model::image::{ContextFile, EntryKind};
 use crate::model::infra_step::{InfraWork, Planned};
@@ -104,13 +105,15 @@ impl OwnCommands {
             .current_dir(place.root)
             .env_remove(VARIABLE)
             .env("CI", "true")
-            .stdin(Stdio::null())
+            // Held open until the command has ended: one whose server is killed stops, and what it has begun continues.
+            .env(ENDS_WITH_INPUT, "1")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
         let mut child = command.spawn().map_err(failed)?;
         let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
-        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (out, err, held) = (child.stdout.take(), child.stderr.take(), child.stdin.take());
         let mut error: Option<String> = None;
         let mut said = |line: &str| {
             (place.lines)(line);
@@ -123,6 +126,7 @@ impl OwnCommands {
             output::read(err, &self.mask, &mut said),
             child.wait()
         );
+        drop(held);
         group.0 = None;
         let status = status.map_err(failed)?.code();
         Ok(Ended { status, stdout: String::from_utf8_lossy(&stdout).into_owned(), error })
@@ -221,6 +225,10 @@ impl OwnCommands {
         self.say(place, &ended.stdout);
         match ended.status {
             Some(0) => Ok(InfraEnd::Done { summary: planned.summary.clone() }),
+            // The command of a server that was killed has not stopped yet.
+            _ if ended.reason("apply").contains(&format!(") {HAS_CHANGED} `{}`", place.environment)) => {
+                Err(InfraError::Busy(ended.reason("apply")))
+            }
             _ => Err(InfraError::Failed(ended.reason("apply"))),
         }
     }

@@ -254,7 +254,7 @@ impl Session {
                 let since = view::time::human((Utc::now() - held.since).to_std().unwrap_or_default());
                 Failure::failed(
                     format!(
-                        "{} (process {}) has changed `{}` for {since} with `fleetwright {}`",
+                        "{} (process {}) {HAS_CHANGED} `{}` for {since} with `fleetwright {}`",
                         held.holder, held.process, self.wanted.environment, held.command
                     ),
                     "wait until it is done; if it is gone, try again after a minute: the lock is then watched, and taken over",
@@ -476,6 +476,14 @@ pub(super) fn wanted(
 /// A token that the first SIGINT or SIGTERM cancels. A second one ends the process at once.
 pub fn signals() -> CancellationToken {
     let token = CancellationToken::new();
+    if std::env::var_os(ENDS_WITH_INPUT).is_some() {
+        let cancel = token.clone();
+        // What has started it is gone when its end of the input is. Nothing else is read from there.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            cancel.cancel();
+        });
+    }
     let cancel = token.clone();
     tokio::spawn(async move {
         for second in [false, true] {
@@ -491,6 +499,11 @@ pub fn signals() -> CancellationToken {
     });
     token
 }
+
+/// The variable that makes a command stop when its standard input ends, as Ctrl-C does.
+pub const ENDS_WITH_INPUT: &str = "FLEETWRIGHT_ENDS_WITH_INPUT";
+/// What a refusal says where somebody holds the lock of an environment.
+pub const HAS_CHANGED: &str = "has changed";
 
 async fn interrupted() -> std::io::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -163,8 +163,11 @@ impl SavedPlan {
         let changes = |plan: &Plan, name: &StackName| {
             plan.stack(name).is_some_and(|stack| stack.action != StackAction::Unchanged)
         };
+        // A stack that only waits for its first change set is empty: whoever was to create it was killed before.
+        let exists = |deployed: &Deployed| deployed.status != "REVIEW_IN_PROGRESS";
         let basis = |saved: &Self, name: &StackName| {
-            saved.basis.iter().find(|basis| basis.stack == *name).map(|basis| basis.deployed.clone())
+            let found = saved.basis.iter().find(|basis| basis.stack == *name);
+            found.and_then(|basis| basis.deployed.clone()).filter(exists)
         };
         let open = self.plan.stacks.iter().filter(|stack| changes(&self.plan, &stack.stack));
         let open = open.filter(|stack| {

@@ -51,7 +51,7 @@ fn pipelines_that_are_fine_are_shown_with_what_starts_them_and_what_their_steps_
     let folder = repository(GOOD);
     let run = fleetwright(folder.path(), &["pipeline", "lint"]);
     assert_eq!(run.status, Some(0), "{run}");
-    insta::assert_snapshot!("lint good", run.stdout);
+    insta::assert_snapshot!("lint_good", run.stdout);
     let run = fleetwright(folder.path(), &["pipeline", "lint", "-o", "json"]);
     let document: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!((document["version"].as_u64(), document["errors"].as_u64()), (Some(1), Some(0)));

@@ -123,8 +123,8 @@ impl Tree {
     }
 }
 
-#[test]
-fn the_work_tree_runs_with_its_changes_and_nothing_is_left() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_tree_runs_with_its_changes_and_nothing_is_left() {
     let tree = tree();
     let (status, _, stderr) = tree.run(&[]);
     assert_eq!(status, Some(2), "{stderr}");
@@ -173,8 +173,8 @@ fn the_work_tree_runs_with_its_changes_and_nothing_is_left() {
     tree.nothing_is_left();
 }
 
-#[test]
-fn ctrl_c_cancels_the_run_and_leaves_nothing() {
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_cancels_the_run_and_leaves_nothing() {
     let tree = tree();
     tree.write("slow", b"x");
     let mut command = tree.command(&["--secret", "LOGIN=ignored", "-o", "json"]);
@@ -194,8 +194,8 @@ fn ctrl_c_cancels_the_run_and_leaves_nothing() {
     tree.nothing_is_left();
 }
 
-#[test]
-fn a_folder_that_is_no_work_tree_is_refused() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_no_work_tree_is_refused() {
     let tree = tree();
     let outside = tree.site.folder.path().join("outside");
     std::fs::create_dir(&outside).expect("a folder");

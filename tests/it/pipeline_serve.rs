@@ -199,9 +199,12 @@ impl Serve {
             }
         });
         let mut serve = Self { process, page: String::new(), said };
-        let first = serve.said.recv_timeout(Duration::from_secs(30)).expect("it says where its page is");
-        let page = first.split_whitespace().find(|word| word.starts_with("http://"));
-        serve.page = page.unwrap_or_else(|| panic!("no address in: {first}")).to_owned();
+        // Warnings about the repository come before it.
+        while serve.page.is_empty() {
+            let line = serve.said.recv_timeout(Duration::from_secs(30)).expect("it says where its page is");
+            let page = line.split_whitespace().find(|word| word.starts_with("http://"));
+            serve.page = page.map(str::to_owned).unwrap_or_default();
+        }
         serve
     }
 

@@ -65,8 +65,10 @@ async fn a_change_of_the_infra_repository_counts_without_a_restart_and_a_broken_
     assert!(!get("").await.contains("is not valid"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_environment_has_one_server_on_whichever_machine() {
+#[test]
+fn an_environment_has_one_server_on_whichever_machine() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
     let mut site = Site::new();
     let aws = FakeAws::start(Dialect::Details);
     let credentials = site.registry.credentials();

@@ -11,7 +11,7 @@ use crate::pipeline_serve::Site;
 use crate::pipeline_steps::{commit, site};
 use crate::support::endpoints::STEP_TOKEN;
 
-const STEPS: &str = r#"    - run: {name: good, image: demo/web, needs: [], command: "echo good"}
+const STEPS: &str = r#"    - run: {name: good, image: demo/web, needs: [demo/web], command: "echo good"}
     - run:
         name: test
         image: demo/web

@@ -159,7 +159,12 @@ async fn branches_tags_and_pull_requests_start_runs_and_what_was_there_before_do
     let second = origin.commit("second", &[("file", b"y")]);
     point("refs/pull/7/head", &second);
     let found = started().await;
-    assert_eq!(found, ["web poll refs/heads/main", "web pull-request refs/pull/7/head"]);
+    // It is the head of `main`, too: who pushed that may push.
+    assert_eq!(found, ["web own-pull-request refs/pull/7/head", "web poll refs/heads/main"]);
+    let strange = origin.commit("of a stranger", &[("file", b"z")]);
+    point("refs/heads/main", &second);
+    point("refs/pull/8/head", &strange);
+    assert_eq!(started().await, ["web pull-request refs/pull/8/head"]);
     // A branch that is removed starts nothing; made again elsewhere, or set back, it does.
     origin.remove("refs/heads/release/1");
     assert_eq!(started().await, [""; 0]);

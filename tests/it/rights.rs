@@ -85,6 +85,7 @@ const ELSEWHERE: &[&str] = &[
     "driver/public.rs",
     "driver/roll.rs",
     "adapter/commit_statuses.rs",
+    "driver/pipeline/notices.rs",
     "cli/cmd/serve.rs",
     "cli/cmd/serve/alone.rs",
     "cli/cmd/serve/backup.rs",

@@ -75,7 +75,7 @@ impl Drop for Server {
 struct Site {
     stacks: Stacks,
     origin: Origin,
-    address: String,
+    home: tempfile::TempDir,
 }
 
 impl Site {
@@ -89,7 +89,9 @@ impl Site {
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = self.stacks.command(arguments);
-        command.env("INFRA", self.origin.url()).env("FORGE", &self.address);
+        command.env("INFRA", self.origin.url());
+        // Journals of earlier tests are none of its.
+        command.env("FLEETWRIGHT_HOME", self.home.path());
         command
     }
 
@@ -97,7 +99,8 @@ impl Site {
         let output = self.command(arguments).output().expect("it runs");
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text).into_owned();
-        assert!(output.status.success(), "`{}` printed:\n{text}", arguments.join(" "));
+        let log = || std::fs::read_to_string(self.stacks.path("serve.log")).unwrap_or_default();
+        assert!(output.status.success(), "`{}` printed:\n{text}\n{}", arguments.join(" "), log());
         text
     }
 
@@ -173,7 +176,8 @@ fn a_change_is_planned_approved_and_applied_and_shown_in_pull_requests() {
     stacks.edit("fleetwright.yaml", "SERVER", &address);
     std::fs::remove_file(stacks.path("pipelines/web.yaml")).expect("removed");
     std::fs::write(stacks.path("pipelines/infra.yaml"), PIPELINES).expect("written");
-    let site = Site { stacks, origin: Origin::new(), address };
+    let home = tempfile::tempdir().expect("a folder");
+    let site = Site { stacks, origin: Origin::new(), home };
     site.ok(&["validate"]);
     let first = site.push("first");
     let server = site.serve();

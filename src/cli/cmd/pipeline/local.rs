@@ -201,7 +201,8 @@ fn position(config: &RunConfig, step: &str) -> Result<usize, Failure> {
     let names: Vec<String> = config.steps.iter().map(StepAction::name).collect();
     let whole = names.iter().position(|known| known == step);
     whole.or_else(|| names.iter().position(|known| is_called(known, step))).ok_or_else(|| {
-        let next = match suggest(step, names.iter().map(String::as_str)) {
+        let short = names.iter().filter_map(|name| name.split_once(' ').map(|(_, short)| short));
+        let next = match suggest(step, names.iter().map(String::as_str).chain(short)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it has `{}`", names.join("`, `")),
         };

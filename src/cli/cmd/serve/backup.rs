@@ -148,7 +148,7 @@ impl Making {
         copy::copy(&self.journal, &copied).map_err(|error| journal_failure(&error))?;
         let packed = self.work.join("journal.zst");
         backup_files::compress(&copied, &packed).map_err(failed)?;
-        let name = format!("journal/{}.zst", now.format("%Y%m%dT%H%M%SZ"));
+        let name = format!("journal/{}.zst", now.format("%Y%m%dT%H%M%S%3fZ"));
         let journal = self.send(name, &packed, &mut sent).await?;
 
         let known: BTreeMap<i64, Part> = list.backups.iter().flat_map(|one| one.files.clone()).collect();
@@ -167,7 +167,8 @@ impl Making {
                 None => {
                     let packed = self.work.join("files.tar.zst");
                     backup_files::pack(&self.artifacts.folder(id), &packed).map_err(failed)?;
-                    self.send(format!("files/{id}-{}.tar.zst", now.timestamp()), &packed, &mut sent).await?
+                    self.send(format!("files/{id}-{}.tar.zst", now.timestamp_millis()), &packed, &mut sent)
+                        .await?
                 }
             };
             files.insert(id.0, part);
@@ -224,7 +225,7 @@ impl Making {
                     backup_files::pack(&copy, &packed).map_err(failed)?;
                     std::fs::remove_dir_all(&copy).map_err(failed)?;
                     let open = if ended { "" } else { OPEN };
-                    let key = format!("logs/{id}{open}-{}.tar.zst", Utc::now().timestamp());
+                    let key = format!("logs/{id}{open}-{}.tar.zst", Utc::now().timestamp_millis());
                     self.send(key, &packed, sent).await?
                 }
             };
