@@ -58,6 +58,9 @@ impl Mirrors {
         work: impl FnOnce(&git2::Repository) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
         let path = self.path(repository);
+        if !path.join("HEAD").exists() {
+            return Err(GitError::NoMirror { repository: repository.clone() });
+        }
         let shown = path.display().to_string();
         let joined = tokio::task::spawn_blocking(move || {
             let repository = git2::Repository::open_bare(&path).map_err(|error| broken(&path, &error))?;
@@ -98,6 +101,10 @@ impl GitRemote for Mirrors {
         }
         let output = git_command::run(&address, "asking", None, ASK, &arguments).await?;
         Ok(listed(&output))
+    }
+
+    fn is_mirrored(&self, repository: &RepositoryName) -> bool {
+        self.path(repository).join("HEAD").exists()
     }
 
     async fn fetch(&self, source: &GitSource, also: &[GitRef]) -> Result<(), GitError> {

@@ -50,6 +50,12 @@ pub enum GitError {
         /// Why.
         reason: String,
     },
+    /// There is no mirror: what serves has lost its folder, or begins in a new one.
+    #[error("repository `{repository}` is not fetched yet")]
+    NoMirror {
+        /// The repository.
+        repository: RepositoryName,
+    },
     /// The mirror can't be read or written.
     #[error("{doing} the mirror {path}: {reason}")]
     Mirror {
@@ -65,7 +71,7 @@ pub enum GitError {
 impl GitError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Remote { .. })
+        matches!(self, Self::Remote { .. } | Self::NoMirror { .. })
     }
 }
 
@@ -144,6 +150,9 @@ pub trait GitRemote: Send + Sync {
     /// Brings the mirror's branches and tags up to date, and the pull requests in `also`. The mirror is made first where
     /// there is none.
     async fn fetch(&self, source: &GitSource, also: &[GitRef]) -> Result<(), GitError>;
+
+    /// Whether there is a mirror.
+    fn is_mirrored(&self, repository: &RepositoryName) -> bool;
 
     /// The commit that `revision` (an id, a branch, a tag) names in the mirror.
     async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError>;

@@ -20,7 +20,8 @@ async fn nothing_fails_and_every_answer_is_documented() {
     let (good, _, stderr) = site.run(&["pipeline", "run", "web"]);
     assert!(good, "{stderr}");
     // What it writes for itself belongs to the test.
-    let output = Command::new(tool("schemathesis"))
+    let run = || {
+        Command::new(tool("schemathesis"))
         .args(["run", &format!("{}v1/openapi.json", serve.page)])
         .args(["--header", &format!("Authorization: Bearer {}", token.trim())])
         .args(["--max-examples", EXAMPLES, "--generation-deterministic", "--workers", "2"])
@@ -35,7 +36,15 @@ async fn nothing_fails_and_every_answer_is_documented() {
         .current_dir(site.folder.path())
         .env("HOME", site.folder.path())
         .output()
-        .expect("schemathesis runs");
+        .expect("schemathesis runs")
+    };
+    let mut output = run();
+    // A fault of Python 3.11's parser (gh-106905), which says nothing about the server.
+    for _ in 0..2 {
+        if String::from_utf8_lossy(&output.stdout).contains("AST constructor recursion depth mismatch") {
+            output = run();
+        }
+    }
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -155,6 +155,13 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
         Ok(found) => found,
         Err(error) => return Ok(Err(error.into())),
     };
+    // Runs from a journal that was restored need what is in no mirror yet.
+    if !parts.git.is_mirrored(&source.name) && !found.is_empty() {
+        let references: Vec<GitRef> = found.keys().cloned().collect();
+        if let Err(error) = parts.git.fetch(source, &references).await {
+            return Ok(Err(error.into()));
+        }
+    }
     let before = parts.journal.seen(&source.name, &main)?;
     let new = new_kinds(parts, watched)?;
     let moved: BTreeMap<GitRef, CommitId> =

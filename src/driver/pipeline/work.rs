@@ -51,7 +51,12 @@ const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
 
 impl From<GitError> for Problem {
     fn from(error: GitError) -> Self {
-        let patience = if error.is_transient() { Patience::Short } else { Patience::None };
+        let patience = match &error {
+            // Whoever watches the repository fetches it.
+            GitError::NoMirror { .. } => Patience::Long,
+            error if error.is_transient() => Patience::Short,
+            _ => Patience::None,
+        };
         Self { reason: error.to_string(), patience, progressed: false }
     }
 }
