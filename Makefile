@@ -41,9 +41,8 @@ demo:
 # `cargo doc` compile every dependency again, for which two cores take seven minutes.
 test:
 	@scripts/setup test
-	@$(call remove-cloud,test)
-	@$(call remove-cloud,stacks)
 	@export RUSTC_WORKSPACE_WRAPPER="$$(rustc --print sysroot)/bin/clippy-driver" CLIPPY_ARGS=-Dwarnings; result=0; \
+	  $(call remove-cloud,test); $(call remove-cloud,stacks); \
 	  $(MAKE) --no-print-directory checks || result=$$?; \
 	  $(call remove-cloud,test); $(call remove-cloud,stacks); exit $$result
 

@@ -71,6 +71,7 @@ broken! {
     bad_engine => "bad-engine",
     bad_hook => "bad-hook",
     bad_image => "bad-image",
+    bad_infra_steps => "bad-infra-steps",
     bad_job => "bad-job",
     bad_mounts => "bad-mounts",
     bad_name => "bad-name",
