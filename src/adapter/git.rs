@@ -22,6 +22,8 @@ use crate::model::image::{
 use crate::model::name::{CommitId, RepositoryName};
 use crate::port::git::{Commit, Content, GitError, GitRemote, GitSource, Located};
 
+/// The file that stands in a mirror until it has been fetched for the first time.
+const FIRST: &str = "fleetwright-first-fetch";
 /// How long the other side may take to say where its branches stand.
 const ASK: Duration = Duration::from_secs(60);
 /// How long a fetch may take.
@@ -58,7 +60,7 @@ impl Mirrors {
         work: impl FnOnce(&git2::Repository) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
         let path = self.path(repository);
-        if !path.join("HEAD").exists() {
+        if !is_fetched(&path) {
             return Err(GitError::NoMirror { repository: repository.clone() });
         }
         let shown = path.display().to_string();
@@ -104,7 +106,7 @@ impl GitRemote for Mirrors {
     }
 
     fn is_mirrored(&self, repository: &RepositoryName) -> bool {
-        self.path(repository).join("HEAD").exists()
+        is_fetched(&self.path(repository))
     }
 
     async fn fetch(&self, source: &GitSource, also: &[GitRef]) -> Result<(), GitError> {
@@ -114,6 +116,7 @@ impl GitRemote for Mirrors {
             let made = path.clone();
             let make = move || {
                 private_file::make_folder(&made).map_err(|error| error.to_string())?;
+                std::fs::write(made.join(FIRST), "").map_err(|error| error.to_string())?;
                 git2::Repository::init_bare(&made).map(drop).map_err(|error| error.message().to_owned())
             };
             tokio::task::spawn_blocking(make).await.map_err(|error| error.to_string()).flatten().map_err(
@@ -138,7 +141,10 @@ impl GitRemote for Mirrors {
         ];
         arguments.extend(requests.iter().map(String::as_str));
         let address = Address::new(&source.url);
-        git_command::run(&address, "fetching", Some((&path, &held)), FETCH, &arguments).await.map(drop)
+        git_command::run(&address, "fetching", Some((&path, &held)), FETCH, &arguments).await?;
+        // Where it can't be removed, the next one does it; until then nothing is read.
+        let _ = std::fs::remove_file(path.join(FIRST));
+        Ok(())
     }
 
     async fn commit(&self, repository: &RepositoryName, revision: &str) -> Result<Commit, GitError> {
@@ -432,6 +438,11 @@ fn list(
         entries.push(TreeEntry { path, kind, blob: entry.id().to_string(), raw });
     }
     Ok(())
+}
+
+/// Whether a mirror has been fetched once: an empty one would say of every commit that it is not there.
+fn is_fetched(path: &Path) -> bool {
+    path.join("HEAD").exists() && !path.join(FIRST).exists()
 }
 
 fn broken(path: &Path, error: &git2::Error) -> GitError {

@@ -243,6 +243,10 @@ impl Cluster for FakeCluster {
     }
 
     async fn rollback(&self, service: &ServiceName, to: Option<u64>) -> Result<u64, ClusterError> {
+        // Only a revision that is named is one to go back to: the one before is not kept.
+        if to.is_none() {
+            return Err(ClusterError::NotFound { what: "earlier revision", name: service.to_string() });
+        }
         let deployed = self.deployed(service, to).await?;
         self.deploy(&deployed.deployment).await
     }
