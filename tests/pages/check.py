@@ -80,7 +80,12 @@ def problems_of(page, base, width, with_keyboard):
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     page.evaluate(AXE)
     result = page.evaluate(
-        "(rules) => axe.run(document, { runOnly: rules, resultTypes: ['violations'] })", RULES
+        # A call in the page has no timeout of its own.
+        """(rules) => Promise.race([
+          axe.run(document, { runOnly: rules, resultTypes: ['violations'], preload: false }),
+          new Promise((_, fail) => setTimeout(() => fail(new Error("axe did not end within a minute")), 60_000)),
+        ])""",
+        RULES,
     )
     for violation in result["violations"]:
         for node in violation["nodes"][:3]:
