@@ -4,8 +4,6 @@
 //!
 //! Each is done turn by turn, 9 times; the medians are printed. Exits with 1 when a page or a search takes a second.
 
-#![allow(clippy::disallowed_methods, reason = "this writes a file for grep")]
-
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -148,11 +148,8 @@ fn a_log_that_can_t_be_used_is_moved_aside_and_kept() {
             log.name().to_owned()
         };
         if broken == "damaged" {
-            std::fs::write(
-                &path,
-                "this is not a database, and long enough to be looked at as one".repeat(20),
-            )
-            .expect("written");
+            std::fs::write(&path, "this is not a database, and long enough to be read as one".repeat(20))
+                .expect("written");
         }
         let log = open(&folder);
         assert_ne!(log.name(), name, "{broken}");

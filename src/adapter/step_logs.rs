@@ -80,7 +80,7 @@ impl StepLogFolder {
         (free < least).then(|| format!("the server's disk has {free} MiB left, and logs leave {least} MiB"))
     }
 
-    /// Passes the lines from `from` to `known` on to `take`, until it wants no more.
+    /// Passes the lines from `from` to `known` on to `take` until that ends it.
     fn read(
         &self,
         log: StepLog,

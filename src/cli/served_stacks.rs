@@ -41,7 +41,7 @@ impl ServedStacks {
         Self { context: context.clone(), root, environment }
     }
 
-    /// What the repository wants, and the account; `None` where it has no stacks.
+    /// The stacks of the repository, and the account; `None` where it has no stacks.
     async fn open(&self) -> Result<Option<(Wanted, Aws)>, Unread> {
         let repository = read(&self.root).map_err(|reason| {
             let next = "correct it; `fleetwright validate` shows every problem with its place";

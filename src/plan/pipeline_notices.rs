@@ -11,16 +11,16 @@ use crate::model::run::{Run, RunId, RunState, StepState};
 /// The version of the messages.
 pub const NEWS_VERSION: u32 = 1;
 
-/// How far a receiver has got with a pipeline: the last run whose end it knows, and the last question.
+/// How far the messages of a pipeline to a receiver have come: the last run whose end it knows, and the last question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct Delivered {
     /// That run.
     pub ended: i64,
     /// The run and the position of the step that asked.
     pub asked: (i64, usize),
 }
 
-impl Told {
+impl Delivered {
     /// As a text that is kept.
     pub fn text(self) -> String {
         format!("{} {} {}", self.ended, self.asked.0, self.asked.1)
@@ -41,7 +41,7 @@ impl Told {
     }
 }
 
-/// Something to be said, and how far the receiver has got then.
+/// Something to be said, and the progress that is recorded then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
     /// What.
@@ -52,22 +52,22 @@ pub struct News {
     pub step: Option<String>,
     /// What is asked.
     pub question: Option<String>,
-    /// How far the receiver has got when it has arrived.
-    pub then: Told,
+    /// The progress when it has arrived.
+    pub then: Delivered,
 }
 
-/// What a receiver is to be sent next, and `None` for `news` where it only gets on; `runs` are those of one pipeline, in
+/// What a receiver is to be sent next, and `None` for `news` where it only makes progress; `runs` are those of one pipeline, in
 /// any order.
-pub fn next(notice: &Notice, runs: &[Run], told: Told) -> Option<(Option<News>, Told)> {
+pub fn next(notice: &Notice, runs: &[Run], delivered: Delivered) -> Option<(Option<News>, Delivered)> {
     let mut sorted: Vec<&Run> = runs.iter().collect();
     sorted.sort_by_key(|run| run.id);
     for run in &sorted {
         if run.state == RunState::Running
             && let Some((index, step)) =
                 run.steps.iter().enumerate().find(|(_, step)| matches!(step.state, StepState::Asking { .. }))
-            && (run.id.0, index) > told.asked
+            && (run.id.0, index) > delivered.asked
         {
-            let then = Told { asked: (run.id.0, index), ..told };
+            let then = Delivered { asked: (run.id.0, index), ..delivered };
             let news = News {
                 what: RunNews::Asking,
                 run: run.id,
@@ -79,11 +79,12 @@ pub fn next(notice: &Notice, runs: &[Run], told: Told) -> Option<(Option<News>, 
         }
     }
     // Runs of a pipeline end in their order, those that never began excepted.
-    let run = sorted.iter().find(|run| run.id.0 > told.ended && run.state.is_ended())?;
-    if sorted.iter().any(|other| other.id < run.id && other.id.0 > told.ended && !other.state.is_ended()) {
+    let run = sorted.iter().find(|run| run.id.0 > delivered.ended && run.state.is_ended())?;
+    if sorted.iter().any(|other| other.id < run.id && other.id.0 > delivered.ended && !other.state.is_ended())
+    {
         return None;
     }
-    let then = Told { ended: run.id.0, ..told };
+    let then = Delivered { ended: run.id.0, ..delivered };
     let before = sorted.iter().rev().find(|other| {
         other.id < run.id
             && of(other) == of(run)
@@ -216,11 +217,11 @@ mod tests {
 
     /// What is sent of runs until nothing is left.
     fn all(notice: &Notice, runs: &[Run]) -> Vec<(i64, RunNews)> {
-        let (mut told, mut sent) = (Told::default(), Vec::new());
-        while let Some((news, then)) = next(notice, runs, told) {
-            assert_ne!(then, told, "it gets on");
+        let (mut delivered, mut sent) = (Delivered::default(), Vec::new());
+        while let Some((news, then)) = next(notice, runs, delivered) {
+            assert_ne!(then, delivered, "it makes progress");
             sent.extend(news.map(|news| (news.run.0, news.what)));
-            told = then;
+            delivered = then;
         }
         sent
     }
@@ -241,7 +242,7 @@ mod tests {
             all(&every, &runs),
             [(1, RunNews::Succeeded), (5, RunNews::Succeeded), (6, RunNews::Succeeded)]
         );
-        assert_eq!(next(&usual, &runs, Told::begin(&runs)), None, "what was before is not news");
+        assert_eq!(next(&usual, &runs, Delivered::begin(&runs)), None, "what was before is not news");
     }
 
     #[test]
@@ -252,18 +253,23 @@ mod tests {
 
     #[test]
     fn how_far_it_is_can_be_kept() {
-        let told = Told { ended: 7, asked: (8, 2) };
-        assert_eq!(Told::read(&told.text()), Some(told));
+        let delivered = Delivered { ended: 7, asked: (8, 2) };
+        assert_eq!(Delivered::read(&delivered.text()), Some(delivered));
         for bad in ["", "1", "1 2", "1 2 3 4", "a b c"] {
-            assert_eq!(Told::read(bad), None);
+            assert_eq!(Delivered::read(bad), None);
         }
     }
 
     #[test]
     fn messages_have_a_sentence_and_a_link() {
         let failed = Run { reason: Some("run test: exit status 1".into()), ..run(7, RunState::Failed) };
-        let news =
-            News { what: RunNews::Failed, run: failed.id, step: None, question: None, then: Told::default() };
+        let news = News {
+            what: RunNews::Failed,
+            run: failed.id,
+            step: None,
+            question: None,
+            then: Delivered::default(),
+        };
         let place = Place { project: "shop", environment: "test", server: Some("https://ci.example/") };
         insta::assert_snapshot!(body(Form::Slack, place, &failed, &news));
         insta::assert_snapshot!(body(Form::Json, place, &failed, &news));

@@ -38,7 +38,7 @@ pub struct InfraRequest<'a> {
     pub resumed: bool,
 }
 
-/// What came of it.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InfraEnd {
     /// What would change is known, and kept for the steps after it.

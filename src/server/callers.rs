@@ -471,7 +471,7 @@ mod tests {
         }
         assert_eq!(is_known("wrong", 1, 20), Err(TooMany { wait: 40 }));
         assert_eq!(is_known("s3cret:x", 1, 20), Ok(true), "it was right from there before");
-        // A guess that happens to be right is not told from one that is wrong.
+        // A right guess gets the same answer as a wrong one.
         let anna = anna();
         assert_eq!(is_known(anna.text().expose(), 1, 59), Err(TooMany { wait: 1 }));
         assert_eq!(is_known(anna.text().expose(), 2, 59), Ok(true), "nobody has guessed from there");

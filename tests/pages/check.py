@@ -43,21 +43,16 @@ def log_in(page, base, token):
 
 
 def settled(page):
-    """A log is drawn a moment after its page, and stacks are listed when AWS has answered."""
+    """Stacks are listed when AWS has answered; everything else is there with the page."""
     page.wait_for_function(
-        """() => {
-          const log = document.getElementById("log");
-          const asks = document.querySelector("main").textContent.includes("Asking AWS");
-          return !asks && (!log || !log.dataset.step && log.querySelector(".lines p"));
-        }""",
-        timeout=30_000,
+        """() => !document.querySelector("main").textContent.includes("Asking AWS")""", timeout=30_000
     )
 
 
 def keyboard(page):
     """What Tab does not reach, or not visibly."""
-    # Parts that are drawn again would lose their numbers.
-    page.evaluate("window.fetch = () => new Promise(() => {})")
+    # Parts that are drawn again would lose their numbers. An expression that is a function would be called, and awaited.
+    page.evaluate("() => { window.fetch = () => new Promise(() => {}); }")
     actions = page.evaluate(ACTIONS)
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     reached, hidden = set(), []

@@ -111,7 +111,7 @@ mod tests {
     fn what_is_damaged_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal.sqlite");
-        std::fs::write(&path, "not a database, but long enough to be looked at as one").expect("written");
+        std::fs::write(&path, "not a database, but long enough to be read as one").expect("written");
         assert!(matches!(restored(&path), Err(JournalError::Corrupt { .. } | JournalError::Access { .. })));
         assert!(matches!(restored(&folder.path().join("none")), Err(JournalError::Open { .. })));
     }

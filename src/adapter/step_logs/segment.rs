@@ -131,7 +131,7 @@ pub fn create(folder: &Path, head: Head) -> io::Result<(File, File)> {
     Ok((file, index))
 }
 
-/// Passes the records of a segment from line `from` on to `take`, until it wants no more. Ends where the records do that
+/// Passes the records of a segment from line `from` on to `take` until that ends it. Ends where the records do that
 /// are whole and follow each other.
 pub fn read(segment: &Segment, from: u64, take: &mut dyn FnMut(Record<'_>) -> bool) -> io::Result<bool> {
     let mut file = OpenOptions::new().read(true).open(&segment.path)?;

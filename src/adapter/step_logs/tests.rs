@@ -1,6 +1,6 @@
 //! Logs in files: whatever is torn off, closed or cut, the lines that the journal has are there once.
 
-#![allow(clippy::disallowed_methods, reason = "these are the files's own files")]
+#![expect(clippy::disallowed_methods, reason = "these are the files's own files")]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

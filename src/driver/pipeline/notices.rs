@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::run::Parts;
 use crate::model::name::PipelineName;
 use crate::model::pipeline::Notice;
-use crate::plan::pipeline_notices::{Place, Told, body, next};
+use crate::plan::pipeline_notices::{Delivered, Place, body, next};
 use crate::port::journal::{Cause, JournalError, Which};
 use crate::port::notify::SendMessage;
 use crate::port::parameters::Parameters;
 
-/// How often the journal is looked at for what other processes have written.
+/// How often the journal is checked for what other processes have written.
 const LOOK: Duration = Duration::from_secs(2);
 /// How long a message may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 /// The longest of these pauses.
 const PAUSE_MOST: Duration = Duration::from_secs(600);
-/// How many of a pipeline's newest runs are looked at.
+/// How many of a pipeline's newest runs are read.
 const RUNS: u32 = 100;
 
 /// Whom pipelines notify, and what the messages say about where they come from.
@@ -92,11 +92,11 @@ async fn once(
     let which = Which::Fitting { pipeline: of, state: None, commit: None, before: None, limit: RUNS };
     let runs = parts.journal.runs(&which)?;
     let kept = parts.journal.mark(cause)?;
-    let Some(mut told) = kept.as_deref().and_then(Told::read) else {
-        parts.journal.start(Utc::now(), cause, kept.as_deref(), &Told::begin(&runs).text(), None)?;
+    let Some(mut delivered) = kept.as_deref().and_then(Delivered::read) else {
+        parts.journal.start(Utc::now(), cause, kept.as_deref(), &Delivered::begin(&runs).text(), None)?;
         return Ok(Ok(()));
     };
-    while let Some((news, then)) = next(notice, &runs, told) {
+    while let Some((news, then)) = next(notice, &runs, delivered) {
         if let Some(news) = news
             && let Some(run) = runs.iter().find(|run| run.id == news.run)
         {
@@ -110,8 +110,8 @@ async fn once(
                 return Ok(Err(reason));
             }
         }
-        parts.journal.start(Utc::now(), cause, Some(&told.text()), &then.text(), None)?;
-        told = then;
+        parts.journal.start(Utc::now(), cause, Some(&delivered.text()), &then.text(), None)?;
+        delivered = then;
     }
     Ok(Ok(()))
 }

@@ -109,7 +109,7 @@ pub async fn run(context: &Context, _args: Args) -> Result<Done, Failure> {
 struct Making {
     store: Arc<dyn Backups>,
     prefix: String,
-    /// Where files are put together before they are sent.
+    /// Where files are prepared before they are sent.
     work: PathBuf,
     journal: PathBuf,
     artifacts: ArtifactFolder,
