@@ -489,6 +489,8 @@ impl Journal for SqliteJournal {
     }
 
     fn rows(&self, run: RunId, after: i64, limit: u32) -> Result<Vec<Logged>, JournalError> {
+        // Numbers begin at 1, and callers may ask from any.
+        let after = after.max(0);
         let connection = self.lock();
         let mut rows: Vec<Logged> =
             events(&connection, run, after, limit, "true")?.into_iter().map(Logged::Event).collect();
@@ -509,7 +511,7 @@ impl Journal for SqliteJournal {
         });
         for row in found.map_err(reading)? {
             let (seq, position, step, first, count) = row.map_err(reading)?;
-            let passed = (after + 1 - seq).max(0);
+            let passed = (after.saturating_add(1) - seq).max(0);
             rows.push(Logged::Lines(LinesEntry {
                 seq: seq + passed,
                 index: usize::try_from(position).unwrap_or_default(),
@@ -1273,6 +1275,15 @@ mod tests {
                 numbers.extend(rows.iter().flat_map(|(_, first, count)| *first..first + u64::from(*count)));
             }
             assert_eq!((after, numbers), (11, (1..=8).collect::<Vec<_>>()), "{limit}");
+        }
+        // A caller may ask from any number.
+        for before in [i64::MIN, i64::MIN + 1, -1] {
+            assert_eq!(seen(before, 100), seen(0, 100), "{before}");
+            assert_eq!(journal.events(run, before, 10).expect("read").len(), 3, "{before}");
+        }
+        assert_eq!(seen(i64::MAX, u32::MAX), []);
+        for from in [0, 1, u64::MAX - 1, u64::MAX] {
+            assert!(journal.old_lines(log, from, u32::MAX).expect("read").is_empty(), "{from}");
         }
         assert_eq!(journal.events(run, 1, 10).expect("read").len(), 2);
         assert!(journal.record(at(3), run, &[lines(7, 9)]).is_err(), "these would be there twice");

@@ -7,6 +7,7 @@ use oci_client::client::{Certificate, CertificateEncoding, ClientConfig};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
+use rustls::CertificateError;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -238,10 +239,43 @@ fn explain(error: OciDistributionError, host: &str, reference: &str) -> Result<O
         OciDistributionError::ServerError { code, message, .. } => {
             Err(refused(format!("{code} {message}").trim_end().to_owned()))
         }
-        OciDistributionError::RequestError(error) => Err(away(innermost(&error))),
+        OciDistributionError::RequestError(error) => Err(match distrust(&error) {
+            Some(reason) => ImageError::Untrusted { host: host.to_owned(), reason },
+            None => away(innermost(&error)),
+        }),
         OciDistributionError::IoError(error) => Err(away(error.to_string())),
         other => Err(refused(other.to_string())),
     }
+}
+
+/// Why the other side's TLS is not accepted, if that is the cause: no later attempt changes it.
+fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error is not the source of what it wraps.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        let tls = wrapped.and_then(|error| error.downcast_ref::<rustls::Error>());
+        match tls.or_else(|| error.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidMessage(_)) => {
+                return Some(
+                    "it does not speak TLS. Registries are only used over HTTPS: give it a certificate".to_owned(),
+                );
+            }
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                return Some(
+                    "its certificate is from an unknown authority. `ca_pem` of the registry's credentials takes \
+                     that authority's certificate"
+                        .to_owned(),
+                );
+            }
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                return Some(format!("its certificate is not valid: {reason}"));
+            }
+            _ => {}
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The cause at the bottom; the layers above it only say that a request failed.
@@ -251,4 +285,57 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum_server::tls_rustls::RustlsConfig;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn refusal(port: u16) -> ImageError {
+        let registry = Registry::new(format!("127.0.0.1:{port}"), CredentialSource::None);
+        registry.digest(&format!("127.0.0.1:{port}/demo/web:1")).await.expect_err("it is not used")
+    }
+
+    #[tokio::test]
+    async fn a_registry_without_tls_is_named_and_not_tried_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        });
+        let error = refusal(port).await;
+        assert!(!error.is_transient());
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the registry at 127.0.0.1:{port} is not used: it does not speak TLS. Registries are only used over \
+                 HTTPS: give it a certificate"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_an_unknown_authority_is_named_with_its_remedy() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        let (chain, key) = (certificate.pem().into_bytes(), key.serialize_pem().into_bytes());
+        let config = RustlsConfig::from_pem(chain, key).await.expect("a configuration");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        listener.set_nonblocking(true).expect("set");
+        let server = axum_server::from_tcp_rustls(listener, config).expect("a server");
+        tokio::spawn(server.serve(axum::Router::new().into_make_service()));
+        let error = refusal(port).await;
+        assert!(!error.is_transient());
+        assert!(error.to_string().contains("from an unknown authority. `ca_pem`"), "{error}");
+    }
 }

@@ -534,8 +534,12 @@ fn confined(network: String, limits: Limits) -> HostConfig {
         nano_cpus: limits.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok()),
         // All of it is read, however much it is.
         log_config: Some(HostConfigLogConfig {
-            typ: Some("json-file".to_owned()),
-            config: Some(HashMap::from([("max-size".to_owned(), LOG_MOST.to_owned())])),
+            // The engine's usual one, `json-file`, keeps no bytes that are not UTF-8.
+            typ: Some("local".to_owned()),
+            config: Some(HashMap::from(
+                [("max-size", LOG_MOST), ("max-file", "1"), ("compress", "false")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            )),
         }),
         ..HostConfig::default()
     }

@@ -314,7 +314,8 @@ pub fn batch(folder: &str, log: &str, first: i64, last: i64, events: &[AuditEven
 pub fn may_hold(folder: &str, key: &str, since: Option<DateTime<Utc>>) -> bool {
     let Some(rest) = key.strip_prefix(folder) else { return false };
     let Some(since) = since else { return true };
-    let day = (since - chrono::TimeDelta::days(1)).format("%Y-%m-%d").to_string();
+    let Some(day) = since.checked_sub_days(chrono::Days::new(1)) else { return true };
+    let day = day.format("%Y-%m-%d").to_string();
     rest.get(..10).is_none_or(|found| *found >= *day)
 }
 

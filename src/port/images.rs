@@ -22,6 +22,14 @@ pub enum ImageError {
         /// What happened.
         reason: String,
     },
+    /// The registry's connection can't be trusted.
+    #[error("the registry at {host} is not used: {reason}")]
+    Untrusted {
+        /// The registry.
+        host: String,
+        /// Why not, and what changes that.
+        reason: String,
+    },
     /// The registry refuses.
     #[error("the registry at {host} refuses {doing}: {reason}")]
     Refused {
@@ -72,7 +80,7 @@ impl ImageError {
         match self {
             Self::Registry { .. } | Self::Builder { .. } => true,
             Self::Credentials { transient, .. } => *transient,
-            Self::Refused { .. } | Self::Build { .. } | Self::Name { .. } => false,
+            Self::Untrusted { .. } | Self::Refused { .. } | Self::Build { .. } | Self::Name { .. } => false,
         }
     }
 }

@@ -342,7 +342,7 @@ fn secrets(lab: &Lab) {
     // What `exec` and `run` start has it as well, in an environment of its own.
     let script = "echo $DB_PASSWORD; cat /etc/app.conf";
     let expected = format!("{first}\nservice web in local says hello\n");
-    assert_eq!(lab.ok(&["exec", "web@1", "--", "/bin/sh", "-c", script]), expected);
+    assert_eq!(lab.ok(&["exec", &lab.instances()[0], "--", "/bin/sh", "-c", script]), expected);
     assert_eq!(lab.ok(&["run", "web", "-t", "--", "/bin/sh", "-c", script]).replace('\r', ""), expected);
     let seen = [
         lab.on_manager("docker service inspect web; docker config ls -q | xargs docker config inspect")

@@ -64,26 +64,26 @@ fn gone(machine: &str, words: &str) {
 fn a_program_in_an_instance_is_as_if_it_were_here() {
     let lab = Lab::up();
     deploy(&lab, &unique("exec"));
-    let snapshot = lab.until("web is whole", Duration::from_secs(120), |snapshot| {
-        service(snapshot, "web").filter(|web| web.is_whole())?;
-        Some(snapshot.clone())
-    });
-    let host = machine(&lab, &snapshot, "web@1");
+    let [first, second] = lab.instances();
+    let first = first.as_str();
+    let snapshot = lab.snapshot().expect("the cluster answers");
+    let host = machine(&lab, &snapshot, first);
 
     // Both channels, and the exit status.
-    let both = exec(&lab, "web@1", &[], &["sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let both = exec(&lab, first, &[], &["sh", "-c", "echo out; echo err >&2; exit 7"]);
     assert_eq!(both, Seen { code: Some(7), out: "out\n".into(), err: "err\n".into() });
     // Any healthy one, and which.
     let any = exec(&lab, "web", &[], &["true"]);
     assert!(any.code == Some(0) && any.err.starts_with("web@") && any.err.contains(" on i-"), "{any:?}");
     // What can't be executed, as a shell says it.
-    let missing = exec(&lab, "web@1", &[], &["no-such-program"]);
+    let missing = exec(&lab, first, &[], &["no-such-program"]);
     assert_eq!(missing.code, Some(127), "{missing:?}");
     assert!(missing.err.contains("`no-such-program` could not be started"), "{missing:?}");
-    assert_eq!(exec(&lab, "web@1", &[], &["/etc"]).code, Some(126));
+    assert_eq!(exec(&lab, first, &[], &["/etc"]).code, Some(126));
     // What is not there.
     let none = exec(&lab, "web@77", &[], &["true"]);
-    assert!(none.code == Some(1) && none.err.contains("no running instance `web@77`; running: web@1, web@2"));
+    let expected = format!("no running instance `web@77`; running: {first}, {second}");
+    assert!(none.code == Some(1) && none.err.contains(&expected), "{none:?}");
     let none = exec(&lab, "nothing", &[], &["true"]);
     assert!(none.code == Some(2) && none.err.contains("there is no service `nothing`"), "{none:?}");
 
@@ -102,20 +102,20 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
         times[2]
     };
     let plain = time(&|| drop(tool("docker", &["exec", &host, "sh", "-c", container])));
-    let ours = time(&|| drop(lab.ok(&["exec", "web@1", "--", "true"])));
+    let ours = time(&|| drop(lab.ok(&["exec", first, "--", "true"])));
     println!("docker exec there: {plain:?}; fleetwright exec: {ours:?}");
 
     // Pipes, with an end of the input.
-    let echoed = seen(&fed(&lab, &["exec", "-i", "web@1", "--", "cat"], b"x\n".to_vec()));
+    let echoed = seen(&fed(&lab, &["exec", "-i", first, "--", "cat"], b"x\n".to_vec()));
     assert_eq!((echoed.code, echoed.out.as_str()), (Some(0), "x\n"), "{echoed:?}");
     // 50 MB there and back.
     let bytes: Vec<u8> =
         (0..50_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let begun = Instant::now();
-    let back = fed(&lab, &["exec", "-i", "web@1", "--", "cat"], bytes.clone());
+    let back = fed(&lab, &["exec", "-i", first, "--", "cat"], bytes.clone());
     println!("50 MB there and back: {:?}", begun.elapsed());
     assert!(back.status.success() && back.stdout == bytes, "{} bytes came back", back.stdout.len());
-    let sum = seen(&fed(&lab, &["exec", "-i", "web@1", "--", "sh", "-c", "md5sum"], bytes.clone()));
+    let sum = seen(&fed(&lab, &["exec", "-i", first, "--", "sh", "-c", "md5sum"], bytes.clone()));
     let mut local =
         Command::new("md5sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("md5sum");
     local.stdin.take().expect("a pipe").write_all(&bytes).expect("written");
@@ -129,7 +129,7 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     early.env_clear().envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
     early.current_dir(lab.infra.path()).args([
         "-c",
-        &format!("{program} exec web@1 -- cat /dev/zero | head -c 1000 | wc -c; echo ${{PIPESTATUS[0]}}"),
+        &format!("{program} exec {first} -- cat /dev/zero | head -c 1000 | wc -c; echo ${{PIPESTATUS[0]}}"),
     ]);
     let early = seen(&early.output().expect("bash"));
     assert_eq!((early.out.as_str(), early.err.as_str()), ("1000\n141\n", ""));
@@ -139,16 +139,16 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     let mut script = Command::new("script");
     script.env_clear().envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
     script.env("TERM", "xterm-256color").current_dir(lab.infra.path()).stdin(Stdio::null());
-    let line = format!("stty rows 41 cols 123; {program} exec web@1 -it -- sh -c 'echo $TERM; tty; exit 5'");
+    let line = format!("stty rows 41 cols 123; {program} exec {first} -it -- sh -c 'echo $TERM; tty; exit 5'");
     script.args(["-qec", &line, "/dev/null"]);
     let shown = seen(&script.output().expect("script"));
     assert_eq!(shown.code, Some(5), "{shown:?}");
     // No program of the demo's static busybox can read the size of a terminal on this kernel.
     assert!(shown.out.contains("xterm-256color\r\n") && shown.out.contains("/dev/pts/"), "{shown:?}");
-    let refused = exec(&lab, "web@1", &["-it"], &["sh"]);
+    let refused = exec(&lab, first, &["-it"], &["sh"]);
     assert!(refused.code == Some(2) && refused.err.contains("leave out `-t`"), "{refused:?}");
     // Each line as JSON.
-    let json = exec(&lab, "web@1", &["-o", "json"], &["sh", "-c", "printf 'a\\nb'; exit 3"]);
+    let json = exec(&lab, first, &["-o", "json"], &["sh", "-c", "printf 'a\\nb'; exit 3"]);
     let lines: Vec<serde_json::Value> =
         json.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(
@@ -162,7 +162,7 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     let both: Vec<_> = ["one", "two"]
         .map(|text| {
             let mut command =
-                lab.command(&["exec", "web@1", "--", "sh", "-c", &format!("sleep 1; echo {text}")]);
+                lab.command(&["exec", first, "--", "sh", "-c", &format!("sleep 1; echo {text}")]);
             command.stdout(Stdio::piped()).spawn().expect("the binary runs")
         })
         .into_iter()
@@ -172,7 +172,7 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
 
     // Ctrl-C stops the program; whoever is killed takes it along, with its children.
     let start = |script: &str| {
-        let mut command = lab.command(&["exec", "web@1", "--", "sh", "-c", script]);
+        let mut command = lab.command(&["exec", first, "--", "sh", "-c", script]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
     };
     let runs = |words: &str| {
@@ -199,7 +199,7 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     let token =
         lab.ok(&["cluster", "token", "create", "--name", "exec-viewer", "--level", "viewer", "-o", "json"]);
     let token: serde_json::Value = serde_json::from_str(&token).expect("JSON");
-    let mut viewer = lab.command(&["exec", "web@1", "--", "true"]);
+    let mut viewer = lab.command(&["exec", first, "--", "true"]);
     viewer.env("FLEETWRIGHT_CLUSTER_TOKEN", token["token"].as_str().expect("a token"));
     let denied = seen(&viewer.output().expect("the binary runs"));
     lab.ok(&["cluster", "token", "revoke", "exec-viewer"]);
@@ -210,11 +210,11 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     assert!(denied.err.contains("needs the level deployer"), "{denied:?}");
 
     // Who did what, without arguments.
-    exec(&lab, "web@2", &[], &["echo", "hunter2"]);
+    exec(&lab, &second, &[], &["echo", "hunter2"]);
     let audit = lab.ok(&["audit", "-o", "json"]);
     assert!(!audit.contains("hunter2") && !audit.contains("sleep 4712"), "an argument is in the record");
     for recorded in
-        ["\"exec\"", "\"web@2\"", "\"program\": \"echo\"", "\"arguments\": \"1\"", "token/exec-viewer"]
+        ["\"exec\"", &format!("\"{second}\""), "\"program\": \"echo\"", "\"arguments\": \"1\"", "token/exec-viewer"]
     {
         assert!(audit.contains(recorded), "{recorded} is missing in {audit}");
     }

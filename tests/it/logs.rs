@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 
 use crate::faults::{deploy, unique};
-use crate::support::lab::{Lab, Running, service};
+use crate::support::lab::{Lab, Running};
 
 /// Has an instance write a line to its log.
 fn write(lab: &Lab, instance: &str, line: &str) {
@@ -31,27 +31,22 @@ fn texts(lines: &[String]) -> Vec<&str> {
 fn lines_come_in_the_order_of_time_also_of_instances_that_have_ended() {
     let lab = Lab::up();
     deploy(&lab, &unique("logs"));
-    let whole = |lab: &Lab| {
-        lab.until("web is whole", Duration::from_secs(120), |snapshot| {
-            service(snapshot, "web").is_some_and(|web| web.is_whole()).then_some(())
-        });
-    };
-    whole(&lab);
+    let [first, second] = lab.instances();
     let mark = unique("mark").replace(' ', "-");
     let line = |number: u32| format!("{mark} a|b {number}");
     let now = || Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true);
     let mut times = Vec::new();
     for number in 1..=6 {
         times.push(now());
-        write(&lab, if number % 2 == 1 { "web@1" } else { "web@2" }, &line(number));
+        write(&lab, if number % 2 == 1 { &first } else { &second }, &line(number));
     }
     let all: Vec<String> = (1..=6).map(line).collect();
     let found = lines(&lab, &["web", "--grep", &mark]);
     assert_eq!(texts(&found), all);
-    assert!(found[0].starts_with("web@1 i-") && found[1].starts_with("web@2 i-"), "{found:?}");
+    assert!(found[0].starts_with(&format!("{first} i-")) && found[1].starts_with(&format!("{second} i-")), "{found:?}");
     // One instance, several, the newest of each, and none.
-    assert_eq!(texts(&lines(&lab, &["web@1", "--grep", &mark])), [&all[0], &all[2], &all[4]]);
-    assert_eq!(texts(&lines(&lab, &["web@2", "web@1", "--grep", &mark])), all);
+    assert_eq!(texts(&lines(&lab, &[&first, "--grep", &mark])), [&all[0], &all[2], &all[4]]);
+    assert_eq!(texts(&lines(&lab, &[&second, &first, "--grep", &mark])), all);
     assert_eq!(texts(&lines(&lab, &["web", "--grep", &mark, "--tail", "1"])), [&all[4], &all[5]]);
     assert_eq!(lines(&lab, &["web", "--grep", "a.b 1"]), [""; 0], "it is no pattern");
     // A span of time; the time of each line.
@@ -65,12 +60,12 @@ fn lines_come_in_the_order_of_time_also_of_instances_that_have_ended() {
     let json = lines(&lab, &["web", "--grep", &mark, "-o", "json"]);
     let json: Vec<serde_json::Value> =
         json.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!((&json[1]["instance"], &json[1]["text"]), (&"web@2".into(), &all[1].as_str().into()));
+    assert_eq!((&json[1]["instance"], &json[1]["text"]), (&second.as_str().into(), &all[1].as_str().into()));
     assert!(json[0]["timestamp"].as_str() < json[1]["timestamp"].as_str(), "{json:?}");
     // What is not there.
     let none = lab.run(&["logs", "web@77", "--grep", &mark]);
     let text = String::from_utf8_lossy(&none.stderr).into_owned();
-    assert!(none.status.code() == Some(1) && text.contains("web@1, web@2"), "{text}");
+    assert!(none.status.code() == Some(1) && text.contains(&format!("{first}, {second}")), "{text}");
 
     // Those to come, also of instances that start meanwhile.
     let mut child = lab.command(&["logs", "web", "--follow", "--grep", &mark, "--tail", "1"]);
@@ -80,11 +75,11 @@ fn lines_come_in_the_order_of_time_also_of_instances_that_have_ended() {
     std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let next = || followed.recv_timeout(Duration::from_secs(30)).expect("a line");
     assert!(next().ends_with(&all[4]) && next().ends_with(&all[5]));
-    write(&lab, "web@2", &line(7));
+    write(&lab, &second, &line(7));
     assert!(next().ends_with(&line(7)));
     lab.ok(&["restart", "web"]);
-    whole(&lab);
-    write(&lab, "web@1", &line(8));
+    let [first, _] = lab.instances();
+    write(&lab, &first, &line(8));
     assert!(next().ends_with(&line(8)));
 
     // The instances that were replaced have ended, and their machines have their lines.

@@ -20,6 +20,7 @@ mod cluster_contract;
 mod cluster_credentials;
 mod cluster_identity;
 mod cluster_jobs;
+mod cluster_pipeline;
 mod cluster_reboot;
 mod cluster_records;
 mod cluster_roles;

@@ -1,7 +1,7 @@
 //! The log of a step that prints much, while its server is killed and slow readers hang on: 200,000 lines, or as many as
 //! FLEETWRIGHT_LINES says. From 1,000,000 on, a line of 50 MB is among them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -98,9 +98,8 @@ async fn a_long_log_loses_and_repeats_nothing_while_servers_are_killed_and_reade
     let run = site.wait_for("ended", |run| run["state"] != "running");
     assert_eq!(run["state"], "succeeded", "{run:#?}");
 
-    // The engine keeps logs as JSON, which has U+FFFD in the place of the byte that is no text.
     let mut expected =
-        "\u{1b}[31mred\u{1b}[0m <b>bold</b>\n 10%\r 50%\r100%\r\n\\x00\u{fffd}binary\n".to_owned();
+        "\u{1b}[31mred\u{1b}[0m <b>bold</b>\n 10%\r 50%\r100%\r\n\\x00\\xffbinary\n".to_owned();
     expected += "token: [redacted]\n[redacted]\u{1b}[1m\n";
     expected += &"x".repeat(long);
     expected += "[redacted]\n";
@@ -137,10 +136,7 @@ async fn a_long_log_loses_and_repeats_nothing_while_servers_are_killed_and_reade
         "part 10 line 5"
     );
     assert_eq!(get(&format!("search?step=loud&text={STEP_TOKEN}")).await["lines"], serde_json::json!([]));
-    let took = begun.elapsed();
-    // A build without optimisations takes several times as long.
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    println!("five requests: {took:?}; peak of the server: {} MiB", peak(&serve));
+    println!("five requests: {:?}; peak of the server: {} MiB", begun.elapsed(), peak(&serve));
     assert!(peak(&serve) < 300, "{} MiB", peak(&serve));
     drop(slow);
 
@@ -186,6 +182,19 @@ async fn the_stream_has_each_line_and_resumes_anywhere() {
     assert_eq!(all, (1..=all.len() as i64).collect::<Vec<_>>());
     for after in [700, 1000, all.len() as i64 - 1] {
         assert_eq!(ids(&format!("after={after}")).await, (after + 1..=all.len() as i64).collect::<Vec<_>>());
+    }
+    // Any number has an answer.
+    for after in [i64::MIN, -1] {
+        assert_eq!(ids(&format!("after={after}")).await, all, "{after}");
+    }
+    assert_eq!(ids(&format!("after={}", i64::MAX)).await, [0_i64; 0]);
+    for path in ["log/lines?step=one&from=", "log/search?step=one&text=x&from=", "?before="] {
+        let url = match path.strip_prefix('?') {
+            Some(query) => format!("{}v1/runs?{query}{}", serve.page, i64::MAX),
+            None => format!("{}v1/runs/1/{path}{}", serve.page, u64::MAX),
+        };
+        let answer = site.client().get(&url).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{url}");
     }
     let without = ids("lines=false").await;
     assert!(without.len() < 100 && all.len() - without.len() > 1200, "{without:?}");

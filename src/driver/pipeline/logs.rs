@@ -112,7 +112,8 @@ fn page_of(
     if lines.len() < count && next > printed.old {
         let mut page = parts.logs.page(log, printed.lines, next, count - lines.len())?.into_iter().peekable();
         // What is missing leaves no gap: a page is as long as it says.
-        let end = page.clone().last().map_or(printed.lines.min(from + count as u64 - 1), |line| line.number);
+        let most = from.saturating_add(count as u64).saturating_sub(1);
+        let end = page.clone().last().map_or(printed.lines.min(most), |line| line.number);
         let mut at: DateTime<Utc> = lines.last().map(|line: &LogLine| line.at).unwrap_or_default();
         for number in next..=end {
             let line = page.next_if(|line| line.number == number);

@@ -2,13 +2,14 @@
 //! root applied to it. It is brought to that state by the commands under test, which
 //! all converge, so any test can run first, alone, or after one that broke something.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use fleetwright::local::image::Release;
 use fleetwright::model::machine::{Machine, MachineState, Role};
-use fleetwright::model::service::ServiceStatus;
+use fleetwright::model::service::{InstanceState, ServiceStatus};
 use fleetwright::port::cluster::Snapshot;
 
 use super::releases;
@@ -271,6 +272,17 @@ impl Lab {
             let cloud = at(&self.program).args(["local", "status"]).output().expect("the binary runs");
             let cloud = String::from_utf8_lossy(&cloud.stdout);
             panic!("waited {limit:?} until {what}; last seen: {last:#?}\n{cloud}")
+        })
+    }
+
+    /// The names of the two instances of `web`, once it is whole. After a change of their number, the scheduler numbers
+    /// those that remain as they were.
+    pub fn instances(&self) -> [String; 2] {
+        self.until("web has two healthy instances", Duration::from_secs(120), |snapshot| {
+            let web = service(snapshot, "web").filter(|web| web.is_whole())?;
+            let healthy = web.instances.iter().filter(|one| one.state == InstanceState::Healthy);
+            let names: BTreeSet<String> = healthy.map(|one| one.name.clone()).collect();
+            names.into_iter().collect::<Vec<_>>().try_into().ok()
         })
     }
 

@@ -20,8 +20,10 @@ if [ ! -s "$key" ]; then
   keys=$(about "meta-data/iam/security-credentials/$role")
   umask 077
   mkdir -p "${key%/*}"
+  endpoint=${AWS_ENDPOINT_URL_SSM:-${AWS_ENDPOINT_URL:-}}
+  url=${endpoint:-https://ssm.$region.$(about meta-data/services/domain)}/
   # Arguments can be read by every program on the machine, standard input can't.
-  answer=$(ask --config - --aws-sigv4 "aws:amz:$region:ssm" "https://ssm.$region.$(about meta-data/services/domain)/" \
+  answer=$(ask --config - --aws-sigv4 "aws:amz:$region:ssm" "$url" \
     --header "content-type: application/x-amz-json-1.1" --header "x-amz-target: AmazonSSM.GetParameter" \
     --data '{"Name": "<{ deploy_key }>", "WithDecryption": true}' <<KEYS
 user = "$(echo "$keys" | field AccessKeyId):$(echo "$keys" | field SecretAccessKey)"

@@ -22,7 +22,8 @@ instance=$(about meta-data/instance-id)
 region=$(about meta-data/placement/region)
 role=$(about meta-data/iam/security-credentials/)
 keys=$(about "meta-data/iam/security-credentials/$role")
-url="https://ec2.$region.$(about meta-data/services/domain)/"
+endpoint=${AWS_ENDPOINT_URL_EC2:-${AWS_ENDPOINT_URL:-}}
+url=${endpoint:-https://ec2.$region.$(about meta-data/services/domain)}/
 device() {
   for path in "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_$(echo "$volume" | tr -d -)" /dev/xvdf /dev/sdf; do
     if [ -b "$path" ]; then
