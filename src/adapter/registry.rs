@@ -258,7 +258,8 @@ fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         match tls.or_else(|| error.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidMessage(_)) => {
                 return Some(
-                    "it does not speak TLS. Registries are only used over HTTPS: give it a certificate".to_owned(),
+                    "it does not speak TLS. Registries are only used over HTTPS: give it a certificate"
+                        .to_owned(),
                 );
             }
             Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {

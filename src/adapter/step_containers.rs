@@ -534,12 +534,10 @@ fn confined(network: String, limits: Limits) -> HostConfig {
         nano_cpus: limits.cpu_millis.and_then(|millis| i64::try_from(millis * 1_000_000).ok()),
         // All of it is read, however much it is.
         log_config: Some(HostConfigLogConfig {
-            // The engine's usual one, `json-file`, keeps no bytes that are not UTF-8.
-            typ: Some("local".to_owned()),
-            config: Some(HashMap::from(
-                [("max-size", LOG_MOST), ("max-file", "1"), ("compress", "false")]
-                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
-            )),
+            // `local` would keep bytes that are not UTF-8, but Docker 20.10 loses the end of a line longer than 16 KiB
+            // there, and joins it to the next one.
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([("max-size".to_owned(), LOG_MOST.to_owned())])),
         }),
         ..HostConfig::default()
     }

@@ -16,7 +16,7 @@ use crate::event::rollout::RolloutEvent;
 use crate::event::{EventKind, Events};
 use crate::model::mount::SecretRef;
 use crate::model::name::{Digest, ServiceName};
-use crate::model::service::RevisionState;
+use crate::model::service::{Deployment, RevisionState};
 use crate::port::cluster::Cluster;
 use crate::view;
 
@@ -29,6 +29,15 @@ pub struct Begun {
     pub revision: u64,
     /// Its image, where that is known.
     pub digest: Option<Digest>,
+}
+
+impl Begun {
+    /// The rollout of what is as it should be, where it has not ended yet: somebody began it before.
+    pub fn before(one: &Prepared) -> Option<Self> {
+        let revision = one.before.filter(|_| one.rolls && !one.plan.has_changes())?;
+        let Deployment { spec, digest, .. } = &one.deployment;
+        Some(Self { service: spec.name.clone(), revision, digest: Some(digest.clone()) })
+    }
 }
 
 /// Reports events of rollouts: lines for people on stderr, or events on stdout.

@@ -9,7 +9,7 @@ use crate::model::later::{ReadyJob, ReadyService};
 use crate::model::mount::{SecretRef, SecretVersion, listed};
 use crate::model::name::{Digest, JobName, ServiceName};
 use crate::model::project::{Elsewhere, Wanted};
-use crate::model::service::{Deployed, Deployment, Origin, ServiceSpec};
+use crate::model::service::{Deployed, Deployment, Origin, Revision, RevisionState, ServiceSpec};
 use crate::plan::deploy::{JobPlan, ServicePlan, job_plan, service_plan};
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::images::{ImageError, ImageStore};
@@ -94,6 +94,8 @@ pub struct Prepared {
     pub plan: ServicePlan,
     /// The revision that the service is at; `None` where it does not exist.
     pub before: Option<u64>,
+    /// Whether the rollout of that revision is still under way.
+    pub rolls: bool,
 }
 
 /// The current deployment of a service, if it has one.
@@ -119,9 +121,18 @@ pub async fn prepare(
     version: &Version,
 ) -> Result<Prepared, DeployError> {
     let name = &wanted.spec.name;
-    let machines = async { Ok(cluster.snapshot().await?.machines) };
+    let snapshot = async { Ok(cluster.snapshot().await?) };
     let running = async { Ok(running(cluster, name).await?) };
-    let (running, machines, secrets) = tokio::try_join!(running, machines, secrets(cluster, &wanted.spec))?;
+    let (running, snapshot, secrets) = tokio::try_join!(running, snapshot, secrets(cluster, &wanted.spec))?;
+    let status = snapshot.services.iter().find(|status| status.name == *name);
+    let prepared = |deployment: Deployment| {
+        let plan = service_plan(running.as_ref(), &deployment);
+        let before = running.as_ref().map(|running| running.revision);
+        let rolls =
+            |known: &Revision| Some(known.number) == before && known.state == RevisionState::RollingOut;
+        let rolls = status.is_some_and(|status| status.history.iter().any(rolls));
+        Prepared { deployment, plan, before, rolls }
+    };
     let now = running.as_ref().map(|running| &running.deployment);
     if let Some(units) = &wanted.spec.units {
         if *version != Version::Kept {
@@ -137,7 +148,7 @@ pub async fn prepare(
             // They are on the network of their machine.
             network: false,
         };
-        return Ok(prepared(running.as_ref(), deployment));
+        return Ok(prepared(deployment));
     }
     let (digest, origin) = match version {
         Version::Revision(number) => {
@@ -179,15 +190,10 @@ pub async fn prepare(
     // Deploying an image again does not change where it came from.
     let origin = now.filter(|now| now.digest == digest).map_or(origin, |now| now.origin.clone());
     let restarted = now.and_then(|now| now.restarted);
-    let network = all_have(&machines, Feature::Names);
+    let network = all_have(&snapshot.machines, Feature::Names);
     let spec = wanted.spec.clone();
     let deployment = Deployment { spec, registry, digest, origin, restarted, secrets, network };
-    Ok(prepared(running.as_ref(), deployment))
-}
-
-fn prepared(running: Option<&Deployed>, deployment: Deployment) -> Prepared {
-    let plan = service_plan(running, &deployment);
-    Prepared { deployment, plan, before: running.map(|running| running.revision) }
+    Ok(prepared(deployment))
 }
 
 /// The newest versions of the secrets of a service, all of which must be set.

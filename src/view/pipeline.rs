@@ -49,8 +49,8 @@ impl Lines {
                 None => format!("queued {}: {}", trigger.words(), change(commit, subject)),
             },
             PipelineEvent::Started { commit, subject, .. } => format!("started: {}", change(commit, subject)),
-            PipelineEvent::Resumed { step: Some(step), .. } => format!("goes on at {step}"),
-            PipelineEvent::Resumed { step: None, .. } => "goes on".to_owned(),
+            PipelineEvent::Resumed { step: Some(step), .. } => format!("is resumed at {step}"),
+            PipelineEvent::Resumed { step: None, .. } => "is resumed".to_owned(),
             PipelineEvent::StepStarted { .. } => return None,
             PipelineEvent::NothingToBuild { step, digest, same_as, .. } => format!(
                 "{step}   nothing to build: same tree as {} (run {}), {}",

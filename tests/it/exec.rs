@@ -139,7 +139,8 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     let mut script = Command::new("script");
     script.env_clear().envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
     script.env("TERM", "xterm-256color").current_dir(lab.infra.path()).stdin(Stdio::null());
-    let line = format!("stty rows 41 cols 123; {program} exec {first} -it -- sh -c 'echo $TERM; tty; exit 5'");
+    let line =
+        format!("stty rows 41 cols 123; {program} exec {first} -it -- sh -c 'echo $TERM; tty; exit 5'");
     script.args(["-qec", &line, "/dev/null"]);
     let shown = seen(&script.output().expect("script"));
     assert_eq!(shown.code, Some(5), "{shown:?}");
@@ -213,9 +214,13 @@ fn a_program_in_an_instance_is_as_if_it_were_here() {
     exec(&lab, &second, &[], &["echo", "hunter2"]);
     let audit = lab.ok(&["audit", "-o", "json"]);
     assert!(!audit.contains("hunter2") && !audit.contains("sleep 4712"), "an argument is in the record");
-    for recorded in
-        ["\"exec\"", &format!("\"{second}\""), "\"program\": \"echo\"", "\"arguments\": \"1\"", "token/exec-viewer"]
-    {
+    for recorded in [
+        "\"exec\"",
+        &format!("\"{second}\""),
+        "\"program\": \"echo\"",
+        "\"arguments\": \"1\"",
+        "token/exec-viewer",
+    ] {
         assert!(audit.contains(recorded), "{recorded} is missing in {audit}");
     }
 

@@ -43,7 +43,10 @@ fn lines_come_in_the_order_of_time_also_of_instances_that_have_ended() {
     let all: Vec<String> = (1..=6).map(line).collect();
     let found = lines(&lab, &["web", "--grep", &mark]);
     assert_eq!(texts(&found), all);
-    assert!(found[0].starts_with(&format!("{first} i-")) && found[1].starts_with(&format!("{second} i-")), "{found:?}");
+    assert!(
+        found[0].starts_with(&format!("{first} i-")) && found[1].starts_with(&format!("{second} i-")),
+        "{found:?}"
+    );
     // One instance, several, the newest of each, and none.
     assert_eq!(texts(&lines(&lab, &[&first, "--grep", &mark])), [&all[0], &all[2], &all[4]]);
     assert_eq!(texts(&lines(&lab, &[&second, &first, "--grep", &mark])), all);

@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::protect::may_change;
 use crate::cli::registries::Registries;
 use crate::cli::release::release;
-use crate::cli::rollouts::{Voice, begin, confirm, deploy_failure, follow_all, not_there};
+use crate::cli::rollouts::{Begun, Voice, begin, confirm, deploy_failure, follow_all, not_there};
 use crate::cli::{Done, later};
 use crate::driver::deploy::{Prepared, PreparedJob, Version, prepare, prepare_job};
 use crate::model::name::ServiceName;
@@ -33,6 +33,8 @@ set with `scale` is kept until the number in the file changes.
 Services roll out at the same time, but each after those that it names in `depends_on`. With
 --together they roll out one after the other, and if one fails, those before it go back to what
 they ran: a service that did not exist before is removed.
+
+A rollout that is under way already, of a service that is as its file says, is followed to its end.
 
 A job follows its new definition from its next occurrence; a running one continues.
 
@@ -124,26 +126,37 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let plans = prepared.iter().map(|one| one.plan.clone());
     let job_plans = prepared_jobs.iter().map(|one| one.plan.clone()).collect();
     let changes = show_all(context, environment, plans, job_plans, args.plan);
-    match (args.plan, changes) {
-        (true, true) => return Ok(Done::Changes),
-        (_, false) => return Ok(Done::Ok),
-        (false, true) => {}
+    if args.plan {
+        return Ok(if changes { Done::Changes } else { Done::Ok });
     }
-    confirm("Roll this out?", args.yes, &command).await?;
+    if changes {
+        confirm("Roll this out?", args.yes, &command).await?;
+    }
     let voice = Voice::new(context);
-    let changed: Vec<&Prepared> = prepared.iter().filter(|one| one.plan.has_changes()).collect();
+    // Those whose rollout somebody has begun already are followed as well.
+    let changed: Vec<&Prepared> = prepared.iter().filter(|one| one.plan.has_changes() || one.rolls).collect();
     let names: Vec<ServiceName> = changed.iter().map(|one| one.deployment.spec.name.clone()).collect();
     let groups = groups(&names, &depends_on(&services));
     let of = |name: &ServiceName| changed.iter().find(|one| one.deployment.spec.name == *name).copied();
-    if args.together {
-        release(context, &cluster, groups.iter().flatten().filter_map(of).collect()).await?;
-    }
     let mut begun = Vec::new();
+    if args.together {
+        let all = groups.iter().flatten().filter_map(of);
+        let (new, old): (Vec<_>, Vec<_>) = all.partition(|one| one.plan.has_changes());
+        begun.extend(old.into_iter().filter_map(|one| under_way(&voice, one)));
+        if !new.is_empty() {
+            release(context, &cluster, new).await?;
+        }
+    }
     let last = groups.len().saturating_sub(1);
     for (at, group) in groups.iter().enumerate().filter(|_| !args.together) {
         for one in group.iter().filter_map(of) {
-            let one = begin(cluster.as_ref(), &voice, one, &begun).await?;
-            begun.push(one);
+            match under_way(&voice, one) {
+                Some(one) => begun.push(one),
+                None => {
+                    let one = begin(cluster.as_ref(), &voice, one, &begun).await?;
+                    begun.push(one);
+                }
+            }
         }
         if at < last && !args.no_wait {
             let next: Vec<&str> = groups[at + 1..].iter().flatten().map(ServiceName::as_str).collect();
@@ -157,6 +170,13 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         voice.note(&format!("{}   job deployed", one.deployment.spec.name));
     }
     if args.no_wait { Ok(Done::Ok) } else { follow_all(context, &cluster, begun).await }
+}
+
+/// The rollout of a service that is as its file says, if it was begun before.
+fn under_way(voice: &Voice, one: &Prepared) -> Option<Begun> {
+    let begun = Begun::before(one)?;
+    voice.began(&begun);
+    Some(begun)
 }
 
 /// What has the values of all its variables.

@@ -75,16 +75,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let prepared = promoted(cluster.as_ref(), &registries.images(), &wanted, &deployed.deployment)
         .await
         .map_err(|error| deploy_failure(&error))?;
-    let changes = show(context, to, std::iter::once(prepared.plan), args.plan);
-    match (args.plan, changes) {
-        (true, true) => return Ok(Done::Changes),
-        (_, false) => return Ok(Done::Ok),
-        (false, true) => {}
-    }
-    confirm(&format!("Roll this out in {}?", to.name), args.yes, &command).await?;
-    let deployment = prepared.deployment;
-    let revision = cluster.deploy(&deployment).await.map_err(|error| failure(&error))?;
-    let begun = Begun { service: args.service, revision, digest: Some(deployment.digest) };
+    let changes = show(context, to, std::iter::once(prepared.plan.clone()), args.plan);
+    let begun = match (args.plan, changes, Begun::before(&prepared)) {
+        (true, true, _) => return Ok(Done::Changes),
+        (true, false, _) | (false, false, None) => return Ok(Done::Ok),
+        (false, false, Some(begun)) => begun,
+        (false, true, _) => {
+            confirm(&format!("Roll this out in {}?", to.name), args.yes, &command).await?;
+            let deployment = prepared.deployment;
+            let revision = cluster.deploy(&deployment).await.map_err(|error| failure(&error))?;
+            Begun { service: args.service, revision, digest: Some(deployment.digest) }
+        }
+    };
     Voice::new(context).began(&begun);
     if args.no_wait { Ok(Done::Ok) } else { follow_all(context, &cluster, vec![begun]).await }
 }

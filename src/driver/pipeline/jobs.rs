@@ -67,8 +67,7 @@ pub(super) async fn run_job(
             };
             jobs.deploy_job(&job).await?;
         }
-        let by = format!("pipeline {}, run {}", run.pipeline, run.id);
-        jobs.run_job(&id, Some(&by)).await.map_err(|error| match error {
+        jobs.run_job(&id, None).await.map_err(|error| match error {
             ClusterError::NotFound { .. } => Problem::lasting(format!(
                 "the cluster has no job `{0}`; `fleetwright deploy {0}` deploys it",
                 wanted.spec.name
