@@ -15,7 +15,7 @@ help:
 	@echo 'make demo         the whole journey on this machine, for real'
 	@echo 'make test         every check, and the tests that fit into 45 minutes'
 	@echo 'make test-machines every test with machines, also those that `make test` leaves out, about an hour'
-	@echo 'make test-kills   `apply` and `destroy` killed 200 times, and the engine of the leader 100 times while jobs and commands before rollouts run, up to an hour'
+	@echo 'make test-kills   `apply` and `destroy` killed 200 times, `serve` 1,000 times, and the engine of the leader 100 times while jobs and commands before rollouts run, up to two hours'
 	@echo 'make test-outages Docker of all control machines restarted in every order, 2 minutes between, about an hour'
 	@echo 'make test-walkthrough the first application of docs/services.md, as it stands: about 5 minutes'
 	@echo 'make test-upgrade a fleet of the previous version upgraded by roll, a quarter of an hour'
@@ -60,10 +60,11 @@ test-machines:
 	    -E 'binary(it) and not test(/^faults_power::long|^agent_outage::(an_engine|machines_whose|workers_join)/)' || result=$$?; \
 	  $(call remove-cloud,test); $(call remove-cloud,stacks); exit $$result
 
-# The full forms of tests that `make test` (stacks) and `make test-machines` (jobs) run with few kills.
+# The full forms of tests that `make test` (stacks, pipelines) and `make test-machines` (jobs) run with few kills.
 test-kills:
 	@scripts/setup test
 	FLEETWRIGHT_KILLS=200 cargo nextest run --locked --no-capture -E 'test(/^stacks_killed/)'
+	FLEETWRIGHT_KILLS=1000 cargo nextest run --locked --profile long --no-capture -E 'test(/^pipeline_kills/)'
 	FLEETWRIGHT_KILLS=100 cargo nextest run --locked --profile long --no-capture -E 'test(/^cluster_jobs::nothing_runs_twice/)'
 
 # `make test-machines` runs the first and the last of these tests, each in a shorter form.
@@ -134,10 +135,11 @@ checks:
 	cargo build --locked --benches
 	RUSTDOC="$(CURDIR)/scripts/rustdoc" cargo test --doc --locked
 
-# Removes a local cloud, the pipeline server that a demo on it left running, and its journal.
+# Removes a local cloud, the pipeline server that a demo on it left running, and its journal. The program is that of the
+# last build, whatever that was for: another build would take minutes.
 define remove-cloud
 if [ -d "$(FLEETWRIGHT_HOME)/local/$(1)" ]; then \
-  cargo build --locked --quiet && \
+  { [ -x "$(PROGRAM)" ] || cargo build --locked --quiet; } && \
   $(PROGRAM) demo --stop --name $(1) && \
   $(PROGRAM) local --name $(1) down && \
   rm -rf "$(FLEETWRIGHT_HOME)/demo-$(1)" "$(FLEETWRIGHT_HOME)/serve/$(1)s" || exit 1; \

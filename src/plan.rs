@@ -48,6 +48,7 @@ pub mod role;
 pub mod roll;
 pub mod run;
 pub mod saved;
+pub mod scope;
 pub mod secret;
 pub mod sizes;
 pub mod stack;

@@ -36,6 +36,7 @@ mod pipelines;
 mod project;
 mod references;
 mod rendering;
+mod secret_scopes;
 mod service_mounts;
 mod service_order;
 mod service_ports;
@@ -49,6 +50,7 @@ mod unfilled;
 
 pub use interpolate::Variables;
 pub use names::cloud_name;
+pub use pipelines::{OwnProblems, own_steps};
 
 /// The file that makes a folder an infra repository.
 pub const PROJECT_FILE: &str = "fleetwright.yaml";

@@ -252,10 +252,7 @@ fn explain(error: OciDistributionError, host: &str, reference: &str) -> Result<O
 fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // An I/O error is not the source of what it wraps.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = wrapped.and_then(|error| error.downcast_ref::<rustls::Error>());
-        match tls.or_else(|| error.downcast_ref::<rustls::Error>()) {
+        match error.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidMessage(_)) => {
                 return Some(
                     "it does not speak TLS. Registries are only used over HTTPS: give it a certificate"
@@ -274,7 +271,12 @@ fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
             }
             _ => {}
         }
-        next = error.source();
+        // An I/O error is not the source of what it wraps.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        next = match wrapped {
+            Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
     }
     None
 }

@@ -38,7 +38,7 @@ use super::probe::PROBE;
 use super::swarm::{placeholder_archive, placeholder_image};
 use crate::model::image::{ContextFile, EntryKind};
 use crate::model::line::LINE_MAX;
-use crate::model::run::RunId;
+use crate::model::run::{RunId, SECRET_FILES, secret_file};
 use crate::model::secret::Secret;
 use crate::model::service::Limits;
 use crate::model::step_container::{ContainerEnd, ContainerRequest};
@@ -61,7 +61,7 @@ pub const WORKSPACE: &str = "/workspace";
 /// Where the helper lies in a step's container.
 const HELPER: &str = "/.fleetwright/probe";
 /// Where secrets lie in a step's container.
-const SECRETS: &str = "/run/secrets";
+const SECRETS: &str = SECRET_FILES;
 /// The label with whose runs something is of.
 const SCOPE: &str = "fleetwright.pipelines";
 /// The label with the run's number.
@@ -239,15 +239,20 @@ impl EngineSteps {
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(Vec::new()),
             Err(error) => return Err(failed(error, None)),
         };
-        let entry = found.config.and_then(|config| config.entrypoint).unwrap_or_default();
-        if !entry.iter().any(|word| word.contains(SECRETS)) {
+        let config = found.config.unwrap_or_default();
+        let (entry, env) = (config.entrypoint.unwrap_or_default(), config.env.unwrap_or_default());
+        if !entry.iter().chain(&env).any(|word| word.contains(SECRETS)) {
             return Ok(Vec::new());
         }
         let options = DownloadFromContainerOptionsBuilder::default().path(SECRETS).build();
         let mut pieces = std::pin::pin!(self.docker().download_from_container(container, Some(options)));
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.next().await {
-            bytes.extend_from_slice(&piece.map_err(|error| failed(error, None))?);
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(Vec::new()),
+                Err(error) => return Err(failed(error, None)),
+            }
         }
         let mut values = Vec::new();
         let mut archive = tar::Archive::new(&bytes[..]);
@@ -341,9 +346,8 @@ impl StepContainers for EngineSteps {
         self.network(attempt.run, network.clone()).await?;
         self.accompany(attempt, request, &network, lines).await?;
         let fresh = self.fresh_caches(&request.caches, replaced).await?;
-        let variables = secrets.keys().map(|name| format!("{name}={SECRETS}/{name}"));
         let mut entry = vec![HELPER.to_owned(), "exec".to_owned()];
-        entry.extend(variables.collect::<BTreeSet<_>>());
+        entry.extend(set_from_files(secrets.keys(), &variables_of(&request.env)));
         entry.push("--".to_owned());
         let caches = request.caches.iter().map(|cache| self.cache_mount(cache));
         let body = ContainerCreateBody {
@@ -541,6 +545,11 @@ fn confined(network: String, limits: Limits) -> HostConfig {
         }),
         ..HostConfig::default()
     }
+}
+
+/// What the helper sets: the variables of secrets, each with its file, but those that hold the file's path already.
+fn set_from_files<'n>(names: impl Iterator<Item = &'n String>, env: &[String]) -> BTreeSet<String> {
+    names.map(|name| format!("{name}={}", secret_file(name))).filter(|set| !env.contains(set)).collect()
 }
 
 /// Variables as the engine has them.

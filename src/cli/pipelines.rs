@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use nix::sys::stat::{Mode, umask};
@@ -24,19 +25,21 @@ use crate::adapter::journal::{SqliteJournal, journal_path};
 use crate::adapter::locks::FileLocks;
 use crate::adapter::step_containers::EngineSteps;
 use crate::adapter::step_logs::StepLogFolder;
-use crate::driver::pipeline::config::{freeze, later};
+use crate::driver::pipeline::config::{OwnError, freeze, later, named, with_own_steps};
 use crate::driver::pipeline::masked::{MaskedJournal, MaskedLogs};
 use crate::driver::pipeline::queue::Configure;
 use crate::driver::pipeline::run::{Connect, Parts, SHOWN_MOST};
 use crate::event::{Event, Events};
 use crate::local::home::Home;
 use crate::model::later::Known;
-use crate::model::name::EnvironmentName;
+use crate::model::name::{CommitId, EnvironmentName};
+use crate::model::pipeline::Pipeline;
 use crate::model::project::{Environment, Registry, RegistryKind, Repository};
 use crate::model::redact::Mask;
 use crate::model::run::{Run, RunConfig, StepAction};
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
+use crate::port::git::GitRemote;
 use crate::port::jobs::JobCluster;
 use crate::port::journal::JournalError;
 use crate::port::parameters::Parameters;
@@ -126,7 +129,9 @@ impl Workshop {
         let parameters = aws.as_ref().map(Aws::parameters);
         let store = aws.as_ref().map(|aws| aws.store(&repository.project));
         let valid = Mutex::new(Arc::new(repository.clone()));
-        let configure = Arc::new(FromRepository { root, environment: environment.name.clone(), aws, valid });
+        let git = Arc::clone(&parts.git);
+        let configure =
+            Arc::new(FromRepository { root, environment: environment.name.clone(), aws, git, valid });
         Ok(Self {
             repository,
             environment,
@@ -238,6 +243,10 @@ impl Connect for Connected {
     }
 }
 
+/// How long a run waits for its repository's mirror, and the time between two tries.
+const MIRRORED: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Reads the infra repository again for every run: its services and pipelines are those
 /// of the moment when the run begins.
 pub struct FromRepository {
@@ -245,6 +254,8 @@ pub struct FromRepository {
     environment: EnvironmentName,
     /// The environment's account, for values of stacks and parameters.
     aws: Option<Aws>,
+    /// The mirrors, for steps that git repositories have themselves.
+    git: Arc<dyn GitRemote>,
     /// The repository as it was when it was valid last: a change that breaks it stops no run.
     valid: Mutex<Arc<Repository>>,
 }
@@ -258,6 +269,24 @@ impl FromRepository {
         }
         Arc::clone(&valid)
     }
+
+    /// The pipeline with the steps of the commit. After a restore, the mirror is fetched meanwhile.
+    async fn with_own_steps(
+        &self,
+        repository: &Repository,
+        pipeline: &Pipeline,
+        commit: &CommitId,
+    ) -> Result<Pipeline, String> {
+        let until = Instant::now() + MIRRORED;
+        loop {
+            match with_own_steps(self.git.as_ref(), repository, pipeline, commit).await {
+                Err(OwnError::Git(error)) if error.is_transient() && Instant::now() < until => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                found => return found.map_err(|error| error.to_string()),
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -267,7 +296,13 @@ impl Configure for FromRepository {
         let environment = repository
             .environment(self.environment.as_str())
             .ok_or_else(|| format!("fleetwright.yaml has no environment `{}` any more", self.environment))?;
-        let variables = later(&repository, environment, &run.pipeline);
+        let pipeline = named(&repository, &run.pipeline).map_err(|error| error.to_string())?;
+        // A run that has begun keeps its steps.
+        let pipeline = match &run.config {
+            None => self.with_own_steps(&repository, pipeline, &run.commit).await?,
+            Some(_) => pipeline.clone(),
+        };
+        let variables = later(&repository, environment, &pipeline);
         let known = match (&self.aws, variables.is_empty()) {
             (_, true) => Known::default(),
             (None, false) => return Err("values of stacks and parameters need AWS; `fleetwright deploy --plan` shows why it can't be used".into()),
@@ -279,7 +314,8 @@ impl Configure for FromRepository {
                 found.await.map_err(|error| in_place(&error))?
             }
         };
-        let config = freeze(&repository, environment, run, &known).map_err(|error| error.to_string())?;
+        let config = freeze(&repository, environment, (&pipeline, run), &known);
+        let config = config.map_err(|error| error.to_string())?;
         // A run that has begun has what it needs, or its steps say what is gone.
         if let (None, Some(aws)) = (&run.config, &self.aws) {
             secrets_are_there(&config, &*aws.parameters()).await?;

@@ -1,6 +1,6 @@
 //! Pipelines: what a change of a git repository sets off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -31,10 +31,26 @@ pub struct Pipeline {
     pub supersede: Supersede,
     /// Who is notified of its runs.
     pub notices: Vec<Notice>,
-    /// What it does, in order; at least one.
+    /// What it does, in order; nothing, where the git repository says it itself.
     pub steps: Vec<Step>,
+    /// Where the git repository says what it does, and what it may use.
+    pub own: Option<OwnSteps>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Steps that a git repository has in a file of its own, at each commit. Whoever may push there writes them, so they may use
+/// only what the pipeline gives them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSteps {
+    /// The file's path from the root of the git repository.
+    pub file: String,
+    /// The services that they may roll out.
+    pub services: Vec<ServiceName>,
+    /// The jobs that they may run.
+    pub jobs: Vec<JobName>,
+    /// Patterns of the SSM parameters that they may have secrets from.
+    pub secrets: Vec<String>,
 }
 
 /// Which runs a run of a newer commit of the same reference takes the place of. Both were set off by a change: what
@@ -229,6 +245,8 @@ pub struct Script {
     pub env: BTreeMap<String, String>,
     /// The SSM parameters of secrets, by the variables that the command finds their values in.
     pub secrets: BTreeMap<String, String>,
+    /// Those of them whose variables hold the path of a file with the value.
+    pub secret_files: BTreeSet<String>,
     /// How often it is tried again when it fails.
     pub retries: u32,
     /// What it may use.

@@ -122,10 +122,25 @@ pub struct Environment {
     pub server: Option<Setting>,
     /// The agent that its machines run: its own `agent`, or else the project's; `None` before one is published.
     pub agent: Option<PublishedAgent>,
+    /// Which secrets steps of pipelines may have, and where; any that they name, where nothing is given.
+    pub pipeline_secrets: Option<Vec<SecretScope>>,
     /// Whether it is changed only where it is named, and nothing of it is destroyed by `-y` alone.
     pub protect: bool,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Which runs of pipelines may have a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretScope {
+    /// The SSM parameter; `*` at the end stands for anything.
+    pub parameter: String,
+    /// The pipelines; all where there are none.
+    pub pipelines: Vec<PipelineName>,
+    /// Patterns of branches. Without any, and without tags, whatever a run is of.
+    pub branches: Vec<String>,
+    /// Patterns of tags.
+    pub tags: Vec<String>,
 }
 
 /// Where an environment keeps its images.

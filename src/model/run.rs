@@ -298,6 +298,15 @@ pub struct ScriptSpec {
     pub reports: Vec<String>,
 }
 
+/// The folder of a container that its secrets are files in, by their variables. A variable in `env` that holds the path of
+/// its own file there stays as it is: the command wants the file.
+pub const SECRET_FILES: &str = "/run/secrets";
+
+/// The path of a secret's file in a container.
+pub fn secret_file(variable: &str) -> String {
+    format!("{SECRET_FILES}/{variable}")
+}
+
 impl ScriptSpec {
     /// Whether files of the workspace are kept when it has ended.
     pub fn keeps_files(&self) -> bool {

@@ -22,7 +22,7 @@ pub fn set_off(triggers: &Triggers, watched: &GitRef, reference: &GitRef) -> Opt
 }
 
 /// Whether a name fits patterns: the last that fits decides, `!` against it. `*` stays within a part between slashes.
-fn fits(patterns: &[String], name: &str) -> bool {
+pub(super) fn fits(patterns: &[String], name: &str) -> bool {
     let fitting = patterns.iter().rev().find(|pattern| {
         let bare = pattern.strip_prefix('!').unwrap_or(pattern);
         Pattern::new(bare.as_bytes()).is_ok_and(|pattern| pattern.matches(name.as_bytes()))

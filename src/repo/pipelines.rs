@@ -12,8 +12,13 @@ use crate::yaml::Node;
 mod infra;
 mod matrix;
 mod notices;
+mod own;
 mod steps;
 mod triggers;
+
+pub use own::{OwnProblems, own_steps};
+pub(super) use steps::not_a_value;
+pub(super) use triggers::patterns;
 
 /// A pipeline as far as it could be read.
 #[derive(Debug)]
@@ -34,7 +39,8 @@ pub fn decode(reader: &mut Reader<'_>, root: &Node) -> Vec<Decoded> {
 
 fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded> {
     let name = reader.name(key);
-    let keys = ["repository", "on", "paths", "parameters", "supersede", "notify", "timeout", "steps"];
+    let keys =
+        ["repository", "on", "paths", "parameters", "supersede", "notify", "timeout", "steps", "allow"];
     let fields = reader.fields(value, key.span, "a pipeline", &keys)?;
     let node = reader.required(&fields, "repository");
     let repository_span = node.map_or(key.span, |node| node.span);
@@ -45,32 +51,42 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     let supersede = triggers::supersede(reader, &fields);
     let notices = fields.get("notify").map(|node| notices::notices(reader, node)).unwrap_or_default();
     let all = timeout(reader, &fields);
-    let mut parsed = Vec::new();
-    let (mut wanted, mut read) = (0, 0);
-    if let Some(node) = reader.required(&fields, "steps") {
-        let items = reader.items(node, "`steps`");
-        if items.is_empty() && node.items().is_some() {
-            let diagnostic = Diagnostic::error("missing-key", "a pipeline needs at least one step");
-            reader.problem(diagnostic, node.span, "this is empty");
-        }
-        wanted = items.len();
-        for item in items {
-            let steps = steps::step(reader, item);
-            read += usize::from(!steps.is_empty());
-            parsed.extend(steps);
-        }
-    }
+    let node = reader.required(&fields, "steps");
+    let is_own = node.is_some_and(|node| node.entries().is_some());
+    let allow = own::allow(reader, &fields, is_own);
+    let own = node.filter(|_| is_own).and_then(|node| own::own(reader, node, node.span, allow));
+    let (steps, complete) = match node {
+        Some(node) if !is_own => read_steps(reader, node, all),
+        _ => (Vec::new(), true),
+    };
     let place = Place::new(reader.file, key.span);
-    let complete = read == wanted;
+    let (name, repository) = (name?, repository?);
+    let pipeline =
+        Pipeline { name, repository, triggers, paths, parameters, supersede, notices, steps, own, place };
+    Some(Decoded { pipeline, repository: repository_span, complete })
+}
+
+/// The steps of a list, and whether all of them could be read. `all` is the timeout of those without one.
+fn read_steps(reader: &mut Reader<'_>, node: &Node, all: Option<Duration>) -> (Vec<Step>, bool) {
+    let items = reader.items(node, "`steps`");
+    if items.is_empty() && node.items().is_some() {
+        let diagnostic = Diagnostic::error("missing-key", "a pipeline needs at least one step");
+        reader.problem(diagnostic, node.span, "this is empty");
+    }
+    let mut parsed = Vec::new();
+    let mut read = 0;
+    for item in items {
+        let steps = steps::step(reader, item);
+        read += usize::from(!steps.is_empty());
+        parsed.extend(steps);
+    }
+    let complete = read == items.len();
     let mut steps = connected(reader, parsed, complete);
     infra::planned(reader, &mut steps, complete);
     // People take longer.
     let machines = steps.iter_mut().filter(|step| !matches!(step.action, Action::Approve(_)));
     machines.for_each(|step| step.timeout = step.timeout.or(all));
-    let (name, repository) = (name?, repository?);
-    let pipeline =
-        Pipeline { name, repository, triggers, paths, parameters, supersede, notices, steps, place };
-    Some(Decoded { pipeline, repository: repository_span, complete })
+    (steps, complete)
 }
 
 /// Patterns of files that set a pipeline off.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::check::accept;
 use super::decode::Reader;
 use super::interpolate::{Variables, setting};
-use super::{access, agent, keep, notify};
+use super::{access, agent, keep, notify, secret_scopes};
 use crate::model::access::Policy;
 use crate::model::address::{self, AddressPool, BadPool, SUBNET_LONGEST, SUBNET_SHORTEST};
 use crate::model::commit_status::{Forge, StatusTarget};
@@ -135,6 +135,7 @@ fn environment(
         "access",
         notify::KEY,
         agent::KEY,
+        secret_scopes::KEY,
         "protect",
     ];
     let fields = reader.fields(value, key.span, "an environment", &keys)?;
@@ -198,6 +199,7 @@ fn environment(
         access,
         notify: receivers(reader, value, fields.get(notify::KEY)),
         agent: published(reader, value, fields.get(agent::KEY)),
+        pipeline_secrets: fields.get(secret_scopes::KEY).map(|node| secret_scopes::decode(reader, node)),
         protect: fields.get("protect").and_then(|node| reader.boolean(node, "`protect`")).unwrap_or(false),
         place: Place::new(reader.file, key.span),
     })

@@ -13,8 +13,8 @@ use super::{
     service_units, services, stacks, unfilled, with_suggestion,
 };
 use crate::model::job::Runs;
-use crate::model::name::{PipelineName, ProjectName, ServiceName};
-use crate::model::pipeline::{Action, Pipeline, Step};
+use crate::model::name::{JobName, PipelineName, ProjectName, ServiceName};
+use crate::model::pipeline::{Action, OwnSteps, Pipeline, Step};
 use crate::model::project::{Environment, Job, Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
@@ -211,8 +211,54 @@ fn check_pipeline(
         let place = format!("`repositories` of {PROJECT_FILE}");
         problems.push(with_suggestion(diagnostic, file, decoded.repository, name, &known, &place));
     }
+    if let Some(own) = &pipeline.own {
+        check_allowed(own, declared, &pipeline.place, problems);
+    }
+    check_steps(file, (&pipeline.steps, decoded.complete), declared, services, problems);
+}
+
+/// Reports services and jobs that a pipeline allows and that don't exist.
+fn check_allowed(own: &OwnSteps, declared: &Declared, place: &Place, problems: &mut Vec<Diagnostic>) {
+    let known = names(&declared.services);
+    for service in own.services.iter().map(ServiceName::as_str).filter(|one| !known.contains(one)) {
+        if !declared.unread.contains(&"services") {
+            let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{service}`"));
+            problems.push(with_suggestion(diagnostic, &place.file, place.span, service, &known, "services/"));
+        }
+    }
+    let known = names(&declared.jobs);
+    for job in own.jobs.iter().map(JobName::as_str).filter(|one| !known.contains(one)) {
+        if !declared.unread.contains(&"jobs") {
+            let diagnostic = Diagnostic::error("unknown-job", format!("there is no job `{job}`"));
+            problems.push(with_suggestion(diagnostic, &place.file, place.span, job, &known, "jobs/"));
+        }
+    }
+}
+
+/// Checks steps that stand elsewhere than in the repository, as those that stand in it.
+pub fn check_own(
+    file: &Arc<SourceFile>,
+    steps: &[Step],
+    complete: bool,
+    repository: &Repository,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let services = repository.services.iter().map(|one| (one.name().to_string(), one.place.clone()));
+    let jobs = repository.jobs.iter().map(|one| (one.wanted.spec.name.to_string(), one.place.clone()));
+    let declared = Declared { services: services.collect(), jobs: jobs.collect(), ..Declared::default() };
+    check_steps(file, (steps, complete), &declared, &repository.services, problems);
+}
+
+/// Checks the jobs and services that steps name.
+fn check_steps(
+    file: &Arc<SourceFile>,
+    (steps, complete): (&[Step], bool),
+    declared: &Declared,
+    services: &[Service],
+    problems: &mut Vec<Diagnostic>,
+) {
     let jobs = names(&declared.jobs);
-    for step in &pipeline.steps {
+    for step in steps {
         let Action::Job(run) = &step.action else { continue };
         if !jobs.contains(&run.job.as_str()) && !declared.unread.contains(&"jobs") {
             let diagnostic = Diagnostic::error("unknown-job", format!("there is no job `{}`", run.job));
@@ -221,11 +267,11 @@ fn check_pipeline(
         }
     }
     let known = names(&declared.services);
-    for (index, step) in pipeline.steps.iter().enumerate() {
+    for (index, step) in steps.iter().enumerate() {
         let Action::Rollout(rollout) = &step.action else { continue };
-        let built: Vec<&str> = before(&pipeline.steps, index)
+        let built: Vec<&str> = before(steps, index)
             .into_iter()
-            .filter_map(|earlier| match &pipeline.steps[earlier].action {
+            .filter_map(|earlier| match &steps[earlier].action {
                 Action::Build(build) => Some(build.image.as_str()),
                 Action::Run(_)
                 | Action::Rollout(_)
@@ -236,7 +282,7 @@ fn check_pipeline(
             .collect();
         for service in &rollout.services {
             check_rollout(
-                Rolls { file, decoded, step, built: &built },
+                Rolls { file, complete, step, built: &built },
                 service,
                 (declared, &known),
                 services,
@@ -300,14 +346,15 @@ fn before(steps: &[Step], index: usize) -> BTreeSet<usize> {
 #[derive(Clone, Copy)]
 struct Rolls<'r> {
     file: &'r Arc<SourceFile>,
-    decoded: &'r Decoded,
+    /// Whether all steps could be read.
+    complete: bool,
     step: &'r Step,
     built: &'r [&'r str],
 }
 
 /// Reports a service of a rollout step that does not exist, or whose image is not built.
 fn check_rollout(
-    Rolls { file, decoded, step, built }: Rolls<'_>,
+    Rolls { file, complete, step, built }: Rolls<'_>,
     rolled_out: &ServiceName,
     (declared, known): (&Declared, &[&str]),
     services: &[Service],
@@ -340,7 +387,7 @@ fn check_rollout(
         );
     } else if let Some(service) = services.iter().find(|service| service.name() == rolled_out)
         && !built.contains(&service.wanted.spec.image.as_str())
-        && decoded.complete
+        && complete
     {
         let image = &service.wanted.spec.image;
         problems.push(

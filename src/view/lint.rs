@@ -34,6 +34,10 @@ fn graph(shown: &Shown<'_>) -> String {
         });
         text.push_str(&format!("  parameters: {}\n", given.collect::<Vec<_>>().join(", ")));
     }
+    if let Some(own) = pipeline.own.as_ref().filter(|_| pipeline.steps.is_empty()) {
+        text.push_str(&format!("  steps: in {} of each commit\n", own.file));
+        return text;
+    }
     let rows: Vec<Vec<String>> = pipeline
         .steps
         .iter()
@@ -146,6 +150,8 @@ pub fn json(shown: &Shown<'_>) -> Value {
         "parameters": pipeline.parameters.iter().map(|one| json!({
             "name": one.name, "default": one.default, "description": one.description,
         })).collect::<Vec<_>>(),
+        // Where the git repository has the steps itself.
+        "steps_file": pipeline.own.as_ref().map(|own| &own.file),
         "steps": steps.collect::<Vec<_>>(),
     })
 }

@@ -105,3 +105,35 @@ fn a_file_from_elsewhere_is_checked_as_if_it_were_in_the_repository() {
     assert_eq!(run.status, Some(2), "{run}");
     assert!(run.stderr.contains("reading nowhere.yaml: "), "{run}");
 }
+
+/// Steps that the git repository has itself.
+#[test]
+fn steps_of_a_git_repository_use_what_their_pipeline_gives_them() {
+    let folder = repository(
+        "web:\n  repository: web\n  steps: {file: ci/steps.yaml}\n  allow: {services: [web], secrets: [/shop/web/*]}\n",
+    );
+    let run = fleetwright(folder.path(), &["pipeline", "lint"]);
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.stdout.contains("steps: in ci/steps.yaml of each commit"), "{run}");
+    let file = |text: &str| std::fs::write(folder.path().join("steps.yaml"), text).expect("written");
+    let lint = || fleetwright(folder.path(), &["pipeline", "lint", "--steps-of", "web", "steps.yaml"]);
+    file(
+        "timeout: 10m\nsteps:\n  - build: {image: demo/web}\n  - run: {image: demo/web, command: \"true\", secrets: {TOKEN: \
+         {file: /shop/web/token}}}\n  - rollout: {service: web}\n",
+    );
+    let run = lint();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert!(run.stdout.contains("rollout web") && run.stdout.contains("at most 10 min"), "{run}");
+    file(
+        "steps:\n  - build: {image: demo/web, secrets: {npm: /other/npm}}\n  - run: {image: demo/web, command: \"true\", \
+         secrets: {KEY: /shop/key}}\n  - job: migrate\n  - plan: all\n  - rollout: {service: api}\n",
+    );
+    let run = lint();
+    assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{run}");
+    insta::assert_snapshot!("lint_own_steps", run.stderr);
+    file("steps: {file: other.yaml}\n");
+    let run = lint();
+    assert!(run.status == Some(2) && run.stderr.contains("`steps` must be a list"), "{run}");
+    let run = fleetwright(folder.path(), &["pipeline", "lint", "--steps-of", "wbe", "steps.yaml"]);
+    assert!(run.status == Some(2) && run.stderr.contains("there is no pipeline `wbe`"), "{run}");
+}

@@ -19,12 +19,11 @@ async fn nothing_fails_and_every_answer_is_documented() {
     site.origin.commit("first", &[("Dockerfile", GOOD)]);
     let (good, _, stderr) = site.run(&["pipeline", "run", "web"]);
     assert!(good, "{stderr}");
-    // What it writes for itself belongs to the test.
-    let run = || {
-        Command::new(tool("schemathesis"))
+    let output = Command::new(tool("schemathesis"))
         .args(["run", &format!("{}v1/openapi.json", serve.page)])
         .args(["--header", &format!("Authorization: Bearer {}", token.trim())])
-        .args(["--max-examples", EXAMPLES, "--generation-deterministic", "--workers", "2"])
+        // Of several threads, Python 3.11's parser confuses the depths (gh-106905).
+        .args(["--max-examples", EXAMPLES, "--generation-deterministic", "--workers", "1"])
         // A log that is followed has no end, unless its run has one.
         .args(["--request-timeout", "20", "--continue-on-failure", "--max-time", "35"])
         .arg("--no-color")
@@ -33,18 +32,11 @@ async fn nothing_fails_and_every_answer_is_documented() {
             "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
         ])
         .args(["--phases", "examples,coverage,fuzzing"])
+        // What it writes for itself belongs to the test.
         .current_dir(site.folder.path())
         .env("HOME", site.folder.path())
         .output()
-        .expect("schemathesis runs")
-    };
-    let mut output = run();
-    // A fault of Python 3.11's parser (gh-106905), which says nothing about the server.
-    for _ in 0..2 {
-        if String::from_utf8_lossy(&output.stdout).contains("AST constructor recursion depth mismatch") {
-            output = run();
-        }
-    }
+        .expect("schemathesis runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

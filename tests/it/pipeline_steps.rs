@@ -9,7 +9,7 @@ use crate::pipeline_serve::{Site, assert_no_secret, busybox};
 use crate::support::registry::PASSWORD;
 
 /// An image with a shell.
-const DOCKERFILE: &str = "\
+pub const DOCKERFILE: &str = "\
 FROM scratch
 COPY busybox /bin/busybox
 RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
@@ -46,7 +46,7 @@ pub async fn lines(site: &Site, page: &str, run: i64) -> Vec<String> {
 }
 
 /// Waits until nothing is left of any run but those that have failed, which keep their workspaces.
-async fn nothing_left(site: &Site) {
+pub async fn nothing_left(site: &Site) {
     let limit = Instant::now() + Duration::from_secs(30);
     let failed: Vec<i64> = site
         .runs()

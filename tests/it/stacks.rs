@@ -92,7 +92,7 @@ impl Stacks {
 impl Stacks {
     /// Stores a secret.
     pub fn parameter(&self, name: &str, value: &str) {
-        let var = |name: &str| self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value);
+        let var = |name: &str| self.var(name);
         let scope = format!("test/20260101/{}/ssm/aws4_request", var("AWS_REGION"));
         let authorization =
             format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
@@ -105,10 +105,25 @@ impl Stacks {
         tool("curl", &arguments);
     }
 
+    /// A variable of the cloud's environment.
+    pub fn var(&self, name: &str) -> &str {
+        self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+    }
+
+    /// Asks the emulator; it routes by the credential's scope, and checks no signature.
+    pub fn query(&self, service: &str, data: &str) -> String {
+        let scope = format!("test/20260101/{}/{service}/aws4_request", self.var("AWS_REGION"));
+        let authorization =
+            format!("Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+        let arguments =
+            ["--silent", "--show-error", "--fail-with-body", "--header", &authorization, "--data", data];
+        tool("curl", &[&arguments[..], &[self.var("AWS_ENDPOINT_URL")]].concat())
+    }
+
     /// Waits until somebody holds the environment's lock, asking as often as can be: it is held
     /// for less than a second.
     fn wait_for_lock(&self) {
-        let var = |name: &str| self.env.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value);
+        let var = |name: &str| self.var(name);
         let bucket = format!("fleetwright-stacks-000000000000-{}", var("AWS_REGION"));
         let address = format!("{}/{bucket}/locks/local.json", var("AWS_ENDPOINT_URL"));
         let begun = Instant::now();

@@ -14,10 +14,10 @@ const KILLS: u32 = 12;
 const LONGEST: u64 = 1200;
 
 /// A small generator of numbers that look random (Knuth's MMIX constants).
-struct Moments(u64);
+pub struct Moments(pub u64);
 
 impl Moments {
-    fn next(&mut self, below: u64) -> u64 {
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }

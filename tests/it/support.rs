@@ -5,6 +5,7 @@ pub mod endpoints;
 pub mod etcd;
 pub mod fake_aws;
 pub mod git;
+pub mod git_http;
 pub mod lab;
 pub mod ministack;
 pub mod oracles;

@@ -75,6 +75,7 @@ broken! {
     bad_job => "bad-job",
     bad_mounts => "bad-mounts",
     bad_name => "bad-name",
+    bad_own_steps => "bad-own-steps",
     bad_parameter_value => "bad-parameter-value",
     bad_part => "bad-part",
     bad_pipeline => "bad-pipeline",

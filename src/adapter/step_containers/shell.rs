@@ -2,7 +2,7 @@
 //! its file system becomes an image, which a new container is made of: with the files that the step has left outside of
 //! the workspace, too. The image holds no secret, since what is kept has lost them; the new container gets them again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use futures_util::StreamExt as _;
 use tokio::io::{AsyncWrite, split};
 use tokio::time::{Instant, sleep};
 
-use super::{EngineSteps, HELPER, RUN, SCOPE, SECRETS, SHELL, absent, failed};
+use super::{EngineSteps, HELPER, RUN, SCOPE, SHELL, absent, failed, set_from_files};
 use crate::adapter::swarm::exec::{plain, separate};
 use crate::adapter::swarm::terminal_input::TerminalInput;
 use crate::model::frame::{Signal, Size};
@@ -53,13 +53,11 @@ impl EngineSteps {
         // Companions have ended with the step, and with them a network of its own.
         let network = self.name(run);
         self.network(run, network.clone()).await?;
-        let variables: BTreeSet<String> =
-            values.keys().map(|name| format!("{name}={SECRETS}/{name}")).collect();
+        let mut env = config.env.unwrap_or_default();
         let mut entry = vec![HELPER.to_owned(), "exec".to_owned()];
-        entry.extend(variables);
+        entry.extend(set_from_files(values.keys(), &env));
         entry.push("--".to_owned());
         let terminal = program.terminal.as_ref();
-        let mut env = config.env.unwrap_or_default();
         if let Some(terminal) = terminal {
             env.retain(|variable| !variable.starts_with("TERM="));
             env.push(format!("TERM={}", terminal.kind));

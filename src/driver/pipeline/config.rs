@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::model::git_ref::RefKind;
 use crate::model::later::{Known, LaterVariable};
-use crate::model::name::{EnvironmentName, PipelineName, RepositoryName, ServiceName};
-use crate::model::pipeline::{Action, Supersede, values};
+use crate::model::name::{CommitId, EnvironmentName, PipelineName, RepositoryName, ServiceName};
+use crate::model::pipeline::{Action, Pipeline, Supersede, values};
 use crate::model::project::{Environment, Repository};
-use crate::model::run::{After, BuildSpec, Question, Run, RunConfig, ScriptSpec, StepAction, Trigger};
+use crate::model::run::{
+    After, BuildSpec, Question, Run, RunConfig, ScriptSpec, StepAction, Trigger, secret_file,
+};
 use crate::model::setting::Unset;
 use crate::model::stack::Piece;
 use crate::plan::conditions::Begun;
 use crate::plan::release::{DependsOn, groups};
-use crate::port::git::GitSource;
+use crate::plan::scope;
+use crate::port::git::{GitError, GitRemote, GitSource, Located};
+use crate::repo::{OwnProblems, own_steps};
 
 /// Why a run can't begin.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,9 @@ pub enum ConfigError {
     /// The value of a service's variable was not looked up.
     #[error("the value of `{0}` is not known")]
     NotKnown(Piece),
+    /// A secret that is not for this run.
+    #[error("{0}")]
+    Secret(String),
     /// A parameter has no value, or one that it can't have.
     #[error("{0}")]
     Parameters(String),
@@ -61,64 +68,115 @@ pub enum ConfigError {
     Unset(#[from] Unset),
 }
 
+/// The pipeline of that name.
+///
+/// # Errors
+/// When there is none.
+pub fn named<'r>(repository: &'r Repository, name: &PipelineName) -> Result<&'r Pipeline, ConfigError> {
+    repository.pipeline(name).ok_or_else(|| ConfigError::NoPipeline(name.clone()))
+}
+
+/// The pipeline with the steps that its git repository has at `commit`, where it has them itself.
+///
+/// # Errors
+/// When the mirror, the file or a step in it can't be read.
+pub async fn with_own_steps(
+    git: &dyn GitRemote,
+    repository: &Repository,
+    pipeline: &Pipeline,
+    commit: &CommitId,
+) -> Result<Pipeline, OwnError> {
+    let Some(own) = &pipeline.own else { return Ok(pipeline.clone()) };
+    let name = &pipeline.repository;
+    match git.locate(name, commit, &own.file).await? {
+        Located::File { blob, .. } => {
+            let text = git.blob(name, &blob).await?;
+            let (pipeline, odd) = own_steps(repository, pipeline, own, &text)?;
+            odd.iter().for_each(|warning| tracing::warn!(file = own.file, "{}", warning.message));
+            Ok(pipeline)
+        }
+        _ => Err(OwnError::NoFile { file: own.file.clone(), pipeline: pipeline.name.clone() }),
+    }
+}
+
+/// Why the steps of a commit can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnError {
+    /// The commit can't be read.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// It has no such file.
+    #[error("the commit has no file `{file}`, in which pipeline `{pipeline}` has its steps")]
+    NoFile {
+        /// The file's path.
+        file: String,
+        /// The pipeline.
+        pipeline: PipelineName,
+    },
+    /// The file has faults.
+    #[error(transparent)]
+    Steps(#[from] OwnProblems),
+}
+
 /// The variables of the services and jobs that `pipeline` rolls out or runs, as far as their values have to be looked up.
 pub fn later<'r>(
     repository: &'r Repository,
     environment: &Environment,
-    pipeline: &PipelineName,
+    pipeline: &Pipeline,
 ) -> Vec<&'r LaterVariable> {
-    let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
-    let services = steps.flat_map(|step| match &step.action {
+    let services = pipeline.steps.iter().flat_map(|step| match &step.action {
         Action::Rollout(rollout) => rollout.services.as_slice(),
         Action::Build(_) | Action::Run(_) | Action::Approve(_) | Action::Job(_) | Action::Infra(_) => &[],
     });
     let services = services.filter_map(|service| repository.service(service, &environment.name));
-    let steps = repository.pipeline(pipeline).into_iter().flat_map(|pipeline| &pipeline.steps);
-    let jobs = steps.filter_map(|step| match &step.action {
+    let jobs = pipeline.steps.iter().filter_map(|step| match &step.action {
         Action::Job(run) => repository.job(&run.job, &environment.name),
         _ => None,
     });
     services.flat_map(|wanted| &wanted.later).chain(jobs.flat_map(|wanted| &wanted.later)).collect()
 }
 
-/// Freezes what a run of its pipeline does now in `environment`.
+/// Freezes what a run of `pipeline` does now in `environment`.
 ///
 /// # Errors
 /// When something that it names is not there, or it was given a parameter that the pipeline does not have.
 pub fn freeze(
     repository: &Repository,
     environment: &Environment,
-    run: &Run,
+    (pipeline, run): (&Pipeline, &Run),
     known: &Known,
 ) -> Result<RunConfig, ConfigError> {
     let registry =
         environment.registry.as_ref().ok_or_else(|| ConfigError::NoRegistry(environment.name.clone()))?;
     let registries = (registry.push.get()?, registry.pull.get()?);
-    frozen(repository, environment, run, Some(known), registries)
+    let config = frozen(repository, environment, (pipeline, run), Some(known), registries)?;
+    match scope::refusal(environment, run, &config) {
+        Some(reason) => Err(ConfigError::Secret(reason)),
+        None => Ok(config),
+    }
 }
 
-/// What a run of its pipeline does on somebody's own computer, where nothing is rolled out and no value is looked up.
+/// What a run of `pipeline` does on somebody's own computer, where nothing is rolled out and no value is looked up.
 ///
 /// # Errors
 /// When something that it names is not there, or it was given a parameter that the pipeline does not have.
 pub fn freeze_locally(
     repository: &Repository,
     environment: &Environment,
-    run: &Run,
+    (pipeline, run): (&Pipeline, &Run),
     registry: &str,
 ) -> Result<RunConfig, ConfigError> {
-    frozen(repository, environment, run, None, (registry, registry))
+    frozen(repository, environment, (pipeline, run), None, (registry, registry))
 }
 
 fn frozen(
     repository: &Repository,
     environment: &Environment,
-    run: &Run,
+    (found, run): (&Pipeline, &Run),
     known: Option<&Known>,
     (push, pull): (&str, &str),
 ) -> Result<RunConfig, ConfigError> {
     let pipeline = &run.pipeline;
-    let found = repository.pipeline(pipeline).ok_or_else(|| ConfigError::NoPipeline(pipeline.clone()))?;
     let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
     let parameters = values(&found.parameters, &run.parameters).map_err(ConfigError::Parameters)?;
     // Whose pull request it is makes no difference to a command.
@@ -153,7 +211,12 @@ fn frozen(
             name: script.name.clone(),
             image: script.image.clone(),
             command: script.command.clone(),
-            env: context.clone().into_iter().chain(script.env.clone()).collect(),
+            env: context
+                .clone()
+                .into_iter()
+                .chain(script.env.clone())
+                .chain(script.secret_files.iter().map(|name| (name.clone(), secret_file(name))))
+                .collect(),
             secrets: script.secrets.clone(),
             retries: script.retries,
             limits: script.limits,

@@ -335,6 +335,11 @@ pub const ALL: &[Explanation] = &[
         "",
     ),
     explain(
+        "not-allowed",
+        "Steps that a git repository has itself use only the services, jobs and secrets that their pipeline gives them: whoever may push to that repository writes them.",
+        "web:\n  repository: web\n  steps: {file: .fleetwright.yaml}\n  allow: {services: [web], secrets: [/shop/web/*]}",
+    ),
+    explain(
         "not-compose",
         "`fleetwright import compose` reads files of the Compose Specification, with `services`, and fig.yml, whose keys are services.",
         "",

@@ -1,6 +1,6 @@
 //! The kinds of steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::infra;
@@ -245,7 +245,8 @@ fn script(reader: &mut Reader<'_>, value: &Node, place: Span, label: &str) -> Op
     let image = reader.required(&fields, "image").and_then(|node| any_image(reader, node));
     let command = reader.required(&fields, "command").and_then(|node| command(reader, node));
     let env = fields.get("env").map(|node| variables(reader, node, "`env`")).unwrap_or_default();
-    let secrets = fields.get("secrets").map(|node| variable_secrets(reader, node, &env)).unwrap_or_default();
+    let (secrets, secret_files) =
+        fields.get("secrets").map(|node| variable_secrets(reader, node, &env)).unwrap_or_default();
     let retries = fields.get("retries").and_then(|node| reader.integer(node, "`retries`", 0, RETRIES_MOST));
     let limits = fields.get("resources").map(|node| limits(reader, node)).unwrap_or_default();
     let companions = fields.get("services").map(|node| companions(reader, node)).unwrap_or_default();
@@ -263,6 +264,7 @@ fn script(reader: &mut Reader<'_>, value: &Node, place: Span, label: &str) -> Op
         command,
         env,
         secrets,
+        secret_files,
         retries,
         limits,
         companions,
@@ -427,13 +429,14 @@ fn step_name(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Secrets of a command: variables, and the SSM parameters that hold their values.
+/// Secrets of a command: variables, and the SSM parameters that hold their values; and which variables hold the path of a file.
 fn variable_secrets(
     reader: &mut Reader<'_>,
     node: &Node,
     env: &BTreeMap<String, String>,
-) -> BTreeMap<String, String> {
-    for (key, value) in node.entries().unwrap_or_default() {
+) -> (BTreeMap<String, String>, BTreeSet<String>) {
+    let (mut secrets, mut files) = (BTreeMap::new(), BTreeSet::new());
+    for (key, value) in reader.entries(node, "`secrets`") {
         let name = key.text().unwrap_or_default();
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(word) {
@@ -444,13 +447,25 @@ fn variable_secrets(
             let message = format!("`{name}` is a variable in `env` and in `secrets`");
             reader.problem(Diagnostic::error("conflicting-keys", message), key.span, "remove one of them");
         }
-        not_a_value(reader, value);
+        let parameter = match value.entries() {
+            None => Some(value),
+            Some(_) => {
+                files.insert(name.to_owned());
+                let fields = reader.fields(value, key.span, "a secret as a file", &["file"]);
+                fields.and_then(|fields| reader.required(&fields, "file"))
+            }
+        };
+        let Some(parameter) = parameter else { continue };
+        not_a_value(reader, parameter);
+        if let Some(parameter) = reader.text(parameter, &format!("`{name}`")) {
+            secrets.insert(name.to_owned(), parameter.to_owned());
+        }
     }
-    reader.texts(node, "`secrets`")
+    (secrets, files)
 }
 
 /// Reports what is no parameter's name.
-pub(super) fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
+pub(in crate::repo) fn not_a_value(reader: &mut Reader<'_>, value: &Node) {
     if value.text().is_some_and(|name| !name.starts_with('/')) {
         let diagnostic = Diagnostic::error("bad-value", "a secret names an SSM parameter, not a value")
             .help("store it with `aws ssm put-parameter --type SecureString --name /NAME`");

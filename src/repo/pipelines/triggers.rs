@@ -33,8 +33,8 @@ pub(super) fn triggers(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Triggers
     let keys = ["branches", "tags", "pull_requests", "schedule", "timezone", "after"];
     let nothing = Triggers { branches: Some(Vec::new()), ..Triggers::default() };
     let Some(on) = reader.fields(node, node.span, "`on`", &keys) else { return nothing };
-    let branches = on.get("branches").map(|node| names(reader, node, "`branches`")).unwrap_or_default();
-    let tags = on.get("tags").map(|node| names(reader, node, "`tags`")).unwrap_or_default();
+    let branches = on.get("branches").map(|node| patterns(reader, node, "`branches`")).unwrap_or_default();
+    let tags = on.get("tags").map(|node| patterns(reader, node, "`tags`")).unwrap_or_default();
     let pull_requests = on.get("pull_requests").and_then(|node| reader.boolean(node, "`pull_requests`"));
     let schedule = schedule(reader, node, &on).flatten();
     let mut after: Vec<(PipelineName, Place)> = Vec::new();
@@ -56,7 +56,7 @@ pub(super) fn supersede(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Superse
 }
 
 /// Patterns of branches or tags.
-fn names(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> {
+pub(in crate::repo) fn patterns(reader: &mut Reader<'_>, node: &Node, what: &str) -> Vec<String> {
     let mut patterns = Vec::new();
     for item in reader.items(node, what) {
         let Some(text) = reader.text(item, "a pattern of names") else { continue };
@@ -93,8 +93,8 @@ pub(super) fn when(reader: &mut Reader<'_>, fields: &Fields<'_>) -> When {
     };
     let after =
         when.get("result").and_then(|node| word(reader, node, "`result`", &RESULTS)).unwrap_or_default();
-    let branches = when.get("branches").map(|node| names(reader, node, "`branches`")).unwrap_or_default();
-    let tags = when.get("tags").map(|node| names(reader, node, "`tags`")).unwrap_or_default();
+    let branches = when.get("branches").map(|node| patterns(reader, node, "`branches`")).unwrap_or_default();
+    let tags = when.get("tags").map(|node| patterns(reader, node, "`tags`")).unwrap_or_default();
     let triggers = when.get("triggers").map(|node| {
         let items = reader.items(node, "`triggers`");
         items.iter().filter_map(|item| word(reader, item, "a trigger", &TRIGGERS)).collect()

@@ -7,9 +7,10 @@ use super::super::log_api::TEXT_MOST;
 use crate::driver::pipeline::logs;
 use crate::driver::pipeline::run::Parts;
 use crate::event::pipeline::PipelineEvent;
+use crate::model::infra_step::InfraWork;
 use crate::model::line::{CONTINUES, remains};
 use crate::model::percent::encoded;
-use crate::model::run::{Run, StepState};
+use crate::model::run::{Run, StepAction, StepState};
 use crate::model::step_log::{Found, LineKind, LogLine, Search, StepLog};
 use crate::port::journal::{JournalError, Printed};
 use crate::view::ansi::{Span, spans};
@@ -142,8 +143,22 @@ pub fn read(parts: &Parts, run: &Run, chosen: &ChosenLines) -> Result<Vec<StepLo
     Ok(views)
 }
 
-/// The step whose log is shown when none is asked for: the first that has failed, or the last that runs.
+/// The plan that an answer to the step at `asks` is about: what the last step before it shows that plans.
+pub(super) fn plan_before(run: &Run, asks: usize) -> Option<usize> {
+    let before = run.config.as_ref()?.steps.get(..asks)?;
+    before.iter().rposition(
+        |action| matches!(action, StepAction::Infra(spec) if matches!(spec.work, InfraWork::Plan { .. })),
+    )
+}
+
+/// The step whose log is shown when none is asked for: the plan that people are asked about, the first that has failed, or
+/// the last that runs.
 fn matters(run: &Run, printed: &[Printed]) -> Option<usize> {
+    let asks = run.steps.iter().position(|step| matches!(step.state, StepState::Asking { .. }));
+    let planned = asks.and_then(|asks| plan_before(run, asks));
+    if let Some(plan) = planned.filter(|plan| printed.get(*plan).is_some_and(|printed| printed.lines > 0)) {
+        return Some(plan);
+    }
     let steps = || run.steps.iter().zip(printed).enumerate().filter(|(_, (_, printed))| printed.lines > 0);
     let failed = steps().find(|(_, (step, _))| matches!(step.state, StepState::Failed { .. }));
     let runs = || steps().rfind(|(_, (step, _))| step.started.is_some() && !step.state.is_ended());

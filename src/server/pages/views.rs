@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::log_pages::plan_before;
 use crate::model::percent::encoded;
 use crate::model::run::{ReleaseStage, Run, RunState, RunStep, StepAction, StepResult, StepState};
 use crate::model::step_files::FailedTest;
@@ -102,6 +103,13 @@ struct FileView {
     size: String,
 }
 
+/// The plan that a question is about.
+#[derive(Debug, Serialize)]
+struct PlanView {
+    step: usize,
+    summary: String,
+}
+
 /// What a run asks.
 #[derive(Debug, Serialize)]
 pub struct QuestionView {
@@ -109,6 +117,7 @@ pub struct QuestionView {
     message: String,
     level: &'static str,
     shown: String,
+    plan: Option<PlanView>,
     images: Vec<String>,
     then: Vec<String>,
 }
@@ -129,8 +138,15 @@ pub fn questions(run: &Run) -> Vec<QuestionView> {
                 }
                 _ => None,
             });
+            let plan = plan_before(run, index).and_then(|plan| match &run.steps.get(plan)?.state {
+                StepState::Succeeded { result: StepResult::Planned(planned) } => {
+                    Some(PlanView { step: plan + 1, summary: planned.summary.clone() })
+                }
+                _ => None,
+            });
             Some(QuestionView {
                 step: step.name.clone(),
+                plan,
                 message: question.message.clone(),
                 level: question.level.word(),
                 shown: shown.clone(),

@@ -471,7 +471,7 @@ pub fn edit(file: &Path, old: &str, new: &str) {
     std::fs::write(file, text.replace(old, new)).expect("written");
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub fn copy_tree(from: &Path, to: &Path) {
     if from.is_dir() {
         std::fs::create_dir_all(to).expect("a folder");
         for entry in std::fs::read_dir(from).expect("readable") {

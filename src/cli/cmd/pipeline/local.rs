@@ -26,7 +26,7 @@ use crate::cli::failure::Failure;
 use crate::cli::infra_steps::OwnCommands;
 use crate::cli::pipelines::{journal_failure, registry_images};
 use crate::cli::stacks::signals;
-use crate::driver::pipeline::config::freeze_locally;
+use crate::driver::pipeline::config::{freeze_locally, with_own_steps};
 use crate::driver::pipeline::masked::{MaskedJournal, MaskedLogs};
 use crate::driver::pipeline::queue::cancel;
 use crate::driver::pipeline::request::is_called;
@@ -104,7 +104,13 @@ pub async fn run(
     let wanted = new_run(pipeline, &tree, parameters);
     let images = images(context, &repository, &environment).await?;
     let draft = drafted(&wanted);
-    let mut config = freeze_locally(&repository, &environment, &draft, images.host()).map_err(|error| {
+    let git = Mirrors::new(folder.path().join("repos"));
+    let pipeline = with_own_steps(&git, &repository, pipeline, &tree.commit).await.map_err(|error| {
+        let file = pipeline.own.as_ref().map_or("its file", |own| own.file.as_str());
+        Failure::usage(error.to_string(), format!("correct {file} of the work tree"))
+    })?;
+    let config = freeze_locally(&repository, &environment, (&pipeline, &draft), images.host());
+    let mut config = config.map_err(|error| {
         Failure::usage(error.to_string(), "`fleetwright pipeline lint` shows the pipeline")
     })?;
     let steps = args.steps.iter().map(|step| position(&config, step)).collect::<Result<Vec<_>, _>>()?;
