@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stacks::Stacks;
 use crate::support::git_http::GitHttp;
-use crate::support::lab::{copy_tree, poll, root, tool};
+use crate::support::lab::{copy_tree, home, poll, root, tool};
 
 /// This computer, as machines of a local cloud know it.
 const HOST: &str = "local-cloud.internal";
@@ -36,7 +36,7 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        file.as_file().set_len(512 << 20).expect("its length");
+        file.as_file().set_len(4 << 30).expect("its length");
         let path = file.path().to_str().expect("a path");
         Self { device: tool("losetup", &["--find", "--show", path]).trim().to_owned(), _file: file }
     }
@@ -44,8 +44,24 @@ impl Disk {
     /// Makes it the machine's, where the engine of EC2 would attach it.
     fn attach(&self, machine: &str) {
         let number = self.device.trim_start_matches("/dev/loop");
+        // A machine of the local cloud may use no device of this computer. Only with control groups of version 1 can one be
+        // allowed to a container that runs: first to the container's group, then to those below it.
+        let id = tool("docker", &["inspect", "--format", "{{.Id}}", machine]);
+        let group = format!("/sys/fs/cgroup/devices/docker/{}", id.trim());
+        assert!(
+            Path::new(&group).exists(),
+            "this test needs control groups of version 1: there is no {group}"
+        );
+        allow(Path::new(&group), &format!("b 7:{number} rwm"));
         tool("docker", &["exec", machine, "mknod", "/dev/xvdf", "b", "7", number]);
     }
+}
+
+/// Allows a device to a control group, and then to those below it.
+fn allow(group: &Path, rule: &str) {
+    std::fs::write(group.join("devices.allow"), rule).expect("allowed");
+    let below = std::fs::read_dir(group).expect("a folder").map(|entry| entry.expect("an entry").path());
+    below.filter(|path| path.is_dir()).for_each(|path| allow(&path, rule));
 }
 
 impl Drop for Disk {
@@ -163,6 +179,13 @@ fn the_servers_machine_is_replaced_and_its_journal_stays() {
         "DEMO_WEB_REPOSITORY={}\nFLEETWRIGHT_REGISTRY_PUSH={HOST}:{port}\nFLEETWRIGHT_REGISTRY_PULL={HOST}:{port}\n",
         http.url(HOST, "web")
     );
+    let trust = |machine: &str| {
+        let ca = std::fs::read_to_string(home().join("local/stacks/registry/ca.pem")).expect("the authority");
+        let folder = format!("/etc/docker/certs.d/{HOST}:{port}");
+        let script = format!("mkdir -p {folder}; printf '%s' '{ca}' >{folder}/ca.crt");
+        tool("docker", &["exec", machine, "sh", "-c", &script]);
+    };
+    trust(&machine);
     let script = format!("umask 077; printf '%s' '{variables}' >{FOLDER}/environment");
     tool("docker", &["exec", &machine, "sh", "-c", &script]);
     succeeds(&machine, "web");
@@ -201,6 +224,8 @@ fn the_servers_machine_is_replaced_and_its_journal_stays() {
         last.as_ref().is_some_and(|runs| runs.len() >= before).then_some(())
     })
     .unwrap_or_else(|| panic!("the journal has {last:#?}\n{}", journal(&next)));
-    assert!(there(&next, &["pipeline", "run", "second"]).status.success());
+    trust(&next);
+    let run = there(&next, &["pipeline", "run", "second"]);
+    assert!(run.status.success(), "{}\n{}", String::from_utf8_lossy(&run.stderr), journal(&next));
     site.stacks.ends(&["destroy", "-y"], 0);
 }

@@ -48,13 +48,13 @@ KEYS
   sleep 10
 done
 found=$(device)
-# Status 2: nothing is on it. Everything else is something, or an error.
+# A new volume is all zeros. One that can't be read is not taken for a new one: blkid would report the same of both.
 status=0
-blkid --probe "$found" >/dev/null || status=$?
-if [ "$status" -eq 2 ]; then
+cmp --silent --bytes=4194304 "$found" /dev/zero || status=$?
+if [ "$status" -eq 0 ]; then
   mkfs.ext4 -q -L fleetwright "$found"
-elif [ "$status" -ne 0 ]; then
-  echo "what is on $found can't be read (blkid: $status)" >&2
+elif [ "$status" -ne 1 ]; then
+  echo "$found can't be read" >&2
   exit 1
 fi
 mkdir -p "$folder"

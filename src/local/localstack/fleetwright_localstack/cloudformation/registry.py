@@ -11,7 +11,7 @@ import functools
 @functools.cache
 def providers() -> dict:
     """The provider class for each resource type of ours."""
-    from fleetwright_localstack.cloudformation import autoscaling, iam, launch_template, network
+    from fleetwright_localstack.cloudformation import autoscaling, iam, launch_template, network, volume
 
     classes = [
         autoscaling.GroupProvider,
@@ -27,6 +27,7 @@ def providers() -> dict:
         network.EgressProvider,
         iam.RoleProvider,
         iam.InstanceProfileProvider,
+        volume.VolumeProvider,
     ]
     return {provider.TYPE: explained(provider) for provider in classes}
 
