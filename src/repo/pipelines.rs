@@ -66,6 +66,9 @@ fn pipeline(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Option<Decoded
     Some(Decoded { pipeline, repository: repository_span, complete })
 }
 
+/// The most steps of a pipeline, those of matrices included: each may be a container, and all may be under way at once.
+const STEPS_MOST: usize = 256;
+
 /// The steps of a list, and whether all of them could be read. `all` is the timeout of those without one.
 fn read_steps(reader: &mut Reader<'_>, node: &Node, all: Option<Duration>) -> (Vec<Step>, bool) {
     let items = reader.items(node, "`steps`");
@@ -81,6 +84,12 @@ fn read_steps(reader: &mut Reader<'_>, node: &Node, all: Option<Duration>) -> (V
         parsed.extend(steps);
     }
     let complete = read == items.len();
+    if parsed.len() > STEPS_MOST {
+        let message = format!("these are {} steps, and a pipeline has at most {STEPS_MOST}", parsed.len());
+        let help = "let another pipeline run after this one, or a step do more";
+        reader.problem(Diagnostic::error("bad-value", message).help(help), node.span, "");
+        parsed.truncate(STEPS_MOST);
+    }
     let mut steps = connected(reader, parsed, complete);
     infra::planned(reader, &mut steps, complete);
     // People take longer.

@@ -131,6 +131,15 @@ fn steps_of_a_git_repository_use_what_their_pipeline_gives_them() {
     let run = lint();
     assert_eq!((run.status, run.stdout.as_str()), (Some(2), ""), "{run}");
     insta::assert_snapshot!("lint_own_steps", run.stderr);
+    let many =
+        "  - build: {image: demo/web, matrix: {N: [1, 2, 3, 4, 5, 6, 7, 8], M: [1, 2, 3, 4, 5, 6, 7, 8]}}\n"
+            .repeat(5);
+    file(&format!("steps:\n{many}"));
+    let run = lint();
+    assert!(
+        run.status == Some(2) && run.stderr.contains("these are 320 steps, and a pipeline has at most 256"),
+        "{run}"
+    );
     file("steps: {file: other.yaml}\n");
     let run = lint();
     assert!(run.status == Some(2) && run.stderr.contains("`steps` must be a list"), "{run}");
