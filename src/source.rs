@@ -194,6 +194,12 @@ impl Diagnostic {
         self
     }
 
+    /// Its place and what is wrong there, without the text of the file: `stacks/a.yaml:3:5: ...`.
+    pub fn in_one_line(&self) -> String {
+        let Some(label) = &self.label else { return self.message.clone() };
+        format!("{}:{}: {}", label.file.name(), label.file.position(label.span.start), self.message)
+    }
+
     /// Whether the input must be refused for it.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

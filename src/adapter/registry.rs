@@ -261,8 +261,8 @@ fn distrust(error: &(dyn std::error::Error + 'static)) -> Option<String> {
             }
             Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
                 return Some(
-                    "its certificate is from an unknown authority. `ca_pem` of the registry's credentials takes \
-                     that authority's certificate"
+                    "its certificate is from an unknown authority. Put that authority's certificate into \
+                     `ca_pem` of the registry's credentials"
                         .to_owned(),
                 );
             }
@@ -339,6 +339,6 @@ mod tests {
         tokio::spawn(server.serve(axum::Router::new().into_make_service()));
         let error = refusal(port).await;
         assert!(!error.is_transient());
-        assert!(error.to_string().contains("from an unknown authority. `ca_pem`"), "{error}");
+        assert!(error.to_string().contains("from an unknown authority. Put"), "{error}");
     }
 }

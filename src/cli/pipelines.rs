@@ -36,7 +36,7 @@ use crate::model::name::{CommitId, EnvironmentName};
 use crate::model::pipeline::Pipeline;
 use crate::model::project::{Environment, Registry, RegistryKind, Repository};
 use crate::model::redact::Mask;
-use crate::model::run::{Run, RunConfig, StepAction};
+use crate::model::run::{Run, RunConfig};
 use crate::model::setting::Unset;
 use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::git::GitRemote;
@@ -327,25 +327,13 @@ impl Configure for FromRepository {
 /// Looks whether the parameters exist that steps have secrets in: before the first step, and not after the last hour. One
 /// that can't be read now is left to its step, which tries again.
 async fn secrets_are_there(config: &RunConfig, parameters: &dyn Parameters) -> Result<(), String> {
-    for (index, step) in config.steps.iter().enumerate() {
-        let secrets = match step {
-            StepAction::Run(script) => &script.secrets,
-            StepAction::Build(build) => &build.secrets,
-            StepAction::Source
-            | StepAction::Rollout(_)
-            | StepAction::Release(_)
-            | StepAction::Approve(_)
-            | StepAction::Job(_)
-            | StepAction::Infra(_) => continue,
-        };
-        for name in secrets.values().filter(|_| !config.left_out.contains_key(&index)) {
-            if let Ok(None) = parameters.get(name).await {
-                return Err(format!(
-                    "there is no parameter `{name}`, in which `{}` has a secret; store it with \
-                     `aws ssm put-parameter --type SecureString --name {name}`",
-                    step.name()
-                ));
-            }
+    for (step, _, name) in config.secrets() {
+        if let Ok(None) = parameters.get(name).await {
+            return Err(format!(
+                "there is no parameter `{name}`, in which `{}` has a secret; store it with \
+                 `aws ssm put-parameter --type SecureString --name {name}`",
+                step.name()
+            ));
         }
     }
     Ok(())
@@ -362,12 +350,9 @@ pub fn read(root: &Path) -> Result<Repository, String> {
     };
     let errors: Vec<_> = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
     let Some(first) = errors.first() else { return Err("the infra repository is not valid".into()) };
-    let place = first.label.as_ref().map_or_else(String::new, |label| {
-        format!("{}:{}: ", label.file.name(), label.file.position(label.span.start))
-    });
     let more = match errors.len() - 1 {
         0 => String::new(),
         more => format!(" (and {more} more; see `fleetwright validate`)"),
     };
-    Err(format!("the infra repository is not valid: {place}{}{more}", first.message))
+    Err(format!("the infra repository is not valid: {}{more}", first.in_one_line()))
 }

@@ -32,8 +32,8 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// The rollout of what is as it should be, where it has not ended yet: somebody began it before.
-    pub fn before(one: &Prepared) -> Option<Self> {
+    /// The rollout of a service that is as its file says, if somebody began it earlier and it has not ended.
+    pub fn under_way(one: &Prepared) -> Option<Self> {
         let revision = one.before.filter(|_| one.rolls && !one.plan.has_changes())?;
         let Deployment { spec, digest, .. } = &one.deployment;
         Some(Self { service: spec.name.clone(), revision, digest: Some(digest.clone()) })

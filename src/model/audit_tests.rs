@@ -117,6 +117,7 @@ fn batches_of_the_day_before_are_read_as_well() {
     assert!(may_hold(&folder, &key("2026-11-27"), since));
     assert!(!may_hold(&folder, &key("2026-11-26"), since));
     assert!(may_hold(&folder, &key("2020-01-01"), None));
+    assert!(may_hold(&folder, &key("2020-01-01"), Some(DateTime::<Utc>::MIN_UTC)), "there is no day before");
     assert!(!may_hold(&folder, "audit/shop/production-eu/main/2026-11-28/x", since));
 }
 

@@ -53,6 +53,14 @@ pub struct OwnSteps {
     pub secrets: Vec<String>,
 }
 
+/// Whether the name of an SSM parameter fits a pattern, in which `*` at the end stands for anything.
+pub fn fits_parameter(pattern: &str, parameter: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => parameter.starts_with(start),
+        None => pattern == parameter,
+    }
+}
+
 /// Which runs a run of a newer commit of the same reference takes the place of. Both were set off by a change: what
 /// people have asked for is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

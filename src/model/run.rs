@@ -228,6 +228,20 @@ impl StepAction {
         }
     }
 
+    /// The SSM parameters of its secrets, by variables or ids; `None` of a kind that has none.
+    fn secrets(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Run(script) => Some(&script.secrets),
+            Self::Build(build) => Some(&build.secrets),
+            Self::Source
+            | Self::Rollout(_)
+            | Self::Release(_)
+            | Self::Approve(_)
+            | Self::Job(_)
+            | Self::Infra(_) => None,
+        }
+    }
+
     /// The services that it rolls out.
     pub fn services(&self) -> Vec<&ServiceName> {
         match self {
@@ -419,6 +433,15 @@ pub struct Taken {
 }
 
 impl RunConfig {
+    /// The secrets of the steps that are part of the run: the step, the variable or id, and the SSM parameter.
+    pub fn secrets(&self) -> impl Iterator<Item = (&StepAction, &str, &str)> {
+        let steps = self.steps.iter().enumerate().filter(|(index, _)| !self.left_out.contains_key(index));
+        steps.flat_map(|(_, step)| {
+            let secrets = step.secrets().into_iter().flatten();
+            secrets.map(move |(name, parameter)| (step, name.as_str(), parameter.as_str()))
+        })
+    }
+
     /// After which outcome the step at `index` is begun.
     pub fn after(&self, index: usize) -> After {
         self.after.get(index).copied().unwrap_or_default()

@@ -67,22 +67,14 @@ pub fn does_anything(config: &RunConfig) -> bool {
 
 /// The secrets of the steps that are run, sorted.
 pub fn needed_secrets(config: &RunConfig) -> Vec<NeededSecret> {
-    let mut needed = Vec::new();
-    for (index, step) in config.steps.iter().enumerate() {
-        let secrets = match step {
-            StepAction::Run(script) => &script.secrets,
-            StepAction::Build(build) => &build.secrets,
-            _ => continue,
-        };
-        if config.left_out.contains_key(&index) {
-            continue;
-        }
-        needed.extend(secrets.iter().map(|(name, parameter)| NeededSecret {
-            name: name.clone(),
-            parameter: parameter.clone(),
+    let mut needed: Vec<NeededSecret> = config
+        .secrets()
+        .map(|(step, name, parameter)| NeededSecret {
+            name: name.to_owned(),
+            parameter: parameter.to_owned(),
             step: step.name(),
-        }));
-    }
+        })
+        .collect();
     needed.sort();
     needed
 }

@@ -3,49 +3,33 @@
 use super::conditions::fits;
 use crate::model::git_ref::{GitRef, RefKind};
 use crate::model::name::PipelineName;
+use crate::model::pipeline::fits_parameter;
 use crate::model::project::{Environment, SecretScope};
-use crate::model::run::{Run, RunConfig, StepAction};
+use crate::model::run::{Run, RunConfig};
 
 /// Why a run can't begin: a secret that a step of it names is not for this pipeline, branch or tag. `None` when it may have all
 /// of them, or its environment says nothing.
 pub fn refusal(environment: &Environment, run: &Run, config: &RunConfig) -> Option<String> {
     let scopes = environment.pipeline_secrets.as_deref()?;
-    let steps = config.steps.iter().enumerate().filter(|(index, _)| !config.left_out.contains_key(index));
-    for (_, step) in steps {
-        let secrets = match step {
-            StepAction::Run(script) => &script.secrets,
-            StepAction::Build(build) => &build.secrets,
-            StepAction::Source
-            | StepAction::Rollout(_)
-            | StepAction::Release(_)
-            | StepAction::Approve(_)
-            | StepAction::Job(_)
-            | StepAction::Infra(_) => continue,
-        };
-        if let Some(parameter) = secrets.values().find(|parameter| {
-            !scopes.iter().any(|scope| gives(scope, &run.pipeline, run.reference.as_ref(), parameter))
-        }) {
-            let of = match &run.reference {
-                Some(reference) => format!("{reference}"),
-                None => "a commit of no known branch".to_owned(),
-            };
-            return Some(format!(
-                "the secret `{parameter}` of `{}` is not for pipeline `{}` and {of}; `pipeline_secrets` of environment \
-                 `{}` says what it is for",
-                step.name(),
-                run.pipeline,
-                environment.name,
-            ));
-        }
-    }
-    None
+    let is_given = |parameter: &str| {
+        scopes.iter().any(|scope| gives(scope, &run.pipeline, run.reference.as_ref(), parameter))
+    };
+    let (step, _, parameter) = config.secrets().find(|(_, _, parameter)| !is_given(parameter))?;
+    let of = match &run.reference {
+        Some(reference) => reference.to_string(),
+        None => "a commit of no known branch".to_owned(),
+    };
+    Some(format!(
+        "the secret `{parameter}` of `{}` is not available to pipeline `{}` for {of}; see `pipeline_secrets` of environment \
+         `{}` in fleetwright.yaml",
+        step.name(),
+        run.pipeline,
+        environment.name,
+    ))
 }
 
 fn gives(scope: &SecretScope, pipeline: &PipelineName, reference: Option<&GitRef>, parameter: &str) -> bool {
-    let is_named = match scope.parameter.strip_suffix('*') {
-        Some(start) => parameter.starts_with(start),
-        None => scope.parameter == parameter,
-    };
+    let is_named = fits_parameter(&scope.parameter, parameter);
     let is_pipeline = scope.pipelines.is_empty() || scope.pipelines.contains(pipeline);
     let is_free = scope.branches.is_empty() && scope.tags.is_empty();
     let is_of = match reference.map(GitRef::kind) {

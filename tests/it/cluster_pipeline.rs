@@ -111,7 +111,7 @@ fn jobs_and_deployments_of_pipelines_happen_once_whatever_becomes_of_the_server(
     poll(Duration::from_secs(90), || site.log(&run, "migrate").contains("line 1").then_some(()))
         .expect("it prints");
     drop(server);
-    let _server = site.serve();
+    let server = site.serve();
     let run = site.wait("web", &commit, "ended", |run| run["state"] != "running");
     assert_eq!(run["state"], "succeeded", "{run:#}");
     let expected: String = (1..=6).map(|line| format!("line {line}\n")).collect();
@@ -125,7 +125,7 @@ fn jobs_and_deployments_of_pipelines_happen_once_whatever_becomes_of_the_server(
     let shown = lab.ok(&["pipeline", "show", &run["id"].to_string()]);
     assert!(shown.contains("the job failed: it exited with status 1"), "{shown}");
     assert_eq!(occurrences() - earlier, 2);
-    drop(_server);
+    drop(server);
 
     // The infra repository deploys what its commit says: planned, asked, and done once.
     file(".gitignore", "application\n*.log\n");

@@ -99,7 +99,7 @@ async fn secrets_are_for_the_pipelines_and_branches_that_the_environment_names()
     let run = site.wait_for("of the other branch", |run| run["id"] == 2 && run["state"] == "failed");
     let reason = run["reason"].as_str().unwrap_or_default();
     assert!(
-        reason.contains("the secret `/team/step-token` of `run publish` is not for pipeline `web`"),
+        reason.contains("the secret `/team/step-token` of `run publish` is not available to pipeline `web`"),
         "{run:#}"
     );
     assert!(!reason.contains(STEP_TOKEN));

@@ -172,9 +172,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     if args.no_wait { Ok(Done::Ok) } else { follow_all(context, &cluster, begun).await }
 }
 
-/// The rollout of a service that is as its file says, if it was begun before.
+/// Reports the rollout of a service that was begun earlier, if it is still under way.
 fn under_way(voice: &Voice, one: &Prepared) -> Option<Begun> {
-    let begun = Begun::before(one)?;
+    let begun = Begun::under_way(one)?;
     voice.began(&begun);
     Some(begun)
 }

@@ -76,7 +76,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         .await
         .map_err(|error| deploy_failure(&error))?;
     let changes = show(context, to, std::iter::once(prepared.plan.clone()), args.plan);
-    let begun = match (args.plan, changes, Begun::before(&prepared)) {
+    let begun = match (args.plan, changes, Begun::under_way(&prepared)) {
         (true, true, _) => return Ok(Done::Changes),
         (true, false, _) | (false, false, None) => return Ok(Done::Ok),
         (false, false, Some(begun)) => begun,

@@ -1,11 +1,12 @@
 //! Steps that a git repository holds itself, in a file of each commit, and what a pipeline lets them use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::steps::path;
 use super::{read_steps, timeout};
 use crate::model::name::{JobName, ServiceName};
-use crate::model::pipeline::{Action, OwnSteps, Pipeline, Step};
+use crate::model::pipeline::{Action, OwnSteps, Pipeline, Step, fits_parameter};
 use crate::model::project::Repository;
 use crate::repo::decode::{Fields, Reader};
 use crate::repo::{merge_keys, references, unfilled};
@@ -66,18 +67,13 @@ pub(super) fn own(reader: &mut Reader<'_>, node: &Node, place: Span, allowed: Al
 #[error("{}", in_one_line(.0))]
 pub struct OwnProblems(pub Vec<Diagnostic>);
 
-/// The first error with its place, and how many there are besides.
+/// The first error, and how many there are besides.
 fn in_one_line(problems: &[Diagnostic]) -> String {
     let mut errors = problems.iter().filter(|problem| problem.is_error());
-    let Some(first) = errors.next() else { return "its steps can't be read".to_owned() };
-    let place = first.label.as_ref().map_or_else(String::new, |label| {
-        format!("{}:{}: ", label.file.name(), label.file.position(label.span.start))
-    });
-    let label = first.label.as_ref().map(|label| label.text.as_str()).filter(|text| !text.is_empty());
-    let label = label.map_or_else(String::new, |text| format!(" ({text})"));
+    let Some(first) = errors.next() else { return "the steps can't be read".to_owned() };
     match errors.count() {
-        0 => format!("{place}{}{label}", first.message),
-        more => format!("{place}{}{label}, and {more} more", first.message),
+        0 => first.in_one_line(),
+        more => format!("{} (and {more} more)", first.in_one_line()),
     }
 }
 
@@ -137,11 +133,12 @@ fn exceeded(pipeline: &Pipeline, own: &OwnSteps, step: &Step) -> Vec<(String, St
     let name = &pipeline.name;
     let add = |key: &str, what: &str| {
         format!(
-            "whoever answers for the infra repository adds `{what}` to `allow.{key}` of pipeline `{name}`"
+            "if they are meant to, add `{what}` to `allow.{key}` of pipeline `{name}` in the infra repository"
         )
     };
-    let secrets = |secrets: &std::collections::BTreeMap<String, String>| {
-        let is_given = |parameter: &String| own.secrets.iter().any(|pattern| is_like(pattern, parameter));
+    let secrets = |secrets: &BTreeMap<String, String>| {
+        let is_given =
+            |parameter: &String| own.secrets.iter().any(|pattern| fits_parameter(pattern, parameter));
         let missing = secrets.values().filter(|parameter| !is_given(parameter));
         missing
             .map(|one| (format!("these steps may not have the secret `{one}`"), add("secrets", one)))
@@ -162,17 +159,9 @@ fn exceeded(pipeline: &Pipeline, own: &OwnSteps, step: &Step) -> Vec<(String, St
             vec![(format!("these steps may not run job `{}`", run.job), add("jobs", run.job.as_str()))]
         }
         Action::Infra(spec) => vec![(
-            format!("`{}` works with an infra repository, and not with this one", spec.work.word()),
-            format!("such a step stands in pipelines/ of the infra repository; remove it from {}", own.file),
+            format!("`{}` is a step of infra repositories only", spec.work.word()),
+            format!("move the step to pipelines/ of the infra repository, or remove it from {}", own.file),
         )],
         Action::Job(_) | Action::Approve(_) => Vec::new(),
-    }
-}
-
-/// Whether the name of a parameter fits a pattern, in which `*` stands for anything at the end.
-fn is_like(pattern: &str, parameter: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => parameter.starts_with(start),
-        None => pattern == parameter,
     }
 }
