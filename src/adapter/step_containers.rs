@@ -317,7 +317,9 @@ impl StepContainers for EngineSteps {
 
     async fn prepare(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError> {
         self.make_volume(run).await?;
-        self.upload(run, files).await
+        // A network takes the engine as long as the files do, and the first step would wait for it.
+        let (uploaded, connected) = tokio::join!(self.upload(run, files), self.network(run, self.name(run)));
+        uploaded.and(connected)
     }
 
     async fn create(

@@ -79,7 +79,7 @@ pub trait StepContainers: Send + Sync {
     /// Has the engine pull `image`, which names its registry's host and a digest, unless it is there.
     async fn pull(&self, image: &str, lines: Lines<'_>) -> Result<(), ImageError>;
 
-    /// Makes the workspace of a run, with those files.
+    /// Makes the workspace of a run, with those files, and what its containers share.
     async fn prepare(&self, run: RunId, files: WorkspaceFiles) -> Result<(), ImageError>;
 
     /// Creates the container of an attempt, unless it is there. It is not started. Its companions are, and are healthy

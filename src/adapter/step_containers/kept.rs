@@ -135,7 +135,7 @@ impl EngineSteps {
     }
 
     /// Replaces the values of secrets in a container that has ended by nothing: what is kept holds none.
-    async fn empty_secrets(&self, container: &str) -> Result<(), ImageError> {
+    pub(super) async fn empty_secrets(&self, container: &str) -> Result<(), ImageError> {
         let names = self.secrets_of(container).await?.into_iter().map(|(name, _)| name);
         let mut archive = tar::Builder::new(Vec::new());
         let mut any = false;

@@ -155,6 +155,8 @@ impl EngineSteps {
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
             Err(error) => return Err(failed(error, None)),
         }
+        // Who is quick comes before the run is tidied up, and an image is to hold no secrets either.
+        self.empty_secrets(kept).await?;
         let options = CommitContainerOptionsBuilder::default().container(kept).repo(IMAGES).tag(&tag).build();
         // The container's labels become those of the image, by which it is found.
         let committed = self.docker().commit_container(options, ContainerConfig::default()).await;
