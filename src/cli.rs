@@ -16,6 +16,7 @@ pub mod context;
 pub mod demo;
 pub mod explain;
 pub mod failure;
+mod host_files;
 pub mod infra_steps;
 mod later;
 mod occurrences;
@@ -109,6 +110,7 @@ enum Command {
     Secret(cmd::secret::Args),
     Logs(cmd::logs::Args),
     Job(cmd::job::Args),
+    HostFile(cmd::host_file::Args),
     Run(cmd::run::Args),
     Exec(cmd::exec::Args),
     Events(cmd::events::Args),
@@ -238,6 +240,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Done, Failure> 
         Command::Secret(args) => cmd::secret::run(context, args).await,
         Command::Logs(args) => cmd::logs::run(context, args).await,
         Command::Job(args) => cmd::job::run(context, args).await,
+        Command::HostFile(args) => cmd::host_file::run(context, args).await,
         Command::Run(args) => cmd::run::run(context, args).await,
         Command::Exec(args) => cmd::exec::run(context, args).await,
         Command::Events(args) => cmd::events::run(context, args).await,

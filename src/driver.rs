@@ -13,6 +13,7 @@ pub mod etcd;
 pub mod follow;
 pub mod graph;
 mod hook;
+pub mod host_files;
 pub mod import;
 pub mod jobs;
 pub mod later;

@@ -35,6 +35,7 @@ pub mod compose;
 pub mod driver;
 pub mod event;
 pub mod foreign_pipeline;
+pub mod host_file;
 #[allow(clippy::disallowed_methods, reason = "the local cloud reads its own state")]
 pub mod local;
 pub mod model;

@@ -22,6 +22,8 @@ pub mod founding;
 pub mod frame;
 pub mod git_ref;
 pub mod group;
+pub mod host_file;
+pub mod host_file_state;
 pub mod identity;
 pub mod image;
 pub mod infra_step;

@@ -18,6 +18,7 @@ pub mod etcd;
 pub mod git;
 pub mod groups;
 pub mod hooks;
+pub mod host_files;
 pub mod identity;
 pub mod images;
 pub mod infra;

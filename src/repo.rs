@@ -23,6 +23,7 @@ mod exports;
 mod files;
 mod graph;
 mod group_sizes;
+mod host_files;
 mod interpolate;
 mod jobs;
 mod keep;

@@ -12,6 +12,7 @@ pub mod diagnostics;
 pub mod drift;
 pub mod exec;
 pub mod foreign_pipeline;
+pub mod host_file;
 pub mod import;
 pub mod jobs;
 pub mod json;

@@ -131,6 +131,19 @@ const FORMATS: &[Format] = &[
         loader: "port/units.rs",
     },
     Format {
+        name: "host-files",
+        types: &[
+            "adapter/swarm/host_files.rs StoredFile",
+            "port/cluster_wire.rs FeedItem",
+            "port/cluster_wire.rs HostFileList",
+            "port/cluster_wire.rs HostFileReport",
+            "port/cluster_wire.rs KeysRequest",
+            "port/cluster_wire.rs KeyList",
+            "port/host_files.rs HostFileRecord",
+        ],
+        loader: "adapter/swarm/host_files.rs",
+    },
+    Format {
         name: "streams",
         types: &[
             "port/streams.rs ExecRequest",
@@ -217,6 +230,7 @@ const FORMATS: &[Format] = &[
 const OTHERS: &[(&str, &str)] = &[
     ("schema/", "CloudFormation's schemas, embedded by the build"),
     ("adapter/etcd.rs", "etcd's answers"),
+    ("adapter/etcd_keys.rs", "etcd's answers"),
     ("adapter/registry_access.rs ImageDocument", "an image's configuration, of the registry"),
     ("adapter/registry_access.rs Execution", "an image's configuration, of the registry"),
     ("local/instance.rs", "EC2's answers, of the local cloud"),

@@ -33,6 +33,7 @@ use crate::port::parameters::Parameters;
 mod audit;
 mod events;
 mod exec;
+mod host_files;
 mod identity;
 mod jobs;
 mod logs;

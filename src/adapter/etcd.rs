@@ -118,6 +118,49 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Asks a member something.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        endpoint: &str,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        doing: &str,
+    ) -> Result<T, EtcdError> {
+        Ok(self.call(endpoint, path, body, doing).await?)
+    }
+
+    /// Opens a stream of JSON lines.
+    ///
+    /// # Errors
+    /// When the member does not answer, or refuses.
+    pub(super) async fn open(
+        &self,
+        endpoint: &str,
+        path: &str,
+        body: &(impl Serialize + Sync),
+        doing: &str,
+    ) -> Result<Response, EtcdError> {
+        let unreachable = |error: reqwest::Error| EtcdError::Unreachable {
+            endpoint: endpoint.to_owned(),
+            reason: words(&error),
+        };
+        let response = self.client.post(format!("{endpoint}/v3/{path}")).json(body).send();
+        let response = tokio::time::timeout(ANSWER, response).await.map_err(|_| EtcdError::Unreachable {
+            endpoint: endpoint.to_owned(),
+            reason: format!("no answer within {} s", ANSWER.as_secs()),
+        })?;
+        let response = response.map_err(unreachable)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refused(endpoint, doing, response).await.into())
+    }
+}
+
 /// Why a call did not succeed.
 enum Failure {
     NotFound(EtcdError),

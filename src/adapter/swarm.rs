@@ -33,6 +33,7 @@ mod drain;
 mod engine;
 pub(super) mod exec;
 mod history;
+mod host_files;
 mod jobs;
 mod lineage;
 mod logs;

@@ -14,6 +14,7 @@ pub mod drain;
 pub mod drift;
 pub mod events;
 pub mod exec;
+pub mod host_file;
 pub mod import;
 pub mod init;
 pub mod job;

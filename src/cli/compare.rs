@@ -1,9 +1,10 @@
-//! Services and jobs compared with what is running, beside a plan of the stacks.
+//! Services, jobs and watched files compared with what is deployed, beside a plan of the stacks.
 
 use std::sync::Arc;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::host_files;
 use super::later::{self, look_up_in};
 use super::registries::Registries;
 use super::rollouts::deploy_failure;
@@ -12,11 +13,11 @@ use crate::driver::later::LaterError;
 use crate::model::later::{Known, LaterVariable};
 use crate::model::project::{Environment, Repository, Wanted};
 use crate::model::stack::Reference;
-use crate::plan::deploy::Comparison;
+use crate::plan::comparison::Comparison;
 use crate::plan::stack::{Plan, StackAction};
 use crate::port::cluster::Cluster;
 
-/// Compares all services and jobs of `environment`. `plan` is that of its stacks: outputs of stacks that it changes
+/// Compares all services, jobs and watched files of `environment`. `plan` is that of its stacks: outputs of stacks that it changes
 /// may have other values afterwards.
 ///
 /// # Errors
@@ -62,6 +63,9 @@ pub async fn compare(
             Err(error) => not_prepared(&mut compared, name, &error)?,
         }
     }
+    let files: Vec<_> =
+        repository.host_files.iter().map(|file| file.in_environment(&environment.name)).collect();
+    compared.host_files = host_files::plans(api.as_ref(), repository, environment, &files).await?;
     let mask = context.mask();
     compared.map_values(|value| mask.mask(value));
     Ok(compared)

@@ -35,6 +35,7 @@ use crate::port::standing::{AskStanding, Restore};
 
 pub mod desired;
 mod engine_watch;
+pub mod host_files;
 mod identity;
 mod membership;
 mod ports;

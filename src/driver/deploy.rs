@@ -398,6 +398,7 @@ mod tests {
                 metadata: BTreeMap::new(),
                 features: Default::default(),
                 pressure: None,
+                host_files: Default::default(),
             };
             Ok(Snapshot { version: 1, revision: 1, machines: vec![old], services: vec![] })
         }

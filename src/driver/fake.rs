@@ -506,6 +506,7 @@ impl Fleet {
                     metadata: BTreeMap::new(),
                     features: crate::model::feature::Features::default(),
                     pressure: None,
+                    host_files: Default::default(),
                 });
             }
         }
@@ -609,6 +610,7 @@ impl Cluster for FakeFleet {
             name: format!("web@{number}"),
             machine: at.clone(),
             addresses: Vec::new(),
+            ports: Vec::new(),
             state: InstanceState::Healthy,
             digest: None,
             restarts: 0,

@@ -47,11 +47,13 @@ pub enum Feature {
     AwsRoles,
     /// Runs systemd units that the cluster has placed.
     Units,
+    /// Keeps watched files: renders them from what the cluster knows.
+    HostFiles,
 }
 
 impl Feature {
     /// All of them, oldest first.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::StrictRequests,
         Self::CarriedRecords,
         Self::DurableServices,
@@ -67,6 +69,7 @@ impl Feature {
         Self::AttendedRuns,
         Self::AwsRoles,
         Self::Units,
+        Self::HostFiles,
     ];
 
     /// The word in labels and messages.
@@ -87,6 +90,7 @@ impl Feature {
             Self::AttendedRuns => "attended-runs",
             Self::AwsRoles => "aws-roles",
             Self::Units => "units",
+            Self::HostFiles => "host-files",
         }
     }
 
@@ -388,6 +392,7 @@ mod tests {
             metadata: std::collections::BTreeMap::new(),
             features,
             pressure: None,
+            host_files: Default::default(),
         };
         let old = machine("i-old", Role::Control, Features::default());
         let new = machine("i-new", Role::Control, Features::own());

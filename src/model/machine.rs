@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::feature::Features;
+use super::host_file_state::HostFileStates;
 use super::name::MachineId;
 use super::pressure::Pressure;
 
@@ -81,4 +82,7 @@ pub struct Machine {
     /// How full it is; `None` where its agent has not reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressure>,
+    /// Its watched files, as its agent has reported them.
+    #[serde(default, skip_serializing_if = "HostFileStates::is_empty")]
+    pub host_files: HostFileStates,
 }

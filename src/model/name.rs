@@ -99,6 +99,10 @@ name! {
     JobName, "a job name", NAME_RULE, is_name
 }
 name! {
+    /// A watched file.
+    HostFileName, "the name of a watched file", NAME_RULE, is_name
+}
+name! {
     /// A pipeline.
     PipelineName, "a pipeline name", NAME_RULE, is_name
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::access::Level;
 use super::machine::Role;
-use super::name::{JobName, MachineId, ServiceName, TokenName};
+use super::name::{HostFileName, JobName, MachineId, ServiceName, TokenName};
 
 /// Who a request comes from, once that is proved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +171,18 @@ operations! {
     Permit => "permit a task to run",
     /// Get the credentials of the role of a task's container.
     TaskCredentials => "get the credentials of a task's role",
+    /// Read the definitions of watched files.
+    HostFiles => "read watched files",
+    /// Deploy a watched file.
+    DeployHostFile => "deploy a watched file",
+    /// Remove a watched file.
+    RemoveHostFile => "remove a watched file",
+    /// Read keys in etcd.
+    Keys => "read keys in etcd",
+    /// Follow the watched files of a machine.
+    HostFileFeed => "follow a machine's watched files",
+    /// Report how far a machine's watched files have come.
+    HostFileReport => "report a machine's watched files",
     /// Ask what is to become of the units of a machine.
     UnitTasks => "ask about a machine's units",
 }
@@ -184,6 +196,8 @@ pub enum Target {
     Service(ServiceName),
     /// A job.
     Job(JobName),
+    /// A watched file.
+    HostFile(HostFileName),
     /// Machines.
     Machines(Vec<MachineId>),
     /// A token.
@@ -203,6 +217,7 @@ impl fmt::Display for Target {
             Self::Cluster => f.write_str("the cluster"),
             Self::Service(name) => write!(f, "service {name}"),
             Self::Job(name) => write!(f, "job {name}"),
+            Self::HostFile(name) => write!(f, "watched file {name}"),
             Self::Machines(machines) => {
                 let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
                 write!(f, "machine {}", names.join(", "))

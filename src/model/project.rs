@@ -8,13 +8,14 @@ use std::time::Duration;
 use super::access::Policy;
 use super::address::AddressPool;
 use super::commit_status::StatusTarget;
+use super::host_file::HostFileSpec;
 use super::job::JobSpec;
 use super::keep::Keep;
 use super::later::LaterVariable;
 use super::mount::Owned;
 use super::name::{
-    ClusterName, Digest, EnvironmentName, JobName, PipelineName, ProjectName, RepositoryName, ServiceName,
-    StackName,
+    ClusterName, Digest, EnvironmentName, HostFileName, JobName, PipelineName, ProjectName, RepositoryName,
+    ServiceName, StackName,
 };
 use super::notify::Receivers;
 use super::pipeline::Pipeline;
@@ -46,6 +47,8 @@ pub struct Repository {
     pub services: Vec<Service>,
     /// The jobs.
     pub jobs: Vec<Job>,
+    /// The watched files.
+    pub host_files: Vec<HostFile>,
     /// The pipelines.
     pub pipelines: Vec<Pipeline>,
     /// Everything under `templates/`, named relative to the root.
@@ -303,6 +306,29 @@ impl Job {
 
     /// What is wanted in `environment`.
     pub fn in_environment(&self, environment: &EnvironmentName) -> &WantedJob {
+        self.environments.get(environment).unwrap_or(&self.wanted)
+    }
+}
+
+/// A watched file and where it stands.
+#[derive(Debug, Clone)]
+pub struct HostFile {
+    /// What is wanted where no environment says otherwise.
+    pub wanted: HostFileSpec,
+    /// What is wanted in environments that have something of their own.
+    pub environments: BTreeMap<EnvironmentName, HostFileSpec>,
+    /// Where its name stands.
+    pub place: Place,
+}
+
+impl HostFile {
+    /// Its name.
+    pub fn name(&self) -> &HostFileName {
+        &self.wanted.name
+    }
+
+    /// What is wanted in `environment`.
+    pub fn in_environment(&self, environment: &EnvironmentName) -> &HostFileSpec {
         self.environments.get(environment).unwrap_or(&self.wanted)
     }
 }

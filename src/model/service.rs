@@ -483,6 +483,10 @@ pub struct Instance {
     pub machine: Option<MachineId>,
     /// Where it can be reached, one entry a published port.
     pub addresses: Vec<SocketAddr>,
+    /// The ports of its machine that its own are published at, in the order of the service's file. Of units, the
+    /// ports that they listen on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PublishedPort>,
     /// Its state.
     pub state: InstanceState,
     /// How often this instance of the present revision has failed, as far as the engine remembers.

@@ -94,6 +94,12 @@ pub enum EventKind {
     JobRun,
     /// An occurrence of a job failed.
     JobFailed,
+    /// A watched file was deployed.
+    HostFileDeployed,
+    /// A watched file can't be rendered, checked, written, or its program reloaded.
+    HostFileFailed,
+    /// A watched file is as it should be again.
+    HostFileWell,
     /// Something that a later version records.
     #[serde(other)]
     Other,

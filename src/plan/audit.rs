@@ -31,6 +31,8 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::RemoveJob
         | Operation::RunJob
         | Operation::RunCommand
+        | Operation::DeployHostFile
+        | Operation::RemoveHostFile
         | Operation::Turn => true,
         // Agents ask for access to etcd every 30 s. That they have it is recorded as identities are.
         Operation::EtcdClient
@@ -45,6 +47,10 @@ pub fn is_change(operation: Operation) -> bool {
         | Operation::EngineGone
         | Operation::Ports
         | Operation::UnitTasks
+        | Operation::HostFiles
+        | Operation::Keys
+        | Operation::HostFileFeed
+        | Operation::HostFileReport
         | Operation::Pressure
         | Operation::EngineBack
         | Operation::Audit
@@ -99,6 +105,7 @@ pub fn target(target: &Target) -> String {
         Target::Cluster => "cluster".to_owned(),
         Target::Service(name) => format!("service/{name}"),
         Target::Job(name) => format!("job/{name}"),
+        Target::HostFile(name) => format!("host-file/{name}"),
         Target::Machines(machines) => {
             machines.iter().map(|machine| format!("machine/{machine}")).collect::<Vec<_>>().join(",")
         }
@@ -123,6 +130,9 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
             ("digest", "/image/digest"),
             ("schedule", "/spec/schedule/cron"),
         ],
+        Operation::DeployHostFile => {
+            &[("path", "/path"), ("check", "/check/0"), ("reload", "/reload/command/0")]
+        }
         // The program is recorded, and not its arguments, which may hold a secret.
         Operation::RunCommand => &[("program", "/command/0")],
         // Arguments may hold secrets: they are counted.
@@ -149,6 +159,11 @@ fn asked(operation: Operation) -> &'static [(&'static str, &'static str)] {
         | Operation::ReportUnhealthy
         | Operation::EngineGone
         | Operation::Ports
+        | Operation::HostFiles
+        | Operation::RemoveHostFile
+        | Operation::Keys
+        | Operation::HostFileFeed
+        | Operation::HostFileReport
         | Operation::UnitTasks
         | Operation::Pressure
         | Operation::EngineBack

@@ -55,9 +55,14 @@ pub fn right(operation: Operation) -> Option<Right> {
         | Operation::DeployedJob
         | Operation::RunJob
         | Operation::RunCommand
-        | Operation::OccurrenceLogs => people(Level::Deployer),
+        | Operation::OccurrenceLogs
+        // Templates, keys and checks say what programs are configured with, and a check is executed as root.
+        | Operation::HostFiles
+        | Operation::DeployHostFile
+        | Operation::Keys => people(Level::Deployer),
         Operation::Remove
         | Operation::RemoveJob
+        | Operation::RemoveHostFile
         | Operation::TokenCreate
         | Operation::TokenList
         | Operation::TokenRevoke
@@ -76,6 +81,8 @@ pub fn right(operation: Operation) -> Option<Right> {
         | Operation::EtcdClient
         | Operation::Permit
         | Operation::TaskCredentials
+        | Operation::HostFileFeed
+        | Operation::HostFileReport
         | Operation::UnitTasks => machines,
         Operation::ReportUnhealthy | Operation::RebootState | Operation::RebootReturn => leaving,
     })
@@ -192,7 +199,9 @@ fn is_own(target: &Target, instance: &MachineId) -> bool {
     match target {
         Target::Machines(machines) => !machines.is_empty() && machines.iter().all(|one| one == instance),
         Target::Task { machine, .. } => machine.as_ref() == Some(instance),
-        Target::Cluster | Target::Service(_) | Target::Job(_) | Target::Token(_) => false,
+        Target::Cluster | Target::Service(_) | Target::Job(_) | Target::HostFile(_) | Target::Token(_) => {
+            false
+        }
     }
 }
 

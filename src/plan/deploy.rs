@@ -67,34 +67,6 @@ impl ServicePlan {
     }
 }
 
-/// Services and jobs of an environment, compared with what is running.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Comparison {
-    /// The services, in the repository's order.
-    pub services: Vec<ServicePlan>,
-    /// The jobs, in the repository's order.
-    pub jobs: Vec<JobPlan>,
-    /// What could not be compared or may change later, and why.
-    pub notes: Vec<String>,
-}
-
-impl Comparison {
-    /// Puts `value` of each shown value in its place.
-    pub fn map_values(&mut self, value: impl Fn(&str) -> String) {
-        let of_jobs = self.jobs.iter_mut().flat_map(|plan| &mut plan.changes);
-        for change in self.services.iter_mut().flat_map(|plan| &mut plan.changes).chain(of_jobs) {
-            for shown in [&mut change.before, &mut change.after].into_iter().flatten() {
-                *shown = value(shown);
-            }
-        }
-    }
-
-    /// Whether `deploy` would change anything.
-    pub fn has_changes(&self) -> bool {
-        self.services.iter().any(ServicePlan::has_changes) || self.jobs.iter().any(JobPlan::has_changes)
-    }
-}
-
 /// Compares the current deployment with the wanted one.
 pub fn service_plan(running: Option<&Deployed>, wanted: &Deployment) -> ServicePlan {
     let before = running.map(|running| fields(&running.deployment)).unwrap_or_default();

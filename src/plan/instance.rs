@@ -145,6 +145,7 @@ mod tests {
             name: name.to_owned(),
             machine: machine.parse().ok(),
             addresses: Vec::new(),
+            ports: Vec::new(),
             state,
             restarts: 0,
             digest: None,
@@ -164,6 +165,7 @@ mod tests {
             metadata: BTreeMap::new(),
             features,
             pressure: None,
+            host_files: Default::default(),
         }
     }
 

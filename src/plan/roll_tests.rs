@@ -74,6 +74,7 @@ impl World {
                     metadata: BTreeMap::new(),
                     features: crate::model::feature::Features::default(),
                     pressure: None,
+                    host_files: Default::default(),
                 });
             }
         }
@@ -96,6 +97,7 @@ impl World {
             name: format!("web@{number}"),
             machine: at.clone(),
             addresses: Vec::new(),
+            ports: Vec::new(),
             state: if at.is_some() { InstanceState::Healthy } else { InstanceState::Pending },
             digest: None,
             restarts: 0,

@@ -74,6 +74,20 @@ fn machines(before: &[Machine], after: &[Machine], now: DateTime<Utc>, events: &
             let word = format!("relieved.{}", short.word());
             push(&word, machine, EventKind::Relieved, format!("has enough {} again", short.noun()));
         }
+        for (name, state) in &machine.host_files {
+            let before = earlier.host_files.get(name).and_then(|state| state.problem.as_ref());
+            match (before, &state.problem) {
+                (before, Some(problem)) if before != Some(problem) => {
+                    let text = format!("watched file `{name}`: {}: {}", problem.at.words(), problem.reason);
+                    push(&format!("host-file-failed.{name}"), machine, EventKind::HostFileFailed, text);
+                }
+                (Some(_), None) => {
+                    let text = format!("watched file `{name}` is as it should be again");
+                    push(&format!("host-file-well.{name}"), machine, EventKind::HostFileWell, text);
+                }
+                _ => {}
+            }
+        }
         if machine.state == earlier.state {
             continue;
         }
@@ -476,6 +490,14 @@ pub fn of_request(
         (Operation::RemoveJob, Target::Job(name)) => {
             let key = format!("removed.job.{name}");
             Some(TimelineEvent::seen(&key, at, EventKind::Removed, "was removed").of_job(name))
+        }
+        (Operation::DeployHostFile, Target::HostFile(name)) => {
+            let text = format!("watched file `{name}` was deployed");
+            Some(TimelineEvent::seen(&format!("host-file.{name}"), at, EventKind::HostFileDeployed, text))
+        }
+        (Operation::RemoveHostFile, Target::HostFile(name)) => {
+            let text = format!("watched file `{name}` was removed");
+            Some(TimelineEvent::seen(&format!("removed.host-file.{name}"), at, EventKind::Removed, text))
         }
         _ => None,
     };

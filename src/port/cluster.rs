@@ -24,7 +24,7 @@ pub enum ClusterError {
     /// The named thing is not there.
     #[error("there is no {what} `{name}` in the cluster")]
     NotFound {
-        /// `service`, `revision`, `machine`, `token`, `etcd`, `job` or `container of occurrence`.
+        /// `service`, `revision`, `machine`, `token`, `etcd`, `job`, `watched file` or `container of occurrence`.
         what: &'static str,
         /// Its name.
         name: String,

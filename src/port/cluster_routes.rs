@@ -56,6 +56,12 @@ pub fn route(operation: Operation) -> Route {
         Operation::OccurrenceLogs => ("GET", "/v1/occurrences/{occurrence}/logs"),
         Operation::Permit => ("POST", "/v1/tasks/{id}/permit"),
         Operation::TaskCredentials => ("POST", "/v1/tasks/{id}/credentials"),
+        Operation::HostFiles => ("GET", "/v1/host-files"),
+        Operation::DeployHostFile => ("PUT", "/v1/host-files/{name}"),
+        Operation::RemoveHostFile => ("DELETE", "/v1/host-files/{name}"),
+        Operation::Keys => ("POST", "/v1/keys"),
+        Operation::HostFileFeed => ("GET", "/v1/machines/{id}/host-files"),
+        Operation::HostFileReport => ("PUT", "/v1/machines/{id}/host-files"),
         Operation::UnitTasks => ("POST", "/v1/machines/{id}/units"),
         Operation::ReportUnhealthy => ("POST", "/v1/tasks/{id}/unhealthy"),
     };

@@ -11,6 +11,8 @@ use super::cluster::{ClusterError, Snapshot};
 use crate::model::audit::AuditEvent;
 use crate::model::cluster::LogEnd;
 use crate::model::feature::Features;
+use crate::model::host_file::{Definition, FeedLine};
+use crate::model::host_file_state::{HostFileStates, PROBLEMS_MOST, REASON_MOST};
 use crate::model::mount::{SecretRef, SecretVersion};
 use crate::model::name::{BootId, JobName, MachineId, ServiceName, VolumeName};
 use crate::model::pressure::Pressure;
@@ -349,6 +351,73 @@ impl From<WireError> for OutputLine {
     fn from(error: WireError) -> Self {
         Self::Error(error)
     }
+}
+
+/// One line of what a machine is sent of its watched files; empty lines between them are signs of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedItem {
+    /// What has changed.
+    Line(Box<FeedLine>),
+    /// The stream's end, and why.
+    Error(WireError),
+}
+
+impl From<WireError> for FeedItem {
+    fn from(error: WireError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The definitions of watched files, in an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFileList {
+    /// [`HOST_FILE_VERSION`](crate::model::host_file::HOST_FILE_VERSION).
+    pub version: u32,
+    /// The definitions, sorted by name.
+    pub files: Vec<Definition>,
+}
+
+/// What a machine reports of its watched files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostFileReport {
+    /// Their states, by name.
+    pub files: HostFileStates,
+}
+
+impl HostFileReport {
+    /// No more of it than is kept: it becomes a label of the machine's node.
+    pub fn bounded(&self) -> HostFileStates {
+        let mut files = self.files.clone();
+        let mut left = PROBLEMS_MOST;
+        for state in files.values_mut() {
+            state.problem = state.problem.take().filter(|_| left > 0);
+            if let Some(problem) = &mut state.problem {
+                problem.reason =
+                    problem.reason.chars().filter(|c| !c.is_control()).take(REASON_MOST).collect();
+                left -= 1;
+            }
+        }
+        files
+    }
+}
+
+/// Prefixes of keys in etcd, in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysRequest {
+    /// The prefixes.
+    pub prefixes: Vec<String>,
+}
+
+/// Keys in etcd, in an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyList {
+    /// [`HOST_FILE_VERSION`](crate::model::host_file::HOST_FILE_VERSION).
+    pub version: u32,
+    /// The keys, with their values.
+    pub keys: BTreeMap<String, String>,
 }
 
 impl From<WireError> for Line {

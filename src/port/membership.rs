@@ -10,6 +10,7 @@ use futures_util::stream::BoxStream;
 use super::cluster::ClusterError;
 use super::cluster_wire::Registration;
 use crate::model::address::AddressPool;
+use crate::model::host_file_state::HostFileStates;
 use crate::model::member::{Identity, JoinTokens, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::pressure::Pressure;
@@ -95,6 +96,9 @@ pub trait Membership: Send + Sync {
 
     /// Writes down how full a machine is, as its own agent measured it.
     async fn pressure(&self, machine: &MachineId, pressure: Pressure) -> Result<(), ClusterError>;
+
+    /// Writes down how far a machine's watched files have come, as its own agent reports it.
+    async fn host_files(&self, machine: &MachineId, states: &HostFileStates) -> Result<(), ClusterError>;
 
     /// Tasks on this machine whose health check begins to fail, or whose container has ended.
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)>;

@@ -30,6 +30,8 @@ pub struct Files {
     pub services: Vec<Arc<SourceFile>>,
     /// `jobs/*.yaml`.
     pub jobs: Vec<Arc<SourceFile>>,
+    /// `host_files/*.yaml`.
+    pub host_files: Vec<Arc<SourceFile>>,
     /// `pipelines/*.yaml`.
     pub pipelines: Vec<Arc<SourceFile>>,
     /// `templates/**`.
@@ -42,7 +44,7 @@ impl Files {
     /// How many there are.
     pub fn count(&self) -> usize {
         usize::from(self.project.is_some())
-            + [&self.stacks, &self.services, &self.jobs, &self.pipelines, &self.templates]
+            + [&self.stacks, &self.services, &self.jobs, &self.host_files, &self.pipelines, &self.templates]
                 .map(Vec::len)
                 .iter()
                 .sum::<usize>()
@@ -58,6 +60,7 @@ pub fn read(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
     files.stacks = reader.folder("stacks", &mut files.unread);
     files.services = reader.folder("services", &mut files.unread);
     files.jobs = reader.folder("jobs", &mut files.unread);
+    files.host_files = reader.folder("host_files", &mut files.unread);
     files.pipelines = reader.folder("pipelines", &mut files.unread);
     // `templates` may itself be a link within the repository.
     if let Ok(Found::Folder { links }) = folder.find("templates") {
@@ -71,8 +74,8 @@ pub fn read(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
 
 /// Reads [`PROJECT_FILE`] of the repository at `root` and nothing else.
 pub fn read_project(root: &Path, problems: &mut Vec<Diagnostic>) -> Files {
-    let mut files =
-        Files { unread: vec!["stacks", "services", "jobs", "pipelines", "templates"], ..Files::default() };
+    let unread = vec!["stacks", "services", "jobs", "host_files", "pipelines", "templates"];
+    let mut files = Files { unread, ..Files::default() };
     if let Some(folder) = open(root, problems) {
         let mut reader = Reader { root: &folder, files: 0, bytes: 0, full: false, problems };
         files.project = reader.project(root);

@@ -9,13 +9,13 @@ use super::files::Files;
 use super::interpolate::Variables;
 use super::pipelines::Decoded;
 use super::{
-    PROJECT_FILE, graph, jobs, merge_keys, pipelines, project, service_mounts, service_order, service_ports,
-    service_units, services, stacks, unfilled, with_suggestion,
+    PROJECT_FILE, graph, host_files, jobs, merge_keys, pipelines, project, service_mounts, service_order,
+    service_ports, service_units, services, stacks, unfilled, with_suggestion,
 };
 use crate::model::job::Runs;
 use crate::model::name::{JobName, PipelineName, ProjectName, ServiceName};
 use crate::model::pipeline::{Action, OwnSteps, Pipeline, Step};
-use crate::model::project::{Environment, Job, Repository, Service};
+use crate::model::project::{Environment, HostFile, Job, Repository, Service};
 use crate::model::setting::Place;
 use crate::model::stack::Stack;
 use crate::source::{Diagnostic, SourceFile, Span};
@@ -29,6 +29,7 @@ struct Declared {
     stacks: Vec<(String, Place)>,
     services: Vec<(String, Place)>,
     jobs: Vec<(String, Place)>,
+    host_files: Vec<(String, Place)>,
     pipelines: Vec<(String, Place)>,
     repositories: Vec<(String, Place)>,
     /// Folders (and `fleetwright.yaml`) of which a file could not be read: what is missing
@@ -91,6 +92,21 @@ pub fn assemble(
         all_jobs.extend(jobs::decode(&mut Reader { file, problems }, &node, scope));
     }
     check_jobs(&all_jobs, &all_services, &declared, problems);
+    let mut all_host_files: Vec<HostFile> = Vec::new();
+    for file in &files.host_files {
+        let Some(node) = document(file, problems) else {
+            declared.unread.push("host_files");
+            continue;
+        };
+        declare(file, &node, "watched file", &mut declared.host_files, problems);
+        let scope = host_files::Scope {
+            environments: &environments,
+            templates: &files.templates,
+            services: (&names(&declared.services), !declared.unread.contains(&"services")),
+        };
+        all_host_files.extend(host_files::decode(&mut Reader { file, problems }, &node, scope));
+    }
+    host_files::check_paths(&all_host_files, &environments, problems);
     let mut all_pipelines = Vec::new();
     for file in &files.pipelines {
         let Some(node) = document(file, problems) else {
@@ -143,6 +159,7 @@ pub fn assemble(
         stacks: all_stacks,
         services: all_services,
         jobs: all_jobs,
+        host_files: all_host_files,
         pipelines: all_pipelines,
         templates: files.templates.clone(),
         files: files.count(),

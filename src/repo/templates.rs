@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tera::{Context, Delimiters, Error, ErrorKind, Kwargs, State, Tera};
+use tera::{Context, Error, ErrorKind, Kwargs, State, Tera};
 
+use super::host_files::TEMPLATES as HOST_FILES;
 use super::origin::Origins;
 use crate::cloud_config::{self, Merged};
+use crate::host_file::delimiters;
 use crate::source::{Diagnostic, SourceFile, suggest};
 
 mod errors;
@@ -34,6 +36,9 @@ pub struct MadeUserData {
     pub merged: Option<Arc<Merged>>,
 }
 
+/// The functions of templates in a repository, for suggestions.
+const FUNCTIONS: [&str; 3] = ["user_data", "range", "throw"];
+
 /// What instructions name other templates with.
 const LINKS: [&str; 2] = ["include", "extends"];
 
@@ -45,6 +50,8 @@ pub struct Templates {
     /// The others, and those of `plain` that they may name.
     tera: Arc<Tera>,
     shared: Arc<Shared>,
+    /// The functions that they have, for suggestions.
+    functions: &'static [&'static str],
 }
 
 /// What `user_data` needs: the templates, the context of the rendering that calls it, and
@@ -74,16 +81,34 @@ impl Templates {
         let files: BTreeMap<String, Arc<SourceFile>> = sources
             .iter()
             .filter_map(|file| Some((file.name().strip_prefix(FOLDER)?.to_owned(), Arc::clone(file))))
+            // Machines render those, from what the cluster knows.
+            .filter(|(name, _)| !name.starts_with(HOST_FILES))
             .collect();
         let shared = Arc::new(Shared::default());
         let plain =
             files.iter().filter(|(_, file)| is_plain(file.text())).map(|(name, _)| name.clone()).collect();
-        let mut templates = Self { files, plain, tera: Arc::default(), shared };
+        let mut templates = Self { files, plain, tera: Arc::default(), shared, functions: &FUNCTIONS };
         templates.tera = Arc::new(templates.build(problems));
         *lock(&templates.shared.broken) =
             templates.files.keys().filter(|name| !templates.is_parsed(name)).cloned().collect();
         *lock(&templates.shared.inner) = Some(Arc::clone(&templates.tera));
         templates
+    }
+
+    /// One template of a watched file, which has those functions, to report its errors.
+    pub fn of_host_file(file: &Arc<SourceFile>, functions: &'static [&'static str]) -> Self {
+        Self {
+            files: BTreeMap::from([(file.name().to_owned(), Arc::clone(file))]),
+            plain: HashSet::new(),
+            tera: Arc::default(),
+            shared: Arc::default(),
+            functions,
+        }
+    }
+
+    /// Tera's error in our words; `name` is the template to blame when the error has no place.
+    pub fn errors(&self, error: &Error, name: &str) -> Vec<Diagnostic> {
+        self.diagnostics(error, name)
     }
 
     /// Whether there is a template of that name (relative to `templates/`).
@@ -165,15 +190,7 @@ impl Templates {
 
     fn empty(&self) -> Tera {
         let mut tera = Tera::new();
-        let delimiters = Delimiters {
-            block_start: "<%".into(),
-            block_end: "%>".into(),
-            variable_start: "<{".into(),
-            variable_end: "}>".into(),
-            comment_start: "<#".into(),
-            comment_end: "#>".into(),
-        };
-        tera.set_delimiters(delimiters).expect("the delimiters differ and no template is there yet");
+        tera.set_delimiters(delimiters()).expect("the delimiters differ and no template is there yet");
         tera.autoescape_on(Vec::<&str>::new());
         let shared = Arc::clone(&self.shared);
         tera.register_function("user_data", move |kwargs: Kwargs, _: &State<'_>| user_data(&shared, &kwargs));

@@ -18,6 +18,7 @@ use axum_server::Handle;
 use super::limits::{self, Caps};
 use super::tls;
 use crate::driver::audit::Auditor;
+use crate::driver::host_files::FeedSource;
 use crate::driver::standing::Standings;
 use crate::driver::timeline::Events;
 use crate::model::name::BadName;
@@ -28,6 +29,7 @@ use crate::port::cluster::{Cluster, ClusterError};
 use crate::port::cluster_routes::route;
 use crate::port::cluster_wire::{ErrorBody, NO_SUCH_PATH, WireError};
 use crate::port::etcd::EtcdAccess;
+use crate::port::host_files::HostFileCluster;
 use crate::port::jobs::{AskPermit, JobCluster};
 use crate::port::membership::Membership;
 use crate::port::reboot::Leaves;
@@ -41,6 +43,7 @@ mod authorise;
 mod cluster;
 mod events;
 mod exec;
+mod host_files;
 mod identity;
 mod jobs;
 pub(super) mod lines;
@@ -66,6 +69,10 @@ pub struct Api {
     pub cluster: Arc<dyn Cluster>,
     /// Its jobs.
     pub jobs: Arc<dyn JobCluster>,
+    /// Its watched files.
+    pub host_files: Arc<dyn HostFileCluster>,
+    /// What machines are sent of them.
+    pub feeds: FeedSource,
     /// Permits their attempts.
     pub permits: Arc<dyn AskPermit>,
     /// Issues the credentials of roles.
@@ -163,6 +170,12 @@ fn handler(operation: Operation) -> MethodRouter<Api> {
         Operation::EtcdClient => post(machines::etcd_client),
         Operation::ReportUnhealthy => post(machines::unhealthy),
         Operation::Ports => put(machines::ports),
+        Operation::HostFiles => get(host_files::list),
+        Operation::DeployHostFile => put(host_files::deploy),
+        Operation::RemoveHostFile => delete(host_files::remove),
+        Operation::Keys => post(host_files::keys),
+        Operation::HostFileFeed => get(host_files::feed),
+        Operation::HostFileReport => put(host_files::report),
         Operation::UnitTasks => post(machines::units),
         Operation::Pressure => put(machines::pressure),
         Operation::Jobs => get(jobs::list),

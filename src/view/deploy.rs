@@ -4,11 +4,15 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::paint::{CHANGE, DIM, GOOD, Paint};
-use crate::plan::deploy::{Comparison, FieldChange, JobAction, JobPlan, ServiceAction, ServicePlan};
+use super::paint::{BAD, CHANGE, DIM, GOOD, Paint};
+use crate::model::name::MachineId;
+use crate::plan::comparison::Comparison;
+use crate::plan::deploy::{FieldChange, JobAction, ServiceAction, ServicePlan};
+use crate::plan::host_file::{HostFileAction, HostFilePlan, MachineEffect, Rendered};
 
 /// The plan as people read it.
-pub fn human(plans: &[ServicePlan], jobs: &[JobPlan], paint: Paint) -> String {
+pub fn human(compared: &Comparison, paint: Paint) -> String {
+    let Comparison { services: plans, jobs, host_files, notes: _ } = compared;
     let mut text = String::new();
     for plan in plans.iter().filter(|plan| plan.has_changes()) {
         let _ = writeln!(text, "{}", head(plan, paint));
@@ -24,6 +28,9 @@ pub fn human(plans: &[ServicePlan], jobs: &[JobPlan], paint: Paint) -> String {
         let _ = writeln!(text, "  {sign} job {}   {words}", plan.job);
         text.push_str(&changes(&plan.changes));
     }
+    for plan in host_files.iter().filter(|plan| plan.has_changes()) {
+        text.push_str(&host_file(plan, paint));
+    }
     for plan in plans {
         if let Some(note) = note(plan) {
             let _ = writeln!(text, "  {note}");
@@ -32,7 +39,7 @@ pub fn human(plans: &[ServicePlan], jobs: &[JobPlan], paint: Paint) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&summary(plans, jobs));
+    text.push_str(&summary(compared));
     text.push('\n');
     text
 }
@@ -40,7 +47,7 @@ pub fn human(plans: &[ServicePlan], jobs: &[JobPlan], paint: Paint) -> String {
 /// The section of a plan that lists services and jobs; `named` is what the command that deploys them needs to
 /// name their environment.
 pub fn section(compared: &Comparison, named: &str, paint: Paint) -> String {
-    let mut text = format!("\nServices and jobs\n\n{}", human(&compared.services, &compared.jobs, paint));
+    let mut text = format!("\n{}\n\n{}", heading(compared), human(compared, paint));
     for note in &compared.notes {
         let _ = writeln!(text, "  {} {note}", paint.paint(DIM, "?"));
     }
@@ -57,7 +64,75 @@ pub fn beside(document: &mut Value, compared: &Comparison) {
         map.insert("changes".to_owned(), changes.into());
         map.insert("services".to_owned(), json!(compared.services));
         map.insert("jobs".to_owned(), json!(compared.jobs));
+        map.insert("host_files".to_owned(), json!(compared.host_files));
         map.insert("notes".to_owned(), json!(compared.notes));
+    }
+}
+
+fn heading(compared: &Comparison) -> &'static str {
+    if compared.host_files.is_empty() { "Services and jobs" } else { "Services, jobs and watched files" }
+}
+
+fn all(compared: &Comparison) -> &'static str {
+    if compared.jobs.is_empty() {
+        "All services and watched files"
+    } else {
+        "All services, jobs and watched files"
+    }
+}
+
+/// A watched file that changes: its fields, and what becomes of it on machines.
+fn host_file(plan: &HostFilePlan, paint: Paint) -> String {
+    let (sign, words) = match plan.action {
+        HostFileAction::Create => (paint.paint(GOOD, "+"), "is created"),
+        HostFileAction::Change | HostFileAction::Nothing => (paint.paint(CHANGE, "~"), "is changed"),
+    };
+    let mut text = format!("  {sign} watched file {} ({})   {words}\n", plan.name, plan.path);
+    text.push_str(&changes(&plan.changes));
+    if plan.machines.is_empty() {
+        let _ = writeln!(text, "      {}", paint.paint(DIM, "no machine gets another text"));
+    }
+    for effect in &plan.machines {
+        text.push_str(&machine_effect(effect, paint));
+    }
+    text
+}
+
+/// What happens on machines, with the difference between the texts.
+pub fn machine_effect(effect: &MachineEffect, paint: Paint) -> String {
+    let names: Vec<&str> = effect.machines.iter().map(MachineId::as_str).collect();
+    let on = match names.as_slice() {
+        [one] => format!("on {one}"),
+        [first, second] => format!("on {first} and {second}"),
+        [first, second, rest @ ..] => format!("on {first}, {second} and {} more", rest.len()),
+        [] => String::new(),
+    };
+    match &effect.change {
+        Rendered::Same => String::new(),
+        Rendered::New { lines } => {
+            let lines = if *lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
+            format!("      {} {on}: a new file with {lines}\n", paint.paint(GOOD, "+"))
+        }
+        Rendered::Left => {
+            format!("      {} {on}: the file stays, and is not kept up to date\n", paint.paint(DIM, "-"))
+        }
+        Rendered::Failed { reason } => {
+            format!("      {} {on}: it can't be rendered: {}\n", paint.paint(BAD, "!"), one_line(reason))
+        }
+        Rendered::Changed { diff } => {
+            let mut text = format!("      {} {on}:\n", paint.paint(CHANGE, "~"));
+            for line in diff.lines().filter(|line| !line.starts_with("---") && !line.starts_with("+++")) {
+                let shown = one_line(line);
+                let shown = match line.chars().next() {
+                    Some('+') => paint.paint(GOOD, &shown).to_string(),
+                    Some('-') => paint.paint(BAD, &shown).to_string(),
+                    Some('@') => paint.paint(DIM, &shown).to_string(),
+                    _ => shown,
+                };
+                let _ = writeln!(text, "          {shown}");
+            }
+            text
+        }
     }
 }
 
@@ -128,7 +203,8 @@ fn instances(count: u32) -> String {
     if count == 1 { "1 instance".to_owned() } else { format!("{count} instances") }
 }
 
-fn summary(plans: &[ServicePlan], jobs: &[JobPlan]) -> String {
+fn summary(compared: &Comparison) -> String {
+    let Comparison { services: plans, jobs, host_files, notes: _ } = compared;
     let count = |action| plans.iter().filter(|plan| plan.action == action).count();
     let services =
         |count: usize| if count == 1 { "1 service".to_owned() } else { format!("{count} services") };
@@ -149,7 +225,14 @@ fn summary(plans: &[ServicePlan], jobs: &[JobPlan]) -> String {
         1 => parts.push("1 job to deploy".to_owned()),
         more => parts.push(format!("{more} jobs to deploy")),
     }
-    match (parts.as_slice(), plans) {
+    match host_files.iter().filter(|plan| plan.has_changes()).count() {
+        0 => {}
+        1 => parts.push("1 watched file to deploy".to_owned()),
+        more => parts.push(format!("{more} watched files to deploy")),
+    }
+    match (parts.as_slice(), plans.as_slice()) {
+        ([], []) if !host_files.is_empty() => "All watched files are deployed.".to_owned(),
+        ([], _) if !host_files.is_empty() => format!("{} match their files.", all(compared)),
         ([], _) if !jobs.is_empty() => "All services and jobs match their files.".to_owned(),
         ([], [one]) => format!("`{}` matches its file.", one.service),
         ([], _) => "All services match their files.".to_owned(),
@@ -158,9 +241,16 @@ fn summary(plans: &[ServicePlan], jobs: &[JobPlan]) -> String {
 }
 
 /// The plan as JSON.
-pub fn json(environment: &str, plans: &[ServicePlan], jobs: &[JobPlan]) -> Value {
-    let changes = plans.iter().any(ServicePlan::has_changes) || jobs.iter().any(JobPlan::has_changes);
-    json!({ "version": 1, "environment": environment, "changes": changes, "services": plans, "jobs": jobs })
+pub fn json(environment: &str, compared: &Comparison) -> Value {
+    let Comparison { services, jobs, host_files, notes: _ } = compared;
+    json!({
+        "version": 1,
+        "environment": environment,
+        "changes": compared.has_changes(),
+        "services": services,
+        "jobs": jobs,
+        "host_files": host_files,
+    })
 }
 
 #[cfg(test)]
@@ -197,9 +287,11 @@ mod tests {
             ServicePlan { stopped: true, by_hand: Some(0), ..plan("old", ServiceAction::Nothing, vec![]) },
             plan("more", ServiceAction::Adjust, vec![change("replicas", Some("2"), Some("3"))]),
         ];
-        insta::assert_snapshot!(human(&plans, &[], Paint(false)));
-        assert_eq!(human(&plans[4..4], &[], Paint(false)), "All services match their files.\n");
+        let services =
+            |plans: &[ServicePlan]| Comparison { services: plans.to_vec(), ..Comparison::default() };
+        insta::assert_snapshot!(human(&services(&plans), Paint(false)));
+        assert_eq!(human(&services(&[]), Paint(false)), "All services match their files.\n");
         let calm = plan("web", ServiceAction::Nothing, vec![]);
-        assert_eq!(human(&[calm], &[], Paint(false)), "`web` matches its file.\n");
+        assert_eq!(human(&services(&[calm]), Paint(false)), "`web` matches its file.\n");
     }
 }

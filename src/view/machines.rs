@@ -90,6 +90,7 @@ mod tests {
             metadata: BTreeMap::from([("zone".to_owned(), "eu-west-1a".to_owned())]),
             features: crate::model::feature::Features::default(),
             pressure: None,
+            host_files: Default::default(),
         };
         insta::assert_snapshot!(machines(
             &[

@@ -216,6 +216,7 @@ mod tests {
             id: format!("task{slot}"),
             name: format!("web@{slot}"),
             machine: Some(machine.parse().expect("a machine")),
+            ports: Vec::new(),
             addresses: vec![format!("10.0.1.{slot}:20001").parse().expect("an address")],
             state,
             digest: revision(1, RevisionState::Running, 0, None).digest,

@@ -350,6 +350,8 @@ async fn every_operation_that_changes_something_leaves_a_record() {
             Operation::EtcdClient,
             Operation::Permit,
             Operation::TaskCredentials,
+            Operation::HostFileFeed,
+            Operation::HostFileReport,
             Operation::UnitTasks,
         ]
     );

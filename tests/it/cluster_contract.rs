@@ -40,6 +40,7 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use crate::identity::{Account, World};
+use crate::support::host_files;
 use crate::support::registry::free_port;
 use crate::support::rendezvous::Memory;
 use crate::support::rights;
@@ -418,7 +419,10 @@ pub async fn serve(swarm: &Swarm) -> Served {
     };
     let keeper = rights::keeper(Arc::default());
     let (audit, folder) = rights::auditor("i-control");
+    let (files, feeds) = host_files::of(Arc::new(swarm.clone()), Arc::new(swarm.clone()));
     let api = Api {
+        host_files: files,
+        feeds,
         cluster: Arc::new(swarm.clone()),
         jobs: Arc::new(swarm.clone()),
         permits: Arc::new(Permits::new(Arc::new(swarm.clone()))),

@@ -27,6 +27,7 @@ use fleetwright::local::sts;
 use fleetwright::model::address::AddressPool;
 use fleetwright::model::feature::Features;
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
+use fleetwright::model::host_file_state::HostFileStates;
 use fleetwright::model::identity::{Exchange, Issued, Proof, VERSION, hash};
 use fleetwright::model::job::{JobDeployment, Jobs, OccurrenceId};
 use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
@@ -59,6 +60,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::support::etcd::until;
+use crate::support::host_files;
 use crate::support::registry::free_port;
 use crate::support::rights;
 
@@ -418,6 +420,11 @@ impl Membership for World {
         Ok(())
     }
 
+    async fn host_files(&self, machine: &MachineId, states: &HostFileStates) -> Result<(), ClusterError> {
+        self.did(format!("{} watched files of {machine}", states.len()));
+        Ok(())
+    }
+
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::pending().boxed()
     }
@@ -594,7 +601,10 @@ impl Lab {
         keeper.refresh().await.expect("the policy");
         let (audit, folder) = rights::auditor("i-1");
         let identities = aws.identities(&authority, world.clone(), "i-1");
+        let (files, feeds) = host_files::of(world.clone(), world.clone());
         let api = Api {
+            host_files: files,
+            feeds,
             cluster: world.clone(),
             jobs: world.clone(),
             permits: world.clone(),
@@ -707,6 +717,11 @@ impl Lab {
             Operation::ReportUnhealthy => json!({"output": "it is down"}),
             Operation::Ports => json!({"tasks": {}}),
             Operation::UnitTasks => json!({"tasks": []}),
+            Operation::DeployHostFile => json!({
+                "name": "web", "path": "/etc/web", "source": "templates/host_files/web", "template": "", "mode": 420,
+            }),
+            Operation::Keys => json!({"prefixes": ["/app"]}),
+            Operation::HostFileReport => json!({"files": {}}),
             Operation::Pressure => json!({"disk": 87, "inodes": 12, "memory_available": 40}),
             Operation::RebootAsk => json!({"boot": "00000000-0000-0000-0000-000000000000"}),
             Operation::EtcdClient => json!({"public_key": "PEM"}),
@@ -716,7 +731,10 @@ impl Lab {
             Operation::RunCommand => json!({"command": ["true"]}),
             Operation::Permit => json!({"nonce": "n1"}),
             Operation::TaskCredentials => json!({"token_sha256": "00"}),
-            Operation::Snapshot
+            Operation::HostFiles
+            | Operation::RemoveHostFile
+            | Operation::HostFileFeed
+            | Operation::Snapshot
             | Operation::Metrics
             | Operation::Audit
             | Operation::Events

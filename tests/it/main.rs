@@ -18,6 +18,7 @@ mod cloud_config_oracles;
 mod cluster_access;
 mod cluster_contract;
 mod cluster_credentials;
+mod cluster_host_files;
 mod cluster_identity;
 mod cluster_jobs;
 mod cluster_pipeline;

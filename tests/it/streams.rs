@@ -270,6 +270,7 @@ async fn events_of_all_control_machines_are_merged_and_silent_ones_are_named() {
         metadata: BTreeMap::new(),
         features,
         pressure: None,
+        host_files: Default::default(),
     };
     let machines = [
         machine("i-1", Role::Control, MachineState::Ready, Features::own()),

@@ -18,11 +18,13 @@ use serde_json::Value;
 use super::Swarm;
 use super::drain::Manner;
 use super::engine::Change;
+use super::host_files;
 use super::observe::{self, INSTANCE, Observed};
 use super::ports;
 use super::spec::{FEATURE, NODE, REGISTERED, YES};
 use super::symptoms;
 use crate::model::address::AddressPool;
+use crate::model::host_file_state::HostFileStates;
 use crate::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use crate::model::name::MachineId;
 use crate::model::pressure::Pressure;
@@ -299,6 +301,22 @@ impl Membership for Swarm {
             let text = pressure.to_string();
             let labels = spec.labels.get_or_insert_default();
             labels.insert(observe::PRESSURE.to_owned(), text.clone()).as_ref() != Some(&text)
+        })
+        .await
+    }
+
+    async fn host_files(&self, machine: &MachineId, states: &HostFileStates) -> Result<(), ClusterError> {
+        let observed = self.engine.observe().await?;
+        let node = observed.node(machine).and_then(|node| node.id.as_deref());
+        let node =
+            node.ok_or_else(|| ClusterError::NotFound { what: "machine", name: machine.to_string() })?;
+        let text = serde_json::to_string(states).unwrap_or_default();
+        self.change(node, |spec| {
+            let labels = spec.labels.get_or_insert_default();
+            if states.is_empty() {
+                return labels.remove(host_files::STATES).is_some();
+            }
+            labels.insert(host_files::STATES.to_owned(), text.clone()).as_ref() != Some(&text)
         })
         .await
     }

@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bollard::models::{
-    Config, EndpointPortConfigProtocolEnum, Node, NodeSpecAvailabilityEnum as Availability, NodeState,
-    Service, ServiceSpec, ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
+    Config, EndpointPortConfig, EndpointPortConfigProtocolEnum, Node,
+    NodeSpecAvailabilityEnum as Availability, NodeState, Service, ServiceSpec,
+    ServiceSpecUpdateConfigFailureActionEnum, Task, TaskState,
 };
 use chrono::{DateTime, Utc};
 
 use super::before;
 use super::history::{self, Now, Record};
+use super::host_files::host_file_states;
 use super::lineage::Lineage;
 use super::placeholder::UNITS;
 use super::ports;
@@ -23,7 +25,8 @@ use crate::model::member::the_one;
 use crate::model::name::MachineId;
 use crate::model::reboot::Mark;
 use crate::model::service::{
-    FailedInstance, Instance, InstanceState, RevisionState, Scale, ServiceStatus, Symptoms,
+    FailedInstance, Instance, InstanceState, Protocol, PublishedPort, RevisionState, Scale, ServiceStatus,
+    Symptoms,
 };
 
 /// The label that holds a machine's instance id.
@@ -490,6 +493,7 @@ fn machine(node: &Node, now: DateTime<Utc>) -> Option<Machine> {
         metadata,
         features: spec::features(labels),
         pressure: label(node, PRESSURE).and_then(|text| text.parse().ok()),
+        host_files: host_file_states(node),
     })
 }
 
@@ -524,21 +528,21 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: &PortsOf) ->
     let alive = is_alive(task);
     let machine: Option<MachineId> =
         node.and_then(|node| label(node, INSTANCE)).and_then(|id| id.parse().ok());
+    let mut open: Vec<PublishedPort> = Vec::new();
     let mut addresses = Vec::new();
     if let (TaskState::RUNNING, Some(node), Some(host)) = (state, node, node.and_then(address)) {
         let published = status.port_status.as_ref().and_then(|status| status.ports.as_ref());
         let published = published.into_iter().flatten();
-        let known: Vec<u16> = published.filter_map(|port| u16::try_from(port.published_port?).ok()).collect();
+        let known: Vec<PublishedPort> = published.filter_map(published_port).collect();
         let reported = || ports::reported(node, task.id.as_deref().unwrap_or_default());
         let found = match ports {
-            PortsOf::Own(own) => own.clone(),
+            PortsOf::Own(own) => own.iter().copied().map(own_port).collect(),
             // The engine forgets some after a change of leader.
-            PortsOf::Published(count) if known.len() < *count => {
-                reported().iter().map(|port| port.host).collect()
-            }
+            PortsOf::Published(count) if known.len() < *count => reported(),
             PortsOf::Published(_) => known,
         };
-        addresses.extend(found.into_iter().map(|port| SocketAddr::new(host, port)));
+        addresses.extend(found.iter().map(|port| SocketAddr::new(host, port.host)));
+        open = found;
     }
     let mut message = status.err.clone().filter(|text| !text.is_empty()).map(|text| plain(&text));
     let known = match state {
@@ -581,12 +585,28 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: &PortsOf) ->
         name: format!("{service}@{slot}"),
         machine,
         addresses,
+        ports: open,
         state: known,
         digest: task.spec.as_ref().and_then(|spec| spec.container_spec.as_ref()).and_then(spec::version_of),
         restarts: 0,
         message,
         since: status.timestamp.or(task.updated_at).or(task.created_at)?,
     })
+}
+
+/// A port of units, which listen at the machine's own.
+fn own_port(port: u16) -> PublishedPort {
+    PublishedPort { container: port, protocol: Protocol::Tcp, host: port }
+}
+
+/// A port as a task's status has it.
+fn published_port(port: &EndpointPortConfig) -> Option<PublishedPort> {
+    let protocol = match port.protocol {
+        Some(EndpointPortConfigProtocolEnum::UDP) => Protocol::Udp,
+        _ => Protocol::Tcp,
+    };
+    let container = u16::try_from(port.target_port?).ok()?;
+    Some(PublishedPort { container, protocol, host: u16::try_from(port.published_port?).ok()? })
 }
 
 /// The name of a task's instance in messages: `web@1`, or `web` where there is one on every machine.

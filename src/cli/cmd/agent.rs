@@ -37,6 +37,7 @@ use crate::cli::read::plain;
 use crate::driver::agent::desired::{All, Desired};
 use crate::driver::agent::{Agent, Ended, Reboots, Reviver, group_of};
 use crate::driver::cluster::{Own, Published};
+use crate::driver::host_files::FeedSource;
 use crate::driver::jobs::Permits;
 use crate::driver::members::Members;
 use crate::driver::notify::Notifier;
@@ -61,9 +62,11 @@ use crate::port::timeline::Timeline;
 use crate::server::cluster_api::{self, Api, Identities, TlsIdentity};
 
 mod etcd;
+mod host_files;
 mod publish;
 mod rights;
 mod roles;
+mod settled;
 mod streams;
 mod units;
 
@@ -98,6 +101,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     Publish(publish::Args),
+    Settled(settled::Args),
 }
 
 /// What cloud-config writes of a machine.
@@ -152,8 +156,10 @@ impl Config {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
-    if let Some(Action::Publish(args)) = args.action {
-        return publish::run(context, args).await;
+    match args.action {
+        Some(Action::Publish(args)) => return publish::run(context, args).await,
+        Some(Action::Settled(args)) => return settled::run(context, args).await,
+        None => {}
     }
     // The journal stamps and colours lines itself.
     let filter = EnvFilter::try_from_env("FLEETWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -244,6 +250,7 @@ async fn live(config: &Config, window: Option<Window>, made: &OnceLock<Agent>) -
     let waiting = permits::Waiting::default();
     let _permits = Background::spawn(keep_permits(docker.clone(), control.clone(), waiting.clone()));
     let _roles = (roles::guard(), roles::serve(docker.clone(), control.clone()));
+    let _host_files = host_files::keep(control.clone(), config, me.instance.clone());
     let _units = units::serve(docker, control.clone(), me.instance.clone());
     let events = (me.role == Role::Control).then(|| Events::new(timeline(), me.instance.clone()));
     let notifier = match (me.role, Webhooks::new()) {
@@ -530,7 +537,15 @@ async fn serve(
         desired_jobs: agent.desired_jobs.clone(),
         jobs: agent.jobs.clone(),
     };
+    let feeds = FeedSource::new(
+        Arc::new(swarm.clone()),
+        Arc::new(swarm.clone()),
+        Arc::new(swarm.clone()),
+        etcd.map(|kept| kept.keys.clone()),
+    );
     let api = Api {
+        host_files: Arc::new(swarm.clone()),
+        feeds: feeds.clone(),
         cluster: Arc::new(swarm.clone()),
         jobs: Arc::new(swarm.clone()),
         permits: Arc::new(Permits::new(Arc::new(swarm.clone()))),
@@ -557,6 +572,8 @@ async fn serve(
     let tls =
         TlsIdentity { certificate: signed.certificate, key: signed.key, authority: authority.certificate };
     Background::spawn(async move {
+        // It ends with the API.
+        let _feeds = Background::spawn(async move { match feeds.keep().await {} });
         loop {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
             match cluster_api::serve(api.clone(), address, &tls, Handle::new()).await {

@@ -9,19 +9,22 @@ use crate::cli::protect::may_change;
 use crate::cli::registries::Registries;
 use crate::cli::release::release;
 use crate::cli::rollouts::{Begun, Voice, begin, confirm, deploy_failure, follow_all, not_there};
-use crate::cli::{Done, later};
+use crate::cli::{Done, host_files, later};
 use crate::driver::deploy::{Prepared, PreparedJob, Version, prepare, prepare_job};
+use crate::model::host_file::HostFileSpec;
 use crate::model::name::ServiceName;
 use crate::model::project::{Environment, Repository, Wanted, WantedJob};
 use crate::model::stack::Piece;
-use crate::plan::deploy::{Comparison, JobPlan, ServicePlan};
+use crate::plan::comparison::Comparison;
+use crate::plan::deploy::ServicePlan;
 use crate::plan::release::{DependsOn, groups};
 use crate::port::cluster::Cluster;
+use crate::port::host_files::HostFileCluster;
 use crate::port::jobs::JobCluster;
 use crate::view;
 use crate::view::paint::Paint;
 
-/// Deploys services and jobs as services/*.yaml and jobs/*.yaml describe them
+/// Deploys services, jobs and watched files as services/, jobs/ and host_files/ describe them
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Compares services/*.yaml with what is running, lists the differences by field, asks for
@@ -38,12 +41,14 @@ A rollout that is under way already, of a service that is as its file says, is f
 
 A job follows its new definition from its next occurrence; a running one continues.
 
+A watched file is deployed last: each machine renders it and, if it differs, checks and replaces it.
+
   + new   ± instances are replaced   ~ changed without replacing instances
 
 Exit status: 0 done, 1 failed, 2 invalid input; with --plan 0 no change, 3 changes.
 
 Examples:
-  fleetwright deploy                          every service and job
+  fleetwright deploy                          every service, job and watched file
   fleetwright deploy web cache
   fleetwright deploy --plan                   show what would change, and change nothing
   fleetwright deploy web --image team/web:1.4 an image that is in the registry
@@ -51,7 +56,7 @@ Examples:
   fleetwright deploy api web --together       all of them or none
   fleetwright deploy -y -o json               one event a line, described in docs/json.md")]
 pub struct Args {
-    /// The services and jobs; by default all
+    /// The services, jobs and watched files; by default all
     #[arg(value_name = "SERVICE")]
     services: Vec<ServiceName>,
 
@@ -84,13 +89,13 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     let repository = context.repository()?;
     let environment = context.environment(&repository)?;
-    let (wanted, jobs) = choose(&repository, environment, &args.services)?;
+    let Chosen { services: wanted, jobs, files } = choose(&repository, environment, &args.services)?;
     let version = match (&args.image, args.revision) {
         (None, None) => Version::Kept,
         (Some(image), _) => Version::Image(image.clone()),
         (None, Some(number)) => Version::Revision(number),
     };
-    if version != Version::Kept && (wanted.len() != 1 || !jobs.is_empty()) {
+    if version != Version::Kept && (wanted.len() != 1 || !jobs.is_empty() || !files.is_empty()) {
         return Err(Failure::usage(
             "`--image` and `--revision` are about one service",
             "name it: `fleetwright deploy SERVICE --image REF`",
@@ -123,9 +128,20 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
         .into_iter()
         .map(|one| one.map_err(|error| deploy_failure(&error)))
         .collect::<Result<_, _>>()?;
-    let plans = prepared.iter().map(|one| one.plan.clone());
-    let job_plans = prepared_jobs.iter().map(|one| one.plan.clone()).collect();
-    let changes = show_all(context, environment, plans, job_plans, args.plan);
+    let file_plans = host_files::plans(api.as_ref(), &repository, environment, &files).await?;
+    let changed_files: Vec<&HostFileSpec> = files
+        .into_iter()
+        .zip(&file_plans)
+        .filter(|(_, plan)| plan.has_changes())
+        .map(|(spec, _)| spec)
+        .collect();
+    let compared = Comparison {
+        services: prepared.iter().map(|one| one.plan.clone()).collect(),
+        jobs: prepared_jobs.iter().map(|one| one.plan.clone()).collect(),
+        host_files: file_plans,
+        notes: Vec::new(),
+    };
+    let changes = show_all(context, environment, compared, args.plan);
     if args.plan {
         return Ok(if changes { Done::Changes } else { Done::Ok });
     }
@@ -168,6 +184,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Done, Failure> {
     for one in prepared_jobs.iter().filter(|one| one.plan.has_changes()) {
         api.deploy_job(&one.deployment).await.map_err(|error| failure(&error))?;
         voice.note(&format!("{}   job deployed", one.deployment.spec.name));
+    }
+    for spec in changed_files {
+        api.deploy_host_file(spec).await.map_err(|error| failure(&error))?;
+        voice.note(&format!("{}   watched file deployed", spec.name));
     }
     if args.no_wait { Ok(Done::Ok) } else { follow_all(context, &cluster, begun).await }
 }
@@ -214,37 +234,49 @@ fn command_line(args: &Args) -> String {
     words.join(" ")
 }
 
-/// The services and jobs of those names, with the settings of the environment; all without names.
+/// What is deployed, with the settings of the environment.
+struct Chosen<'r> {
+    services: Vec<&'r Wanted>,
+    jobs: Vec<&'r WantedJob>,
+    files: Vec<&'r HostFileSpec>,
+}
+
+/// The services, jobs and watched files of those names; all without names.
 fn choose<'r>(
     repository: &'r Repository,
     environment: &Environment,
     names: &[ServiceName],
-) -> Result<(Vec<&'r Wanted>, Vec<&'r WantedJob>), Failure> {
+) -> Result<Chosen<'r>, Failure> {
     let services = || repository.services.iter().map(|service| service.in_environment(&environment.name));
     let jobs = || repository.jobs.iter().map(|job| job.in_environment(&environment.name));
+    let files = || repository.host_files.iter().map(|file| file.in_environment(&environment.name));
     let known: Vec<&str> = repository.services.iter().map(|service| service.name().as_str()).collect();
     if names.is_empty() {
-        if known.is_empty() && repository.jobs.is_empty() {
+        if known.is_empty() && repository.jobs.is_empty() && repository.host_files.is_empty() {
             return Err(Failure::usage(
                 "this repository has no services",
                 "describe one in services/, as docs/infra-repository.md shows",
             ));
         }
-        return Ok((services().collect(), jobs().collect()));
+        return Ok(Chosen {
+            services: services().collect(),
+            jobs: jobs().collect(),
+            files: files().collect(),
+        });
     }
-    let (mut wanted, mut wanted_jobs) = (Vec::new(), Vec::new());
+    let mut chosen = Chosen { services: Vec::new(), jobs: Vec::new(), files: Vec::new() };
     for name in names {
         let service = services().find(|service| service.spec.name == *name);
         let job = jobs().find(|job| job.spec.name.as_str() == name.as_str());
-        match (service, job) {
-            (None, None) => return Err(not_there(name, &known)),
-            (service, job) => {
-                wanted.extend(service);
-                wanted_jobs.extend(job);
-            }
+        let file = files().find(|file| file.name.as_str() == name.as_str());
+        if service.is_none() && job.is_none() && file.is_none() {
+            return Err(not_there(name, &known));
         }
+        chosen.services.extend(service);
+        chosen.jobs.extend(job);
+        chosen.files.extend(file);
     }
-    Ok((wanted, wanted_jobs))
+    Ok(chosen)
 }
 
 /// Shows plans without what must not be shown: as the command's result if they are all that was asked
@@ -255,27 +287,20 @@ pub(super) fn show(
     plans: impl Iterator<Item = ServicePlan>,
     only: bool,
 ) -> bool {
-    show_all(context, environment, plans, Vec::new(), only)
+    let compared = Comparison { services: plans.collect(), ..Comparison::default() };
+    show_all(context, environment, compared, only)
 }
 
-/// The same with jobs.
-fn show_all(
-    context: &Context,
-    environment: &Environment,
-    plans: impl Iterator<Item = ServicePlan>,
-    jobs: Vec<JobPlan>,
-    only: bool,
-) -> bool {
+/// The same with jobs and watched files.
+fn show_all(context: &Context, environment: &Environment, mut compared: Comparison, only: bool) -> bool {
     let mask = context.mask();
-    let mut compared = Comparison { services: plans.collect(), jobs, notes: Vec::new() };
     compared.map_values(|value| mask.mask(value));
-    let Comparison { services: plans, jobs, .. } = &compared;
     match (context.json(), only) {
-        (true, true) => view::json::document(&view::deploy::json(environment.name.as_str(), plans, jobs)),
+        (true, true) => view::json::document(&view::deploy::json(environment.name.as_str(), &compared)),
         // The events report what is rolled out.
         (true, false) => {}
-        (false, true) => view::out::stdout(&view::deploy::human(plans, jobs, Paint(context.colour_out))),
-        (false, false) => eprint!("{}", view::deploy::human(plans, jobs, Paint(context.colour_err))),
+        (false, true) => view::out::stdout(&view::deploy::human(&compared, Paint(context.colour_out))),
+        (false, false) => eprint!("{}", view::deploy::human(&compared, Paint(context.colour_err))),
     }
     compared.has_changes()
 }

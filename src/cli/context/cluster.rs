@@ -191,6 +191,9 @@ pub fn failure(error: &ClusterError) -> Failure {
         ClusterError::NotFound { what: "job", .. } => {
             Failure::usage(error.to_string(), "`fleetwright job ls` lists the jobs")
         }
+        ClusterError::NotFound { what: "watched file", .. } => {
+            Failure::usage(error.to_string(), "`fleetwright host-file ls` lists the watched files")
+        }
         ClusterError::NotFound { what: "token", .. } => {
             Failure::usage(error.to_string(), "`fleetwright cluster token list` lists the tokens")
         }

@@ -75,6 +75,8 @@ fn a_machine_does_what_concerns_itself_and_nothing_else() {
         Operation::Permit,
         Operation::TaskCredentials,
         Operation::UnitTasks,
+        Operation::HostFileFeed,
+        Operation::HostFileReport,
         Operation::EtcdClient,
     ];
     for role in [Role::Worker, Role::Control] {
@@ -130,9 +132,13 @@ fn people_need_the_level_of_the_operation() {
         | Operation::RunJob
         | Operation::RunCommand
         | Operation::OccurrenceLogs
+        | Operation::HostFiles
+        | Operation::DeployHostFile
+        | Operation::Keys
         | Operation::Drain => Some(Level::Deployer),
         Operation::Remove
         | Operation::RemoveJob
+        | Operation::RemoveHostFile
         | Operation::TokenCreate
         | Operation::TokenList
         | Operation::TokenRevoke
@@ -153,6 +159,8 @@ fn people_need_the_level_of_the_operation() {
         | Operation::EtcdClient
         | Operation::Permit
         | Operation::TaskCredentials
+        | Operation::HostFileFeed
+        | Operation::HostFileReport
         | Operation::UnitTasks => None,
     };
     let levels = [None, Some(Level::Viewer), Some(Level::Deployer), Some(Level::Admin)];

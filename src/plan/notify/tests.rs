@@ -28,6 +28,7 @@ fn web(healthy: u32, state: RevisionState) -> ServiceStatus {
         name: format!("web@{slot}"),
         machine: None,
         addresses: Vec::new(),
+        ports: Vec::new(),
         state: InstanceState::Healthy,
         restarts: 0,
         digest: None,
@@ -139,6 +140,7 @@ fn each_receiver_gets_what_it_asked_for() {
         metadata: BTreeMap::new(),
         features: crate::model::feature::Features::default(),
         pressure: Some(Pressure { disk, inodes: 1, memory_available: 50 }),
+        host_files: BTreeMap::new(),
     };
     let to = receivers(&[receiver("one", &[Alert::MachineLost]), receiver("two", &[Alert::MachineShort])]);
     let machines = [machine(MachineState::Down, 97)];

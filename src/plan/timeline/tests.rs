@@ -20,6 +20,7 @@ fn machine(id: &str, state: MachineState) -> Machine {
         metadata: BTreeMap::new(),
         features: crate::model::feature::Features::default(),
         pressure: None,
+        host_files: Default::default(),
     }
 }
 
@@ -29,6 +30,7 @@ fn instance(task: &str, slot: u32, machine: Option<&str>, state: InstanceState, 
         name: format!("web@{slot}"),
         machine: machine.map(|id| id.parse().expect("an id")),
         addresses: Vec::new(),
+        ports: Vec::new(),
         state,
         restarts: 0,
         digest: None,

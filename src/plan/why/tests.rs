@@ -17,6 +17,7 @@ fn machine(id: &str, state: MachineState) -> Machine {
         metadata: BTreeMap::from([("role".to_owned(), "worker".to_owned())]),
         features: crate::model::feature::Features::default(),
         pressure: None,
+        host_files: Default::default(),
     }
 }
 
@@ -26,6 +27,7 @@ fn instance(slot: u32, machine: Option<&str>, state: InstanceState, message: Opt
         name: format!("web@{slot}"),
         machine: machine.map(|id| id.parse().expect("an id")),
         addresses: Vec::new(),
+        ports: Vec::new(),
         state,
         restarts: 0,
         digest: None,

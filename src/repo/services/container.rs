@@ -263,7 +263,7 @@ pub(super) fn tmpfs_folder(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Tmpf
 }
 
 /// Permission bits, octal.
-pub(super) fn mode(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
+pub(in crate::repo) fn mode(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {
     let text = reader.text(node, "`mode`")?;
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let mode =

@@ -141,7 +141,7 @@ impl Templates {
             return (diagnostic, label);
         }
         for (start, what, known) in [
-            ("Unknown function `", "function", &["user_data", "range", "throw"][..]),
+            ("Unknown function `", "function", self.functions),
             ("Unknown filter `", "filter", FILTERS),
             ("Unknown test `", "test", &[]),
         ] {

@@ -186,6 +186,8 @@ async fn read_target(
         | Operation::Secrets
         | Operation::Jobs
         | Operation::OccurrenceLogs
+        | Operation::HostFiles
+        | Operation::Keys
         | Operation::TokenList => Target::Cluster,
         Operation::TokenRevoke => Target::Token(parameter("name").parse()?),
         Operation::TokenCreate => {
@@ -205,6 +207,8 @@ async fn read_target(
         | Operation::EngineGone
         | Operation::Ports
         | Operation::UnitTasks
+        | Operation::HostFileFeed
+        | Operation::HostFileReport
         | Operation::Pressure
         | Operation::EngineBack
         | Operation::RebootState
@@ -215,6 +219,7 @@ async fn read_target(
         Operation::DeployJob | Operation::DeployedJob | Operation::RemoveJob | Operation::RunJob => {
             Target::Job(parameter("name").parse()?)
         }
+        Operation::DeployHostFile | Operation::RemoveHostFile => Target::HostFile(parameter("name").parse()?),
         Operation::ReportUnhealthy | Operation::Permit | Operation::TaskCredentials => {
             Target::Task { id: parameter("id").to_owned(), machine: None }
         }
@@ -245,6 +250,7 @@ impl Authorised {
             Target::Cluster
             | Target::Service(_)
             | Target::Job(_)
+            | Target::HostFile(_)
             | Target::Token(_)
             | Target::Task { .. } => &[],
         }

@@ -304,6 +304,7 @@ fn event_class(kind: EventKind) -> &'static str {
         | EventKind::PreDeploySucceeded
         | EventKind::Healthy
         | EventKind::Ready
+        | EventKind::HostFileWell
         | EventKind::Relieved => "good",
         EventKind::RolledBack
         | EventKind::RolloutFailed
@@ -312,6 +313,7 @@ fn event_class(kind: EventKind) -> &'static str {
         | EventKind::OutOfMemory
         | EventKind::Lost
         | EventKind::Pressure
+        | EventKind::HostFileFailed
         | EventKind::JobFailed => "bad",
         EventKind::Deployed
         | EventKind::PreDeployStarted
@@ -331,6 +333,7 @@ fn event_class(kind: EventKind) -> &'static str {
         | EventKind::Leads
         | EventKind::JobDeployed
         | EventKind::JobRun
+        | EventKind::HostFileDeployed
         | EventKind::Other => "",
     }
 }

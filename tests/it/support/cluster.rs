@@ -159,6 +159,7 @@ impl Cluster for FakeCluster {
                         id: format!("task{slot}"),
                         name: format!("{name}@{slot}"),
                         machine: Some("i-0d3c1f2a".parse().expect("an id")),
+                        ports: Vec::new(),
                         addresses: vec!["10.77.1.4:20001".parse().expect("an address")],
                         state: InstanceState::Starting,
                         digest: None,

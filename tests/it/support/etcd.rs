@@ -18,6 +18,7 @@ use fleetwright::driver::etcd::{Etcd, keep_client};
 use fleetwright::model::address::AddressPool;
 use fleetwright::model::etcd::{Service, client_url};
 use fleetwright::model::group::{Capacity, Group, GroupInstance, Lifecycle};
+use fleetwright::model::host_file_state::HostFileStates;
 use fleetwright::model::machine::Role;
 use fleetwright::model::member::{Identity, JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::MachineId;
@@ -526,6 +527,10 @@ impl Membership for Around {
     }
 
     async fn pressure(&self, _: &MachineId, _: Pressure) -> Result<(), ClusterError> {
+        Err(not_asked())
+    }
+
+    async fn host_files(&self, _: &MachineId, _: &HostFileStates) -> Result<(), ClusterError> {
         Err(not_asked())
     }
 

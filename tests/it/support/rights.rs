@@ -21,6 +21,7 @@ use fleetwright::model::access::Home;
 use fleetwright::model::address::AddressPool;
 use fleetwright::model::cluster::{Durability, EngineState, LogEnd, View};
 use fleetwright::model::feature::Features;
+use fleetwright::model::host_file_state::HostFileStates;
 use fleetwright::model::member::{JoinTokens, Manager, Membership as State, Node, Report};
 use fleetwright::model::name::{BootId, MachineId};
 use fleetwright::model::pressure::Pressure;
@@ -46,6 +47,7 @@ use futures_util::stream::{self, BoxStream};
 use crate::identity::{ACCOUNT, Account, World};
 
 use super::cluster::{FakeCluster, Mood};
+use super::host_files;
 use super::registry::free_port;
 
 /// The cluster's prefix in the parameter store.
@@ -213,6 +215,10 @@ impl Membership for Engine {
         Ok(())
     }
 
+    async fn host_files(&self, _: &MachineId, _: &HostFileStates) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
     fn unhealthy(&self) -> BoxStream<'static, (String, Symptoms)> {
         stream::empty().boxed()
     }
@@ -357,7 +363,10 @@ impl ControlMachine {
         let account = Account::up(&[("i-1", "demo-control"), ("i-9", "demo-worker")]).await;
         let groups = Arc::new(World::new(&["i-1", "i-2"], &["i-9"], vec![]));
         let no_jobs = groups.clone();
+        let (files, feeds) = host_files::of(Arc::new(cluster.clone()), Arc::new(Engine));
         let api = Api {
+            host_files: files,
+            feeds,
             cluster: Arc::new(cluster.clone()) as Arc<dyn Cluster>,
             jobs: no_jobs.clone(),
             permits: no_jobs.clone(),

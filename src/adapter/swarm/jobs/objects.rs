@@ -15,7 +15,7 @@ use crate::model::name::{JobName, MachineId};
 use crate::model::occurrence::{End, Exit, Permit, Stop, Void};
 
 /// The version of everything that is written here.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// The label of a job's definition.
 const JOB: &str = "fleetwright.job";
@@ -79,7 +79,7 @@ impl Object {
 
 /// Reads what this version wrote. A field that is not known is an error: to leave it out would run
 /// something else than what was recorded.
-fn versioned<T: DeserializeOwned>(data: &[u8]) -> Result<T, String> {
+pub fn versioned<T: DeserializeOwned>(data: &[u8]) -> Result<T, String> {
     let value: serde_json::Value = serde_json::from_slice(data).unwrap_or_default();
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(version) if version == u64::from(VERSION) => {}
@@ -89,7 +89,8 @@ fn versioned<T: DeserializeOwned>(data: &[u8]) -> Result<T, String> {
     serde_json::from_slice(data).map_err(|error| error.to_string())
 }
 
-fn new<const N: usize>(name: String, labels: [(&str, String); N], data: &impl Serialize) -> ConfigSpec {
+/// A config object with that name, those labels and that data.
+pub fn new<const N: usize>(name: String, labels: [(&str, String); N], data: &impl Serialize) -> ConfigSpec {
     // Every key is a string and every number is finite, so there is nothing that JSON can't hold.
     let data = serde_json::to_vec(data).unwrap_or_default();
     ConfigSpec {

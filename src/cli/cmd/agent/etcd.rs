@@ -10,11 +10,13 @@ use super::{Background, RETRY};
 use crate::adapter::authority::{self, Authority};
 use crate::adapter::etcd::Gateway;
 use crate::adapter::etcd_files::{ClientFiles, RUN, Signer};
+use crate::adapter::etcd_keys::EtcdKeys;
 use crate::adapter::etcd_machine::{DATA, EtcdOnMachine, UNIT};
 use crate::adapter::systemd::Unit;
 use crate::driver::agent::Agent;
 use crate::driver::etcd::{Etcd, keep_client};
 use crate::port::etcd::{EtcdAccess, EtcdError};
+use crate::port::host_files::Keys;
 
 /// etcd on a control machine.
 pub(super) struct Kept {
@@ -22,6 +24,8 @@ pub(super) struct Kept {
     pub(super) keeper: Arc<Etcd>,
     /// Lets the programs of all machines speak to it.
     pub(super) access: Arc<dyn EtcdAccess>,
+    /// What it holds.
+    pub(super) keys: Arc<dyn Keys>,
 }
 
 /// What keeps etcd on this control machine.
@@ -34,6 +38,8 @@ pub(super) async fn keeper(agent: &Agent, authority: &Authority) -> Kept {
         sleep(RETRY).await;
     };
     let (endpoints, told) = watch::channel(Vec::new());
+    let gateway = Arc::new(gateway);
+    let keys = Arc::new(EtcdKeys::new(Arc::clone(&gateway), told.clone()));
     let machine = EtcdOnMachine {
         run: PathBuf::from(RUN),
         data: PathBuf::from(DATA),
@@ -48,13 +54,13 @@ pub(super) async fn keeper(agent: &Agent, authority: &Authority) -> Kept {
         engine: agent.engine.clone(),
         groups: agent.groups.clone(),
         parameters: agent.parameters.clone(),
-        members: Arc::new(gateway),
+        members: gateway,
         machine: Arc::new(machine),
         endpoints,
         seen_log: std::sync::Mutex::default(),
     };
     let keeper = Arc::new(keeper);
-    Kept { keeper, access: Arc::new(Signer { authority: authority.clone(), endpoints: told }) }
+    Kept { keeper, keys, access: Arc::new(Signer { authority: authority.clone(), endpoints: told }) }
 }
 
 /// The agent itself calls with a member's certificate, which it keeps to itself.

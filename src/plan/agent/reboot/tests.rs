@@ -43,6 +43,7 @@ pub(super) fn machine(number: usize, state: MachineState) -> Machine {
         metadata: BTreeMap::new(),
         features: crate::model::feature::Features::default(),
         pressure: None,
+        host_files: Default::default(),
     }
 }
 
@@ -54,6 +55,7 @@ pub(super) fn service(desired: u32, on: &[usize]) -> ServiceStatus {
         name: format!("web@{number}"),
         machine: Some(id(*number)),
         addresses: vec![],
+        ports: vec![],
         state: InstanceState::Healthy,
         digest: None,
         restarts: 0,

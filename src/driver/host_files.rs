@@ -1,0 +1,233 @@
+//! What the machines are sent of their watched files, by a control machine: each only what its own files name,
+//! whenever that changes.
+//!
+//! The cluster is observed once for all machines that listen here, and only while there are watched files.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use crate::model::host_file_state::HostFileStates;
+use crate::model::name::MachineId;
+use crate::plan::host_file::{World, difference, feed, is_empty, prefixes, whole};
+use crate::port::cluster::{Cluster, ClusterError, Snapshot};
+use crate::port::host_files::{Feeds, HostFileCluster, Keys, Lines};
+use crate::port::membership::Membership;
+
+/// How often definitions are read: another control machine may have taken a new one.
+const DEFINITIONS: Duration = Duration::from_secs(1);
+/// Time before what was lost is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Everything that machines are sent is taken from here.
+#[derive(Clone)]
+pub struct FeedSource {
+    cluster: Arc<dyn Cluster>,
+    files: Arc<dyn HostFileCluster>,
+    membership: Arc<dyn Membership>,
+    keys: Option<Arc<dyn Keys>>,
+    world: watch::Sender<Option<Arc<World>>>,
+    wake: Arc<Notify>,
+}
+
+type Snapshots = BoxStream<'static, Result<Snapshot, ClusterError>>;
+type KeySets = BoxStream<'static, Result<std::collections::BTreeMap<String, String>, ClusterError>>;
+
+impl FeedSource {
+    /// A source that observes nothing until [`keep`](Self::keep) runs and somebody listens. Without `keys`, there is
+    /// no etcd.
+    pub fn new(
+        cluster: Arc<dyn Cluster>,
+        files: Arc<dyn HostFileCluster>,
+        membership: Arc<dyn Membership>,
+        keys: Option<Arc<dyn Keys>>,
+    ) -> Self {
+        Self { cluster, files, membership, keys, world: watch::Sender::new(None), wake: Arc::default() }
+    }
+
+    /// Says that a definition has changed just now.
+    pub fn look_now(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether there is an etcd.
+    pub fn has_keys(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// The keys below the prefixes.
+    ///
+    /// # Errors
+    /// When there is no etcd, or it does not answer.
+    pub async fn keys(
+        &self,
+        prefixes: &[String],
+    ) -> Result<std::collections::BTreeMap<String, String>, ClusterError> {
+        let Some(keys) = &self.keys else { return Err(no_etcd()) };
+        let first = keys.watch(prefixes).await?.next().await;
+        first.unwrap_or_else(|| Ok(std::collections::BTreeMap::new()))
+    }
+
+    /// Observes the cluster for those who listen, until dropped.
+    pub async fn keep(&self) -> std::convert::Infallible {
+        let mut world = World::default();
+        let mut snapshots: Option<Snapshots> = None;
+        let mut keys: Option<KeySets> = None;
+        let mut watched: BTreeSet<String> = BTreeSet::new();
+        loop {
+            if self.world.receiver_count() == 0 {
+                // Nobody listens, and what was seen is out of date when somebody does.
+                (snapshots, keys) = (None, None);
+                self.world.send_replace(None);
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = sleep(DEFINITIONS) => {}
+                }
+                continue;
+            }
+            tokio::select! {
+                () = sleep(DEFINITIONS) => self.definitions(&mut world).await,
+                () = self.wake.notified() => self.definitions(&mut world).await,
+                seen = next(&mut snapshots), if snapshots.is_some() => match seen {
+                    Some(Ok(seen)) => world = world.observed(&seen.machines, &seen.services),
+                    Some(Err(_)) | None => snapshots = None,
+                },
+                found = next(&mut keys), if keys.is_some() => match found {
+                    Some(Ok(found)) => world.keys = found,
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "watching keys in etcd");
+                        keys = None;
+                    }
+                    None => keys = None,
+                },
+            }
+            if world.files.is_empty() {
+                (snapshots, keys) = (None, None);
+                world = World::default();
+            } else {
+                if snapshots.is_none() {
+                    snapshots = self.observe().await;
+                }
+                let wanted = prefixes(&world.files);
+                if wanted != watched || (keys.is_none() && !wanted.is_empty()) {
+                    keys = self.watch_keys(&wanted).await;
+                    watched = wanted;
+                }
+            }
+            self.publish(&world, snapshots.is_some());
+        }
+    }
+
+    async fn definitions(&self, world: &mut World) {
+        match self.files.host_files().await {
+            Ok(files) => {
+                let held = |file: &crate::model::host_file::Definition| {
+                    world.files.iter().find(|held| held.as_ref() == file).cloned()
+                };
+                world.files =
+                    files.into_iter().map(|file| held(&file).unwrap_or_else(|| Arc::new(file))).collect();
+            }
+            Err(error) => tracing::debug!(%error, "reading the watched files"),
+        }
+    }
+
+    async fn observe(&self) -> Option<Snapshots> {
+        match self.cluster.watch().await {
+            Ok(snapshots) => Some(snapshots),
+            Err(error) => {
+                tracing::debug!(%error, "observing the cluster for watched files");
+                sleep(AGAIN).await;
+                None
+            }
+        }
+    }
+
+    async fn watch_keys(&self, prefixes: &BTreeSet<String>) -> Option<KeySets> {
+        let source = self.keys.as_ref().filter(|_| !prefixes.is_empty())?;
+        let prefixes: Vec<String> = prefixes.iter().cloned().collect();
+        match source.watch(&prefixes).await {
+            Ok(keys) => Some(keys),
+            Err(error) => {
+                tracing::debug!(%error, "watching keys in etcd");
+                sleep(AGAIN).await;
+                None
+            }
+        }
+    }
+
+    /// Shows the world to those who listen, once what there is is known.
+    fn publish(&self, world: &World, is_observed: bool) {
+        let known = world.files.is_empty() || (is_observed && !world.machines.is_empty());
+        if !known {
+            return;
+        }
+        self.world.send_if_modified(|shown| {
+            if shown.as_deref() == Some(world) {
+                return false;
+            }
+            *shown = Some(Arc::new(world.clone()));
+            true
+        });
+    }
+}
+
+fn no_etcd() -> ClusterError {
+    let reason = "this cluster keeps no etcd, so there are no keys: set `etcd: true` for its control machines, or \
+                  remove `keys` from the watched file";
+    ClusterError::Refused { reason: reason.to_owned() }
+}
+
+async fn next<T>(items: &mut Option<BoxStream<'static, T>>) -> Option<T> {
+    match items {
+        Some(items) => items.next().await,
+        None => None,
+    }
+}
+
+#[async_trait]
+impl Feeds for FeedSource {
+    async fn feed(&self, machine: &MachineId) -> Result<Lines, ClusterError> {
+        let mut receiver = self.world.subscribe();
+        receiver.mark_changed();
+        self.wake.notify_one();
+        let machine = machine.clone();
+        Ok(stream::unfold((receiver, None), move |(mut receiver, mut sent)| {
+            let machine = machine.clone();
+            async move {
+                loop {
+                    receiver.changed().await.ok()?;
+                    let Some(world) = receiver.borrow_and_update().clone() else { continue };
+                    let is_known = world.machines.iter().any(|one| one.id == machine);
+                    // A machine that has just joined is not seen yet; its files are not to be taken for none.
+                    if !world.files.is_empty() && !is_known {
+                        continue;
+                    }
+                    let now = feed(&world, &machine);
+                    let line = match &sent {
+                        None => whole(&now),
+                        Some(before) => difference(before, &now),
+                    };
+                    if is_empty(&line) {
+                        continue;
+                    }
+                    sent = Some(now);
+                    return Some((Ok(line), (receiver, sent)));
+                }
+            }
+        })
+        .boxed())
+    }
+
+    async fn report(&self, machine: &MachineId, states: &HostFileStates) -> Result<(), ClusterError> {
+        self.membership.host_files(machine, states).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
