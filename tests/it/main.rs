@@ -75,6 +75,7 @@ mod secrets;
 mod security_docs;
 mod services_walkthrough;
 mod shipped;
+mod serve_lock;
 mod stacks;
 mod stacks_ci;
 mod stacks_killed;
