@@ -62,6 +62,7 @@ mod pipeline_logs;
 mod pipeline_openapi;
 mod pipeline_own;
 mod pipeline_pages;
+mod pipeline_requests;
 mod pipeline_retention;
 mod pipeline_retry;
 mod pipeline_serve;
