@@ -6,6 +6,7 @@ pub mod etcd;
 pub mod fake_aws;
 pub mod git;
 pub mod git_http;
+pub mod git_ssh;
 pub mod lab;
 pub mod ministack;
 pub mod oracles;

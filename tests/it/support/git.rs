@@ -108,6 +108,11 @@ impl Origin {
         self.repository.find_reference(reference).and_then(|mut found| found.delete()).expect("removed");
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("file://{}", self.folder.path().display())
