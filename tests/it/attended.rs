@@ -216,10 +216,7 @@ async fn a_command_s_container_ends_with_its_connection_whatever_dies() {
     let (end, text) = whole(stream, b"half a line", None).await;
     // The terminal shows what is typed at once, maybe before the program's first line.
     let shown = text.matches("half a line").count();
-    assert!(
-        end == End::Exit(0) && shown == 2 && text.ends_with("half a linelate\r\n"),
-        "{end:?} {text:?}"
-    );
+    assert!(end == End::Exit(0) && shown == 2 && text.ends_with("half a linelate\r\n"), "{end:?} {text:?}");
     assert_eq!(ended(&container), "0");
     // Ctrl-C.
     let container = machine.start("t3");
