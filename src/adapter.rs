@@ -20,6 +20,7 @@ pub mod etcd_machine;
 pub mod git;
 mod git_command;
 mod git_path;
+mod git_remedy;
 pub mod hooks;
 pub mod host;
 pub mod host_files;

@@ -154,8 +154,13 @@ pub(super) async fn build(
         ("rm", "1".to_owned()),
         ("forcerm", "1".to_owned()),
     ];
-    if !request.args.is_empty() {
-        query.push(("buildargs", serde_json::json!(request.args).to_string()));
+    let mut args = request.args.clone();
+    if !request.cache_namespace.is_empty() {
+        // BuildKit's own argument. It replaces one that the step sets to get at the caches of others.
+        args.insert("BUILDKIT_CACHE_MOUNT_NS".to_owned(), request.cache_namespace.clone());
+    }
+    if !args.is_empty() {
+        query.push(("buildargs", serde_json::json!(args).to_string()));
     }
     query.extend(request.target.clone().map(|target| ("target", target)));
     let session = open(address, Files::new(request), answers).await?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::child::{self, ChildError};
+use super::git_remedy;
 use super::private_file;
 use crate::model::line::plain;
 use crate::model::redact;
@@ -25,6 +26,8 @@ const PASSWORD: &str = "FLEETWRIGHT_GIT_PASSWORD";
 const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"$FLEETWRIGHT_GIT_USER\" \"$FLEETWRIGHT_GIT_PASSWORD\"; }; f";
 /// The ssh that git runs: it asks nobody, and ends when the other side is silent for a minute.
 const SSH: &str = "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15 -oServerAliveCountMax=4";
+/// How long git may take to read its configuration.
+const CONFIGURATION: Duration = Duration::from_secs(10);
 /// The most lines of what git and ssh say that are shown.
 const CAUSE_LINES: usize = 5;
 /// How often a mirror that another process fetches is asked for again.
@@ -161,7 +164,7 @@ pub async fn run(
     limit: Duration,
     arguments: &[&str],
 ) -> Result<String, GitError> {
-    let failed = |reason: String| GitError::Remote { doing, url: address.shown(), reason };
+    let failed = |reason: String| GitError::Remote { doing, url: address.shown(), reason, next: None };
     let mut command = Command::new("git");
     // Housekeeping would go on after the lock is free.
     command.args(["-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"]);
@@ -185,7 +188,7 @@ pub async fn run(
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("LC_ALL", "C")
         .stdin(stdin);
-    if std::env::var_os("GIT_SSH_COMMAND").is_none() && std::env::var_os("GIT_SSH").is_none() {
+    if !has_own_ssh(mirror.map(|(mirror, _)| mirror)).await {
         command.env("GIT_SSH_COMMAND", SSH);
     }
     let ended = match child::run(command, limit).await {
@@ -198,7 +201,23 @@ pub async fn run(
     if ended.status.success() {
         return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
     }
-    Err(failed(cause(&String::from_utf8_lossy(&ended.stderr))))
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let next = git_remedy::next(&said, &address.url);
+    Err(GitError::Remote { doing, url: address.shown(), reason: cause(&said), next })
+}
+
+/// Whether the user has configured which ssh git runs. The variable that [`SSH`] is passed in overrides `core.sshCommand`,
+/// so git is asked for that first.
+async fn has_own_ssh(mirror: Option<&Path>) -> bool {
+    if ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|name| std::env::var_os(name).is_some()) {
+        return true;
+    }
+    let mut command = Command::new("git");
+    if let Some(mirror) = mirror {
+        command.arg("--git-dir").arg(mirror);
+    }
+    command.args(["config", "--get", "core.sshCommand"]).stdin(Stdio::null());
+    child::run(command, CONFIGURATION).await.is_ok_and(|ended| ended.status.success())
 }
 
 /// Why git failed. What it runs (ssh, a helper) and the server speak first, and know the reason

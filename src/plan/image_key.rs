@@ -33,6 +33,9 @@ pub struct Inputs<'a> {
     pub args: &'a BTreeMap<String, String>,
     /// Every base and the digest that the registry has for it now.
     pub bases: &'a BTreeMap<String, Digest>,
+    /// Whether a stranger's commit is built. Strangers fill caches that later builds of strangers read, so what those make of
+    /// equal files may not be equal: no other run takes it.
+    pub of_strangers: bool,
 }
 
 /// The key of an image.
@@ -70,6 +73,9 @@ pub fn image_key(inputs: &Inputs<'_>) -> ImageKey {
         hash.field(entry.bytes());
         hash.field(mode(entry.kind).as_bytes());
         hash.field(entry.blob.as_bytes());
+    }
+    if inputs.of_strangers {
+        hash.field(b"strangers");
     }
     let hex: String = hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("k-{hex}").parse().expect("a SHA-256 has 64 hexadecimal digits")
@@ -118,6 +124,7 @@ mod tests {
         entries: Vec<TreeEntry>,
         args: BTreeMap<String, String>,
         bases: BTreeMap<String, Digest>,
+        of_strangers: bool,
     }
 
     fn digest(digit: char) -> Digest {
@@ -133,6 +140,7 @@ mod tests {
             entries: vec![entry("a", EntryKind::File, 1), entry("b", EntryKind::File, 2)],
             args: BTreeMap::from([("A".into(), "1".into())]),
             bases: BTreeMap::from([("demo/base".into(), digest('0'))]),
+            of_strangers: false,
         };
         change(&mut owned);
         image_key(&Inputs {
@@ -145,6 +153,7 @@ mod tests {
             entries: &owned.entries,
             args: &owned.args,
             bases: &owned.bases,
+            of_strangers: owned.of_strangers,
         })
     }
 
@@ -168,6 +177,7 @@ mod tests {
             key(|o| drop(o.entries.pop())),
             key(|o| drop(o.args.insert("A".into(), "2".into()))),
             key(|o| drop(o.bases.insert("demo/base".into(), digest('1')))),
+            key(|o| o.of_strangers = true),
         ];
         let different: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());

@@ -23,6 +23,8 @@ pub enum GitError {
         url: String,
         /// What git said.
         reason: String,
+        /// What a person can do about it, where what git said implies it.
+        next: Option<String>,
     },
     /// The other side has no such branch.
     #[error("{url} has no branch `{branch}`")]
@@ -72,6 +74,18 @@ impl GitError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Remote { .. } | Self::NoMirror { .. })
+    }
+
+    /// What a person can do about it, where that is known.
+    pub fn next(&self) -> Option<&str> {
+        match self {
+            Self::Remote { next, .. } => next.as_deref(),
+            Self::NoBranch { .. }
+            | Self::NotFound { .. }
+            | Self::Unfit { .. }
+            | Self::NoMirror { .. }
+            | Self::Mirror { .. } => None,
+        }
     }
 }
 

@@ -99,6 +99,8 @@ pub struct BuildRequest {
     pub args: BTreeMap<String, String>,
     /// The stage to build; `None` for the last.
     pub target: Option<String>,
+    /// Keeps the folders of `RUN --mount=type=cache` apart from those of builds with another value; empty for the common ones.
+    pub cache_namespace: String,
     /// The parameters that hold the build's secrets, by the secrets' ids.
     pub secrets: BTreeMap<String, String>,
     /// The files of the context.

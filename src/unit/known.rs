@@ -9,7 +9,7 @@ const TARGETS: &str = "basic blockdev@ bluetooth boot-complete cloud-config clou
     hybrid-sleep initrd initrd-fs initrd-root-device initrd-root-fs initrd-switch-root initrd-usr-fs integritysetup \
     integritysetup-pre kexec local-fs local-fs-pre machines multi-user network network-online network-pre nss-lookup \
     nss-user-lookup paths poweroff printer reboot remote-cryptsetup remote-fs remote-fs-pre remote-veritysetup rescue \
-    rpcbind runlevel0 runlevel1 runlevel2 runlevel3 runlevel4 runlevel5 runlevel6 shutdown sigpwr sleep slices smartcard \
+    rescue-ssh rpcbind runlevel0 runlevel1 runlevel2 runlevel3 runlevel4 runlevel5 runlevel6 shutdown sigpwr sleep slices smartcard \
     sockets soft-reboot sound ssh-access storage-target-mode suspend suspend-then-hibernate swap sysinit system-update \
     system-update-pre time-set time-sync timers tpm2 umount usb-gadget user-runtime-dir-ready veritysetup veritysetup-pre \
     ignition-complete ignition-diskful coreos-units user-config system-config oem-cloudinit docker-registry network-up \

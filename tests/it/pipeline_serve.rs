@@ -188,7 +188,12 @@ pub struct Serve {
 }
 
 impl Serve {
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_within(command, Duration::from_secs(30))
+    }
+
+    /// Starts one that may wait for so long before it serves.
+    pub fn start_within(mut command: Command, patience: Duration) -> Self {
         let mut process =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
         let (sender, said) = mpsc::channel();
@@ -201,7 +206,7 @@ impl Serve {
         let mut serve = Self { process, page: String::new(), said };
         // Warnings about the repository come before it.
         while serve.page.is_empty() {
-            let line = serve.said.recv_timeout(Duration::from_secs(30)).expect("it says where its page is");
+            let line = serve.said.recv_timeout(patience).expect("it says where its page is");
             let page = line.split_whitespace().find(|word| word.starts_with("http://"));
             serve.page = page.map(str::to_owned).unwrap_or_default();
         }
@@ -222,6 +227,37 @@ impl Serve {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Waits until it says something; gives the line.
+    pub fn says(&self, text: &str) -> String {
+        let limit = Instant::now() + Duration::from_secs(100);
+        let mut before = Vec::new();
+        loop {
+            let left = limit.saturating_duration_since(Instant::now());
+            match self.said.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => before.push(line),
+                Err(_) => panic!("it never says `{text}`: {before:#?}"),
+            }
+        }
+    }
+
+    /// Waits until it ends on its own; gives whether that was a success, and what it said.
+    pub fn ended(mut self) -> (bool, Vec<String>) {
+        let limit = Instant::now() + Duration::from_secs(100);
+        let status = loop {
+            match self.process.try_wait().expect("its status") {
+                Some(status) => break status,
+                None => assert!(
+                    Instant::now() < limit,
+                    "it does not end: {:#?}",
+                    self.said.try_iter().collect::<Vec<_>>()
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        (status.success(), self.said.iter().collect())
     }
 
     /// As a power cut would.

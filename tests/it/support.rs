@@ -7,6 +7,7 @@ pub mod fake_aws;
 pub mod git;
 pub mod git_http;
 pub mod host_files;
+pub mod git_ssh;
 pub mod lab;
 pub mod ministack;
 pub mod oracles;

@@ -58,7 +58,11 @@ pub async fn watch(
                 wait = (wait * 2).min(BACKOFF_MAX);
                 let reason = error.to_string();
                 if complaint.as_ref() != Some(&reason) {
-                    parts.events.note(format!("pipeline `{}` is due: {reason}; trying again", caused.name));
+                    let mut note = format!("pipeline `{}` is due: {reason}; trying again", caused.name);
+                    if let Some(next) = error.next() {
+                        note.push_str(&format!("\n next: {next}"));
+                    }
+                    parts.events.note(note);
                     complaint = Some(reason);
                 }
             }

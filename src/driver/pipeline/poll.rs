@@ -13,7 +13,7 @@ use super::queue::announce;
 use super::run::{Parts, Wish};
 use crate::event::pipeline::PipelineEvent;
 use crate::model::git_ref::{GitRef, RefKind};
-use crate::model::name::{CommitId, PipelineName};
+use crate::model::name::{CommitId, PipelineName, RepositoryName};
 use crate::model::pipeline::Triggers;
 use crate::model::run::{RunId, RunState, Trigger};
 use crate::plan::changed_paths::fit;
@@ -93,14 +93,27 @@ impl Pace {
 pub struct Unseen {
     /// The reason.
     pub problem: Problem,
+    /// What a person can do about it, where that is known.
+    pub next: Option<String>,
     /// Whether the repository has answered and only lacks the branch so far.
     pub answered: bool,
+}
+
+impl Unseen {
+    fn note(&self, repository: &RepositoryName) -> String {
+        let note = format!("repository `{repository}`: {}; trying again", self.problem.reason);
+        match &self.next {
+            Some(next) => format!("{note}\n next: {next}"),
+            None => note,
+        }
+    }
 }
 
 impl From<GitError> for Unseen {
     fn from(error: GitError) -> Self {
         let answered = matches!(error, GitError::NoBranch { .. });
-        Self { problem: error.into(), answered }
+        let next = error.next().map(str::to_owned);
+        Self { problem: error.into(), next, answered }
     }
 }
 
@@ -125,12 +138,11 @@ pub async fn watch(
                     }
                     pace.heard(true);
                 }
-                Err(Unseen { problem, answered }) => {
-                    pace.heard(answered);
-                    if complaint.as_ref() != Some(&problem.reason) {
-                        let (name, reason) = (&watched.source.name, &problem.reason);
-                        parts.events.note(format!("repository `{name}`: {reason}; trying again"));
-                        complaint = Some(problem.reason);
+                Err(unseen) => {
+                    pace.heard(unseen.answered);
+                    if complaint.as_ref() != Some(&unseen.problem.reason) {
+                        parts.events.note(unseen.note(&watched.source.name));
+                        complaint = Some(unseen.problem.reason);
                     }
                 }
             }
@@ -172,7 +184,7 @@ pub async fn look(parts: &Parts, watched: &Watched) -> Result<Result<Vec<RunId>,
     }
     // The commit's subject goes into the journal.
     if let Err(problem) = parts.learn().await {
-        return Ok(Err(Unseen { problem, answered: false }));
+        return Ok(Err(Unseen { problem, next: None, answered: false }));
     }
     let wanted = Wanted { watched, main: &main, before: &before, new: &new, heads: &heads };
     let runs = match wanted.runs(parts, &moved).await {

@@ -246,7 +246,10 @@ impl RequestError {
             Self::Git(GitError::NotFound { .. }) => {
                 "push it first, or give another commit, branch or tag".to_owned()
             }
-            Self::Git(_) => "check that `git` on the server's machine can reach the repository".to_owned(),
+            Self::Git(error) => error
+                .next()
+                .unwrap_or("check that `git` on the server's machine can reach the repository")
+                .to_owned(),
             Self::Secrets(_) => "check that the server can read the registry's credentials".to_owned(),
             Self::Journal(_) => "check that the server's data folder can be written and has space".to_owned(),
         }

@@ -359,7 +359,9 @@ async fn perform(parts: Parts, run: Run, doing: Doing, lines: Lines) -> Finished
             let (git, images, journal) = (&*parts.git, &*parts.images, &*parts.journal);
             async {
                 parts.learn().await?;
-                let (outcome, found) = work::inspect(git, images, journal, at, build).await?;
+                let begun = Begun { trigger: run.trigger, reference: run.reference.as_ref() };
+                let of_strangers = begun.is_of_strangers();
+                let (outcome, found) = work::inspect(git, images, journal, at, build, of_strangers).await?;
                 prepared = Some(found);
                 Ok(outcome)
             }

@@ -28,6 +28,7 @@ use crate::plan::dockerfile::{Dockerfile, DockerfileError};
 use crate::plan::image_key::{self, Inputs};
 use crate::plan::junit::junit;
 use crate::plan::release::Member;
+use crate::plan::retention::STRANGERS;
 use crate::plan::run::{Outcome, Patience, Problem, RolloutEnd};
 use crate::port::artifacts::{ArtifactError, Artifacts};
 use crate::port::cluster::{Cluster, ClusterError};
@@ -98,6 +99,7 @@ pub(super) struct Prepared {
     /// The files of the context; none when the image is there already.
     context: Vec<ContextFile>,
     time: DateTime<Utc>,
+    of_strangers: bool,
 }
 
 /// Where the source of a build is.
@@ -109,13 +111,15 @@ pub struct At<'a> {
     pub commit: &'a CommitId,
 }
 
-/// Reads the tree, pins the bases, computes the key and looks whether the image is there.
+/// Reads the tree, pins the bases, computes the key and looks whether the image is there. `of_strangers`: anybody may have
+/// written the commit.
 pub(super) async fn inspect(
     git: &dyn GitRemote,
     images: &dyn ImageStore,
     journal: &dyn Journal,
     at: At<'_>,
     build: &BuildSpec,
+    of_strangers: bool,
 ) -> Result<(Outcome, Prepared), Problem> {
     let source = source::read(git, at, build).await?;
     let wanted = source.dockerfile.as_str();
@@ -156,6 +160,7 @@ pub(super) async fn inspect(
         entries: &source.entries,
         args: &build.args,
         bases: &digests,
+        of_strangers,
     });
     // The registry may have lost or changed what the journal remembers, and the other way round.
     let mut known = journal.image(&key, &format!("{}/{}", images.host(), build.image))?;
@@ -172,7 +177,8 @@ pub(super) async fn inspect(
         None => git.measure(at.repository, source.entries).await?,
     };
     let bases = pins.into_values().collect();
-    let prepared = Prepared { key: key.clone(), dockerfile, text, bases, context, time: source.time };
+    let time = source.time;
+    let prepared = Prepared { key: key.clone(), dockerfile, text, bases, context, time, of_strangers };
     Ok((Outcome::Inspected { key, files, known }, prepared))
 }
 
@@ -356,6 +362,7 @@ pub async fn request(
         bases: Vec::new(),
         args: build.args.clone(),
         target: build.target.clone(),
+        cache_namespace: String::new(),
         secrets: build.secrets.clone(),
         time: source.time,
         open: opener(git, at.repository),
@@ -394,6 +401,7 @@ pub(super) async fn build(
         bases: prepared.bases.clone(),
         args: build.args.clone(),
         target: build.target.clone(),
+        cache_namespace: if prepared.of_strangers { STRANGERS.to_owned() } else { String::new() },
         secrets: build.secrets.clone(),
         context: prepared.context.clone(),
         time: prepared.time,

@@ -400,6 +400,16 @@ impl World {
         self.buckets.set(bucket, key, bytes);
     }
 
+    /// Removes an object.
+    pub fn remove_object(&mut self, bucket: &str, key: &str) {
+        self.buckets.remove(bucket, key);
+    }
+
+    /// Answers these actions of S3 with HTTP status 503 from now on, and no others.
+    pub fn take_down(&mut self, actions: &[&'static str]) {
+        self.buckets.take_down(actions);
+    }
+
     fn next(&mut self) -> u32 {
         self.serial += 1;
         self.serial

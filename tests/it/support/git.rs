@@ -97,9 +97,20 @@ impl Origin {
         self.repository.reference(reference, id, true, "moved").expect("set");
     }
 
+    /// The commit that a reference names.
+    pub fn head(&self, reference: &str) -> String {
+        let found = self.repository.refname_to_id(reference);
+        found.expect("a reference").to_string()
+    }
+
     /// Removes a reference.
     pub fn remove(&self, reference: &str) {
         self.repository.find_reference(reference).and_then(|mut found| found.delete()).expect("removed");
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Where it is.

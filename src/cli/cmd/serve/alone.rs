@@ -18,6 +18,12 @@ use crate::view::time::human;
 /// The time between two tries to take a lock again that was lost.
 const AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Whether a process runs that may hold the lock. This one takes the lock only while it does not hold it, so a record of its
+/// own is left from a holding that is over: otherwise the server would refuse itself.
+fn holds(process: u32, started: u64) -> bool {
+    process != std::process::id() && lives(process, started)
+}
+
 /// The lock of an environment's pipeline server, in the project's bucket.
 pub struct Alone {
     store: Arc<dyn Store>,
@@ -29,7 +35,8 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// Takes the lock. Where the bucket can't be used there is none, and the text says so.
+    /// Takes the lock. Where the bucket can't be used there is none, and the text says so. Where that may pass,
+    /// [`Alone::keep`] takes it later.
     ///
     /// # Errors
     /// When another server has it.
@@ -46,7 +53,7 @@ impl Alone {
                     "whether another machine serves `{}` is unknown: {error}; see that only one does",
                     alone.environment
                 );
-                Ok((None, Some(text)))
+                Ok((error.is_passing().then_some(alone), Some(text)))
             }
             Err(error) => Err(alone.failure(&error)),
         }
@@ -77,7 +84,7 @@ impl Alone {
             );
         };
         self.lost = CancellationToken::new();
-        let machine = Machine { lives, boot: boot_clock };
+        let machine = Machine { lives: holds, boot: boot_clock };
         let (store, key) = (Arc::clone(&self.store), self.key.clone());
         let lock = Lock::take(store, key, record, TERM, machine, &watching, self.lost.clone()).await?;
         self.lock = Some(lock);
@@ -110,31 +117,27 @@ impl Alone {
     /// When another server has taken it.
     pub async fn keep(mut self, stop: CancellationToken) -> Result<(), Failure> {
         loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.lost.cancelled() => {}
-            }
-            self.lock = None;
-            let text = format!(
-                "the lock in the bucket could not be renewed, so another machine may serve `{}` by now; queued runs wait",
-                self.environment
-            );
-            if self.parts.troubles.set(Concern::Lock, Some(text.clone())) {
-                self.parts.events.note(text);
-            }
-            loop {
-                match self.take().await {
-                    Ok(()) => break,
-                    Err(LockError::Cloud(error)) => tracing::debug!(%error, "taking the lock again"),
-                    Err(error) => return Err(self.failure(&error)),
-                }
+            if self.lock.is_some() {
                 tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(AGAIN) => {}
+                    () = stop.cancelled() => break,
+                    () = self.lost.cancelled() => {}
+                }
+                self.lock = None;
+                let text = format!(
+                    "the lock in the bucket could not be renewed, so another machine may serve `{}` by now; queued runs wait",
+                    self.environment
+                );
+                if self.parts.troubles.set(Concern::Lock, Some(text.clone())) {
+                    self.parts.events.note(text);
                 }
             }
-            self.parts.troubles.set(Concern::Lock, None);
-            self.parts.events.note("the lock in the bucket is held again".to_owned());
+            // The lock of a holder that seems to be gone is watched for a minute. Whoever stops the server does not wait for that.
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                taken = self.take_when_it_can_be() => taken?,
+            }
+            let again = if self.parts.troubles.set(Concern::Lock, None) { " again" } else { "" };
+            self.parts.events.note(format!("the lock in the bucket is held{again}"));
             self.parts.ring();
         }
         if let Some(lock) = self.lock.take()
@@ -145,5 +148,17 @@ impl Alone {
             ));
         }
         Ok(())
+    }
+
+    /// Takes the lock, as soon as the bucket can be used.
+    async fn take_when_it_can_be(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.take().await {
+                Ok(()) => return Ok(()),
+                Err(LockError::Cloud(error)) => tracing::debug!(%error, "taking the lock again"),
+                Err(error) => return Err(self.failure(&error)),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }

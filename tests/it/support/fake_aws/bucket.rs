@@ -13,6 +13,8 @@ pub struct Buckets {
     written: u32,
     /// What is replaced in every object that is written: somebody else does that, at once.
     exchanged: Option<(String, String)>,
+    /// The actions that S3 has trouble with.
+    down: Vec<&'static str>,
 }
 
 /// One bucket.
@@ -74,11 +76,24 @@ impl Buckets {
         self.buckets.get(bucket)?.objects.get(key).map(|(bytes, _)| bytes.as_slice())
     }
 
-    /// Makes an object that is there hold something else.
+    /// Makes an object that is there hold something else, as another writer does.
     pub fn set(&mut self, bucket: &str, key: &str, bytes: Vec<u8>) {
         if let Some(object) = self.buckets.get_mut(bucket).and_then(|bucket| bucket.objects.get_mut(key)) {
-            object.0 = bytes;
+            self.written += 1;
+            *object = (bytes, format!("\"{:032x}\"", self.written));
         }
+    }
+
+    /// Removes an object.
+    pub fn remove(&mut self, bucket: &str, key: &str) {
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            bucket.objects.remove(key);
+        }
+    }
+
+    /// Answers these actions with HTTP status 503 from now on, and no others.
+    pub fn take_down(&mut self, actions: &[&'static str]) {
+        self.down = actions.to_vec();
     }
 
     /// Makes a bucket as if `owner` had; others may use it when it is `open`.
@@ -104,6 +119,9 @@ impl Buckets {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if header("content-encoding").is_some_and(|encoding| encoding.contains("aws-chunked")) {
             return Answer::error(501, "NotImplemented", "the fake S3 does not read chunks");
+        }
+        if self.down.contains(&action) {
+            return Answer::error(503, "ServiceUnavailable", "Reduce your request rate.");
         }
         let there = self.buckets.get_mut(bucket);
         if action == "CreateBucket" {
