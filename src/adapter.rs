@@ -19,6 +19,7 @@ pub mod etcd_keys;
 pub mod etcd_machine;
 pub mod git;
 mod git_command;
+mod git_http;
 mod git_path;
 mod git_remedy;
 pub mod hooks;

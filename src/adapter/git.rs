@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::git_command::{self, Address};
+use super::git_http::GitHttp;
 use super::git_path;
 use super::private_file;
 use crate::model::git_ref::{GitRef, RefKind};
@@ -41,12 +42,13 @@ const PIECE: usize = 128 * 1024;
 #[derive(Debug, Clone)]
 pub struct Mirrors {
     root: PathBuf,
+    http: GitHttp,
 }
 
 impl Mirrors {
     /// The mirrors in `root`, which is made when the first is.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), http: GitHttp::default() }
     }
 
     fn path(&self, repository: &RepositoryName) -> PathBuf {
@@ -81,6 +83,10 @@ impl GitRemote for Mirrors {
         let reference = format!("refs/heads/{}", source.branch);
         // Past `--` nothing is an option, whatever the file says.
         let address = Address::new(&source.url);
+        let no_branch = || GitError::NoBranch { url: address.shown(), branch: source.branch.clone() };
+        if let Some(mut found) = self.http.references(&address, &[&reference]).await {
+            return found.remove(&reference).ok_or_else(no_branch);
+        }
         let arguments = ["ls-remote", "--", "{url}", &reference];
         let output = git_command::run(&address, "asking", None, ASK, &arguments).await?;
         output
@@ -88,7 +94,7 @@ impl GitRemote for Mirrors {
             .filter_map(|line| line.split_once('\t'))
             .find(|(_, name)| *name == reference)
             .and_then(|(id, _)| id.parse().ok())
-            .ok_or_else(|| GitError::NoBranch { url: address.shown(), branch: source.branch.clone() })
+            .ok_or_else(no_branch)
     }
 
     async fn references(
@@ -97,9 +103,15 @@ impl GitRemote for Mirrors {
         pull_requests: bool,
     ) -> Result<BTreeMap<GitRef, CommitId>, GitError> {
         let address = Address::new(&source.url);
+        let mut prefixes = vec!["refs/heads/", "refs/tags/"];
         let mut arguments = vec!["ls-remote", "--", "{url}", "refs/heads/*", "refs/tags/*"];
         if pull_requests {
+            prefixes.extend(["refs/pull/", "refs/merge-requests/"]);
             arguments.extend(["refs/pull/*/head", "refs/merge-requests/*/head"]);
+        }
+        if let Some(found) = self.http.references(&address, &prefixes).await {
+            let known = |(name, id)| Some((GitRef::try_from(name).ok()?, id));
+            return Ok(found.into_iter().filter_map(known).collect());
         }
         let output = git_command::run(&address, "asking", None, ASK, &arguments).await?;
         Ok(listed(&output))

@@ -76,6 +76,16 @@ impl Address {
         Self { url: format!("{scheme}://{rest}"), credentials: Some(credentials) }
     }
 
+    /// The user and password, where the URL has them.
+    pub fn basic(&self) -> Option<(&str, &str)> {
+        self.credentials.as_ref().map(|known| (known.user.as_str(), known.password.as_str()))
+    }
+
+    /// Whether it is asked over HTTP, which needs no ssh.
+    pub fn is_http(&self) -> bool {
+        ["http://", "https://"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+
     /// The URL as messages show it: without user and password.
     pub fn shown(&self) -> String {
         match (redact::user_info(&self.url), self.url.split_once("://")) {
@@ -188,7 +198,7 @@ pub async fn run(
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("LC_ALL", "C")
         .stdin(stdin);
-    if !has_own_ssh(mirror.map(|(mirror, _)| mirror)).await {
+    if !address.is_http() && !has_own_ssh(mirror.map(|(mirror, _)| mirror)).await {
         command.env("GIT_SSH_COMMAND", SSH);
     }
     let ended = match child::run(command, limit).await {

@@ -119,7 +119,7 @@ impl Selection {
 
 /// How a program gets to know that a file of its was replaced.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Reload {
     /// A command, executed without a shell.
     Command(Vec<String>),

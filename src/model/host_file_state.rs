@@ -13,7 +13,6 @@ pub const PROBLEMS_MOST: usize = 20;
 
 /// What a machine reports of one of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct HostFileState {
     /// The number of the definition that the machine has applied last.
     pub number: u64,
@@ -24,7 +23,6 @@ pub struct HostFileState {
 
 /// Why a file is not as it should be. The old one stays in place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct FileProblem {
     /// At which step.
     pub at: FileStep,

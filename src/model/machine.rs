@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::feature::Features;
-use super::host_file_state::HostFileStates;
-use super::name::MachineId;
+use super::host_file_state::HostFileState;
+use super::name::{HostFileName, MachineId};
 use super::pressure::Pressure;
 
 /// What a machine does in its cluster.
@@ -83,6 +83,6 @@ pub struct Machine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressure>,
     /// Its watched files, as its agent has reported them.
-    #[serde(default, skip_serializing_if = "HostFileStates::is_empty")]
-    pub host_files: HostFileStates,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host_files: BTreeMap<HostFileName, HostFileState>,
 }

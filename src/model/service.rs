@@ -472,6 +472,25 @@ impl InstanceState {
     }
 }
 
+/// A port of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstancePort {
+    /// The container's port.
+    pub container: u16,
+    /// What is spoken there.
+    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    pub protocol: Protocol,
+    /// The machine's port.
+    pub host: u16,
+}
+
+impl From<PublishedPort> for InstancePort {
+    fn from(port: PublishedPort) -> Self {
+        let PublishedPort { container, protocol, host } = port;
+        Self { container, protocol, host }
+    }
+}
+
 /// One running copy of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -486,7 +505,7 @@ pub struct Instance {
     /// The ports of its machine that its own are published at, in the order of the service's file. Of units, the
     /// ports that they listen on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<PublishedPort>,
+    pub ports: Vec<InstancePort>,
     /// Its state.
     pub state: InstanceState,
     /// How often this instance of the present revision has failed, as far as the engine remembers.

@@ -12,9 +12,11 @@ use crate::model::audit::AuditEvent;
 use crate::model::cluster::LogEnd;
 use crate::model::feature::Features;
 use crate::model::host_file::{Definition, FeedLine};
-use crate::model::host_file_state::{HostFileStates, PROBLEMS_MOST, REASON_MOST};
+use crate::model::host_file_state::{
+    FileProblem, FileStep, HostFileState, HostFileStates, PROBLEMS_MOST, REASON_MOST,
+};
 use crate::model::mount::{SecretRef, SecretVersion};
-use crate::model::name::{BootId, JobName, MachineId, ServiceName, VolumeName};
+use crate::model::name::{BootId, HostFileName, JobName, MachineId, ServiceName, VolumeName};
 use crate::model::pressure::Pressure;
 use crate::model::reboot::Mark;
 use crate::model::role::RoleCredentials;
@@ -383,23 +385,59 @@ pub struct HostFileList {
 #[serde(deny_unknown_fields)]
 pub struct HostFileReport {
     /// Their states, by name.
-    pub files: HostFileStates,
+    pub files: BTreeMap<HostFileName, ReportedFile>,
+}
+
+/// What a machine reports of one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportedFile {
+    /// The number of the definition that it has applied last.
+    pub number: u64,
+    /// What keeps it from being applied as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ReportedProblem>,
+}
+
+/// Why a file is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportedProblem {
+    /// At which step.
+    pub at: FileStep,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<&HostFileStates> for HostFileReport {
+    fn from(states: &HostFileStates) -> Self {
+        let problem =
+            |problem: &FileProblem| ReportedProblem { at: problem.at, reason: problem.reason.clone() };
+        let state = |(name, state): (&HostFileName, &HostFileState)| {
+            (
+                name.clone(),
+                ReportedFile { number: state.number, problem: state.problem.as_ref().map(problem) },
+            )
+        };
+        Self { files: states.iter().map(state).collect() }
+    }
 }
 
 impl HostFileReport {
     /// No more of it than is kept: it becomes a label of the machine's node.
-    pub fn bounded(&self) -> HostFileStates {
-        let mut files = self.files.clone();
+    pub fn states(self) -> HostFileStates {
         let mut left = PROBLEMS_MOST;
-        for state in files.values_mut() {
-            state.problem = state.problem.take().filter(|_| left > 0);
-            if let Some(problem) = &mut state.problem {
-                problem.reason =
-                    problem.reason.chars().filter(|c| !c.is_control()).take(REASON_MOST).collect();
-                left -= 1;
-            }
-        }
-        files
+        let mut kept = |problem: ReportedProblem| {
+            left = left.checked_sub(1)?;
+            let reason = problem.reason.chars().filter(|c| !c.is_control()).take(REASON_MOST).collect();
+            Some(FileProblem { at: problem.at, reason })
+        };
+        self.files
+            .into_iter()
+            .map(|(name, ReportedFile { number, problem })| {
+                (name, HostFileState { number, problem: problem.and_then(&mut kept) })
+            })
+            .collect()
     }
 }
 

@@ -308,7 +308,11 @@ fn try_out(reader: &mut Reader<'_>, spec: &HostFileSpec, file: &Arc<SourceFile>)
     let Err(error) = render(spec, &sample(spec), &surroundings) else { return };
     // Values are made up, so whether the template can do with them says nothing.
     let judged = ["template-syntax", "unknown-variable", "unknown-field", "missing-template"];
-    let of_names = |found: &Diagnostic| found.message.starts_with("there is no ");
+    // Something of a value that has none of the name.
+    let of_names = |found: &Diagnostic| {
+        let text = found.label.as_ref().map(|label| label.text.as_str()).unwrap_or_default();
+        found.message.starts_with("there is no ") || text.contains("`undefined`")
+    };
     let found = Templates::of_host_file(file, &FUNCTIONS).errors(&error, file.name());
     for mut problem in found.into_iter().filter(|one| judged.contains(&one.code) || of_names(one)) {
         if problem.code == "unknown-variable" {

@@ -65,6 +65,8 @@ fn listed(text: &str) -> Vec<String> {
 fn files_follow_the_cluster_and_programs_read_them() {
     let lab = Lab::up();
     deploy(&lab, &unique("files"));
+    // One that failed may have left three.
+    lab.ok(&["scale", "web=2"]);
     lab.instances();
     let snapshot = lab.snapshot().expect("the cluster");
     let containers: Vec<(String, String)> =
@@ -78,6 +80,8 @@ fn files_follow_the_cluster_and_programs_read_them() {
     let workers: Vec<&fleetwright::model::machine::Machine> =
         snapshot.machines.iter().filter(|machine| machine.role == Role::Worker).collect();
     let (worker_id, worker) = (workers[0].id.to_string(), lab.container(workers[0]));
+    // A test that failed may have left it.
+    lab.run(&["host-file", "rm", "app"]);
     put(&lab, "host_files/app.yaml", DEFINITION);
     put(&lab, "templates/host_files/app.conf", TEMPLATE);
 
@@ -149,7 +153,7 @@ fn files_follow_the_cluster_and_programs_read_them() {
         .expect("it follows");
 
     // A file that its check refuses: the old one stays, and everybody can see why.
-    put(&lab, "templates/host_files/app.conf", &TEMPLATE.replace("instances ", "broken "));
+    put(&lab, "templates/host_files/app.conf", &TEMPLATE.replace("\ninstances ", "\nbroken "));
     let diff = lab.run(&["host-file", "diff", "app", "--machine", &worker_id]);
     let said = String::from_utf8_lossy(&diff.stdout).into_owned();
     assert!(

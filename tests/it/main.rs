@@ -45,6 +45,7 @@ mod faults_power;
 mod faults_upgrade;
 mod fleet_units;
 mod foreign_pipeline;
+mod git_references;
 mod identity;
 mod init;
 mod journey;

@@ -70,6 +70,7 @@ broken! {
     bad_duration_number => "bad-duration-number",
     bad_engine => "bad-engine",
     bad_hook => "bad-hook",
+    bad_host_files => "bad-host-files",
     bad_image => "bad-image",
     bad_infra_steps => "bad-infra-steps",
     bad_job => "bad-job",

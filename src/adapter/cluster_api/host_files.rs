@@ -77,7 +77,7 @@ impl Feeds for ClusterApi {
 
     async fn report(&self, machine: &MachineId, states: &HostFileStates) -> Result<(), ClusterError> {
         let path = format!("machines/{machine}/host-files");
-        let report = HostFileReport { files: states.clone() };
+        let report = HostFileReport::from(states);
         self.0.call(Method::PUT, &path, Some(&report), Again::Always).await.map(|_: Option<()>| ())
     }
 }

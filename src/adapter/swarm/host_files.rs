@@ -214,7 +214,7 @@ mod tests {
                 matches!(&lines[..], [FeedItem::Line(first), FeedItem::Line(_), FeedItem::Error(_)] if first.whole)
             );
             let report: HostFileReport = serde_json::from_value(part("report")).expect(&name);
-            assert_eq!(report.bounded(), report.files);
+            assert_eq!(HostFileReport::from(&report.clone().states()), report);
             serde_json::from_value::<KeysRequest>(part("keys-request")).expect(&name);
             let keys: KeyList = serde_json::from_value(part("keys")).expect(&name);
             assert_eq!(keys.keys.len(), 1);

@@ -25,8 +25,8 @@ use crate::model::member::the_one;
 use crate::model::name::MachineId;
 use crate::model::reboot::Mark;
 use crate::model::service::{
-    FailedInstance, Instance, InstanceState, Protocol, PublishedPort, RevisionState, Scale, ServiceStatus,
-    Symptoms,
+    FailedInstance, Instance, InstancePort, InstanceState, Protocol, PublishedPort, RevisionState, Scale,
+    ServiceStatus, Symptoms,
 };
 
 /// The label that holds a machine's instance id.
@@ -585,7 +585,7 @@ fn instance(task: &Task, service: &str, node: Option<&Node>, ports: &PortsOf) ->
         name: format!("{service}@{slot}"),
         machine,
         addresses,
-        ports: open,
+        ports: open.into_iter().map(InstancePort::from).collect(),
         state: known,
         digest: task.spec.as_ref().and_then(|spec| spec.container_spec.as_ref()).and_then(spec::version_of),
         restarts: 0,

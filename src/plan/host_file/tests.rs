@@ -144,8 +144,8 @@ proptest! {
 
 #[test]
 fn an_endpoint_is_an_instance_with_a_place() {
-    use crate::model::service::{Instance, Protocol, PublishedPort};
-    let port = |container, host| PublishedPort { container, protocol: Protocol::Tcp, host };
+    use crate::model::service::{Instance, InstancePort, Protocol};
+    let port = |container, host| InstancePort { container, protocol: Protocol::Tcp, host };
     let instance = |slot: u32, machine: Option<&str>, state| Instance {
         id: format!("t{slot}"),
         name: format!("web@{slot}"),

@@ -69,6 +69,6 @@ pub(super) async fn report(
     Extension(authorised): Extension<Authorised>,
     Strict(report): Strict<HostFileReport>,
 ) -> Result<StatusCode, Problem> {
-    api.feeds.report(authorised.machine()?, &report.bounded()).await?;
+    api.feeds.report(authorised.machine()?, &report.states()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 /// Serves every repository of a folder to everybody, on all addresses.
 pub struct GitHttp {
     port: u16,
+    advertisements: Arc<AtomicUsize>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -23,9 +26,16 @@ impl GitHttp {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let router = Router::new().fallback(backend).with_state(folder.to_owned());
+        let advertisements = Arc::new(AtomicUsize::new(0));
+        let state = (folder.to_owned(), Arc::clone(&advertisements));
+        let router = Router::new().fallback(backend).with_state(state);
         runtime.spawn(async move { axum::serve(listener, router).await });
-        Self { port, _runtime: runtime }
+        Self { port, advertisements, _runtime: runtime }
+    }
+
+    /// How often it was asked what it can do and has, which is how git's program begins.
+    pub fn advertisements(&self) -> usize {
+        self.advertisements.load(Ordering::Relaxed)
     }
 
     /// The URL of a repository, as seen from `host`.
@@ -35,13 +45,16 @@ impl GitHttp {
 }
 
 async fn backend(
-    State(folder): State<PathBuf>,
+    State((folder, advertisements)): State<(PathBuf, Arc<AtomicUsize>)>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if method == Method::GET {
+        advertisements.fetch_add(1, Ordering::Relaxed);
+    }
     let mut command = tokio::process::Command::new("git");
     command
         .arg("http-backend")
