@@ -24,7 +24,7 @@ use crate::port::host_files::Keys;
 
 /// How many keys are read at most below one prefix.
 const KEYS_MOST: u32 = 10_000;
-/// How long etcd may be silent on a watch before it is asked whether it lives: it reports its progress by itself.
+/// How long etcd may be silent on a watch before it is asked again: its connection may be dead.
 const SILENT: Duration = Duration::from_secs(30);
 
 /// The etcd that the members with these client URLs keep.
@@ -188,7 +188,7 @@ impl Keys for EtcdKeys {
         let rest = stream::unfold(Some((changes, keys, endpoint)), |state| async move {
             let (mut changes, mut keys, endpoint) = state?;
             loop {
-                // The other end may have gone without a word: a new watch tells.
+                // The other end may have gone without a word: a new watch finds out.
                 let lost = |reason: &str| {
                     let error =
                         EtcdError::Unreachable { endpoint: endpoint.clone(), reason: reason.to_owned() };

@@ -13,6 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
+use crate::model::host_file::Definition;
 use crate::model::host_file_state::HostFileStates;
 use crate::model::name::MachineId;
 use crate::plan::host_file::{World, difference, feed, is_empty, prefixes, whole};
@@ -21,7 +22,7 @@ use crate::port::host_files::{Feeds, HostFileCluster, Keys, Lines};
 use crate::port::membership::Membership;
 
 /// How often definitions are read: another control machine may have taken a new one.
-const DEFINITIONS: Duration = Duration::from_secs(1);
+const DEFINITIONS: Duration = Duration::from_secs(2);
 /// Time before what was lost is asked for again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,6 +35,32 @@ pub struct FeedSource {
     keys: Option<Arc<dyn Keys>>,
     world: watch::Sender<Option<Arc<World>>>,
     wake: Arc<Notify>,
+}
+
+/// What was read so far, since somebody listens.
+#[derive(Default)]
+struct Reading {
+    world: World,
+    /// Whether the definitions were read. That there are none is not to be taken for granted.
+    has_files: bool,
+    /// Whether the keys that they name were.
+    has_keys: bool,
+}
+
+impl Reading {
+    /// What machines may be sent: all that is known, and nothing that only looks as if it were. A file whose keys are
+    /// not known is left out, so that it stays as it is; etcd may be away, and the others do not need it.
+    fn shown(&self) -> Option<World> {
+        let world = &self.world;
+        if !self.has_files || (!world.files.is_empty() && world.machines.is_empty()) {
+            return None;
+        }
+        let mut world = world.clone();
+        if !self.has_keys {
+            world.files.retain(|file| file.spec.keys.is_empty());
+        }
+        Some(world)
+    }
 }
 
 type Snapshots = BoxStream<'static, Result<Snapshot, ClusterError>>;
@@ -76,62 +103,74 @@ impl FeedSource {
 
     /// Observes the cluster for those who listen, until dropped.
     pub async fn keep(&self) -> std::convert::Infallible {
-        let mut world = World::default();
+        let mut reading = Reading::default();
         let mut snapshots: Option<Snapshots> = None;
         let mut keys: Option<KeySets> = None;
         let mut watched: BTreeSet<String> = BTreeSet::new();
+        let mut due = tokio::time::interval(DEFINITIONS);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if self.world.receiver_count() == 0 {
                 // Nobody listens, and what was seen is out of date when somebody does.
-                (snapshots, keys) = (None, None);
+                (snapshots, keys, reading) = (None, None, Reading::default());
+                watched.clear();
                 self.world.send_replace(None);
                 tokio::select! {
                     () = self.wake.notified() => {}
-                    () = sleep(DEFINITIONS) => {}
+                    _ = due.tick() => {}
                 }
-                continue;
-            }
-            tokio::select! {
-                () = sleep(DEFINITIONS) => self.definitions(&mut world).await,
-                () = self.wake.notified() => self.definitions(&mut world).await,
-                seen = next(&mut snapshots), if snapshots.is_some() => match seen {
-                    Some(Ok(seen)) => world = world.observed(&seen.machines, &seen.services),
-                    Some(Err(_)) | None => snapshots = None,
-                },
-                found = next(&mut keys), if keys.is_some() => match found {
-                    Some(Ok(found)) => world.keys = found,
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "watching keys in etcd");
-                        keys = None;
-                    }
-                    None => keys = None,
-                },
-            }
-            if world.files.is_empty() {
-                (snapshots, keys) = (None, None);
-                world = World::default();
+                if self.world.receiver_count() == 0 {
+                    continue;
+                }
+                self.definitions(&mut reading).await;
             } else {
-                if snapshots.is_none() {
-                    snapshots = self.observe().await;
-                }
-                let wanted = prefixes(&world.files);
-                if wanted != watched || (keys.is_none() && !wanted.is_empty()) {
-                    keys = self.watch_keys(&wanted).await;
-                    watched = wanted;
+                tokio::select! {
+                    _ = due.tick() => self.definitions(&mut reading).await,
+                    () = self.wake.notified() => self.definitions(&mut reading).await,
+                    seen = next(&mut snapshots), if snapshots.is_some() => match seen {
+                        Some(Ok(seen)) => {
+                            reading.world = reading.world.observed(&seen.machines, &seen.services);
+                        }
+                        Some(Err(_)) | None => snapshots = None,
+                    },
+                    found = next(&mut keys), if keys.is_some() => match found {
+                        Some(Ok(found)) => (reading.world.keys, reading.has_keys) = (found, true),
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "watching keys in etcd");
+                            keys = None;
+                        }
+                        None => keys = None,
+                    },
                 }
             }
-            self.publish(&world, snapshots.is_some());
+            if reading.world.files.is_empty() {
+                (snapshots, keys) = (None, None);
+                reading.world = World::default();
+            } else if snapshots.is_none() {
+                snapshots = self.observe().await;
+            }
+            let wanted = prefixes(&reading.world.files);
+            if wanted != watched {
+                // What is known of the keys does not have those of a new prefix.
+                (keys, reading.has_keys) = (None, wanted.is_empty() || self.keys.is_none());
+                watched = wanted;
+            }
+            if keys.is_none() && !watched.is_empty() {
+                keys = self.watch_keys(&watched).await;
+            }
+            self.publish(&reading);
         }
     }
 
-    async fn definitions(&self, world: &mut World) {
+    async fn definitions(&self, reading: &mut Reading) {
         match self.files.host_files().await {
             Ok(files) => {
-                let held = |file: &crate::model::host_file::Definition| {
-                    world.files.iter().find(|held| held.as_ref() == file).cloned()
-                };
-                world.files =
+                // What has not changed is shared, which makes it cheap to compare.
+                let known = std::mem::take(&mut reading.world.files);
+                let held = |file: &Definition| known.iter().find(|held| held.as_ref() == file).cloned();
+                reading.world.files =
                     files.into_iter().map(|file| held(&file).unwrap_or_else(|| Arc::new(file))).collect();
+                reading.has_files = true;
             }
             Err(error) => tracing::debug!(%error, "reading the watched files"),
         }
@@ -161,17 +200,14 @@ impl FeedSource {
         }
     }
 
-    /// Shows the world to those who listen, once what there is is known.
-    fn publish(&self, world: &World, is_observed: bool) {
-        let known = world.files.is_empty() || (is_observed && !world.machines.is_empty());
-        if !known {
-            return;
-        }
+    /// Shows what is known to those who listen.
+    fn publish(&self, reading: &Reading) {
+        let Some(world) = reading.shown() else { return };
         self.world.send_if_modified(|shown| {
-            if shown.as_deref() == Some(world) {
+            if shown.as_deref() == Some(&world) {
                 return false;
             }
-            *shown = Some(Arc::new(world.clone()));
+            *shown = Some(Arc::new(world));
             true
         });
     }

@@ -40,7 +40,7 @@ pub enum FileStep {
     Check,
     /// It replaces the old one.
     Write,
-    /// The program is told to read it.
+    /// The program reads it.
     Reload,
 }
 

@@ -172,7 +172,7 @@ pub fn reloads<'f>(replaced: impl Iterator<Item = &'f HostFileSpec>) -> BTreeSet
     replaced.filter_map(|spec| spec.reload.clone()).collect()
 }
 
-/// How long nothing must have changed before files are rendered, and how long changes may go on at most.
+/// How long nothing must have changed before files are rendered, and how long that is waited for at most.
 pub const QUIET: Duration = Duration::from_millis(150);
 /// See [`QUIET`].
 pub const LATEST: Duration = Duration::from_secs(1);

@@ -103,7 +103,7 @@ pub trait HostDisk: Send + Sync {
     /// Forgets it.
     fn forget(&self, name: &HostFileName) -> io::Result<()>;
 
-    /// Says that every file has been dealt with since the machine started: those who wait for that go on.
+    /// Says that every file has been dealt with since the machine started: those who wait for that may start.
     fn settled(&self) -> io::Result<()>;
 }
 

@@ -45,13 +45,13 @@ pub fn list(files: &[Definition], machines: &[Machine]) -> String {
             let good = all.iter().filter(|machine| words(file, machine) == "in place").count();
             let bad =
                 all.iter().find(|machine| state(file, machine).is_some_and(|state| state.problem.is_some()));
-            let told = match bad {
+            let state = match bad {
                 Some(machine) => format!("{}: {}", machine.id, words(file, machine)),
                 None if all.is_empty() => "no machine has it".to_owned(),
                 None if good == all.len() => "in place".to_owned(),
                 None => "being put in place".to_owned(),
             };
-            vec![file.spec.name.to_string(), file.spec.path.clone(), format!("{good}/{}", all.len()), told]
+            vec![file.spec.name.to_string(), file.spec.path.clone(), format!("{good}/{}", all.len()), state]
         })
         .collect();
     table(&["FILE", "PATH", "MACHINES", "STATE"], &rows)

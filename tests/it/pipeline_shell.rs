@@ -97,8 +97,9 @@ async fn a_shell_has_what_the_step_had_and_is_recorded() {
     );
     assert!(!log.contains(STEP_TOKEN));
     // The image of the shells holds no secret either, nor do its layers.
-    let image = format!("fleetwright-shell:{scope}-1-3");
-    let saved = Command::new("docker").args(["save", &image]).output().expect("docker runs");
+    let made = docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "fleetwright-shell"]);
+    let image = made.lines().find(|image| image.contains(scope)).expect("the image of the shells");
+    let saved = Command::new("docker").args(["save", image]).output().expect("docker runs");
     assert!(saved.status.success(), "{saved:?}");
     let token = STEP_TOKEN.as_bytes();
     assert!(!saved.stdout.windows(token.len()).any(|window| window == token));

@@ -103,3 +103,25 @@ fn one_change_reaches_those_who_name_it_and_costs_the_others_nothing() {
     assert_eq!(sent, 50);
     assert!(bytes / sent < 600, "{bytes} bytes for {sent} machines");
 }
+
+/// Before the definitions are read, and before the machines are seen, nothing is sent: it would look as if there were no files.
+/// A file whose keys are not known is left out, and the others are not.
+#[test]
+fn what_is_not_known_is_not_sent() {
+    let mut reading = Reading::default();
+    assert!(reading.shown().is_none(), "the definitions were not read");
+    reading.has_files = true;
+    assert_eq!(reading.shown(), Some(World::default()), "there are none");
+    reading.world.files =
+        vec![definition("plain", Selection::All), definition("keyed", Selection::default())];
+    Arc::make_mut(&mut reading.world.files[1]).spec.keys = vec!["/app".to_owned()];
+    assert!(reading.shown().is_none(), "no machine was seen");
+    reading.world.machines = vec![machine(1)];
+    let names = |reading: &Reading| -> Vec<String> {
+        let world = reading.shown().expect("it is known");
+        world.files.iter().map(|file| file.spec.name.to_string()).collect()
+    };
+    assert_eq!(names(&reading), ["plain"]);
+    reading.has_keys = true;
+    assert_eq!(names(&reading), ["plain", "keyed"]);
+}

@@ -113,7 +113,7 @@ proptest! {
             prop_assert_eq!(&held, &now);
             sent = now;
         }
-        // A line that begins anew makes up for anything.
+        // A line with the whole feed makes up for anything.
         apply(&mut held, whole(&feed(&worlds[0], &id)));
         prop_assert_eq!(held, feed(&worlds[0], &id));
     }
