@@ -107,13 +107,18 @@ class Https:
                 outer.asked += 1
                 self.reply("application/x-git-upload-pack-result", answer)
 
-        key, self.ca = folder / "key.pem", folder / "ca.pem"
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-keyout", str(key), "-out", str(self.ca), "-days", "2", "-subj", "/CN=localhost",
-            "-addext", "subjectAltName=DNS:localhost")
+        key, certificate, self.ca = folder / "key.pem", folder / "certificate.pem", folder / "ca.pem"
+        new = ("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        # An authority is no server: rustls refuses one certificate that is both.
+        run(*new, "-x509", "-keyout", str(folder / "ca-key.pem"), "-out", str(self.ca), "-days", "2", "-subj", "/CN=authority")
+        run(*new, "-keyout", str(key), "-out", str(folder / "request.pem"), "-subj", "/CN=localhost")
+        (folder / "names").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+        run("openssl", "x509", "-req", "-in", str(folder / "request.pem"), "-CA", str(self.ca), "-CAkey",
+            str(folder / "ca-key.pem"), "-CAcreateserial", "-days", "2", "-extfile", str(folder / "names"),
+            "-out", str(certificate))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.ca, key)
+        context.load_cert_chain(certificate, key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         self.port = server.server_address[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -80,10 +80,10 @@ async fn a_shell_has_what_the_step_had_and_is_recorded() {
     assert_eq!((status, stdout.as_str()), (Some(0), "again\n/outside\n"), "{stderr}");
     let (status, _, stderr) = shell(&site, &["1", "test", "--", "nosuch"], "");
     assert_eq!(status, Some(127), "{stderr}");
-    // Nothing of them is left but the image.
+    // Nothing of them is left but the image. Callers have the exit status before the container is removed.
     let ours = format!("label=fleetwright.pipelines={scope}");
-    let running = docker(&["ps", "-aq", "--filter", &ours, "--filter", "label=fleetwright.shell"]);
-    assert_eq!(running, "");
+    let left = || docker(&["ps", "-aq", "--filter", &ours, "--filter", "label=fleetwright.shell"]);
+    poll(Duration::from_secs(20), || left().is_empty().then_some(())).unwrap_or_else(|| panic!("{}", left()));
 
     // Who has opened it is part of the run.
     let (_, said, _) = site.run(&["pipeline", "show", "1", "-o", "json"]);
