@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::host_file::{
-    Definition, Endpoint, Facts, Feed, FeedLine, HOST_FILE_VERSION, Host, HostFileSpec, Reload, Selection,
+    Definition, Endpoint, Facts, Feed, FeedLine, HOST_FILE_VERSION, Host, Selection,
 };
 use crate::model::machine::Machine;
 use crate::model::name::{MachineId, ServiceName};
@@ -165,11 +165,6 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
             None => drop(map.remove(&key)),
         }
     }
-}
-
-/// The reloads that are due after files were replaced: one program with several files is reloaded once.
-pub fn reloads<'f>(replaced: impl Iterator<Item = &'f HostFileSpec>) -> BTreeSet<Reload> {
-    replaced.filter_map(|spec| spec.reload.clone()).collect()
 }
 
 /// How long nothing must have changed before files are rendered, and how long that is waited for at most.

@@ -193,7 +193,7 @@ impl Serve {
     }
 
     /// Starts one that may wait for so long before it serves.
-    pub fn start_within(mut command: Command, patience: Duration) -> Self {
+    pub fn start_within(mut command: Command, limit: Duration) -> Self {
         let mut process =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
         let (sender, said) = mpsc::channel();
@@ -206,7 +206,7 @@ impl Serve {
         let mut serve = Self { process, page: String::new(), said };
         // Warnings about the repository come before it.
         while serve.page.is_empty() {
-            let line = serve.said.recv_timeout(patience).expect("it says where its page is");
+            let line = serve.said.recv_timeout(limit).expect("it says where its page is");
             let page = line.split_whitespace().find(|word| word.starts_with("http://"));
             serve.page = page.map(str::to_owned).unwrap_or_default();
         }

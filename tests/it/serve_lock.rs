@@ -199,7 +199,7 @@ fn the_lock_of_a_killed_server_is_taken_over_after_its_time() {
     let serve = Serve::start_within(world.site.command(&["serve", "--listen", "127.0.0.1:0"]), START);
     assert!(began.elapsed() >= WATCH, "its date alone was believed");
     assert_eq!(world.lock().expect("a lock")["process"], serve.id());
-    // What the killed one had begun goes on.
+    // What the killed one had begun continues.
     let (good, _, stderr) = world.site.run(&["pipeline", "approve", "1", "--yes"]);
     assert!(good, "{stderr}");
     world.site.wait_for("succeeded", |run| run["id"] == 1 && run["state"] == "succeeded");

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::host_file::{HostFileSpec, Reload};
 use crate::model::machine::{MachineState, Role};
 use crate::model::service::InstanceState;
 
@@ -213,12 +214,4 @@ fn a_plan_says_what_becomes_of_the_file_on_each_machine() {
             .iter()
             .all(|one| matches!(one.change, Rendered::New { .. }))
     );
-}
-
-#[test]
-fn a_program_with_several_files_is_reloaded_once() {
-    let command = Reload::Command(vec!["systemctl".to_owned(), "reload".to_owned(), "haproxy".to_owned()]);
-    let with = |name: &str, reload: Option<&Reload>| HostFileSpec { reload: reload.cloned(), ..spec(name) };
-    let specs = [with("a", Some(&command)), with("b", None), with("c", Some(&command))];
-    assert_eq!(reloads(specs.iter()).len(), 1);
 }

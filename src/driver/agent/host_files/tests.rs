@@ -261,7 +261,7 @@ fn small(dice: &mut Dice, limit: u32) -> u32 {
     u32::try_from(dice.below(limit.into())).expect("below the limit")
 }
 
-/// Kills at random moments, over files, programs and changes at random: in the end every file is what it should be,
+/// The agent is killed at generated moments, with generated files, programs and changes: in the end every file is what it should be,
 /// and every program has read what is in place.
 #[tokio::test]
 async fn whatever_moment_the_agent_is_killed_at_no_reload_is_forgotten() {
